@@ -1,0 +1,129 @@
+//! The boot bundle: one PVH boot module that holds the manifest and all other modules.
+//!
+//! One module is what every PVH loader can pass (`-initrd` of QEMU, Firecracker, Cloud
+//! Hypervisor). The bundle starts with a [`BundleHeader`], then `module_count` [`ModuleEntry`]s,
+//! then the argument strings; each module's bytes begin on a page boundary, so that its pages can
+//! be mapped as they are, and the rest of its last page is zero. All offsets are from the
+//! bundle's start, which must itself be page-aligned in guest memory.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// `"GLASSBND"`, little-endian.
+pub const BUNDLE_MAGIC: u64 = u64::from_le_bytes(*b"GLASSBND");
+
+/// Changes with the layout.
+pub const BUNDLE_VERSION: u32 = 1;
+
+/// Bytes in a module's name.
+pub const NAME_LENGTH: usize = 32;
+
+/// The first bytes of the bundle.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(8))]
+pub struct BundleHeader {
+    /// [`BUNDLE_MAGIC`].
+    pub magic: u64,
+    /// [`BUNDLE_VERSION`].
+    pub version: u32,
+    /// Number of module entries that follow.
+    pub module_count: u32,
+    /// Length of the whole bundle in bytes.
+    pub length: u64,
+    /// Zero.
+    pub reserved: u64,
+}
+
+const _: () = assert!(size_of::<BundleHeader>() == 32);
+
+/// What a module is for. Stored as `u32`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum ModuleKind {
+    /// The ELF image of sigma0: exactly one.
+    Sigma0 = 1,
+    /// The ELF image of the root task: exactly one.
+    RootTask = 2,
+    /// An ELF image that the root task starts as a task of its own, in the manifest's order.
+    Program = 3,
+    /// Data that programs see as files.
+    File = 4,
+}
+
+impl ModuleKind {
+    /// Reads the wire form.
+    pub const fn from_u32(value: u32) -> Option<Self> {
+        match value {
+            1 => Some(Self::Sigma0),
+            2 => Some(Self::RootTask),
+            3 => Some(Self::Program),
+            4 => Some(Self::File),
+            _ => None,
+        }
+    }
+}
+
+/// In [`ModuleEntry::pager`] and [`ModuleEntry::server`]: the root task.
+pub const ROOT: u32 = u32::MAX;
+
+/// One module of the bundle.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(8))]
+pub struct ModuleEntry {
+    /// Where its bytes begin, a multiple of the page size.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub length: u64,
+    /// A [`ModuleKind`].
+    pub kind: u32,
+    /// For programs: index of the module of the program that pages it, or [`ROOT`].
+    pub pager: u32,
+    /// Where its argument string begins.
+    pub arguments_offset: u32,
+    /// Length of the argument string in bytes.
+    pub arguments_length: u32,
+    /// For programs: index of the module of the program that it gets a gate to
+    /// ([`crate::object::CapabilityIndex::SERVER`]), or [`ROOT`] for none.
+    pub server: u32,
+    /// For programs: priority, 1 to 255.
+    pub priority: u32,
+    /// Its name, padded with zeros.
+    pub name: [u8; NAME_LENGTH],
+}
+
+const _: () = assert!(size_of::<ModuleEntry>() == 72);
+
+/// The priority of programs for which the manifest names none.
+pub const DEFAULT_PRIORITY: u32 = 10;
+
+/// `name` without the zeros that pad it.
+pub fn trim_name(name: &[u8]) -> &[u8] {
+    let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+    &name[..end]
+}
+
+/// `name` cut or padded with zeros to `N` bytes.
+pub fn pad_name<const N: usize>(name: &[u8]) -> [u8; N] {
+    let mut padded = [0; N];
+    for (to, from) in padded.iter_mut().zip(name) {
+        *to = *from;
+    }
+    padded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_padded_and_trimmed() {
+        assert_eq!(trim_name(&pad_name::<8>(b"words")), b"words");
+        assert_eq!(trim_name(&pad_name::<4>(b"words")), b"word");
+    }
+
+    #[test]
+    fn unknown_kinds_are_refused() {
+        assert_eq!(ModuleKind::from_u32(ModuleKind::File as u32), Some(ModuleKind::File));
+        assert_eq!(ModuleKind::from_u32(0), None);
+        assert_eq!(ModuleKind::from_u32(5), None);
+    }
+}

@@ -1,0 +1,111 @@
+//! Errors: of a kernel object (a negative label in its reply) and of an IPC (in the UTCB).
+
+use crate::message::MessageTag;
+
+/// Why an operation on an object failed. The reply's label is the negated value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(isize)]
+pub enum ObjectError {
+    /// The capability lacks a right that the operation needs.
+    PermissionDenied = 1,
+    /// A capability that the operation names is empty.
+    NoSuchCapability = 2,
+    /// Kernel memory or a quota is exhausted.
+    NoMemory = 12,
+    /// The slot or the object is already in use.
+    Busy = 16,
+    /// The factory cannot make such an object.
+    NoSuchObject = 19,
+    /// An argument is out of its domain.
+    InvalidArgument = 22,
+    /// A number is out of range, such as a priority.
+    OutOfRange = 34,
+    /// The object knows no such operation.
+    UnknownOperation = 38,
+    /// The object does not speak this protocol.
+    BadProtocol = 39,
+    /// The message has fewer words than the operation needs.
+    MessageTooShort = 71,
+}
+
+impl ObjectError {
+    /// All errors, for decoding and for tests.
+    pub const ALL: [Self; 10] = [
+        Self::PermissionDenied,
+        Self::NoSuchCapability,
+        Self::NoMemory,
+        Self::Busy,
+        Self::NoSuchObject,
+        Self::InvalidArgument,
+        Self::OutOfRange,
+        Self::UnknownOperation,
+        Self::BadProtocol,
+        Self::MessageTooShort,
+    ];
+
+    /// The reply that reports this error.
+    pub const fn tag(self) -> MessageTag {
+        MessageTag::new(-(self as isize), 0, 0)
+    }
+
+    /// The error that a reply's negative label stands for, if it is one of these.
+    pub fn from_label(label: isize) -> Option<Self> {
+        Self::ALL.into_iter().find(|error| *error as isize == -label)
+    }
+}
+
+/// Why an IPC failed; stands in the UTCB's error word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum IpcError {
+    /// The partner was not ready and the timeout was zero.
+    Timeout = 2,
+    /// The capability is empty, is no IPC partner, or its thread is gone.
+    NoPartner = 4,
+    /// Somebody cancelled the operation (`ex_regs`).
+    Cancelled = 6,
+    /// An item did not fit the receive window.
+    WindowOverflow = 8,
+    /// The partner took the message and will never answer: it died, or waited for the next
+    /// message without replying.
+    ReplyLost = 10,
+    /// The kernel had no memory to enter a mapping.
+    MapFailed = 12,
+    /// The arguments of the system call are malformed.
+    InvalidArgument = 14,
+}
+
+impl IpcError {
+    /// All errors, for decoding and for tests.
+    pub const ALL: [Self; 7] = [
+        Self::Timeout,
+        Self::NoPartner,
+        Self::Cancelled,
+        Self::WindowOverflow,
+        Self::ReplyLost,
+        Self::MapFailed,
+        Self::InvalidArgument,
+    ];
+
+    /// The error that a UTCB's error word stands for.
+    pub fn from_word(word: crate::Word) -> Option<Self> {
+        Self::ALL.into_iter().find(|error| *error as usize == word)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_survive_the_wire() {
+        for error in ObjectError::ALL {
+            assert_eq!(ObjectError::from_label(error.tag().label()), Some(error));
+        }
+        for error in IpcError::ALL {
+            assert_eq!(IpcError::from_word(error as usize), Some(error));
+        }
+        assert_eq!(ObjectError::from_label(0), None);
+        assert_eq!(IpcError::from_word(0), None);
+    }
+}

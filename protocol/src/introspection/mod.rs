@@ -1,0 +1,166 @@
+//! What the kernel leaves in guest memory for the host to read while the guest runs.
+//!
+//! The host finds the [`Header`] through an ELF note of the kernel image (owner
+//! [`NOTE_OWNER`], type [`NOTE_TYPE`], descriptor: the header's physical address as `u64`).
+//! Everything is fixed-width and little-endian. Readers copy, check, and believe nothing: the
+//! guest runs on while they read.
+
+pub mod record;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Owner of the ELF note that says where the header is.
+pub const NOTE_OWNER: &str = "Glasspager";
+
+/// Type of that note.
+pub const NOTE_TYPE: u32 = 1;
+
+/// `"GLASSPGR"`, little-endian. Written last when the kernel has set everything up.
+pub const HEADER_MAGIC: u64 = u64::from_le_bytes(*b"GLASSPGR");
+
+/// Changes with any layout in this module.
+pub const HEADER_VERSION: u32 = 1;
+
+/// Bytes in the name of a task or thread.
+pub const NAME_LENGTH: usize = 16;
+
+/// Where everything is. All addresses are guest-physical.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(8))]
+pub struct Header {
+    /// [`HEADER_MAGIC`] once the rest is valid.
+    pub magic: u64,
+    /// [`HEADER_VERSION`].
+    pub version: u32,
+    /// ELF machine number: 3 for `ia32`, 62 for `amd64`.
+    pub machine: u32,
+    /// Time stamp at the kernel's first instruction in its final processor mode.
+    pub time_at_entry: u64,
+    /// Time stamp just before the first user instruction ran; 0 before that.
+    pub time_at_first_user: u64,
+    /// The trace ring.
+    pub trace: TraceRing,
+    /// Task records.
+    pub tasks: Table,
+    /// Thread records.
+    pub threads: Table,
+    /// The kernel's own memory: start and end of the pool that objects and page tables come from.
+    pub pool_start: u64,
+    /// See `pool_start`.
+    pub pool_end: u64,
+    /// Bytes of the pool in use.
+    pub pool_used: u64,
+    /// 0 while the kernel runs; 1 after a kernel panic.
+    pub panicked: u64,
+}
+
+const _: () = assert!(size_of::<Header>() == 32 + 32 + 2 * 24 + 32);
+
+/// A ring of [`record::Record`]s. Record number `n` (from 0) lies in slot `n % capacity`; its
+/// `sequence` is `n + 1`, set to 0 before its other words change and written last.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(8))]
+pub struct TraceRing {
+    /// Where the first slot is.
+    pub address: u64,
+    /// Number of slots, a power of two; 0 when tracing is off.
+    pub capacity: u64,
+    /// Number of records written so far.
+    pub written: u64,
+    /// Which kinds of records are written: bit `1 << kind`.
+    pub enabled: u64,
+}
+
+/// An array of fixed-size entries, each of which begins with a record.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(8))]
+pub struct Table {
+    /// Where entry 0 is.
+    pub address: u64,
+    /// Bytes from one entry to the next.
+    pub stride: u64,
+    /// Number of entries, used or not.
+    pub count: u64,
+}
+
+/// A task as viewers see it. Its index in the table is the task's number.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(8))]
+pub struct TaskRecord {
+    /// 0 unused, 1 alive.
+    pub state: u32,
+    /// Counts the uses of this table entry.
+    pub generation: u32,
+    /// Physical address of the top-level page table.
+    pub page_table: u64,
+    /// Index of the boot module with its image and symbols plus 1, or 0.
+    pub image: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Its name, padded with zeros.
+    pub name: [u8; NAME_LENGTH],
+}
+
+const _: () = assert!(size_of::<TaskRecord>() == 40);
+
+/// What a thread is doing. Stored as `u32`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum ThreadState {
+    /// The table entry is free.
+    Unused = 0,
+    /// Created, but it has never run.
+    Inactive = 1,
+    /// Runs or could run.
+    Ready = 2,
+    /// Waits until its partner takes its message.
+    Sending = 3,
+    /// Waits for a message.
+    Receiving = 4,
+    /// Waits for its pager's answer to a page fault.
+    PageFault = 5,
+    /// Waits for its exception handler's answer.
+    Exception = 6,
+    /// Stopped for good: nobody resolved its fault or exception.
+    Stopped = 7,
+}
+
+impl ThreadState {
+    /// Reads the wire form.
+    pub const fn from_u32(value: u32) -> Option<Self> {
+        Some(match value {
+            0 => Self::Unused,
+            1 => Self::Inactive,
+            2 => Self::Ready,
+            3 => Self::Sending,
+            4 => Self::Receiving,
+            5 => Self::PageFault,
+            6 => Self::Exception,
+            7 => Self::Stopped,
+            _ => return None,
+        })
+    }
+}
+
+/// In [`ThreadRecord::task`] and in trace records: no task, no thread, or the kernel itself.
+pub const NOBODY: u16 = u16::MAX;
+
+/// A thread as viewers see it. Its index in the table is the thread's number.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(8))]
+pub struct ThreadRecord {
+    /// A [`ThreadState`].
+    pub state: u32,
+    /// Counts the uses of this table entry.
+    pub generation: u32,
+    /// The task it runs in, or [`NOBODY`].
+    pub task: u16,
+    /// The thread it waits for, or [`NOBODY`].
+    pub partner: u16,
+    /// Priority, 0 to 255.
+    pub priority: u32,
+    /// Its name, padded with zeros; empty for a task's first thread.
+    pub name: [u8; NAME_LENGTH],
+}
+
+const _: () = assert!(size_of::<ThreadRecord>() == 32);

@@ -1,0 +1,190 @@
+//! Trace records: 64 bytes each, one event each.
+//!
+//! A page fault makes [`Kind::Fault`], then, while its pager works, a [`Kind::Map`] for each item
+//! of the reply, then [`Kind::Resume`] or [`Kind::Unresolved`]. All of them carry the fault's
+//! number, so that they can be told from the records of other faults in between (a pager's own
+//! faults, say).
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// One event. What `a` to `e` mean depends on the kind: see [`Kind`].
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C, align(8))]
+pub struct Record {
+    /// The record's number plus 1; 0 while it is being written.
+    pub sequence: u64,
+    /// The processor's time stamp counter.
+    pub time: u64,
+    /// A [`Kind`].
+    pub kind: u8,
+    /// Depends on the kind.
+    pub flags: u8,
+    /// Depends on the kind.
+    pub order: u8,
+    /// Number of the processor.
+    pub cpu: u8,
+    /// The task it happened to.
+    pub task: u16,
+    /// The thread it happened to.
+    pub thread: u16,
+    /// Depends on the kind.
+    pub a: u64,
+    /// Depends on the kind.
+    pub b: u64,
+    /// Depends on the kind.
+    pub c: u64,
+    /// Depends on the kind.
+    pub d: u64,
+    /// Depends on the kind.
+    pub e: u64,
+}
+
+const _: () = assert!(size_of::<Record>() == 64);
+
+/// The kinds of events. "Ids" are `task << 16 | thread`, each [`super::NOBODY`] if there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// A thread faulted. `time`: at the kernel's entry. flags: [`crate::fault::Access`];
+    /// a: address; b: instruction pointer; c: ids of the pager (the kernel, [`super::NOBODY`], for
+    /// sigma0); d: number of the fault; e: stack pointer.
+    Fault = 1,
+    /// One flexpage was mapped or granted. task, thread: the receiver. flags: rights that arrived,
+    /// bit 3 for a grant, bits 4 to 7 [`MapStatus`]; order: of what was mapped; a: destination
+    /// address; b: the sender's flexpage word; c: physical address of the first page; d: number of
+    /// the fault that it answers, 0 if none; e: ids of the sender << 32 | number of table entries
+    /// written. For capabilities (see the flexpage's type) a is the index and c is 0.
+    Map = 2,
+    /// The thread runs on after a fault or exception. a: number of the fault; b: time at which the
+    /// pager got the message; c: time at which its answer entered the kernel; d: tag of the
+    /// answer; e: ids of who answered.
+    Resume = 3,
+    /// Nobody resolved a fault and the thread is stopped. flags: [`Unresolved`]; order: the
+    /// access of the fault; a: address; b: instruction pointer; c: ids of the pager; d: number of
+    /// the fault; e: tag of its answer or error word of the IPC.
+    Unresolved = 4,
+    /// A message went from the thread to another. flags: words; a: ids of the receiver; b: tag;
+    /// c: label of the gate; d, e: the first two message words.
+    Message = 5,
+    /// The thread raised an exception that is not a page fault. flags: vector; a: error code;
+    /// b: instruction pointer; c: ids of its handler; d: number, as for faults; e: stack pointer.
+    Exception = 6,
+    /// A task was created; task: its number; a: ids of the creator.
+    TaskCreated = 7,
+    /// A thread was bound to a task and may start; a: ids of the creator.
+    ThreadStarted = 8,
+    /// The machine shuts down; a: exit status; task, thread: who asked for it.
+    ShutDown = 9,
+}
+
+impl Kind {
+    /// Reads the wire form.
+    pub const fn from_u8(value: u8) -> Option<Self> {
+        Some(match value {
+            1 => Self::Fault,
+            2 => Self::Map,
+            3 => Self::Resume,
+            4 => Self::Unresolved,
+            5 => Self::Message,
+            6 => Self::Exception,
+            7 => Self::TaskCreated,
+            8 => Self::ThreadStarted,
+            9 => Self::ShutDown,
+            _ => return None,
+        })
+    }
+
+    /// The kinds that are written unless the command line says otherwise: all but messages.
+    pub const DEFAULT_ENABLED: u64 = 0b11_1101_1110;
+}
+
+/// Why nobody resolved a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Unresolved {
+    /// The pager's answer has a label other than 0.
+    Refused = 1,
+    /// The thread has no pager, or its pager is gone.
+    NoPager = 2,
+    /// The pager took the message and will never answer.
+    ReplyLost = 3,
+    /// The pager answers, but the same access keeps faulting.
+    NoProgress = 4,
+    /// An item of the answer could not be mapped; the IPC error says why.
+    MapFailed = 5,
+    /// The address is not in the user area: no pager could map it.
+    OutsideUserArea = 6,
+}
+
+impl Unresolved {
+    /// Reads the wire form.
+    pub const fn from_u8(value: u8) -> Option<Self> {
+        Some(match value {
+            1 => Self::Refused,
+            2 => Self::NoPager,
+            3 => Self::ReplyLost,
+            4 => Self::NoProgress,
+            5 => Self::MapFailed,
+            6 => Self::OutsideUserArea,
+            _ => return None,
+        })
+    }
+}
+
+/// What became of a map item; in bits 4 to 7 of [`Kind::Map`]'s flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum MapStatus {
+    /// Mapped.
+    Done = 0,
+    /// The sender has nothing there.
+    SourceEmpty = 1,
+    /// The flexpage is malformed or does not fit the window.
+    Overflow = 2,
+    /// No kernel memory.
+    NoMemory = 3,
+}
+
+impl MapStatus {
+    /// Reads the wire form.
+    pub const fn from_u8(value: u8) -> Option<Self> {
+        Some(match value {
+            0 => Self::Done,
+            1 => Self::SourceEmpty,
+            2 => Self::Overflow,
+            3 => Self::NoMemory,
+            _ => return None,
+        })
+    }
+}
+
+/// Packs a task's and a thread's number as records do.
+pub const fn ids(task: u16, thread: u16) -> u64 {
+    (task as u64) << 16 | thread as u64
+}
+
+/// Takes apart what [`ids`] packed: task and thread.
+pub const fn split_ids(ids: u64) -> (u16, u16) {
+    ((ids >> 16) as u16, ids as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_kind_but_messages_is_enabled() {
+        for value in 0..=u8::MAX {
+            let enabled = value < 64 && Kind::DEFAULT_ENABLED >> value & 1 == 1;
+            let expected = Kind::from_u8(value).is_some_and(|kind| kind != Kind::Message);
+            assert_eq!(enabled, expected, "kind {value}");
+        }
+    }
+
+    #[test]
+    fn ids_come_apart() {
+        assert_eq!(split_ids(ids(7, super::super::NOBODY)), (7, super::super::NOBODY));
+    }
+}
