@@ -12,6 +12,10 @@ pub const USER_END: Word = 0xC000_0000;
 /// Ordinary programs are linked here.
 pub const PROGRAM_BASE: Word = 0x0040_0000;
 
+/// From here to [`HEAP_BASE`] lies what a program's own pager offers it beside its image: the root
+/// task maps nothing here.
+pub const PAGER_AREA: Word = 0x0800_0000;
+
 /// First address of an ordinary program's heap; it grows upwards, page by page, as it is touched.
 pub const HEAP_BASE: Word = 0x1000_0000;
 
@@ -29,6 +33,10 @@ pub const STACK_BASE: Word = 0xAFF0_0000;
 
 /// End of the stack; the first push goes just below it.
 pub const STACK_END: Word = 0xB000_0000;
+
+/// Ordinary programs receive memory that they ask their parent for between here and
+/// [`ROOT_TASK_BASE`].
+pub const RECEIVE_AREA: Word = STACK_END;
 
 /// The root task is linked here.
 pub const ROOT_TASK_BASE: Word = 0xBE00_0000;

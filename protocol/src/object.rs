@@ -33,6 +33,11 @@ pub mod label {
     pub const GATE: isize = -10;
     /// From a program to its parent: it has ended; message register 0 is its exit status.
     pub const EXIT: isize = -30;
+    /// From a pager to its parent: answer a page fault of a program that I page. Message registers:
+    /// `0: label of the gate through which the fault came, 1 and 2: the fault's words`. The answer
+    /// is the one to a page fault, with the page in the caller's receive window; the caller maps it
+    /// on. That way a pager needs to know only those pages that it has an opinion about.
+    pub const PAGE_IN: isize = -31;
 }
 
 /// Operations of a factory (label [`label::FACTORY`]); all need the control right.
