@@ -1,0 +1,501 @@
+//! Packs boot modules into the bundle that the kernel finds ([`protocol::boot`]).
+
+use crate::elf::{ElfError, Executable, Segment};
+use protocol::{
+    PAGE_SIZE,
+    boot::{
+        BUNDLE_MAGIC, BUNDLE_VERSION, BundleHeader, ModuleEntry, ModuleKind, NAME_LENGTH, ROOT,
+        pad_name,
+    },
+    layout::{FILES_BASE, FILES_END, HEAP_BASE, USER_END},
+    program::{ARGUMENTS_LENGTH, MAX_FILES},
+};
+use std::sync::Arc;
+use thiserror::Error;
+use zerocopy::IntoBytes;
+
+pub use crate::elf::is_elf;
+pub use protocol::boot::DEFAULT_PRIORITY;
+
+/// A module to be packed.
+#[derive(Clone, Debug)]
+pub struct Module {
+    /// Its name, by which others refer to it.
+    pub name: String,
+    /// What it is for.
+    pub kind: ModuleKind,
+    /// Its contents.
+    pub bytes: Arc<[u8]>,
+    /// The arguments of a program.
+    pub arguments: String,
+    /// The name of the program that pages it; none for the root task.
+    pub pager: Option<String>,
+    /// The name of the program that it gets a gate to.
+    pub server: Option<String>,
+    /// Its priority.
+    pub priority: u32,
+}
+
+impl Module {
+    /// A module without arguments that the root task pages.
+    pub fn new(name: &str, kind: ModuleKind, bytes: Arc<[u8]>) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind,
+            bytes,
+            arguments: String::new(),
+            pager: None,
+            server: None,
+            priority: DEFAULT_PRIORITY,
+        }
+    }
+}
+
+/// Why modules can't be packed.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum BundleError {
+    /// There must be one.
+    #[error("there must be exactly one {what}, but {count} modules are of that kind")]
+    NotOne {
+        /// `sigma0` or `root task`.
+        what: &'static str,
+        /// How many there are.
+        count: usize,
+    },
+    /// No name.
+    #[error("a module has no name: give it one with name=")]
+    NoName,
+    /// A name that does not fit.
+    #[error("the module name '{0}' is longer than {max} bytes: give a shorter one with name=", max = NAME_LENGTH - 1)]
+    LongName(String),
+    /// Names are how modules refer to each other.
+    #[error("two modules of one kind are called '{0}': rename one with name=")]
+    SameName(String),
+    /// An image that cannot run.
+    #[error("cannot run module '{name}': {error}")]
+    NotExecutable {
+        /// The module.
+        name: String,
+        /// Why.
+        error: ElfError,
+    },
+    /// A program whose segments are in the wrong place.
+    #[error("cannot run module '{name}': {error}")]
+    BadImage {
+        /// The module.
+        name: String,
+        /// Why.
+        error: ImageError,
+    },
+    /// A pager or server that is not there.
+    #[error("module '{module}' names '{target}' as its {role}, but no program is called that: {}", known(.programs))]
+    UnknownProgram {
+        /// The module.
+        module: String,
+        /// `pager` or `server`.
+        role: &'static str,
+        /// The name.
+        target: String,
+        /// The programs that there are.
+        programs: Vec<String>,
+    },
+    /// A pager that would wait for itself.
+    #[error(
+        "module '{0}' is paged, in the end, by itself: its faults would never be resolved; leave out one pager="
+    )]
+    PagerCycle(String),
+    /// Out of range.
+    #[error("priority {priority} of module '{name}' is not between 1 and 255")]
+    Priority {
+        /// The module.
+        name: String,
+        /// Its priority.
+        priority: u32,
+    },
+    /// Arguments that do not fit.
+    #[error(
+        "the arguments of module '{name}' are {length} bytes long: the most is {ARGUMENTS_LENGTH}"
+    )]
+    LongArguments {
+        /// The module.
+        name: String,
+        /// Their length.
+        length: usize,
+    },
+    /// More files than a program can see.
+    #[error("{0} files are too many: a program sees at most {MAX_FILES}")]
+    TooManyFiles(usize),
+    /// Files that don't fit the part of the address space where programs see them.
+    #[error("the files take {} MiB: programs see at most {} MiB", .0 >> 20, (FILES_END - FILES_BASE) >> 20)]
+    FilesTooBig(u64),
+}
+
+/// Why a program's segments can't be mapped.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum ImageError {
+    /// Its pages could not be mapped as they are.
+    #[error(
+        "the segment at {0:#x} lies in the file at an offset that is not congruent to its address \
+         modulo 4096; link with -z max-page-size=4096"
+    )]
+    NotCongruent(u64),
+    /// Two segments with rights of their own in one page.
+    #[error(
+        "two segments share the page at {0:#x}; align each segment to 4096 in the linker script"
+    )]
+    SharedPage(u64),
+    /// Not in the user area, or where a program's heap, files and stack are.
+    #[error(
+        "the segment at {start:#x} does not lie between 0x1000 and {end:#x}; link it at 0x400000"
+    )]
+    OutOfPlace {
+        /// Where it begins.
+        start: u64,
+        /// Where images must end.
+        end: u64,
+    },
+}
+
+fn known(programs: &[String]) -> String {
+    match programs {
+        [] => "there are no programs".to_owned(),
+        _ => format!("there are {}", programs.join(", ")),
+    }
+}
+
+/// Packs modules in their order.
+pub fn pack(modules: &[Module]) -> Result<Vec<u8>, BundleError> {
+    check(modules)?;
+    let entries_end = size_of::<BundleHeader>() + modules.len() * size_of::<ModuleEntry>();
+    let arguments: usize = modules.iter().map(|module| module.arguments.len()).sum();
+    let mut offset = (entries_end + arguments).next_multiple_of(PAGE_SIZE);
+    let mut arguments_offset = entries_end;
+    let mut entries = Vec::new();
+    for module in modules {
+        entries.push(entry(modules, module, offset, arguments_offset)?);
+        arguments_offset += module.arguments.len();
+        offset += module.bytes.len().next_multiple_of(PAGE_SIZE);
+    }
+    let header = BundleHeader {
+        magic: BUNDLE_MAGIC,
+        version: BUNDLE_VERSION,
+        module_count: modules.len() as u32,
+        length: offset as u64,
+        reserved: 0,
+    };
+    let mut bundle = Vec::with_capacity(offset);
+    bundle.extend(header.as_bytes());
+    bundle.extend(entries.as_slice().as_bytes());
+    modules.iter().for_each(|module| bundle.extend(module.arguments.as_bytes()));
+    for module in modules {
+        bundle.resize(bundle.len().next_multiple_of(PAGE_SIZE), 0);
+        bundle.extend(&*module.bytes);
+    }
+    bundle.resize(offset, 0);
+    Ok(bundle)
+}
+
+fn entry(
+    modules: &[Module],
+    module: &Module,
+    offset: usize,
+    arguments_offset: usize,
+) -> Result<ModuleEntry, BundleError> {
+    Ok(ModuleEntry {
+        offset: offset as u64,
+        length: module.bytes.len() as u64,
+        kind: module.kind as u32,
+        pager: program_index(modules, module, "pager", module.pager.as_deref())?,
+        arguments_offset: arguments_offset as u32,
+        arguments_length: module.arguments.len() as u32,
+        server: program_index(modules, module, "server", module.server.as_deref())?,
+        priority: module.priority,
+        name: pad_name(module.name.as_bytes()),
+    })
+}
+
+/// The index of the program that `module` names in one of its roles.
+fn program_index(
+    modules: &[Module],
+    module: &Module,
+    role: &'static str,
+    target: Option<&str>,
+) -> Result<u32, BundleError> {
+    let Some(target) = target else { return Ok(ROOT) };
+    let found = modules.iter().position(|other| is_program(other) && other.name == target);
+    found.map(|index| index as u32).ok_or_else(|| BundleError::UnknownProgram {
+        module: module.name.clone(),
+        role,
+        target: target.to_owned(),
+        programs: modules.iter().filter(|m| is_program(m)).map(|m| m.name.clone()).collect(),
+    })
+}
+
+fn is_program(module: &Module) -> bool {
+    module.kind == ModuleKind::Program
+}
+
+fn check(modules: &[Module]) -> Result<(), BundleError> {
+    for (kind, what) in [(ModuleKind::Sigma0, "sigma0"), (ModuleKind::RootTask, "root task")] {
+        match modules.iter().filter(|module| module.kind == kind).count() {
+            1 => {}
+            count => return Err(BundleError::NotOne { what, count }),
+        }
+    }
+    for (index, module) in modules.iter().enumerate() {
+        check_module(module)?;
+        let same = |other: &Module| other.kind == module.kind && other.name == module.name;
+        if modules[..index].iter().any(same) {
+            return Err(BundleError::SameName(module.name.clone()));
+        }
+        check_pagers(modules, module)?;
+    }
+    check_files(modules)
+}
+
+fn check_module(module: &Module) -> Result<(), BundleError> {
+    let name = || module.name.clone();
+    if module.name.is_empty() {
+        return Err(BundleError::NoName);
+    }
+    if module.name.len() >= NAME_LENGTH {
+        return Err(BundleError::LongName(name()));
+    }
+    if module.arguments.len() > ARGUMENTS_LENGTH {
+        let length = module.arguments.len();
+        return Err(BundleError::LongArguments { name: name(), length });
+    }
+    if !(1..=255).contains(&module.priority) {
+        return Err(BundleError::Priority { name: name(), priority: module.priority });
+    }
+    if module.kind == ModuleKind::File {
+        return Ok(());
+    }
+    let executable = Executable::parse(&module.bytes)
+        .map_err(|error| BundleError::NotExecutable { name: name(), error })?;
+    let end = if is_program(module) { HEAP_BASE } else { USER_END } as u64;
+    check_image(&executable, end).map_err(|error| BundleError::BadImage { name: name(), error })?;
+    let entry_found = executable.segments().any(|segment| {
+        let start = segment.virtual_address;
+        segment.executable && (start..start + segment.memory_size).contains(&executable.entry)
+    });
+    match entry_found {
+        true => Ok(()),
+        false => {
+            let error = ElfError::BadEntry(executable.entry);
+            Err(BundleError::NotExecutable { name: name(), error })
+        }
+    }
+}
+
+fn check_image(executable: &Executable<'_>, end: u64) -> Result<(), ImageError> {
+    let page = PAGE_SIZE as u64;
+    let mut segments: Vec<Segment> = executable.segments().collect();
+    segments.sort_by_key(|segment| segment.virtual_address);
+    let mut previous_end = 0;
+    for segment in segments {
+        let start = segment.virtual_address;
+        let fits = start.checked_add(segment.memory_size).is_some_and(|last| last <= end);
+        if start < page || !fits {
+            return Err(ImageError::OutOfPlace { start, end });
+        }
+        if start % page != segment.offset % page {
+            return Err(ImageError::NotCongruent(start));
+        }
+        if start / page * page < previous_end {
+            return Err(ImageError::SharedPage(start / page * page));
+        }
+        previous_end = start + segment.memory_size;
+    }
+    Ok(())
+}
+
+/// Follows the pagers from a program on: they must end at the root task.
+fn check_pagers(modules: &[Module], module: &Module) -> Result<(), BundleError> {
+    let mut current = module;
+    for _ in modules {
+        let Some(pager) = &current.pager else { return Ok(()) };
+        let next = modules.iter().find(|other| is_program(other) && other.name == *pager);
+        // A name that is not there is an error of its own, with a better message.
+        let Some(next) = next else { return Ok(()) };
+        current = next;
+    }
+    Err(BundleError::PagerCycle(module.name.clone()))
+}
+
+fn check_files(modules: &[Module]) -> Result<(), BundleError> {
+    let files = modules.iter().filter(|module| module.kind == ModuleKind::File);
+    let (count, bytes) = files.fold((0, 0), |(count, bytes), file| {
+        (count + 1, bytes + file.bytes.len().next_multiple_of(PAGE_SIZE))
+    });
+    if count > MAX_FILES {
+        return Err(BundleError::TooManyFiles(count));
+    }
+    if bytes > FILES_END - FILES_BASE {
+        return Err(BundleError::FilesTooBig(bytes as u64));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::elf::tests::{Sample, segment};
+    use protocol::boot::trim_name;
+    use zerocopy::FromBytes;
+
+    fn image() -> Arc<[u8]> {
+        Sample::program().bytes().into()
+    }
+
+    fn with(extra: Vec<Module>) -> Vec<Module> {
+        let sigma0 = Module::new("sigma0", ModuleKind::Sigma0, image());
+        let root = Module::new("root", ModuleKind::RootTask, image());
+        [vec![sigma0, root], extra].concat()
+    }
+
+    fn program(name: &str) -> Module {
+        Module::new(name, ModuleKind::Program, image())
+    }
+
+    fn file(name: &str, bytes: &[u8]) -> Module {
+        Module::new(name, ModuleKind::File, bytes.into())
+    }
+
+    fn refusal(extra: Vec<Module>) -> BundleError {
+        pack(&with(extra)).expect_err("bad modules were packed")
+    }
+
+    fn unpack(bundle: &[u8]) -> (BundleHeader, Vec<ModuleEntry>) {
+        let (header, rest) = BundleHeader::read_from_prefix(bundle).unwrap();
+        let entries = rest.chunks_exact(size_of::<ModuleEntry>());
+        let entries = entries.take(header.module_count as usize);
+        (header, entries.map(|entry| ModuleEntry::read_from_bytes(entry).unwrap()).collect())
+    }
+
+    #[test]
+    fn what_is_packed_is_found_again() {
+        let app = Module {
+            arguments: "one two".to_owned(),
+            pager: Some("pager".to_owned()),
+            server: Some("pager".to_owned()),
+            priority: 7,
+            ..program("app")
+        };
+        let modules = with(vec![app, program("pager"), file("text", b"hello"), file("empty", b"")]);
+        let bundle = pack(&modules).unwrap();
+        let (header, entries) = unpack(&bundle);
+        assert_eq!((header.magic, header.version), (BUNDLE_MAGIC, BUNDLE_VERSION));
+        assert_eq!(header.length, bundle.len() as u64);
+        assert_eq!(entries.len(), modules.len());
+        for (entry, module) in entries.iter().zip(&modules) {
+            assert_eq!(trim_name(&entry.name), module.name.as_bytes());
+            assert_eq!(entry.kind, module.kind as u32);
+            assert_eq!(entry.offset % PAGE_SIZE as u64, 0);
+            let start = entry.offset as usize;
+            let end = start + entry.length as usize;
+            assert_eq!(bundle[start..end], *module.bytes);
+            let rest = &bundle[end..end.next_multiple_of(PAGE_SIZE)];
+            assert!(rest.iter().all(|byte| *byte == 0), "the last page is not zero-filled");
+        }
+        let app = entries[2];
+        assert_eq!((app.pager, app.server, app.priority), (3, 3, 7));
+        assert_eq!((entries[3].pager, entries[3].server), (ROOT, ROOT));
+        let start = app.arguments_offset as usize;
+        assert_eq!(&bundle[start..start + app.arguments_length as usize], b"one two");
+    }
+
+    #[test]
+    fn there_is_one_sigma0_and_one_root_task() {
+        let error = pack(&[program("alone")]).unwrap_err();
+        assert_eq!(error, BundleError::NotOne { what: "sigma0", count: 0 });
+        let second = Module::new("other", ModuleKind::RootTask, image());
+        assert_eq!(refusal(vec![second]), BundleError::NotOne { what: "root task", count: 2 });
+    }
+
+    #[test]
+    fn names_are_short_and_unique_among_their_kind() {
+        assert_eq!(refusal(vec![program("")]), BundleError::NoName);
+        let long = "x".repeat(NAME_LENGTH);
+        assert_eq!(refusal(vec![program(&long)]), BundleError::LongName(long));
+        pack(&with(vec![program(&"x".repeat(NAME_LENGTH - 1))])).unwrap();
+        let twice = vec![program("a"), program("a")];
+        assert_eq!(refusal(twice), BundleError::SameName("a".to_owned()));
+        pack(&with(vec![program("a"), file("a", b"")])).unwrap();
+    }
+
+    #[test]
+    fn pagers_and_servers_must_be_programs() {
+        let app = Module { pager: Some("nobody".to_owned()), ..program("app") };
+        let error = refusal(vec![app, program("b")]);
+        assert_eq!(
+            error.to_string(),
+            "module 'app' names 'nobody' as its pager, but no program is called that: \
+             there are app, b"
+        );
+        let app = Module { server: Some("text".to_owned()), ..program("app") };
+        let error = refusal(vec![app, file("text", b"")]);
+        assert!(matches!(error, BundleError::UnknownProgram { role: "server", .. }), "{error}");
+    }
+
+    #[test]
+    fn pagers_that_page_each_other_are_refused() {
+        let itself = Module { pager: Some("a".to_owned()), ..program("a") };
+        assert_eq!(refusal(vec![itself]), BundleError::PagerCycle("a".to_owned()));
+        let a = Module { pager: Some("b".to_owned()), ..program("a") };
+        let b = Module { pager: Some("a".to_owned()), ..program("b") };
+        assert_eq!(refusal(vec![a.clone(), b]), BundleError::PagerCycle("a".to_owned()));
+        pack(&with(vec![a, program("b")])).unwrap();
+    }
+
+    #[test]
+    fn numbers_have_their_ranges() {
+        for priority in [0, 256] {
+            let error = refusal(vec![Module { priority, ..program("a") }]);
+            assert_eq!(error, BundleError::Priority { name: "a".to_owned(), priority });
+        }
+        let arguments = "x".repeat(ARGUMENTS_LENGTH + 1);
+        let error = refusal(vec![Module { arguments, ..program("a") }]);
+        let length = ARGUMENTS_LENGTH + 1;
+        assert_eq!(error, BundleError::LongArguments { name: "a".to_owned(), length });
+        let files = (0..=MAX_FILES).map(|number| file(&number.to_string(), b"")).collect();
+        assert_eq!(refusal(files), BundleError::TooManyFiles(MAX_FILES + 1));
+    }
+
+    #[test]
+    fn images_must_be_mappable_page_by_page() {
+        let app = |sample: Sample| Module { bytes: sample.bytes().into(), ..program("app") };
+        let error = |sample| match refusal(vec![app(sample)]) {
+            BundleError::BadImage { error, .. } => error,
+            other => panic!("{other}"),
+        };
+        let mut sample = Sample::program();
+        sample.segments[0].virtual_address = 0x40_0010;
+        assert_eq!(error(sample), ImageError::NotCongruent(0x40_0010));
+
+        let mut sample = Sample::program();
+        sample.segments[0].file_size = 0x800;
+        sample.segments[0].memory_size = 0x800;
+        sample.segments.push(segment(0x1800, 0x40_0800, 0x10, false));
+        assert_eq!(error(sample), ImageError::SharedPage(0x40_0000));
+
+        for address in [0, HEAP_BASE as u64 - 0x800, u64::MAX - 0xfff] {
+            let mut sample = Sample::program();
+            sample.segments[0].virtual_address = address;
+            sample.segments[0].memory_size = 0x2000;
+            let end = HEAP_BASE as u64;
+            assert_eq!(error(sample), ImageError::OutOfPlace { start: address, end });
+        }
+    }
+
+    #[test]
+    fn programs_must_be_executables_with_an_entry() {
+        let script = Module { bytes: b"#!/bin/sh".as_slice().into(), ..program("script") };
+        let error = refusal(vec![script]).to_string();
+        assert!(error.starts_with("cannot run module 'script': it is not an ELF file"), "{error}");
+        let sample = Sample { entry: 0x50_0000, ..Sample::program() };
+        let lost = Module { bytes: sample.bytes().into(), ..program("lost") };
+        let error = refusal(vec![lost]).to_string();
+        assert!(error.contains("its entry point 0x500000 is in no executable segment"), "{error}");
+    }
+}

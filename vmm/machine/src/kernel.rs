@@ -1,0 +1,135 @@
+//! The kernel's image: a PVH ELF executable.
+
+use crate::{
+    elf::{ElfError, Executable},
+    layout::KERNEL_FLOOR,
+};
+use protocol::introspection::{NOTE_OWNER, NOTE_TYPE};
+use thiserror::Error;
+
+/// Why a file is not a kernel that this machine can boot.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum KernelError {
+    /// Not even an executable.
+    #[error(transparent)]
+    Executable(#[from] ElfError),
+    /// No entry point for this machine.
+    #[error(
+        "it has no PVH entry point; add the ELF note XEN_ELFNOTE_PHYS32_ENTRY \
+         (owner Xen, type 18) with the address of its 32-bit entry"
+    )]
+    NoPvhNote,
+    /// The entry point lies outside the image.
+    #[error("its PVH entry point {0:#x} is in no executable segment; check the note's address")]
+    BadEntry(u64),
+    /// Where the boot data lies.
+    #[error(
+        "it is linked to be loaded at {0:#x}, where the boot data lies; \
+         link it to 1 MiB ({KERNEL_FLOOR:#x}) or above"
+    )]
+    TooLow(u64),
+    /// An end beyond all addresses.
+    #[error("a segment at {0:#x} reaches beyond the end of memory; check its linker script")]
+    Endless(u64),
+}
+
+/// A kernel image that has been checked.
+#[derive(Debug)]
+pub struct Kernel<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) entry: u32,
+    pub(crate) end: u64,
+    header: Option<u64>,
+}
+
+/// The note with the 32-bit entry point.
+const PVH_NOTE: (&str, u32) = ("Xen", 18);
+
+impl<'a> Kernel<'a> {
+    /// Checks an image.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, KernelError> {
+        let executable = Executable::parse(bytes)?;
+        let note = executable.note(PVH_NOTE.0, PVH_NOTE.1).ok_or(KernelError::NoPvhNote)?;
+        let entry = little_endian(note).ok_or(KernelError::NoPvhNote)?;
+        let mut end = 0;
+        let mut entry_found = false;
+        for segment in executable.segments() {
+            let start = segment.physical_address;
+            if start < KERNEL_FLOOR {
+                return Err(KernelError::TooLow(start));
+            }
+            let segment_end =
+                start.checked_add(segment.memory_size).ok_or(KernelError::Endless(start))?;
+            end = end.max(segment_end);
+            entry_found |= segment.executable && (start..segment_end).contains(&entry);
+        }
+        let in_reach = u32::try_from(entry).ok().filter(|_| entry_found);
+        let entry = in_reach.ok_or(KernelError::BadEntry(entry))?;
+        let header = executable.note(NOTE_OWNER, NOTE_TYPE).and_then(little_endian);
+        Ok(Self { bytes, entry, end, header })
+    }
+
+    /// Physical address of its introspection header, if it has one.
+    pub fn introspection_header(&self) -> Option<u64> {
+        self.header
+    }
+}
+
+/// A number of four or eight bytes: the PVH note exists in both sizes.
+fn little_endian(bytes: &[u8]) -> Option<u64> {
+    match bytes.len() {
+        4 => bytes.try_into().ok().map(u32::from_le_bytes).map(u64::from),
+        8 => bytes.try_into().ok().map(u64::from_le_bytes),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use crate::elf::tests::{Sample, note, segment};
+
+    /// A kernel of one page at 1 MiB.
+    pub fn sample() -> Sample {
+        Sample {
+            entry: 0x10_0000,
+            segments: vec![segment(0x1000, 0x10_0000, 0x1000, true)],
+            notes: note("Xen", 18, &0x10_0010_u32.to_le_bytes()),
+            ..Sample::program()
+        }
+    }
+
+    fn refusal(sample: &Sample) -> KernelError {
+        Kernel::parse(&sample.bytes()).expect_err("a broken kernel was accepted")
+    }
+
+    #[test]
+    fn entry_and_header_come_from_the_notes() {
+        let mut with_header = sample();
+        with_header.notes.extend(note("Glasspager", 1, &0x20_0000_u64.to_le_bytes()));
+        with_header.segments[0].memory_size = 0x3000;
+        let bytes = with_header.bytes();
+        let kernel = Kernel::parse(&bytes).unwrap();
+        assert_eq!((kernel.entry, kernel.end), (0x10_0010, 0x10_3000));
+        assert_eq!(kernel.introspection_header(), Some(0x20_0000));
+        let bytes = sample().bytes();
+        assert_eq!(Kernel::parse(&bytes).unwrap().introspection_header(), None);
+    }
+
+    #[test]
+    fn kernels_that_cannot_boot_are_refused_with_the_reason() {
+        assert_eq!(refusal(&Sample { notes: vec![], ..sample() }), KernelError::NoPvhNote);
+        let outside = note("Xen", 18, &0x50_0000_u64.to_le_bytes());
+        assert_eq!(
+            refusal(&Sample { notes: outside, ..sample() }),
+            KernelError::BadEntry(0x50_0000)
+        );
+        let low = vec![segment(0x1000, 0x8000, 0x1000, true)];
+        assert_eq!(refusal(&Sample { segments: low, ..sample() }), KernelError::TooLow(0x8000));
+        let mut endless = sample();
+        endless.segments[0].memory_size = u64::MAX;
+        assert_eq!(refusal(&endless), KernelError::Endless(0x10_0000));
+        let error = Kernel::parse(b"hello").unwrap_err();
+        assert_eq!(error, KernelError::Executable(ElfError::NotElf));
+    }
+}

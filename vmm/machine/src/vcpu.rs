@@ -1,0 +1,111 @@
+//! The processor's loop: into the guest, out of it, do what it asks for, and again.
+
+use crate::{
+    cpu::CpuState,
+    exit::{Cause, Devices, Exit, Next},
+    kvm::Vm,
+};
+use kvm_ioctls::{VcpuExit, VcpuFd};
+use std::{
+    io::Write,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+/// How a guest ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It asked for the end, with this status.
+    Exit(u8),
+    /// Somebody stopped it; where it was then.
+    Stopped(Option<CpuState>),
+    /// It could not go on.
+    Crash(Crash),
+}
+
+/// What is known of a guest that could not go on.
+#[derive(Debug)]
+pub struct Crash {
+    /// Why.
+    pub cause: Cause,
+    /// Its registers, if KVM gave them.
+    pub cpu: Option<CpuState>,
+}
+
+/// Runs the guest until it ends or `stop` is set and a signal interrupts KVM_RUN.
+pub fn run<W: Write>(vm: &mut Vm, devices: &mut Devices<W>, stop: &AtomicBool) -> Outcome {
+    loop {
+        if stop.load(Ordering::Acquire) {
+            return Outcome::Stopped(state(&vm.vcpu));
+        }
+        match step(vm, devices) {
+            Next::Run => {}
+            Next::Exit(status) => return Outcome::Exit(status),
+            Next::Crash(cause) => {
+                let cpu = state(&vm.vcpu);
+                let cause = with_instruction(cause, vm, cpu.as_ref());
+                return Outcome::Crash(Crash { cause, cpu });
+            }
+        }
+    }
+}
+
+fn step<W: Write>(vm: &mut Vm, devices: &mut Devices<W>) -> Next {
+    let exit = match vm.vcpu.run() {
+        Ok(VcpuExit::IoOut(port, data)) => Exit::PortWrite { port, data },
+        Ok(VcpuExit::IoIn(port, data)) => Exit::PortRead { port, data },
+        Ok(VcpuExit::MmioWrite(..)) => Exit::MemoryWrite,
+        Ok(VcpuExit::MmioRead(_, data)) => Exit::MemoryRead { data },
+        Ok(VcpuExit::Hlt) => Exit::Halt,
+        Ok(VcpuExit::Intr | VcpuExit::IrqWindowOpen) => Exit::Nothing,
+        Ok(VcpuExit::Shutdown) => Exit::Fatal(Cause::TripleFault),
+        Ok(VcpuExit::FailEntry(reason, _)) => Exit::Fatal(Cause::FailedEntry { reason }),
+        Ok(VcpuExit::SystemEvent(kind, _)) => Exit::Fatal(Cause::SystemEvent { kind }),
+        Ok(VcpuExit::InternalError) => Exit::Fatal(internal_error(&mut vm.vcpu)),
+        Ok(other) => Exit::Fatal(Cause::UnexpectedExit(format!("{other:?}"))),
+        // EINTR: a signal came; EAGAIN: KVM asks to be called again.
+        Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => Exit::Nothing,
+        Err(error) => Exit::Fatal(Cause::RunFailed(error.to_string())),
+    };
+    devices.handle(exit)
+}
+
+fn internal_error(vcpu: &mut VcpuFd) -> Cause {
+    let run = vcpu.get_kvm_run();
+    // SAFETY: the exit reason is KVM_EXIT_INTERNAL_ERROR, so this is the member that KVM filled
+    // in; it is plain numbers, valid in any case.
+    let internal = unsafe { run.__bindgen_anon_1.internal };
+    let count = internal.data.len().min(internal.ndata as usize);
+    let details = internal.data[..count].to_vec();
+    Cause::InternalError { suberror: internal.suberror, details, instruction: Vec::new() }
+}
+
+fn state(vcpu: &VcpuFd) -> Option<CpuState> {
+    Some(CpuState::new(vcpu.get_regs().ok()?, vcpu.get_sregs().ok()?))
+}
+
+/// Adds the bytes at the instruction pointer to what KVM says.
+fn with_instruction(cause: Cause, vm: &Vm, cpu: Option<&CpuState>) -> Cause {
+    match (cause, cpu) {
+        (Cause::InternalError { suberror, details, .. }, Some(cpu)) => {
+            let instruction = bytes_at(vm, cpu.instruction_pointer());
+            Cause::InternalError { suberror, details, instruction }
+        }
+        (cause, _) => cause,
+    }
+}
+
+/// Up to eight bytes of the instruction at a virtual address, not beyond its page.
+fn bytes_at(vm: &Vm, address: u64) -> Vec<u8> {
+    const WANTED: u64 = 8;
+    let page = protocol::PAGE_SIZE as u64;
+    let length = WANTED.min(page - address % page);
+    let mut bytes = vec![0; length as usize];
+    match vm.vcpu.translate_gva(address) {
+        Ok(place)
+            if place.valid != 0 && vm.memory.read(place.physical_address, &mut bytes).is_ok() =>
+        {
+            bytes
+        }
+        _ => Vec::new(),
+    }
+}
