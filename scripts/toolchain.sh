@@ -1,0 +1,102 @@
+# Sourced by run, test and bench. Makes sure that a Rust toolchain is there, installs what is
+# missing, and lets nothing but that one toolchain be used: one toolchain's cargo with another
+# one's rustc does not build.
+#
+# GLASS_TOOLCHAIN=debian takes Debian's rustc-web instead of rustup's toolchain.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+guest_target=x86_64-unknown-none
+rust_needed=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml")
+debian_source=/usr/lib/rustlib/src/rust/library/core
+
+say() { printf '%s\n' "$*" >&2; }
+
+die() {
+  say "error: $*"
+  exit 1
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Installs packages: as root, or else through sudo.
+apt_install() {
+  local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300)
+  have apt-get || die "missing: $*. There is no apt-get here: install the like of them, then run this again."
+  if [[ $EUID -ne 0 ]]; then
+    have sudo || die "missing: $*. As root, run: apt-get install $*"
+    apt=(sudo "${apt[@]}")
+  fi
+  say "set-up: apt-get install $*"
+  "${apt[@]}" update >&2 || say "set-up: apt-get update failed, going on with the package lists as they are"
+  "${apt[@]}" install -y --no-install-recommends "$@" >&2
+}
+
+# need COMMAND PACKAGE...: installs the packages if the command is missing.
+need() {
+  have "$1" && return
+  apt_install "${@:2}" || die "cannot install ${*:2}. Install it, then run this again."
+}
+
+new_enough() {
+  local version
+  version=$("$1" --version | cut -d ' ' -f 2) || return 1
+  printf '%s\n' "$rust_needed" "${version%%-*}" | sort --version-sort --check=quiet && return
+  say "set-up: $1 is Rust $version, at least $rust_needed is needed"
+  return 1
+}
+
+# Finds rustup's toolchain and its guest target; fails if there is none.
+use_rustup() {
+  have rustup || return 1
+  local rustc
+  rustc=$(cd "$root" && rustup which rustc 2>/dev/null) || return 1
+  new_enough "$rustc" || return 1
+  bin=${rustc%/rustc}
+  [[ -d ${bin%/bin}/lib/rustlib/$guest_target ]] && return
+  say "set-up: rustup target add $guest_target"
+  (cd "$root" && rustup target add "$guest_target") >&2
+}
+
+use_debian() {
+  bin=/usr/bin
+  [[ -x $bin/cargo && -x $bin/rustc && -d $debian_source ]] && new_enough $bin/rustc && return
+  apt_install rustc-web cargo-web rust-web-src && new_enough $bin/rustc
+}
+
+# clippy and rustfmt, which only ./scripts/test needs.
+need_lints() {
+  [[ -x $bin/cargo-clippy && -x $bin/cargo-fmt ]] && return
+  if [[ $GLASS_TOOLCHAIN == debian ]]; then
+    apt_install rust-web-clippy rustfmt-web
+  else
+    say "set-up: rustup component add clippy rustfmt"
+    (cd "$root" && rustup component add clippy rustfmt) >&2
+  fi || die "cannot install clippy and rustfmt. Install them, then run this again."
+}
+
+choose_toolchain() {
+  unset RUSTUP_TOOLCHAIN RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS \
+    CARGO_BUILD_TARGET RUSTC_BOOTSTRAP
+  if [[ ${GLASS_TOOLCHAIN:-rustup} != debian ]] && use_rustup; then
+    GLASS_TOOLCHAIN=rustup
+    CARGO_TARGET_DIR=$root/target
+  elif use_debian; then
+    GLASS_TOOLCHAIN=debian
+    CARGO_TARGET_DIR=$root/target/debian
+  else
+    die "no Rust $rust_needed with the target $guest_target: rustup has none, and Debian's" \
+      "rustc-web cannot be installed. Install rustup or update it (rustup update), then run this again."
+  fi
+  PATH=$bin:$PATH CARGO=$bin/cargo RUSTC=$bin/rustc
+  export GLASS_TOOLCHAIN CARGO_TARGET_DIR PATH CARGO RUSTC
+}
+
+# Builds scripts/xtask, which does all the rest, and becomes it.
+xtask() {
+  [[ -x $CARGO_TARGET_DIR/debug/xtask ]] || say "build: scripts/xtask, which does the rest"
+  (cd "$root" && "$CARGO" build --quiet --package xtask)
+  exec "$CARGO_TARGET_DIR/debug/xtask" "$@"
+}
+
+need cc gcc libc6-dev
+choose_toolchain

@@ -1,0 +1,58 @@
+//! Exact instruction counts: the guest under QEMU's software emulation with `-icount shift=0`,
+//! where the time stamp counter advances by one with each instruction.
+
+use super::{guest_report::GuestReport, header};
+use crate::{command::say, qemu::Machine, workspace::Workspace};
+use anyhow::{Result, ensure};
+
+/// One million rounds of two instructions, two moves before them and the reading of the counter.
+const KNOWN_LOOP: u64 = 2_000_003;
+
+const SMALL: u32 = 128;
+const LARGE: u32 = 2048;
+
+/// Instructions, user stubs included.
+#[derive(Clone, Copy, Debug)]
+pub struct Counts {
+    /// The operations with the trace on.
+    pub traced: GuestReport,
+    /// The same with the trace off.
+    pub untraced: GuestReport,
+    /// From the kernel's entry to the first user instruction, with 128 MiB of memory.
+    pub boot: u64,
+    /// The same with 2 GiB.
+    pub boot_large: u64,
+}
+
+impl Counts {
+    /// Boots the scenario `bench` three times and counts.
+    pub fn measure(workspace: &Workspace) -> Result<Self> {
+        say("bench: counting instructions under QEMU");
+        let (traced, boot) = run(workspace, "", SMALL)?;
+        let (untraced, _) = run(workspace, "trace=off", SMALL)?;
+        let (_, boot_large) = run(workspace, "", LARGE)?;
+        Ok(Self { traced, untraced, boot, boot_large })
+    }
+
+    /// How much of a page fault the trace makes up, in percent.
+    pub fn trace_share(&self) -> f64 {
+        let [traced, untraced] = [self.traced, self.untraced].map(|run| run.page_fault as f64);
+        (traced - untraced) / untraced * 100.0
+    }
+}
+
+fn run(workspace: &Workspace, command_line: &str, mebibytes: u32) -> Result<(GuestReport, u64)> {
+    let finished = Machine { scenario: "bench", command_line, mebibytes }.count(workspace)?;
+    let report = GuestReport::find(&finished.console)?;
+    ensure!(
+        report.known_loop == KNOWN_LOOP,
+        "a loop of {KNOWN_LOOP} instructions counts as {}: this QEMU does not count instructions, \
+         so nothing is reported",
+        report.known_loop
+    );
+    let header = header::read(&workspace.kernel(), &finished.memory())?;
+    let boot = header.time_at_first_user.checked_sub(header.time_at_entry);
+    let boot = boot.filter(|_| header.time_at_entry != 0 && header.time_at_first_user != 0);
+    let boot = boot.ok_or_else(|| anyhow::anyhow!("the kernel's header lacks its boot times"))?;
+    Ok((report, boot))
+}

@@ -1,0 +1,147 @@
+//! Booting the guest under QEMU's software emulation, where the time stamp counter counts
+//! instructions.
+
+use crate::{
+    command::{run, say},
+    host,
+    workspace::Workspace,
+};
+use anyhow::{Context, Result, bail};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// No benchmark and no scenario takes longer than this.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A machine to boot.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine<'a> {
+    /// Name of the scenario.
+    pub scenario: &'a str,
+    /// The kernel's command line.
+    pub command_line: &'a str,
+    /// Size of its memory.
+    pub mebibytes: u32,
+}
+
+/// What is left when the guest has ended.
+#[derive(Debug)]
+pub struct Finished {
+    folder: PathBuf,
+    /// What it printed.
+    pub console: String,
+}
+
+impl Finished {
+    /// The file that was its memory.
+    pub fn memory(&self) -> PathBuf {
+        self.folder.join("memory")
+    }
+}
+
+impl Drop for Finished {
+    fn drop(&mut self) {
+        // Nothing depends on it; what is left over lies in `target`.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Machine<'_> {
+    /// Runs the machine to its end, counting instructions.
+    pub fn count(&self, workspace: &Workspace) -> Result<Finished> {
+        let folder = self.scratch(workspace)?;
+        let mut finished = Finished { folder, console: String::new() };
+        let console = finished.folder.join("console");
+        let mut command = self.command(workspace, &finished.folder)?;
+        command.args(["-icount", "shift=0,sleep=off", "-monitor", "none"]);
+        command.arg("-serial").arg(format!("file:{}", console.display()));
+        command.stdin(Stdio::null());
+        let code = wait(&mut command)?;
+        let printed = fs::read(&console).context("cannot read the guest's console")?;
+        finished.console = String::from_utf8_lossy(&printed).into_owned();
+        // QEMU's exit device makes an odd status of every status of the guest.
+        if code != 1 {
+            let status = if code & 1 == 1 { "the guest's status" } else { "QEMU's own status" };
+            let code = if code & 1 == 1 { code >> 1 } else { code };
+            bail!("`{}` failed under QEMU ({status} {code}):\n{}", self.scenario, finished.console);
+        }
+        Ok(finished)
+    }
+
+    fn scratch(&self, workspace: &Workspace) -> Result<PathBuf> {
+        let name = format!("{}-{}-{}", std::process::id(), self.mebibytes, self.command_line);
+        let folder = workspace.root().join("target/qemu").join(name);
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(folder)
+    }
+
+    fn command(&self, workspace: &Workspace, folder: &Path) -> Result<Command> {
+        let (kernel, bundle) = bundle(workspace, self.scenario, folder)?;
+        let size = self.mebibytes;
+        let memory = folder.join("memory");
+        let mut command = Command::new("qemu-system-x86_64");
+        command
+            .args(["-accel", "tcg", "-cpu", "max", "-nodefaults", "-display", "none", "-no-reboot"])
+            .args(["-machine", "pc,memory-backend=ram", "-m", &format!("{size}M")])
+            .arg("-object")
+            .arg(format!(
+                "memory-backend-file,id=ram,size={size}M,mem-path={},share=on",
+                memory.display()
+            ))
+            .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=1"])
+            .arg("-kernel")
+            .arg(kernel)
+            .arg("-initrd")
+            .arg(bundle)
+            .args(["-append", self.command_line]);
+        Ok(command)
+    }
+}
+
+/// `xtask qemu`: boots a scenario with its console on this terminal.
+pub fn interactive(workspace: &Workspace, arguments: &[String]) -> Result<()> {
+    host::build(workspace)?;
+    let scenario = arguments.first().map_or("words", String::as_str);
+    let command_line = arguments.get(1..).unwrap_or_default().join(" ");
+    let machine = Machine { scenario, command_line: &command_line, mebibytes: 128 };
+    say(&format!("run: {scenario} under QEMU"));
+    let finished = Finished { folder: machine.scratch(workspace)?, console: String::new() };
+    let mut command = machine.command(workspace, &finished.folder)?;
+    let status = command.args(["-serial", "stdio"]).status().context(MISSING)?;
+    match status.code() {
+        Some(1) => Ok(()),
+        Some(code) if code & 1 == 1 => bail!("the guest ended with status {}", code >> 1),
+        _ => bail!("QEMU failed ({status})"),
+    }
+}
+
+/// Writes the scenario's kernel and boot bundle into `folder`.
+fn bundle(workspace: &Workspace, scenario: &str, folder: &Path) -> Result<(PathBuf, PathBuf)> {
+    run(Command::new(workspace.glass()).args(["bundle", scenario, "-o"]).arg(folder))?;
+    Ok((folder.join("kernel"), folder.join("bundle")))
+}
+
+const MISSING: &str =
+    "cannot start qemu-system-x86_64: ./scripts/bench and ./scripts/test install it";
+
+/// Runs QEMU to its end and returns its exit code.
+fn wait(command: &mut Command) -> Result<i32> {
+    let mut child = command.spawn().context(MISSING)?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait().context("cannot wait for QEMU")? {
+            return status.code().context("a signal ended QEMU");
+        }
+        if Instant::now() >= deadline {
+            child.kill().context("cannot end QEMU")?;
+            child.wait().context("cannot wait for QEMU")?;
+            bail!("the guest did not end within {} s under QEMU", PATIENCE.as_secs());
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
