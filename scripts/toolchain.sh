@@ -21,9 +21,13 @@ have() { command -v "$1" >/dev/null 2>&1; }
 # Installs packages: as root, or else through sudo.
 apt_install() {
   local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300)
-  have apt-get || die "missing: $*. There is no apt-get here: install the like of them, then run this again."
-  if [[ $EUID -ne 0 ]]; then
-    have sudo || die "missing: $*. As root, run: apt-get install $*"
+  if ! have apt-get; then
+    say "set-up: cannot install $*: there is no apt-get here"
+    return 1
+  elif [[ $EUID -ne 0 ]] && ! have sudo; then
+    say "set-up: cannot install $*: you are not root and there is no sudo"
+    return 1
+  elif [[ $EUID -ne 0 ]]; then
     apt=(sudo "${apt[@]}")
   fi
   say "set-up: apt-get install $*"
@@ -33,8 +37,8 @@ apt_install() {
 
 # need COMMAND PACKAGE...: installs the packages if the command is missing.
 need() {
-  have "$1" && return
-  apt_install "${@:2}" || die "cannot install ${*:2}. Install it, then run this again."
+  have "$1" || apt_install "${@:2}" ||
+    die "$1 is missing. Install it (on Debian: apt-get install ${*:2}), then run this again."
 }
 
 new_enough() {
@@ -84,8 +88,8 @@ choose_toolchain() {
     GLASS_TOOLCHAIN=debian
     CARGO_TARGET_DIR=$root/target/debian
   else
-    die "no Rust $rust_needed with the target $guest_target: rustup has none, and Debian's" \
-      "rustc-web cannot be installed. Install rustup or update it (rustup update), then run this again."
+    die "there is no Rust $rust_needed or newer with the target $guest_target." \
+      "Install rustup, or bring it up to date with 'rustup update', then run this again."
   fi
   PATH=$bin:$PATH CARGO=$bin/cargo RUSTC=$bin/rustc
   export GLASS_TOOLCHAIN CARGO_TARGET_DIR PATH CARGO RUSTC

@@ -2,7 +2,7 @@
 
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
-use std::{env, process::Command};
+use std::{env, path::Path, process::Command};
 
 /// Says on standard error what happens next.
 pub fn say(what: &str) {
@@ -20,13 +20,34 @@ pub fn cargo(workspace: &Workspace) -> Command {
     command
 }
 
-/// Runs `command` to its end; an exit status other than 0 is an error.
+/// Runs `command`, which reports its own errors, to its end.
 pub fn run(command: &mut Command) -> Result<()> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let status = command.status().with_context(|| format!("cannot start {program}"))?;
+    let name = name(command);
+    let status = command.status().with_context(|| format!("cannot start `{name}`"))?;
     if !status.success() {
-        let arguments: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
-        bail!("`{program} {}` failed ({status})", arguments.join(" "));
+        bail!("`{name}` failed ({status})");
     }
     Ok(())
+}
+
+/// The program's name and its first argument.
+fn name(command: &Command) -> String {
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default();
+    let words = std::iter::once(program).chain(command.get_args().take(1));
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::run;
+    use std::process::Command;
+
+    #[test]
+    fn failures_name_the_command() {
+        assert!(run(&mut Command::new("true")).is_ok());
+        let error = run(Command::new("/bin/sh").args(["-c", "exit 3"])).expect_err("it fails");
+        assert_eq!(error.to_string(), "`sh -c` failed (exit status: 3)");
+        let error = run(&mut Command::new("/no/such-program")).expect_err("it does not start");
+        assert_eq!(error.to_string(), "cannot start `such-program`");
+    }
 }
