@@ -1,1 +1,21 @@
-#![no_std]
+//! What pagers decide, free of the machine.
+//!
+//! | module | question |
+//! |---|---|
+//! | [`ranges`] | which memory is free |
+//! | [`bundle`] | what the boot loader brought |
+//! | [`elf`] | which pages an ELF image has, with which rights |
+//! | [`regions`] | what lies at an address of a program |
+//! | [`frames`] | which frame a program's page already has |
+//! | [`words`] | lines, words and bytes of a text |
+//!
+//! Everything here takes input that may be wrong, answers with an error then, and never panics.
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod bundle;
+pub mod elf;
+pub mod frames;
+pub mod ranges;
+pub mod regions;
+pub mod words;

@@ -1,0 +1,311 @@
+//! What lies at an address of an ordinary program: its image, its heap and stack, its files.
+
+use crate::{bundle::Bundle, elf::Image, elf::Segment};
+use arrayvec::ArrayVec;
+use core::fmt;
+use protocol::{
+    PAGE_ORDER, PAGE_SIZE, Word,
+    boot::ModuleKind,
+    fault::Access,
+    flexpage::{Rights, align_down},
+    layout::{
+        FILES_BASE, FILES_END, HEAP_BASE, HEAP_END, PAGER_AREA, PROGRAM_BASE, PROGRAM_INFO,
+        STACK_BASE, STACK_END,
+    },
+    program::MAX_FILES,
+};
+
+/// Where the segments of an ordinary program may lie.
+pub const PROGRAM_AREA: core::ops::Range<Word> = PROGRAM_BASE..PAGER_AREA;
+
+/// A file as programs see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct File {
+    /// Its module's number.
+    pub module: usize,
+    /// Its first address, on a page boundary.
+    pub address: Word,
+    /// Its length in bytes.
+    pub length: usize,
+}
+
+/// The files of the manifest, one after the other, each from a page boundary on.
+#[derive(Clone, Debug, Default)]
+pub struct Files(ArrayVec<File, MAX_FILES>);
+
+/// Why programs cannot see the manifest's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FilesError {
+    /// There are more than [`MAX_FILES`].
+    TooMany,
+    /// Together they are larger than the part of an address space that is for files.
+    TooLarge,
+}
+
+impl fmt::Display for FilesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooMany => write!(f, "there are more than {MAX_FILES} files: leave some out"),
+            Self::TooLarge => write!(
+                f,
+                "the files are larger than {} MiB together: leave some out",
+                (FILES_END - FILES_BASE) >> 20
+            ),
+        }
+    }
+}
+
+impl Files {
+    /// Lays out all files of the bundle.
+    pub fn lay_out(bundle: Bundle) -> Result<Self, FilesError> {
+        let lengths =
+            bundle.modules_of(ModuleKind::File).map(|file| (file.index, file.bytes.len()));
+        Self::place(lengths)
+    }
+
+    fn place(files: impl Iterator<Item = (usize, usize)>) -> Result<Self, FilesError> {
+        let mut placed = ArrayVec::new();
+        let mut address = FILES_BASE;
+        for (module, length) in files {
+            placed.try_push(File { module, address, length }).map_err(|_| FilesError::TooMany)?;
+            let pages = length.checked_next_multiple_of(PAGE_SIZE).ok_or(FilesError::TooLarge)?;
+            address = address.checked_add(pages).ok_or(FilesError::TooLarge)?;
+            if address > FILES_END {
+                return Err(FilesError::TooLarge);
+            }
+        }
+        Ok(Self(placed))
+    }
+
+    /// All files, in the manifest's order.
+    pub fn iter(&self) -> impl Iterator<Item = &File> {
+        self.0.iter()
+    }
+
+    fn at(&self, page: Word) -> Option<&File> {
+        // An empty file has no page, and so the next one may begin where it does.
+        let next = self.0.partition_point(|file| file.address <= page);
+        let file = self.0.get(next.checked_sub(1)?)?;
+        (page - file.address < file.length).then_some(file)
+    }
+}
+
+/// Where the contents of a page come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backing {
+    /// A page of a module itself.
+    Module {
+        /// Which module; `None` for the program's own image.
+        module: Option<usize>,
+        /// Where the page begins in it.
+        offset: usize,
+        /// What the program may do with it.
+        rights: Rights,
+    },
+    /// Memory of the program's own, zero except for bytes of its image.
+    Private {
+        /// Where the bytes begin in the image.
+        offset: usize,
+        /// How many they are; 0 for a page of zeros.
+        length: usize,
+        /// Where they go in the page.
+        skip: usize,
+        /// What the program may do with it.
+        rights: Rights,
+    },
+    /// The page of [`protocol::program::ProgramInfo`].
+    Info,
+}
+
+/// Why a fault is not answered with a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Nothing lies there.
+    NoRegion,
+    /// What lies there must not be accessed that way.
+    NoRight,
+}
+
+/// What lies at `address` of a program with this image and these files.
+pub fn find(
+    image: &Image,
+    files: &Files,
+    address: Word,
+    access: Access,
+) -> Result<Backing, Refusal> {
+    let page = align_down(address, PAGE_ORDER);
+    let (backing, rights) = lookup(image, files, page).ok_or(Refusal::NoRegion)?;
+    if rights.contains(needed(access)) { Ok(backing) } else { Err(Refusal::NoRight) }
+}
+
+fn needed(access: Access) -> Rights {
+    if access.contains(Access::EXECUTE) {
+        Rights::EXECUTE
+    } else if access.contains(Access::WRITE) {
+        Rights::WRITE
+    } else {
+        Rights::READ
+    }
+}
+
+fn lookup(image: &Image, files: &Files, page: Word) -> Option<(Backing, Rights)> {
+    if let Some(segment) = image.segment(page) {
+        return Some((in_segment(segment, page), segment.rights));
+    }
+    let backing = match page {
+        HEAP_BASE..HEAP_END | STACK_BASE..STACK_END => {
+            let rights = Rights::READ_WRITE;
+            return Some((Backing::Private { offset: 0, length: 0, skip: 0, rights }, rights));
+        }
+        FILES_BASE..FILES_END => {
+            let file = files.at(page)?;
+            let offset = page - file.address;
+            Backing::Module { module: Some(file.module), offset, rights: Rights::READ }
+        }
+        PROGRAM_INFO => Backing::Info,
+        _ => return None,
+    };
+    Some((backing, Rights::READ))
+}
+
+fn in_segment(segment: &Segment, page: Word) -> Backing {
+    let rights = segment.rights;
+    let file_end = segment.address + segment.file_size;
+    let memory_end = segment.address + segment.memory_size;
+    let start = page.max(segment.address);
+    let end = (page + PAGE_SIZE).min(file_end);
+    // Bytes that must be zero are not zero in the file.
+    let has_zeros = end < (page + PAGE_SIZE).min(memory_end);
+    if rights.contains(Rights::WRITE) || has_zeros {
+        let length = end.saturating_sub(start);
+        let offset = if length == 0 { 0 } else { segment.file_offset + (start - segment.address) };
+        return Backing::Private { offset, length, skip: start - page, rights };
+    }
+    // Not below zero: address and offset are congruent, so both round down by the same amount.
+    let first_page = align_down(segment.address, PAGE_ORDER);
+    let offset = align_down(segment.file_offset, PAGE_ORDER) + (page - first_page);
+    Backing::Module { module: None, offset, rights }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::elf::{
+        Machine,
+        tests::{AREA, DATA, TEXT, Wanted, file},
+    };
+    use proptest::prelude::*;
+
+    const READ: Access = Access::empty();
+
+    fn image(segments: &[Wanted]) -> Image {
+        let file = file(Machine::Amd64, 0x40_0010, segments);
+        Image::parse(&file, Machine::Amd64, &AREA).unwrap()
+    }
+
+    fn private(offset: usize, length: usize, skip: usize) -> Backing {
+        Backing::Private { offset, length, skip, rights: Rights::READ_WRITE }
+    }
+
+    #[test]
+    fn each_page_of_an_image_has_its_bytes() {
+        let image = image(&[TEXT, DATA]);
+        let find = |address, access| find(&image, &Files::default(), address, access);
+        let text =
+            |offset| Ok(Backing::Module { module: None, offset, rights: Rights::READ_EXECUTE });
+        assert_eq!(find(0x40_0010, Access::EXECUTE), text(0x1000));
+        assert_eq!(find(0x40_1800, READ), text(0x2000));
+        assert_eq!(find(0x40_0010, Access::WRITE | Access::PRESENT), Err(Refusal::NoRight));
+        assert_eq!(find(0x40_2000, READ), Ok(private(0x3000, 0x234, 0)));
+        assert_eq!(find(0x40_4abc, Access::WRITE), Ok(private(0, 0, 0)));
+        assert_eq!(find(0x40_2000, Access::EXECUTE), Err(Refusal::NoRight));
+        assert_eq!(find(0x40_5000, READ), Err(Refusal::NoRegion));
+        assert_eq!(find(0, Access::EXECUTE), Err(Refusal::NoRegion));
+    }
+
+    #[test]
+    fn unaligned_segments_and_read_only_tails_get_private_copies() {
+        let data = Wanted { offset: 0x3abc, address: 0x40_3abc, file_size: 0x100, ..DATA };
+        let constants = Wanted { flags: 4, address: 0x41_0000, memory_size: 0x3000, ..DATA };
+        let image = image(&[TEXT, data, constants]);
+        let find = |address| find(&image, &Files::default(), address, READ);
+        assert_eq!(find(0x40_3000), Ok(private(0x3abc, 0x100, 0xabc)));
+        let tail =
+            Backing::Private { offset: 0x3000, length: 0x234, skip: 0, rights: Rights::READ };
+        assert_eq!(find(0x41_0000), Ok(tail));
+    }
+
+    #[test]
+    fn heap_stack_info_and_files_lie_where_the_layout_says() {
+        let image = image(&[TEXT]);
+        let files = Files::place([(7, 0), (8, 5000), (9, 0), (10, 1)].into_iter()).unwrap();
+        let find = |address, access| find(&image, &files, address, access);
+        let zero = Ok(private(0, 0, 0));
+        assert_eq!(find(HEAP_BASE, Access::WRITE), zero);
+        assert_eq!(find(HEAP_END - 1, READ), zero);
+        assert_eq!(find(STACK_END - 8, Access::WRITE), zero);
+        assert_eq!(find(STACK_BASE - 1, Access::WRITE), Err(Refusal::NoRegion));
+        assert_eq!(find(STACK_END, Access::WRITE), Err(Refusal::NoRegion));
+        assert_eq!(find(PROGRAM_INFO + 8, READ), Ok(Backing::Info));
+        assert_eq!(find(PROGRAM_INFO, Access::WRITE), Err(Refusal::NoRight));
+        let page = |module, offset| {
+            Ok(Backing::Module { module: Some(module), offset, rights: Rights::READ })
+        };
+        assert_eq!(find(FILES_BASE, READ), page(8, 0));
+        assert_eq!(find(FILES_BASE + 4999, READ), page(8, 0x1000));
+        assert_eq!(find(FILES_BASE + 0x2fff, READ), page(10, 0));
+        assert_eq!(find(FILES_BASE + 0x3000, READ), Err(Refusal::NoRegion));
+        assert_eq!(find(FILES_BASE, Access::WRITE), Err(Refusal::NoRight));
+    }
+
+    #[test]
+    fn files_have_bounds() {
+        let many = (0..=MAX_FILES).map(|module| (module, 1));
+        assert_eq!(Files::place(many).err(), Some(FilesError::TooMany));
+        let area = FILES_END - FILES_BASE;
+        assert_eq!(Files::place([(0, area)].into_iter()).err(), None);
+        assert_eq!(Files::place([(0, area + 1)].into_iter()).err(), Some(FilesError::TooLarge));
+        assert_eq!(Files::place([(0, usize::MAX)].into_iter()).err(), Some(FilesError::TooLarge));
+    }
+
+    proptest! {
+        /// Against a byte-wise model: what a loader would have put there.
+        #[test]
+        fn pages_equal_what_a_loader_would_make(
+            address in 0x40_8000..0x40_a000u64,
+            file_size in 0..0x1000u64,
+            extra in 0..0x2800u64,
+            flags in prop::sample::select(vec![4u32, 5, 6]),
+        ) {
+            let segment = Wanted {
+                kind: 1, flags, offset: 0x2000 + address % 0x1000, address, file_size,
+                memory_size: file_size + extra + 1,
+            };
+            let mut contents = file(Machine::Amd64, 0x40_0010, &[TEXT, segment]);
+            for (index, byte) in contents[0x1000..].iter_mut().enumerate() {
+                *byte = 1 + (index % 251) as u8;
+            }
+            let image = Image::parse(&contents, Machine::Amd64, &AREA).unwrap();
+            for byte in 0..segment.memory_size {
+                let at = (address + byte) as Word;
+                let expected = if byte < file_size {
+                    contents[(segment.offset + byte) as usize]
+                } else {
+                    0
+                };
+                let found = match find(&image, &Files::default(), at, READ) {
+                    Ok(Backing::Module { module: None, offset, .. }) => {
+                        contents[offset + at % PAGE_SIZE]
+                    }
+                    Ok(Backing::Private { offset, length, skip, .. }) => {
+                        let mut page = [0; PAGE_SIZE];
+                        page[skip..skip + length].copy_from_slice(&contents[offset..offset + length]);
+                        page[at % PAGE_SIZE]
+                    }
+                    other => panic!("{other:?}"),
+                };
+                prop_assert_eq!(found, expected);
+            }
+        }
+    }
+}
