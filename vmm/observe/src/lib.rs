@@ -1,1 +1,41 @@
-//! room
+//! Reads what the kernel leaves in guest memory, and shows it to people and programs.
+//!
+//! From guest memory to the screen, each step in its own module:
+//!
+//! | module | step |
+//! |---|---|
+//! | [`memory`] | bytes of guest memory, whoever provides them |
+//! | `ring` | the trace ring: copies records while the kernel writes them, counts lost ones |
+//! | `span` | puts the records of one page fault together |
+//! | `names`, [`symbols`], [`region`] | what tasks, instructions and addresses are called |
+//! | `diagnosis`, `walk` | why a fault stayed unresolved |
+//! | `order` | passes on what happened in the order in which it began |
+//! | `observer` | runs these steps: an [`Observer`] turns guest memory into [`event::Event`]s |
+//! | [`view`] | a [`Printer`] turns events into text, JSON or a table |
+//!
+//! Nothing here knows KVM, and nothing that stands in guest memory is believed: each address, index
+//! and length is checked, each loop has a bound.
+#![forbid(unsafe_code)]
+
+mod clock;
+mod diagnosis;
+pub mod event;
+pub mod memory;
+mod names;
+mod observer;
+mod order;
+pub mod region;
+mod ring;
+mod span;
+pub mod symbols;
+#[cfg(test)]
+mod testing;
+pub mod view;
+mod walk;
+
+pub use event::Event;
+pub use memory::{GuestMemory, OutsideMemory};
+pub use observer::Observer;
+pub use ring::ObserveError;
+pub use symbols::Images;
+pub use view::{Printer, Style};

@@ -1,0 +1,144 @@
+//! Why a fault could not be resolved: facts from the records, and what they look like.
+
+use crate::{
+    event::{Cause, Diagnosis, End, Span},
+    region::{Area, Around, Region, area_of},
+    symbols::{Image, Location},
+};
+use protocol::{
+    PAGE_SIZE, fault::Access, flexpage::Rights, introspection::record::Unresolved,
+    layout::STACK_BASE,
+};
+
+/// How far below the stack an access still looks like its overflow.
+const OVERFLOW_REACH: u64 = 64 * 1024;
+
+/// What the rest of the crate knows about the task.
+pub(crate) struct Facts<'a> {
+    pub(crate) image: Option<&'a Image>,
+    /// The word at the stack pointer.
+    pub(crate) return_address: Option<u64>,
+    pub(crate) around: Around,
+}
+
+/// Whether a span ended so badly that people will ask why.
+pub(crate) fn is_needed(span: &Span) -> bool {
+    let is_exception = matches!(span.cause, Cause::Exception { .. });
+    matches!(span.end, End::Unresolved { .. }) || is_exception && span.end == End::Open
+}
+
+/// Puts the facts together.
+pub(crate) fn diagnose(span: &Span, facts: Facts<'_>) -> Diagnosis {
+    Diagnosis {
+        caller: caller(span, &facts),
+        hint: hint(span, &facts),
+        inside: facts.around.inside,
+        below: facts.around.below,
+        above: facts.around.above,
+    }
+}
+
+/// The word at the stack pointer is a return address only right after a call: that is so if the
+/// instruction pointer has left all code and the word leads back into it.
+fn caller(span: &Span, facts: &Facts<'_>) -> Option<Location> {
+    let instruction = span.code.as_ref()?.address;
+    let (image, return_address) = (facts.image?, facts.return_address?);
+    let after_call = return_address.checked_sub(1)?;
+    let leads_back = !image.has_code_at(instruction) && image.has_code_at(after_call);
+    leads_back.then(|| image.locate_call(return_address))
+}
+
+fn hint(span: &Span, facts: &Facts<'_>) -> Option<String> {
+    match span.cause {
+        Cause::Fault { address, access, area } => {
+            let by_reason = match span.end {
+                End::Unresolved { reason: Some(reason), .. } => hint_at_reason(reason, span),
+                _ => None,
+            };
+            by_reason.or_else(|| hint_at_access(address, access, area, facts))
+        }
+        Cause::Exception { vector, .. } => hint_at_exception(vector).map(str::to_owned),
+        Cause::Lost => None,
+    }
+}
+
+/// What the pager or the one who set it up did wrong.
+fn hint_at_reason(reason: Unresolved, span: &Span) -> Option<String> {
+    let pager = &span.handler.name;
+    Some(match reason {
+        Unresolved::Refused => return None,
+        Unresolved::OutsideUserArea => {
+            "the address is outside the user area (0 to 3 GiB): no pager can map it".to_owned()
+        }
+        Unresolved::NoPager => {
+            "set a pager with the thread's control operation before the thread starts".to_owned()
+        }
+        Unresolved::ReplyLost => {
+            format!("{pager} must answer every page fault before it waits for the next message")
+        }
+        Unresolved::NoProgress => {
+            format!("{pager} must map the faulting page itself, with the right that was missing")
+        }
+        Unresolved::MapFailed => {
+            format!("{pager} can map only what it has itself: it must touch a page before")
+        }
+    })
+}
+
+/// What the program did wrong.
+fn hint_at_access(
+    address: u64,
+    access: Access,
+    area: Option<Area>,
+    facts: &Facts<'_>,
+) -> Option<String> {
+    let missing = facts.around.inside.as_ref().and_then(|region| missing_right(access, region));
+    if address < PAGE_SIZE as u64 {
+        let what = if access.contains(Access::EXECUTE) {
+            "a null function pointer"
+        } else {
+            "a null pointer"
+        };
+        return Some(format!("an address below 0x1000 looks like {what}"));
+    }
+    if let Some(missing) = missing {
+        return Some(missing);
+    }
+    if access.contains(Access::WRITE) && matches!(area, Some(Area::Text | Area::Rodata)) {
+        return Some("the program writes to its own code or constants".to_owned());
+    }
+    if access.contains(Access::EXECUTE) && area.is_some_and(|area| area != Area::Text) {
+        return Some("the program executes memory that is not code".to_owned());
+    }
+    let has_stack = area_of(facts.image, STACK_BASE as u64) == Some(Area::Stack);
+    if has_stack && (STACK_BASE as u64 - OVERFLOW_REACH..STACK_BASE as u64).contains(&address) {
+        return Some("just below the stack: the stack is full".to_owned());
+    }
+    None
+}
+
+fn missing_right(access: Access, region: &Region) -> Option<String> {
+    let (verb, right) = match access.letter() {
+        'X' => ("execute", Rights::EXECUTE),
+        'W' => ("write", Rights::WRITE),
+        _ => return None,
+    };
+    if region.rights.contains(right) {
+        return None;
+    }
+    let letters = region.rights.letters();
+    Some(format!("the page is mapped {}: no right to {verb}", String::from_utf8_lossy(&letters)))
+}
+
+fn hint_at_exception(vector: u8) -> Option<&'static str> {
+    Some(match vector {
+        0 => "a division by zero, or a quotient that does not fit",
+        6 => "an instruction that the processor does not know; Rust ends impossible code with ud2",
+        7 => "the program uses the floating point unit, which the kernel has not enabled",
+        13 => {
+            "a privileged instruction, an I/O port without rights, or an address that is not canonical"
+        }
+        17 => "an access that is not aligned",
+        _ => return None,
+    })
+}

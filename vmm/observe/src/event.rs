@@ -1,0 +1,271 @@
+//! What views show: events with names, symbols and times, self-contained.
+
+use crate::{
+    region::{Area, Region},
+    symbols::Location,
+};
+use protocol::{
+    fault::Access,
+    flexpage::{Flexpage, Rights},
+    introspection::{
+        NOBODY,
+        record::{MapStatus, Unresolved},
+    },
+    message::MessageTag,
+};
+use std::{fmt, sync::Arc};
+
+/// A time or a duration. Times count from the first record of the trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Nanoseconds(pub u64);
+
+/// In microseconds with three decimals. Honours the width.
+impl fmt::Display for Nanoseconds {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, rest) = (self.0 / 1000, self.0 % 1000);
+        let width = formatter.width().unwrap_or(0).saturating_sub(4);
+        write!(formatter, "{whole:width$}.{rest:03}")
+    }
+}
+
+/// A thread, its task, and how to call it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Party {
+    /// The task's number, [`NOBODY`] for the kernel.
+    pub task: u16,
+    /// The thread's number, [`NOBODY`] for the kernel.
+    pub thread: u16,
+    /// The task's name.
+    pub task_name: Arc<str>,
+    /// `task`, for other threads than the first one `task/thread`.
+    pub name: Arc<str>,
+}
+
+impl Party {
+    /// Whether this is the kernel (or nobody at all), not a thread.
+    pub fn is_kernel(&self) -> bool {
+        self.task == NOBODY
+    }
+}
+
+impl fmt::Display for Party {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(&self.name)
+    }
+}
+
+/// Something that happened in the guest.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A page fault or another exception, from its beginning to its end.
+    Span(Box<Span>),
+    /// A flexpage arrived, not as the answer to a fault.
+    Map(Mapping),
+    /// A message between threads.
+    Message(Message),
+    /// A task was created.
+    TaskCreated(Creation),
+    /// A thread was bound to its task and may start.
+    ThreadStarted(Creation),
+    /// The machine shuts down.
+    ShutDown(ShutDown),
+    /// Records were lost here: the guest wrote faster than they were read.
+    Lost(Lost),
+}
+
+/// A page fault or another exception of a thread.
+#[derive(Clone, Debug)]
+pub struct Span {
+    /// The kernel's number for it.
+    pub number: u64,
+    /// When it happened; of a span whose first record was lost, when it ended.
+    pub time: Nanoseconds,
+    /// The thread that it happened to.
+    pub who: Party,
+    /// What happened.
+    pub cause: Cause,
+    /// The instruction that caused it; `None` if the record of the beginning was lost.
+    pub code: Option<Location>,
+    /// The stack pointer then.
+    pub stack: Option<u64>,
+    /// The pager or exception handler that the kernel turned to; the kernel if there is none.
+    pub handler: Party,
+    /// The items of the answer, in order.
+    pub maps: Vec<Mapping>,
+    /// How it ended.
+    pub end: End,
+    /// Number of the fault that this thread was serving, as its pager, when this one happened.
+    pub serving: Option<u64>,
+    /// How many such faults there are, one above the other.
+    pub depth: usize,
+    /// Whether all records between beginning and end were read. If not, maps may be missing.
+    pub complete: bool,
+    /// For a span that ended badly: what else helps to find out why.
+    pub diagnosis: Option<Diagnosis>,
+}
+
+/// What began a span.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A page fault.
+    Fault {
+        /// The address that was accessed.
+        address: u64,
+        /// How it was accessed.
+        access: Access,
+        /// What the task keeps at the address, if its image or the common layout say so.
+        area: Option<Area>,
+    },
+    /// Another processor exception.
+    Exception {
+        /// The processor's number for it.
+        vector: u8,
+        /// The processor's error code.
+        error_code: u64,
+    },
+    /// The record of the beginning was lost.
+    Lost,
+}
+
+/// How a span ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The thread runs on.
+    Resumed(Resumed),
+    /// Nobody resolved it and the thread is stopped.
+    Unresolved {
+        /// When the kernel stopped the thread.
+        time: Nanoseconds,
+        /// Why; `None` for a reason that this version does not know.
+        reason: Option<Unresolved>,
+        /// Tag of the answer or error word of the IPC, depending on the reason.
+        answer: u64,
+    },
+    /// The trace ended first.
+    Open,
+    /// It did end, but the trace has no record of it.
+    NotRecorded,
+}
+
+/// A thread that runs on after its fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resumed {
+    /// When it runs on.
+    pub time: Nanoseconds,
+    /// Who answered.
+    pub by: Party,
+    /// Tag of the answer.
+    pub tag: MessageTag,
+    /// Where the time went; `None` if the kernel resolved the fault itself.
+    pub stages: Option<Stages>,
+    /// From fault to resume; `None` if the record of the beginning was lost.
+    pub total: Option<Nanoseconds>,
+}
+
+/// The stages of a fault that a pager resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stages {
+    /// When the pager got the message.
+    pub received: Nanoseconds,
+    /// When its answer entered the kernel.
+    pub answered: Nanoseconds,
+    /// From the fault until the pager got the message; `None` if the beginning was lost.
+    pub to_pager: Option<Nanoseconds>,
+    /// The pager's own time, all that it called included.
+    pub pager: Nanoseconds,
+    /// Kernel: entering the mappings and resuming the thread.
+    pub reply: Nanoseconds,
+}
+
+/// A flexpage that was, or should have been, mapped or granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// When.
+    pub time: Nanoseconds,
+    /// Whose mapping it is now.
+    pub to: Party,
+    /// Who sent it.
+    pub from: Party,
+    /// Number of the fault that it answers, 0 if none.
+    pub fault: u64,
+    /// The sender's flexpage as it stood in the message.
+    pub sent: Flexpage,
+    /// Where it arrived: an address, for capabilities and ports the first number.
+    pub destination: u64,
+    /// Binary logarithm of what arrived: bytes, or a number of capabilities or ports.
+    pub order: u8,
+    /// The rights that arrived.
+    pub rights: Rights,
+    /// Physical address of the first page.
+    pub physical: u64,
+    /// Whether the sender gave its own mapping away.
+    pub grant: bool,
+    /// Table entries that the kernel wrote.
+    pub entries: u32,
+    /// What became of it; `None` for a status that this version does not know.
+    pub status: Option<MapStatus>,
+}
+
+/// A message from a thread to another.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// When.
+    pub time: Nanoseconds,
+    /// The sender.
+    pub from: Party,
+    /// The receiver.
+    pub to: Party,
+    /// Its tag.
+    pub tag: MessageTag,
+    /// Label of the gate that it went through.
+    pub gate_label: u64,
+    /// The first two message words; those beyond the tag's count mean nothing.
+    pub words: [u64; 2],
+}
+
+/// A new task or thread.
+#[derive(Clone, Debug)]
+pub struct Creation {
+    /// When.
+    pub time: Nanoseconds,
+    /// The new task or thread. For a task its thread number means nothing.
+    pub what: Party,
+    /// Who made it.
+    pub creator: Party,
+}
+
+/// The end of the machine.
+#[derive(Clone, Debug)]
+pub struct ShutDown {
+    /// When.
+    pub time: Nanoseconds,
+    /// Who asked for it.
+    pub by: Party,
+    /// The exit status.
+    pub status: u64,
+}
+
+/// A gap in the trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// When reading went on; the time of the last record before the gap.
+    pub time: Nanoseconds,
+    /// How many records are missing.
+    pub count: u64,
+}
+
+/// What helps to understand a span that ended badly, collected when it did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// Where the word at the stack pointer leads, if the instruction itself lies in no image and
+    /// that word leads into the code of one: most probably the caller.
+    pub caller: Option<Location>,
+    /// Whatever the task had mapped at the address itself.
+    pub inside: Option<Region>,
+    /// The nearest region below that was mapped in the task so far.
+    pub below: Option<Region>,
+    /// The nearest region above.
+    pub above: Option<Region>,
+    /// What the facts look like.
+    pub hint: Option<String>,
+}

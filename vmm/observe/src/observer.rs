@@ -1,0 +1,346 @@
+//! Follows a running guest: from records to events.
+
+use crate::{
+    clock::Clock,
+    diagnosis::{self, Facts},
+    event::{Cause, Creation, End, Event, Lost, Mapping, Message, Resumed, ShutDown, Span, Stages},
+    memory::GuestMemory,
+    names::Names,
+    order::Order,
+    region::{Regions, area_of},
+    ring::{ObserveError, Read, RingReader},
+    span::{OpenSpans, RecordSpan},
+    symbols::{Image, Images, Location},
+    walk,
+};
+use protocol::{
+    fault::Access,
+    flexpage::{Flexpage, Kind as FlexpageKind, Rights},
+    introspection::{
+        Header, NOBODY,
+        record::{Kind, MapStatus, Record, Unresolved, ids, split_ids},
+    },
+    message::MessageTag,
+};
+
+/// ELF machine number of `amd64` in [`Header::machine`].
+const AMD64: u32 = 62;
+
+/// User addresses end where the upper half begins.
+const UPPER_HALF: u64 = 1 << 63;
+
+/// Bit of a map record's flags that marks a grant.
+const GRANT_FLAG: u8 = 8;
+
+/// Reads a guest's trace while the guest runs.
+#[derive(Debug)]
+pub struct Observer<M> {
+    memory: M,
+    ring: RingReader,
+    interpreter: Interpreter,
+}
+
+impl<M: GuestMemory> Observer<M> {
+    /// Reads `memory`, where the kernel's note says that its header is at `header_address`.
+    pub fn new(memory: M, header_address: u64, images: Images, ticks_per_second: u64) -> Self {
+        let ring = RingReader::new(header_address);
+        Self { memory, ring, interpreter: Interpreter::new(images, ticks_per_second) }
+    }
+
+    /// Passes on what happened since the last call. Before the kernel has set up its header, that
+    /// is nothing.
+    ///
+    /// # Errors
+    /// If the trace cannot be read at all; the next call would fail, too.
+    pub fn poll(&mut self, sink: &mut dyn FnMut(&Event)) -> Result<(), ObserveError> {
+        let Some(header) = self.ring.header(&self.memory)? else { return Ok(()) };
+        if !self.ring.has_news(header.trace) {
+            self.interpreter.order.release_all(sink);
+            return Ok(());
+        }
+        let Self { memory, ring, interpreter } = self;
+        interpreter.machine = header.machine;
+        interpreter.names.refresh(&header);
+        ring.poll(memory, header.trace, &mut |read| {
+            interpreter.take(memory, read);
+            interpreter.order.release(sink);
+        })
+    }
+
+    /// Polls a last time, when the guest has stopped, and passes on also what is not complete.
+    ///
+    /// # Errors
+    /// As [`Observer::poll`]; what was read before is passed on nevertheless.
+    pub fn finish(&mut self, sink: &mut dyn FnMut(&Event)) -> Result<(), ObserveError> {
+        let result = self.poll(sink);
+        self.interpreter.close_all(&self.memory);
+        self.interpreter.order.release_all(sink);
+        result
+    }
+
+    /// Records that were lost so far because the guest wrote faster than they were read.
+    pub fn lost(&self) -> u64 {
+        self.ring.lost()
+    }
+
+    /// The kernel's header, once it is valid.
+    ///
+    /// # Errors
+    /// As [`Observer::poll`].
+    pub fn header(&self) -> Result<Option<Header>, ObserveError> {
+        self.ring.header(&self.memory)
+    }
+
+    /// The images that addresses are looked up in.
+    pub fn images(&self) -> &Images {
+        &self.interpreter.images
+    }
+}
+
+/// What is known of the guest from the records so far.
+#[derive(Debug)]
+struct Interpreter {
+    images: Images,
+    names: Names,
+    clock: Clock,
+    regions: Regions,
+    open: OpenSpans,
+    order: Order,
+    machine: u32,
+    /// Time stamp of the last record.
+    now: u64,
+}
+
+impl Interpreter {
+    fn new(images: Images, ticks_per_second: u64) -> Self {
+        Self {
+            images,
+            names: Names::new(),
+            clock: Clock::new(ticks_per_second),
+            regions: Regions::default(),
+            open: OpenSpans::default(),
+            order: Order::default(),
+            machine: 0,
+            now: 0,
+        }
+    }
+
+    fn take<M: GuestMemory>(&mut self, memory: &M, read: Read) {
+        match read {
+            Read::Record(kind, record) => {
+                self.clock.start(record.time);
+                self.now = record.time;
+                self.record(memory, kind, record);
+            }
+            Read::Lost { first, count } => {
+                self.open.gap();
+                let lost = Lost { time: self.clock.time(self.now), count };
+                self.order.enter(first + 1, Event::Lost(lost));
+            }
+        }
+    }
+
+    fn record<M: GuestMemory>(&mut self, memory: &M, kind: Kind, record: Record) {
+        let event = match kind {
+            Kind::Fault | Kind::Exception => {
+                self.order.reserve(record.sequence);
+                if let Some(unfinished) = self.open.begin(record) {
+                    self.close(memory, &unfinished, &End::NotRecorded);
+                }
+                return;
+            }
+            Kind::Resume | Kind::Unresolved => {
+                let (span, older) = self.open.end(record);
+                if let Some(unfinished) = older {
+                    self.close(memory, &unfinished, &End::NotRecorded);
+                }
+                return self.close(memory, &span, &End::NotRecorded);
+            }
+            Kind::Map => {
+                self.track(&record);
+                if self.open.map(record) {
+                    return;
+                }
+                Event::Map(self.mapping(memory, &record))
+            }
+            Kind::Message => Event::Message(self.message(memory, &record)),
+            Kind::TaskCreated => {
+                self.names.task_created(record.task);
+                self.regions.task_created(record.task);
+                Event::TaskCreated(self.creation(memory, &record))
+            }
+            Kind::ThreadStarted => Event::ThreadStarted(self.creation(memory, &record)),
+            Kind::ShutDown => Event::ShutDown(ShutDown {
+                time: self.clock.time(record.time),
+                by: self.names.party(memory, ids(record.task, record.thread)),
+                status: record.a,
+            }),
+        };
+        self.order.enter(record.sequence, event);
+    }
+
+    /// Ends all spans that are still open: the trace ends here.
+    fn close_all<M: GuestMemory>(&mut self, memory: &M) {
+        for span in self.open.take_all() {
+            self.close(memory, &span, &End::Open);
+        }
+    }
+
+    fn close<M: GuestMemory>(&mut self, memory: &M, records: &RecordSpan, without_end: &End) {
+        let mut span = self.span(memory, records, without_end);
+        span.diagnosis = diagnosis::is_needed(&span).then(|| self.diagnose(memory, &span));
+        self.order.enter(records.position(), Event::Span(Box::new(span)));
+    }
+
+    fn span<M: GuestMemory>(
+        &mut self,
+        memory: &M,
+        records: &RecordSpan,
+        without_end: &End,
+    ) -> Span {
+        let first = records.beginning.or(records.end).unwrap_or_default();
+        let who = self.names.party(memory, ids(first.task, first.thread));
+        let is_resume = first.kind == Kind::Resume as u8;
+        let handler_ids = if is_resume { first.e } else { first.c };
+        let instruction = if is_resume { None } else { Some(first.b) };
+        Span {
+            number: records.number(),
+            time: self.clock.time(first.time),
+            cause: self.cause(memory, &first),
+            code: instruction.map(|address| self.locate(memory, who.task, address)),
+            stack: records.beginning.map(|beginning| beginning.e),
+            handler: self.names.party(memory, handler_ids),
+            maps: records.maps.iter().map(|map| self.mapping(memory, map)).collect(),
+            end: records.end.map_or(without_end.clone(), |end| {
+                self.end(memory, records.beginning.map(|beginning| beginning.time), &end)
+            }),
+            serving: None,
+            depth: 0,
+            complete: !records.has_gap,
+            diagnosis: None,
+            who,
+        }
+    }
+
+    /// What the first known record of a span says about its cause.
+    fn cause<M: GuestMemory>(&mut self, memory: &M, first: &Record) -> Cause {
+        let (address, access) = match Kind::from_u8(first.kind) {
+            Some(Kind::Fault) => (first.a, first.flags),
+            Some(Kind::Unresolved) => (first.a, first.order),
+            Some(Kind::Exception) => {
+                return Cause::Exception { vector: first.flags, error_code: first.a };
+            }
+            _ => return Cause::Lost,
+        };
+        let area = area_of(self.image(memory, first.task), address);
+        Cause::Fault { address, access: Access::from_bits_truncate(access), area }
+    }
+
+    fn end<M: GuestMemory>(&mut self, memory: &M, begun: Option<u64>, end: &Record) -> End {
+        let time = self.clock.time(end.time);
+        if end.kind == Kind::Unresolved as u8 {
+            return End::Unresolved { time, reason: Unresolved::from_u8(end.flags), answer: end.e };
+        }
+        End::Resumed(Resumed {
+            time,
+            by: self.names.party(memory, end.e),
+            tag: MessageTag(end.d as usize),
+            stages: self.stages(begun, end),
+            total: begun.map(|begun| self.clock.duration(begun, end.time)),
+        })
+    }
+
+    /// The stages of a resume record, if a pager took part and the times make sense.
+    fn stages(&self, begun: Option<u64>, end: &Record) -> Option<Stages> {
+        let (received, answered) = (end.b, end.c);
+        let in_order =
+            begun.unwrap_or(1) <= received && received <= answered && answered <= end.time;
+        if split_ids(end.e).0 == NOBODY || !in_order {
+            return None;
+        }
+        Some(Stages {
+            received: self.clock.time(received),
+            answered: self.clock.time(answered),
+            to_pager: begun.map(|begun| self.clock.duration(begun, received)),
+            pager: self.clock.duration(received, answered),
+            reply: self.clock.duration(answered, end.time),
+        })
+    }
+
+    /// Keeps the regions of receiver and, for a grant, sender up to date.
+    fn track(&mut self, map: &Record) {
+        let sent = Flexpage(map.b as usize);
+        let is_done = MapStatus::from_u8(map.flags >> 4) == Some(MapStatus::Done);
+        if !is_done || !matches!(sent.kind(), FlexpageKind::Memory) {
+            return;
+        }
+        let rights = Rights::from_bits_truncate(map.flags & 7);
+        self.regions.map(map.task, map.a, map.order, rights, map.c);
+        // Of a flexpage that was cut by the window, nobody says which part went.
+        if map.flags & GRANT_FLAG != 0 && sent.order() == u32::from(map.order) {
+            let (sender, _thread) = split_ids(map.e >> 32);
+            self.regions.grant(sender, sent.address() as u64, map.order);
+        }
+    }
+
+    fn mapping<M: GuestMemory>(&mut self, memory: &M, map: &Record) -> Mapping {
+        Mapping {
+            time: self.clock.time(map.time),
+            to: self.names.party(memory, ids(map.task, map.thread)),
+            from: self.names.party(memory, map.e >> 32),
+            fault: map.d,
+            sent: Flexpage(map.b as usize),
+            destination: map.a,
+            order: map.order,
+            rights: Rights::from_bits_truncate(map.flags & 7),
+            physical: map.c,
+            grant: map.flags & GRANT_FLAG != 0,
+            entries: map.e as u32,
+            status: MapStatus::from_u8(map.flags >> 4),
+        }
+    }
+
+    fn message<M: GuestMemory>(&mut self, memory: &M, record: &Record) -> Message {
+        Message {
+            time: self.clock.time(record.time),
+            from: self.names.party(memory, ids(record.task, record.thread)),
+            to: self.names.party(memory, record.a),
+            tag: MessageTag(record.b as usize),
+            gate_label: record.c,
+            words: [record.d, record.e],
+        }
+    }
+
+    fn creation<M: GuestMemory>(&mut self, memory: &M, record: &Record) -> Creation {
+        Creation {
+            time: self.clock.time(record.time),
+            what: self.names.party(memory, ids(record.task, record.thread)),
+            creator: self.names.party(memory, record.a),
+        }
+    }
+
+    fn image<M: GuestMemory>(&mut self, memory: &M, task: u16) -> Option<&Image> {
+        let module = self.names.task(memory, task).image?;
+        self.images.module(module)
+    }
+
+    fn locate<M: GuestMemory>(&mut self, memory: &M, task: u16, address: u64) -> Location {
+        let image =
+            if address >= UPPER_HALF { self.images.kernel() } else { self.image(memory, task) };
+        image.map_or(Location::unknown(address), |image| image.locate(address))
+    }
+
+    fn diagnose<M: GuestMemory>(&mut self, memory: &M, span: &Span) -> crate::event::Diagnosis {
+        let task = self.names.task(memory, span.who.task);
+        let image = task.image.and_then(|module| self.images.module(module));
+        let return_address = span
+            .stack
+            .filter(|_| self.machine == AMD64)
+            .and_then(|stack| walk::read_word(memory, task.page_table, stack));
+        let around = match span.cause {
+            Cause::Fault { address, .. } => self.regions.around(span.who.task, address, image),
+            _ => Default::default(),
+        };
+        diagnosis::diagnose(span, Facts { image, return_address, around })
+    }
+}

@@ -1,0 +1,175 @@
+//! Puts the records of one fault or exception together.
+//!
+//! A thread has at most one at a time, so the open ones are filed under their threads; the number
+//! that the kernel gave them tells whether a record belongs to the one that is open.
+
+use protocol::introspection::record::{Kind, Record};
+use std::collections::HashMap;
+
+/// The most maps that a span keeps. A message carries at most 31 items.
+const MAX_MAPS: usize = 64;
+
+/// The records of one fault or exception, as far as they are known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RecordSpan {
+    /// [`Kind::Fault`] or [`Kind::Exception`].
+    pub(crate) beginning: Option<Record>,
+    /// [`Kind::Map`] records with its number.
+    pub(crate) maps: Vec<Record>,
+    /// [`Kind::Resume`] or [`Kind::Unresolved`].
+    pub(crate) end: Option<Record>,
+    /// Whether records were lost between beginning and end.
+    pub(crate) has_gap: bool,
+}
+
+/// The spans that have begun and not ended, by thread.
+#[derive(Debug, Default)]
+pub(crate) struct OpenSpans {
+    by_thread: HashMap<u16, RecordSpan>,
+}
+
+impl OpenSpans {
+    /// Takes the record of a fault or exception. If the thread had an open span, that one is
+    /// returned: its end is not in the trace.
+    pub(crate) fn begin(&mut self, record: Record) -> Option<RecordSpan> {
+        let span = RecordSpan { beginning: Some(record), ..RecordSpan::default() };
+        self.by_thread.insert(record.thread, span)
+    }
+
+    /// Files a map with the fault that it answers. False if it belongs to no open span.
+    pub(crate) fn map(&mut self, record: Record) -> bool {
+        let open = self.by_thread.get_mut(&record.thread);
+        let Some(span) = open.filter(|span| record.d != 0 && span.number() == record.d) else {
+            return false;
+        };
+        if span.maps.len() < MAX_MAPS {
+            span.maps.push(record);
+        } else {
+            span.has_gap = true;
+        }
+        true
+    }
+
+    /// Takes a record that ends a span, and returns that span; without its beginning if that is
+    /// not known. The second one, if any, is an older span of the thread whose end was lost.
+    pub(crate) fn end(&mut self, record: Record) -> (RecordSpan, Option<RecordSpan>) {
+        let open = self.by_thread.remove(&record.thread);
+        let (mut span, older) = match open {
+            Some(span) if span.number() == end_number(&record) => (span, None),
+            older => (RecordSpan { has_gap: true, ..RecordSpan::default() }, older),
+        };
+        span.end = Some(record);
+        (span, older)
+    }
+
+    /// Records were lost: every open span may miss some.
+    pub(crate) fn gap(&mut self) {
+        for span in self.by_thread.values_mut() {
+            span.has_gap = true;
+        }
+    }
+
+    /// Takes all open spans, in the order in which they began.
+    pub(crate) fn take_all(&mut self) -> Vec<RecordSpan> {
+        let mut spans: Vec<_> = self.by_thread.drain().map(|(_thread, span)| span).collect();
+        spans.sort_by_key(RecordSpan::position);
+        spans
+    }
+}
+
+impl RecordSpan {
+    /// The kernel's number for it.
+    pub(crate) fn number(&self) -> u64 {
+        match (&self.beginning, &self.end) {
+            (Some(beginning), _) => beginning.d,
+            (None, Some(end)) => end_number(end),
+            (None, None) => 0,
+        }
+    }
+
+    /// Its place in the trace: the sequence of its first record.
+    pub(crate) fn position(&self) -> u64 {
+        self.beginning.or(self.end).map_or(0, |record| record.sequence)
+    }
+}
+
+/// The number of the span that a record ends.
+fn end_number(record: &Record) -> u64 {
+    if record.kind == Kind::Resume as u8 { record.a } else { record.d }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(kind: Kind, sequence: u64, thread: u16, number: u64) -> Record {
+        let mut record = Record { kind: kind as u8, sequence, thread, ..Record::default() };
+        match kind {
+            Kind::Resume => record.a = number,
+            _ => record.d = number,
+        }
+        record
+    }
+
+    #[test]
+    fn nested_faults_of_a_pager_stay_apart() {
+        let mut open = OpenSpans::default();
+        let (outer, inner) = (record(Kind::Fault, 1, 5, 10), record(Kind::Fault, 2, 2, 11));
+        assert_eq!(open.begin(outer), None);
+        assert_eq!(open.begin(inner), None);
+        let inner_map = record(Kind::Map, 3, 2, 11);
+        let outer_map = record(Kind::Map, 5, 5, 10);
+        assert!(open.map(inner_map));
+        let (span, older) = open.end(record(Kind::Resume, 4, 2, 11));
+        assert_eq!((span.beginning, span.maps, older), (Some(inner), vec![inner_map], None));
+        assert!(open.map(outer_map));
+        let (span, _) = open.end(record(Kind::Resume, 6, 5, 10));
+        assert_eq!((span.position(), span.number(), span.has_gap), (1, 10, false));
+        assert_eq!(span.maps, [outer_map]);
+        assert_eq!(open.take_all(), []);
+    }
+
+    #[test]
+    fn maps_of_other_faults_are_not_taken() {
+        let mut open = OpenSpans::default();
+        open.begin(record(Kind::Fault, 1, 5, 10));
+        assert!(!open.map(record(Kind::Map, 2, 5, 9)));
+        assert!(!open.map(record(Kind::Map, 3, 5, 0)));
+        assert!(!open.map(record(Kind::Map, 4, 6, 10)));
+    }
+
+    #[test]
+    fn a_lost_end_does_not_mix_two_faults() {
+        let mut open = OpenSpans::default();
+        open.begin(record(Kind::Fault, 1, 5, 10));
+        open.gap();
+        let second = record(Kind::Fault, 9, 5, 12);
+        let first = open.begin(second).unwrap();
+        assert_eq!((first.number(), first.end, first.has_gap), (10, None, true));
+        let (span, _) = open.end(record(Kind::Resume, 10, 5, 12));
+        assert_eq!((span.beginning, span.has_gap), (Some(second), false));
+    }
+
+    #[test]
+    fn a_lost_beginning_is_not_replaced_by_another_one() {
+        let mut open = OpenSpans::default();
+        open.begin(record(Kind::Fault, 1, 5, 10));
+        open.gap();
+        let end = record(Kind::Unresolved, 8, 5, 12);
+        let (span, older) = open.end(end);
+        assert_eq!((span.beginning, span.end, span.has_gap), (None, Some(end), true));
+        assert_eq!((span.number(), span.position()), (12, 8));
+        assert_eq!(older.map(|older| older.number()), Some(10));
+    }
+
+    #[test]
+    fn endless_maps_are_bounded() {
+        let mut open = OpenSpans::default();
+        open.begin(record(Kind::Fault, 1, 5, 10));
+        for sequence in 2..1000 {
+            assert!(open.map(record(Kind::Map, sequence, 5, 10)));
+        }
+        let [span] = &open.take_all()[..] else { panic!("one span") };
+        assert_eq!((span.maps.len(), span.has_gap), (MAX_MAPS, true));
+    }
+}

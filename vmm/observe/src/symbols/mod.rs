@@ -1,0 +1,95 @@
+//! From instruction addresses to functions and source lines.
+
+mod image;
+mod path;
+mod source;
+
+pub use image::Image;
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+/// An instruction address and what the image's symbols and DWARF say about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Location {
+    /// The address.
+    pub address: u64,
+    /// The function it lies in, if the image tells.
+    pub symbol: Option<Arc<Symbol>>,
+}
+
+impl Location {
+    /// An address that nothing is known about.
+    pub fn unknown(address: u64) -> Self {
+        Self { address, symbol: None }
+    }
+}
+
+/// The place of an instruction in a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Symbol {
+    /// The function in the symbol table, demangled.
+    pub function: String,
+    /// The instruction's offset from the function's start.
+    pub offset: u64,
+    /// The innermost function of the program's own sources that the compiler inlined there.
+    pub inlined: Option<String>,
+    /// The line in the program's own sources.
+    pub source: Option<Source>,
+}
+
+/// `function+0x1c`
+impl fmt::Display for Symbol {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}+{:#x}", self.function, self.offset)
+    }
+}
+
+/// A line of source code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The file, without the directories that only mean something on the machine that built it.
+    pub file: String,
+    /// The line, from 1 on.
+    pub line: u32,
+}
+
+/// `src/main.rs:42`
+impl fmt::Display for Source {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}", self.file, self.line)
+    }
+}
+
+/// The ELF files that the guest was started from.
+#[derive(Debug, Default)]
+pub struct Images {
+    modules: BTreeMap<u32, Image>,
+    kernel: Option<Image>,
+}
+
+impl Images {
+    /// No images yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The image of boot module `module_index`. Bytes that are no ELF file simply have no symbols.
+    pub fn add(&mut self, module_index: u32, name: &str, elf: impl Into<Arc<[u8]>>) {
+        self.modules.insert(module_index, Image::new(name, elf.into()));
+    }
+
+    /// The kernel's own image.
+    pub fn set_kernel(&mut self, elf: impl Into<Arc<[u8]>>) {
+        self.kernel = Some(Image::new("kernel", elf.into()));
+    }
+
+    /// The image of a boot module.
+    pub fn module(&self, module_index: u32) -> Option<&Image> {
+        self.modules.get(&module_index)
+    }
+
+    /// The kernel's image.
+    pub fn kernel(&self) -> Option<&Image> {
+        self.kernel.as_ref()
+    }
+}

@@ -1,0 +1,130 @@
+//! The default view: a block of lines for each fault.
+
+use super::{
+    Paint,
+    words::{self, Headline, Latency, Mapped, Place, Sending, put},
+};
+use crate::event::{End, Event, Nanoseconds, Party, Span};
+use protocol::introspection::record::Unresolved;
+use std::fmt::{Arguments, Display};
+
+/// The first line of the trace.
+pub(super) const HEADING: &str = "     time us  thread            event\n";
+
+/// Width of the column with the names of threads.
+const NAME_WIDTH: usize = 16;
+
+pub(super) fn event(text: &mut String, paint: Paint, event: &Event) {
+    let mut lines = Lines { text, paint, indent: 0 };
+    match event {
+        Event::Span(span) => self::span(&mut lines, span),
+        Event::Map(mapping) => {
+            lines.line(
+                mapping.time,
+                &mapping.to,
+                format_args!("<- {} {}", mapping.from, Mapped(mapping)),
+            );
+        }
+        Event::Message(message) => {
+            lines.line(message.time, &message.from, format_args!("{}", Sending(message)));
+        }
+        Event::TaskCreated(creation) => {
+            let task = &creation.what.task_name;
+            lines.line(
+                creation.time,
+                task,
+                format_args!("task {} created by {}", creation.what.task, creation.creator),
+            );
+        }
+        Event::ThreadStarted(creation) => {
+            let number = creation.what.thread;
+            lines.line(
+                creation.time,
+                &creation.what,
+                format_args!("thread {number} started by {}", creation.creator),
+            );
+        }
+        Event::ShutDown(down) => {
+            lines.line(down.time, &down.by, format_args!("shut down, status {}", down.status));
+        }
+        Event::Lost(lost) => {
+            let (bad, end) = (paint.bad(), paint.end());
+            lines.line(lost.time, &"-", format_args!("{bad}{} records lost{end}", lost.count));
+        }
+    }
+}
+
+fn span(lines: &mut Lines<'_>, span: &Span) {
+    let (strong, end) = (lines.paint.strong(), lines.paint.end());
+    lines.indent = span.depth * 2;
+    let headline = Headline(span);
+    match &span.code {
+        Some(code) => {
+            let place = Place(code);
+            lines.line(span.time, &span.who, format_args!("{strong}{headline}{end} ip={place}"));
+        }
+        None => lines.line(span.time, &span.who, format_args!("{strong}{headline}{end}")),
+    }
+    lines.indent += 2;
+    let resumed = if let End::Resumed(resumed) = &span.end { Some(resumed) } else { None };
+    if let Some((resumed, stages)) = resumed.and_then(|resumed| Some((resumed, resumed.stages?))) {
+        lines.more(stages.received, format_args!("-> {}", resumed.by));
+        if span.maps.is_empty() {
+            lines.more(stages.answered, format_args!("<- {} answers without a map", resumed.by));
+        }
+    }
+    for mapping in &span.maps {
+        lines.more(mapping.time, format_args!("<- {} {}", mapping.from, Mapped(mapping)));
+    }
+    ending(lines, span);
+}
+
+fn ending(lines: &mut Lines<'_>, span: &Span) {
+    let (bad, end) = (lines.paint.bad(), lines.paint.end());
+    let gap = if span.complete { "" } else { " (incomplete: records lost)" };
+    match &span.end {
+        End::Resumed(resumed) => {
+            lines.more(resumed.time, format_args!("= resumed after {}{gap}", Latency(resumed)));
+        }
+        End::Unresolved { time, reason, answer } => {
+            let phrase = words::unresolved(*reason, *answer);
+            let who = asked(span, *reason);
+            lines.more(*time, format_args!("{bad}= STOPPED: {who} {phrase}{end}{gap}"));
+        }
+        End::Open => {
+            let handler = &span.handler;
+            lines.more("-", format_args!("{bad}= <unresolved at end>{end} asked {handler}{gap}"));
+        }
+        End::NotRecorded => lines.more("-", format_args!("= <end not recorded>{gap}")),
+    }
+}
+
+/// Whom a phrase of [`words::unresolved`] is about.
+pub(super) fn asked(span: &Span, reason: Option<Unresolved>) -> &Party {
+    if reason == Some(Unresolved::NoPager) { &span.who } else { &span.handler }
+}
+
+/// Lines in three columns: time, thread, event.
+struct Lines<'a> {
+    text: &'a mut String,
+    paint: Paint,
+    /// How far the event column is indented.
+    indent: usize,
+}
+
+impl Lines<'_> {
+    /// A line of its own.
+    fn line(&mut self, time: Nanoseconds, who: &dyn Display, event: Arguments<'_>) {
+        self.row(&time, who, event);
+    }
+
+    /// A line that belongs to the one above it.
+    fn more(&mut self, time: impl Display, event: Arguments<'_>) {
+        self.row(&time, &"", event);
+    }
+
+    fn row(&mut self, time: &dyn Display, who: &dyn Display, event: Arguments<'_>) {
+        let (faint, end, indent) = (self.paint.faint(), self.paint.end(), self.indent);
+        put!(self.text, "{faint}{time:>12}{end}  {who:<NAME_WIDTH$}  {:indent$}{event}\n", "");
+    }
+}

@@ -1,0 +1,475 @@
+//! JSON Lines: one object an event. Keys and their meanings: `docs/trace-format.md`.
+//!
+//! Keys are only ever added; a change of a key's meaning changes [`VERSION`].
+
+use super::words::{self, exception, reason_key, rights};
+use crate::{
+    event::{
+        Cause, Creation, Diagnosis, End, Event, Mapping, Message, Nanoseconds, Party, Resumed,
+        ShutDown, Span,
+    },
+    region::Region,
+    symbols::Location,
+};
+use protocol::{
+    fault::Access, flexpage::Kind, introspection::record::MapStatus, message::MessageTag,
+};
+use serde::{Serialize, Serializer};
+
+/// Value of the key `v`.
+const VERSION: u32 = 1;
+
+pub(super) fn event(text: &mut String, event: &Event) {
+    match event {
+        Event::Span(span) => line(text, kind_of(span), SpanBody::new(span)),
+        Event::Map(mapping) => line(text, "map", MapEvent::new(mapping)),
+        Event::Message(message) => line(text, "message", MessageBody::new(message)),
+        Event::TaskCreated(creation) => line(text, "task", CreationBody::new(creation, false)),
+        Event::ThreadStarted(creation) => line(text, "thread", CreationBody::new(creation, true)),
+        Event::ShutDown(down) => line(text, "shutdown", ShutDownBody::new(down)),
+        Event::Lost(lost) => {
+            line(text, "lost", LostBody { t: Some(Time(lost.time)), count: lost.count });
+        }
+    }
+}
+
+/// The last line.
+pub(super) fn end(text: &mut String, lost: u64) {
+    line(text, "end", LostBody { t: None, count: lost });
+}
+
+fn line(text: &mut String, kind: &'static str, body: impl Serialize) {
+    let line = Line { v: VERSION, k: kind, body };
+    if let Ok(json) = serde_json::to_string(&line) {
+        text.push_str(&json);
+        text.push('\n');
+    }
+}
+
+fn kind_of(span: &Span) -> &'static str {
+    match span.cause {
+        Cause::Fault { .. } => "fault",
+        Cause::Exception { .. } => "exception",
+        Cause::Lost => "resume",
+    }
+}
+
+#[derive(Serialize)]
+struct Line<T> {
+    v: u32,
+    k: &'static str,
+    #[serde(flatten)]
+    body: T,
+}
+
+/// A time as a number of nanoseconds.
+#[derive(Clone, Copy)]
+struct Time(Nanoseconds);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(self.0.0)
+    }
+}
+
+/// A word as a string: JSON numbers are exact only up to 2^53.
+#[derive(Clone, Copy)]
+struct Hex(u64);
+
+impl Serialize for Hex {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:#x}", self.0))
+    }
+}
+
+#[derive(Serialize)]
+struct Who<'a> {
+    task: &'a str,
+    task_id: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thread: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thread_id: Option<u16>,
+}
+
+impl<'a> Who<'a> {
+    fn new(party: &'a Party) -> Self {
+        Self { thread: Some(&party.name), thread_id: Some(party.thread), ..Self::task(party) }
+    }
+
+    fn task(party: &'a Party) -> Self {
+        Self { task: &party.task_name, task_id: party.task, thread: None, thread_id: None }
+    }
+}
+
+#[derive(Serialize)]
+struct Place<'a> {
+    ip: Hex,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    symbol: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inlined: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+}
+
+impl<'a> Place<'a> {
+    fn new(location: &'a Location) -> Self {
+        let symbol = location.symbol.as_deref();
+        Self {
+            ip: Hex(location.address),
+            symbol: symbol.map(ToString::to_string),
+            inlined: symbol.and_then(|symbol| symbol.inlined.as_deref()),
+            source: symbol.and_then(|symbol| symbol.source.as_ref()).map(ToString::to_string),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct SpanBody<'a> {
+    n: u64,
+    t: Time,
+    #[serde(flatten)]
+    who: Who<'a>,
+    #[serde(flatten)]
+    cause: CauseBody,
+    #[serde(flatten)]
+    code: Option<Place<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sp: Option<Hex>,
+    pager: &'a str,
+    pager_id: u16,
+    maps: Vec<MapBody>,
+    #[serde(flatten)]
+    end: EndBody<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    serving: Option<u64>,
+    depth: usize,
+    complete: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diagnosis: Option<DiagnosisBody<'a>>,
+}
+
+impl<'a> SpanBody<'a> {
+    fn new(span: &'a Span) -> Self {
+        Self {
+            n: span.number,
+            t: Time(span.time),
+            who: Who::new(&span.who),
+            cause: CauseBody::new(&span.cause),
+            code: span.code.as_ref().map(Place::new),
+            sp: span.stack.map(Hex),
+            pager: &span.handler.name,
+            pager_id: span.handler.thread,
+            maps: span.maps.iter().map(MapBody::new).collect(),
+            end: EndBody::new(&span.end),
+            serving: span.serving,
+            depth: span.depth,
+            complete: span.complete,
+            diagnosis: span.diagnosis.as_ref().map(DiagnosisBody::new),
+        }
+    }
+}
+
+#[derive(Default, Serialize)]
+struct CauseBody {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    va: Option<Hex>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    present: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    area: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vector: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exception: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_code: Option<Hex>,
+}
+
+impl CauseBody {
+    fn new(cause: &Cause) -> Self {
+        match cause {
+            Cause::Fault { address, access, area } => Self {
+                va: Some(Hex(*address)),
+                access: Some(match access.letter() {
+                    'X' => "x",
+                    'W' => "w",
+                    _ => "r",
+                }),
+                present: Some(access.contains(Access::PRESENT)),
+                area: area.map(|area| area.to_string()),
+                ..Self::default()
+            },
+            Cause::Exception { vector, error_code } => Self {
+                vector: Some(*vector),
+                exception: Some(exception(*vector)),
+                error_code: Some(Hex(*error_code)),
+                ..Self::default()
+            },
+            Cause::Lost => Self::default(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(tag = "result", rename_all = "snake_case")]
+enum EndBody<'a> {
+    Resumed {
+        end: Time,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        total_ns: Option<Time>,
+        by: &'a str,
+        by_id: u16,
+        label: isize,
+        #[serde(flatten)]
+        stages: Option<StagesBody>,
+    },
+    Unresolved {
+        end: Time,
+        reason: &'static str,
+        answer: Hex,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        label: Option<isize>,
+        text: String,
+    },
+    Open,
+    NotRecorded,
+}
+
+#[derive(Serialize)]
+struct StagesBody {
+    received: Time,
+    answered: Time,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to_pager_ns: Option<Time>,
+    pager_ns: Time,
+    reply_ns: Time,
+}
+
+impl<'a> EndBody<'a> {
+    fn new(end: &'a End) -> Self {
+        use protocol::introspection::record::Unresolved as Reason;
+        match end {
+            End::Resumed(resumed) => Self::resumed(resumed),
+            End::Unresolved { time, reason, answer } => Self::Unresolved {
+                end: Time(*time),
+                reason: reason_key(*reason),
+                answer: Hex(*answer),
+                label: (*reason == Some(Reason::Refused))
+                    .then(|| MessageTag(*answer as usize).label()),
+                text: words::unresolved(*reason, *answer),
+            },
+            End::Open => Self::Open,
+            End::NotRecorded => Self::NotRecorded,
+        }
+    }
+
+    fn resumed(resumed: &'a Resumed) -> Self {
+        Self::Resumed {
+            end: Time(resumed.time),
+            total_ns: resumed.total.map(Time),
+            by: &resumed.by.name,
+            by_id: resumed.by.thread,
+            label: resumed.tag.label(),
+            stages: resumed.stages.map(|stages| StagesBody {
+                received: Time(stages.received),
+                answered: Time(stages.answered),
+                to_pager_ns: stages.to_pager.map(Time),
+                pager_ns: Time(stages.pager),
+                reply_ns: Time(stages.reply),
+            }),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct MapBody {
+    t: Time,
+    op: &'static str,
+    kind: &'static str,
+    status: &'static str,
+    to: Hex,
+    order: u8,
+    rights: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pfn: Option<Hex>,
+    entries: u32,
+    from: String,
+    from_id: u16,
+    sent: Hex,
+    sent_order: u32,
+    sent_rights: String,
+}
+
+impl MapBody {
+    fn new(mapping: &Mapping) -> Self {
+        let kind = mapping.sent.kind();
+        let is_memory = matches!(kind, Kind::Memory | Kind::Special);
+        let is_done = mapping.status == Some(MapStatus::Done);
+        Self {
+            t: Time(mapping.time),
+            op: if mapping.grant { "grant" } else { "map" },
+            kind: match kind {
+                Kind::Memory | Kind::Special => "memory",
+                Kind::IoPorts => "ports",
+                Kind::Capability => "capabilities",
+            },
+            status: match mapping.status {
+                Some(MapStatus::Done) => "done",
+                Some(MapStatus::SourceEmpty) => "source_empty",
+                Some(MapStatus::Overflow) => "overflow",
+                Some(MapStatus::NoMemory) => "no_memory",
+                None => "unknown",
+            },
+            to: Hex(mapping.destination),
+            order: mapping.order,
+            rights: rights(mapping.rights),
+            pfn: (is_memory && is_done).then_some(Hex(mapping.physical >> protocol::PAGE_ORDER)),
+            entries: mapping.entries,
+            from: mapping.from.name.to_string(),
+            from_id: mapping.from.thread,
+            sent: Hex(mapping.sent.address() as u64),
+            sent_order: mapping.sent.order(),
+            sent_rights: rights(mapping.sent.rights()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct MapEvent<'a> {
+    #[serde(flatten)]
+    who: Who<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n: Option<u64>,
+    #[serde(flatten)]
+    map: MapBody,
+}
+
+impl<'a> MapEvent<'a> {
+    fn new(mapping: &'a Mapping) -> Self {
+        let n = (mapping.fault != 0).then_some(mapping.fault);
+        Self { who: Who::new(&mapping.to), n, map: MapBody::new(mapping) }
+    }
+}
+
+#[derive(Serialize)]
+struct MessageBody<'a> {
+    t: Time,
+    #[serde(flatten)]
+    who: Who<'a>,
+    to: &'a str,
+    to_id: u16,
+    label: isize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protocol: Option<&'static str>,
+    gate: Hex,
+    words: usize,
+    items: usize,
+    first_words: Vec<Hex>,
+}
+
+impl<'a> MessageBody<'a> {
+    fn new(message: &'a Message) -> Self {
+        let Message { time, from, to, tag, gate_label, words } = message;
+        Self {
+            t: Time(*time),
+            who: Who::new(from),
+            to: &to.name,
+            to_id: to.thread,
+            label: tag.label(),
+            protocol: words::protocol(tag.label()),
+            gate: Hex(*gate_label),
+            words: tag.words(),
+            items: tag.items(),
+            first_words: words.iter().take(tag.words()).copied().map(Hex).collect(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct CreationBody<'a> {
+    t: Time,
+    #[serde(flatten)]
+    who: Who<'a>,
+    by: &'a str,
+    by_id: u16,
+}
+
+impl<'a> CreationBody<'a> {
+    fn new(creation: &'a Creation, is_thread: bool) -> Self {
+        let Creation { time, what, creator } = creation;
+        let who = if is_thread { Who::new(what) } else { Who::task(what) };
+        Self { t: Time(*time), who, by: &creator.name, by_id: creator.thread }
+    }
+}
+
+#[derive(Serialize)]
+struct ShutDownBody<'a> {
+    t: Time,
+    #[serde(flatten)]
+    who: Who<'a>,
+    status: u64,
+}
+
+impl<'a> ShutDownBody<'a> {
+    fn new(down: &'a ShutDown) -> Self {
+        Self { t: Time(down.time), who: Who::new(&down.by), status: down.status }
+    }
+}
+
+#[derive(Serialize)]
+struct LostBody {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    t: Option<Time>,
+    #[serde(rename = "lost")]
+    count: u64,
+}
+
+#[derive(Serialize)]
+struct DiagnosisBody<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caller: Option<Place<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inside: Option<RegionBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    below: Option<RegionBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    above: Option<RegionBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'a str>,
+}
+
+impl<'a> DiagnosisBody<'a> {
+    fn new(diagnosis: &'a Diagnosis) -> Self {
+        Self {
+            caller: diagnosis.caller.as_ref().map(Place::new),
+            inside: diagnosis.inside.as_ref().map(RegionBody::new),
+            below: diagnosis.below.as_ref().map(RegionBody::new),
+            above: diagnosis.above.as_ref().map(RegionBody::new),
+            hint: diagnosis.hint.as_deref(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct RegionBody {
+    start: Hex,
+    end: Hex,
+    rights: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    area: Option<String>,
+}
+
+impl RegionBody {
+    fn new(region: &Region) -> Self {
+        Self {
+            start: Hex(region.range.start),
+            end: Hex(region.range.end),
+            rights: rights(region.rights),
+            area: region.area.map(|area| area.to_string()),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The report on a fault or exception that nobody resolved.
+
+use super::{
+    Paint, block,
+    words::{self, Extent, Place, exception, put},
+};
+use crate::event::{Cause, Diagnosis, End, Nanoseconds, Span};
+use crate::region::Region;
+use protocol::fault::Access;
+
+pub(super) fn report(text: &mut String, paint: Paint, span: &Span) {
+    let Some(diagnosis) = &span.diagnosis else { return };
+    let (bad, end) = (paint.bad(), paint.end());
+    let what = match span.cause {
+        Cause::Exception { vector, .. } => exception(vector),
+        Cause::Fault { .. } | Cause::Lost => "page fault",
+    };
+    put!(text, "{bad}glass: {}: unresolved {what}{end}\n", span.who);
+    cause(text, span);
+    if let Some(code) = &span.code {
+        put!(text, "  code     {}\n", Place(code));
+    }
+    if let Some(caller) = &diagnosis.caller {
+        put!(text, "  caller   {} (return address on the stack)\n", Place(caller));
+    }
+    answer(text, span);
+    if matches!(span.cause, Cause::Fault { .. }) {
+        regions(text, diagnosis);
+    }
+    if let Some(hint) = &diagnosis.hint {
+        put!(text, "  hint     {hint}\n");
+    }
+}
+
+fn cause(text: &mut String, span: &Span) {
+    match span.cause {
+        Cause::Fault { address, access, area } => {
+            let verb = match access.letter() {
+                'X' => "execute",
+                'W' => "write",
+                _ => "read",
+            };
+            put!(text, "  access   {verb} at {address:#018x}");
+            if let Some(area) = area {
+                put!(text, " [{area}]");
+            }
+            let present = access.contains(Access::PRESENT);
+            text.push_str(if present {
+                ", page present: its rights do not suffice"
+            } else {
+                ", no page there"
+            });
+        }
+        Cause::Exception { vector, error_code } => {
+            put!(text, "  vector   {vector}, error code {error_code:#x}");
+        }
+        Cause::Lost => text.push_str("  access   unknown: its record was lost"),
+    }
+    text.push('\n');
+}
+
+/// Who was asked and what came of it.
+fn answer(text: &mut String, span: &Span) {
+    let role = if matches!(span.cause, Cause::Exception { .. }) { "handler" } else { "pager  " };
+    match &span.end {
+        End::Unresolved { time, reason, answer } => {
+            let who = block::asked(span, *reason);
+            put!(text, "  {role}  {who} {}", words::unresolved(*reason, *answer));
+            // Without the first record, `time` is the end itself.
+            if span.complete || *time > span.time {
+                let after = Nanoseconds(time.0.saturating_sub(span.time.0));
+                put!(text, ", {after} us after the fault");
+            }
+        }
+        _ if span.handler.is_kernel() => put!(text, "  {role}  none"),
+        _ => put!(text, "  {role}  {} did not answer", span.handler),
+    }
+    text.push('\n');
+}
+
+fn regions(text: &mut String, diagnosis: &Diagnosis) {
+    let name = |region: &Option<Region>| match region {
+        Some(region) => Extent(region).to_string(),
+        None => "-".to_owned(),
+    };
+    text.push_str("  mapped   ");
+    match &diagnosis.inside {
+        Some(inside) => put!(text, "here {}", Extent(inside)),
+        None => text.push_str("so far nothing here"),
+    }
+    let (below, above) = (name(&diagnosis.below), name(&diagnosis.above));
+    put!(text, "; below: {below}; above: {above}\n");
+}

@@ -1,0 +1,313 @@
+//! Words and phrases that several views use.
+
+use crate::{
+    event::{Cause, Mapping, Message, Resumed, Span},
+    region::Region,
+    symbols::Location,
+};
+use protocol::{
+    PAGE_ORDER,
+    error::{IpcError, ObjectError},
+    flexpage::{Flexpage, Kind, Rights},
+    introspection::record::{MapStatus, Unresolved},
+    message::MessageTag,
+    object::label,
+};
+use std::fmt;
+
+/// Adds formatted text. Writing to a string cannot fail.
+macro_rules! put {
+    ($text:expr, $($format:tt)*) => {{
+        let _ = ::std::fmt::Write::write_fmt($text, format_args!($($format)*));
+    }};
+}
+pub(super) use put;
+
+/// `rw-`
+pub(super) fn rights(rights: Rights) -> String {
+    rights.letters().map(char::from).iter().collect()
+}
+
+/// `0x00400123 words::fill+0x21 at words/src/main.rs:42`
+pub(super) struct Place<'a>(pub(super) &'a Location);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:#010x}", self.0.address)?;
+        let Some(symbol) = &self.0.symbol else { return Ok(()) };
+        write!(formatter, " {symbol}")?;
+        if let Some(inlined) = &symbol.inlined {
+            write!(formatter, " in {inlined}")?;
+        }
+        match &symbol.source {
+            Some(source) => write!(formatter, " at {source}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// `text 0x00400000-0x00408fff r-x`
+pub(super) struct Extent<'a>(pub(super) &'a Region);
+
+impl fmt::Display for Extent<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(area) = self.0.area {
+            write!(formatter, "{area} ")?;
+        }
+        let (start, last) = (self.0.range.start, self.0.range.end.saturating_sub(1));
+        write!(formatter, "{start:#010x}-{last:#010x} {}", rights(self.0.rights))
+    }
+}
+
+/// `map {0x01f3c000,2^12,rw-} -> 0x10001000 frame 0x1f3c`
+pub(super) struct Mapped<'a>(pub(super) &'a Mapping);
+
+impl fmt::Display for Mapped<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mapping = self.0;
+        let verb = if mapping.grant { "grant" } else { "map" };
+        write!(formatter, "{verb} {}", Sent(mapping.sent))?;
+        if mapping.status != Some(MapStatus::Done) {
+            return write!(formatter, " failed: {}", map_status(mapping.status));
+        }
+        let kind = mapping.sent.kind();
+        write!(formatter, " -> {}", Number(kind, mapping.destination))?;
+        if u32::from(mapping.order) != mapping.sent.order() {
+            write!(formatter, ",2^{}", mapping.order)?;
+        }
+        if mapping.rights != mapping.sent.rights() {
+            write!(formatter, ",{}", rights(mapping.rights))?;
+        }
+        match kind {
+            Kind::Memory | Kind::Special => {
+                write!(formatter, " frame {:#x}", mapping.physical >> PAGE_ORDER)
+            }
+            Kind::IoPorts | Kind::Capability => Ok(()),
+        }
+    }
+}
+
+/// `{0x01f3c000,2^12,rw-}`
+struct Sent(Flexpage);
+
+impl fmt::Display for Sent {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (flexpage, kind) = (self.0, self.0.kind());
+        if flexpage == Flexpage::NIL {
+            return formatter.write_str("{nil}");
+        }
+        if flexpage.is_whole_space() {
+            return formatter.write_str("{whole space}");
+        }
+        let number = Number(kind, flexpage.address() as u64);
+        write!(formatter, "{{{number},2^{},{}}}", flexpage.order(), rights(flexpage.rights()))
+    }
+}
+
+/// An address, a port or the index of a capability.
+struct Number(Kind, u64);
+
+impl fmt::Display for Number {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Kind::Memory | Kind::Special => write!(formatter, "{:#010x}", self.1),
+            Kind::IoPorts => write!(formatter, "port {:#x}", self.1),
+            Kind::Capability => write!(formatter, "cap {}", self.1),
+        }
+    }
+}
+
+pub(super) fn map_status(status: Option<MapStatus>) -> &'static str {
+    match status {
+        Some(MapStatus::Done) => "done",
+        Some(MapStatus::SourceEmpty) => "the sender has nothing there",
+        Some(MapStatus::Overflow) => "it does not fit the receive window",
+        Some(MapStatus::NoMemory) => "no kernel memory",
+        None => "unknown status",
+    }
+}
+
+/// What a label means where it is a request.
+pub(super) fn protocol(message_label: isize) -> Option<&'static str> {
+    Some(match message_label {
+        label::PAGE_FAULT => "page fault",
+        label::EXCEPTION => "exception",
+        label::SIGMA0 => "memory request",
+        label::PAGE_IN => "page in",
+        label::EXIT => "exit",
+        _ => return None,
+    })
+}
+
+/// `message -> root exit (label -30), 1 word: 0x0`
+pub(super) struct Sending<'a>(pub(super) &'a Message);
+
+impl fmt::Display for Sending<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Message { to, tag, words, .. } = self.0;
+        write!(formatter, "message -> {to} ")?;
+        match protocol(tag.label()) {
+            Some(name) => write!(formatter, "{name} (label {})", tag.label())?,
+            None => write!(formatter, "label {}", tag.label())?,
+        }
+        let count = tag.words();
+        if count > 0 {
+            write!(formatter, ", {count} word{}:", if count == 1 { "" } else { "s" })?;
+        }
+        for word in words.iter().take(count) {
+            write!(formatter, " {word:#x}")?;
+        }
+        formatter.write_str(if count > words.len() { " ..." } else { "" })?;
+        match tag.items() {
+            0 => Ok(()),
+            1 => formatter.write_str(", 1 item"),
+            items => write!(formatter, ", {items} items"),
+        }
+    }
+}
+
+/// Why a span stayed unresolved, in one phrase about its handler.
+pub(super) fn unresolved(reason: Option<Unresolved>, answer: u64) -> String {
+    match reason {
+        Some(Unresolved::Refused) => format!("refused: {}", answer_label(answer)),
+        Some(Unresolved::NoPager) => "has nobody to turn to".to_owned(),
+        Some(Unresolved::ReplyLost) => "took the message and will never answer".to_owned(),
+        Some(Unresolved::NoProgress) => "answers, but the access still faults".to_owned(),
+        Some(Unresolved::MapFailed) => {
+            format!("answered, but the map failed: {}", ipc_error(answer))
+        }
+        Some(Unresolved::OutsideUserArea) => "was not asked: not a user address".to_owned(),
+        None => format!("failed for an unknown reason ({answer:#x})"),
+    }
+}
+
+/// The reason as programs read it.
+pub(super) fn reason_key(reason: Option<Unresolved>) -> &'static str {
+    match reason {
+        Some(Unresolved::Refused) => "refused",
+        Some(Unresolved::NoPager) => "no_pager",
+        Some(Unresolved::ReplyLost) => "reply_lost",
+        Some(Unresolved::NoProgress) => "no_progress",
+        Some(Unresolved::MapFailed) => "map_failed",
+        Some(Unresolved::OutsideUserArea) => "outside_user_area",
+        None => "unknown",
+    }
+}
+
+/// `invalid argument (label -22)`
+fn answer_label(tag: u64) -> String {
+    let label = MessageTag(tag as usize).label();
+    match ObjectError::from_label(label).map(object_error) {
+        Some(error) => format!("{error} (label {label})"),
+        None => format!("label {label}"),
+    }
+}
+
+fn object_error(error: ObjectError) -> &'static str {
+    match error {
+        ObjectError::PermissionDenied => "permission denied",
+        ObjectError::NoSuchCapability => "no such capability",
+        ObjectError::NoMemory => "no memory",
+        ObjectError::Busy => "busy",
+        ObjectError::NoSuchObject => "no such object",
+        ObjectError::InvalidArgument => "invalid argument",
+        ObjectError::OutOfRange => "out of range",
+        ObjectError::UnknownOperation => "unknown operation",
+        ObjectError::BadProtocol => "bad protocol",
+        ObjectError::MessageTooShort => "message too short",
+    }
+}
+
+fn ipc_error(word: u64) -> String {
+    let error = IpcError::from_word(word as usize);
+    match error {
+        Some(IpcError::Timeout) => "timeout".to_owned(),
+        Some(IpcError::NoPartner) => "no partner".to_owned(),
+        Some(IpcError::Cancelled) => "cancelled".to_owned(),
+        Some(IpcError::WindowOverflow) => "it does not fit the receive window".to_owned(),
+        Some(IpcError::ReplyLost) => "reply lost".to_owned(),
+        Some(IpcError::MapFailed) => "no kernel memory".to_owned(),
+        Some(IpcError::InvalidArgument) => "invalid argument".to_owned(),
+        None => format!("IPC error {word:#x}"),
+    }
+}
+
+/// The processor's exceptions by number.
+pub(super) fn exception(vector: u8) -> &'static str {
+    match vector {
+        0 => "divide error",
+        1 => "debug",
+        2 => "non-maskable interrupt",
+        3 => "breakpoint",
+        4 => "overflow",
+        5 => "bound range exceeded",
+        6 => "invalid opcode",
+        7 => "device not available",
+        8 => "double fault",
+        10 => "invalid TSS",
+        11 => "segment not present",
+        12 => "stack-segment fault",
+        13 => "general protection",
+        14 => "page fault",
+        16 => "x87 floating-point error",
+        17 => "alignment check",
+        18 => "machine check",
+        19 => "SIMD floating-point error",
+        20 => "virtualization exception",
+        21 => "control protection",
+        _ => "exception",
+    }
+}
+
+/// `#PF W 0x10001000 [heap]`, or what else began a span.
+pub(super) struct Headline<'a>(pub(super) &'a Span);
+
+impl fmt::Display for Headline<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.cause {
+            Cause::Fault { address, access, area } => {
+                write!(formatter, "#PF {} {address:#010x}", access.letter())?;
+                area.map_or(Ok(()), |area| write!(formatter, " [{area}]"))
+            }
+            Cause::Exception { vector, error_code } => {
+                write!(formatter, "#{vector} {} error {error_code:#x}", exception(*vector))
+            }
+            Cause::Lost => formatter.write_str("(record of the fault lost)"),
+        }
+    }
+}
+
+/// `3.895 us (0.253 to pager, 3.069 pager, 0.573 reply)`
+pub(super) struct Latency<'a>(pub(super) &'a Resumed);
+
+impl fmt::Display for Latency<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Resumed { total, stages, by, .. } = self.0;
+        match total {
+            Some(total) => write!(formatter, "{total} us")?,
+            None => formatter.write_str("? us")?,
+        }
+        let Some(stages) = stages else {
+            return if by.is_kernel() { formatter.write_str(" (kernel)") } else { Ok(()) };
+        };
+        formatter.write_str(" (")?;
+        if let Some(to_pager) = stages.to_pager {
+            write!(formatter, "{to_pager} to pager, ")?;
+        }
+        write!(formatter, "{} pager, {} reply)", stages.pager, stages.reply)
+    }
+}
+
+/// The note on records that were lost, if any were.
+pub(super) fn lost(text: &mut String, count: u64) {
+    if count > 0 {
+        put!(text, "lost {count} records: the guest wrote them faster than they were read\n");
+    }
+}
+
+/// The note on reports for which there was no room, if any.
+pub(super) fn more_reports(text: &mut String, count: usize) {
+    if count > 0 {
+        put!(text, "and {count} more unresolved\n");
+    }
+}
