@@ -153,6 +153,8 @@ pub mod tests {
         pub segments: Vec<Segment>,
         pub notes: Vec<u8>,
         pub interpreter: bool,
+        /// What lies at offset 0x1000; the rest is NOPs.
+        pub code: Vec<u8>,
     }
 
     impl Sample {
@@ -166,6 +168,7 @@ pub mod tests {
                 segments: vec![segment],
                 notes: vec![],
                 interpreter: false,
+                code: vec![],
             }
         }
 
@@ -196,6 +199,8 @@ pub mod tests {
                 let fields = [end, 0, 0, notes, notes, 4];
                 file.extend(fields.into_iter().flat_map(u64::to_le_bytes));
             }
+            file.resize(0x1000, 0);
+            file.extend(&self.code);
             file.resize(end as usize, 0x90);
             file.extend(&self.notes);
             file

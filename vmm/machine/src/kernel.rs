@@ -94,7 +94,7 @@ pub mod tests {
         Sample {
             entry: 0x10_0000,
             segments: vec![segment(0x1000, 0x10_0000, 0x1000, true)],
-            notes: note("Xen", 18, &0x10_0010_u32.to_le_bytes()),
+            notes: note("Xen", 18, &0x10_0000_u32.to_le_bytes()),
             ..Sample::program()
         }
     }
@@ -110,7 +110,7 @@ pub mod tests {
         with_header.segments[0].memory_size = 0x3000;
         let bytes = with_header.bytes();
         let kernel = Kernel::parse(&bytes).unwrap();
-        assert_eq!((kernel.entry, kernel.end), (0x10_0010, 0x10_3000));
+        assert_eq!((kernel.entry, kernel.end), (0x10_0000, 0x10_3000));
         assert_eq!(kernel.introspection_header(), Some(0x20_0000));
         let bytes = sample().bytes();
         assert_eq!(Kernel::parse(&bytes).unwrap().introspection_header(), None);

@@ -143,3 +143,150 @@ fn listen_for_kicks() {
             .expect("a real-time signal and a handler are all that sigaction asks for");
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{elf::tests::Sample, exit::Cause, kernel::tests::sample, vcpu::Crash};
+    use std::sync::{Mutex, mpsc};
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// A console whose contents outlive the machine.
+    #[derive(Clone, Default)]
+    struct Paper(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn boot(code: &[u8]) -> Machine {
+        let bytes = Sample { code: code.to_vec(), ..sample() }.bytes();
+        let kernel = Kernel::parse(&bytes).unwrap();
+        let config = Config {
+            device: crate::KVM_DEVICE.into(),
+            ram: RamSize::new(16 << 20).unwrap(),
+            kernel: &kernel,
+            bundle: b"bundle",
+            command_line: "",
+        };
+        Machine::new(&config).unwrap_or_else(|error| panic!("this test boots a machine: {error}"))
+    }
+
+    /// Runs 32-bit code to its end.
+    fn run(code: &[u8]) -> (Outcome, Vec<u8>) {
+        let (sender, receiver) = mpsc::channel();
+        let paper = Paper::default();
+        let running =
+            boot(code).start(paper.clone(), move |outcome| sender.send(outcome).unwrap()).unwrap();
+        let outcome = receiver.recv_timeout(PATIENCE).expect("the guest does not end");
+        running.stop();
+        let printed = paper.0.lock().unwrap().clone();
+        (outcome, printed)
+    }
+
+    fn crash(code: &[u8]) -> Crash {
+        match run(code).0 {
+            Outcome::Crash(crash) => crash,
+            other => panic!("no crash: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_guest_prints_and_ends_with_its_status() {
+        let (outcome, printed) = run(&[
+            0x66, 0xBA, 0xF8, 0x03, // mov dx, 0x3f8
+            0xB0, b'h', 0xEE, // mov al, 'h'; out dx, al
+            0xB0, b'i', 0xEE, // mov al, 'i'; out dx, al
+            0xB0, 0x2A, 0xE6, 0xF4, // mov al, 42; out 0xf4, al
+        ]);
+        assert!(matches!(outcome, Outcome::Exit(42)), "{outcome:?}");
+        assert_eq!(printed, b"hi");
+    }
+
+    #[test]
+    fn a_guest_finds_the_start_info_in_ebx() {
+        let (outcome, _) = run(&[
+            0x8A, 0x03, // mov al, [ebx]
+            0xE6, 0xF4, // out 0xf4, al
+        ]);
+        assert!(matches!(outcome, Outcome::Exit(0x78)), "{outcome:?}");
+    }
+
+    #[test]
+    fn a_triple_fault_is_reported_with_its_place() {
+        let crash = crash(&[
+            0x0F, 0x01, 0x1D, 0x20, 0x00, 0x10, 0x00, // lidt [0x100020]
+            0x0F, 0x0B, // ud2
+            0xEB, 0xFE, // jmp .
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // padding to 0x20
+            0, 0, 0, 0, 0, 0, // an interrupt table of no length
+        ]);
+        assert_eq!(crash.cause, Cause::TripleFault);
+        assert_eq!(crash.cpu.expect("registers").instruction_pointer(), 0x10_0007);
+    }
+
+    #[test]
+    fn what_kvm_cannot_run_is_reported_with_what_it_said() {
+        // A jump to where there is neither memory nor device.
+        let crash = crash(&[0xB8, 0, 0, 0, 0xD0, 0xFF, 0xE0]); // mov eax, 0xd0000000; jmp eax
+        let Cause::InternalError { suberror, .. } = crash.cause else { panic!("{crash:?}") };
+        assert_eq!(suberror, 1);
+        assert_eq!(crash.cpu.expect("registers").instruction_pointer(), 0xD000_0000);
+    }
+
+    #[test]
+    fn ports_and_addresses_without_a_device_are_harmless() {
+        let (outcome, _) = run(&[
+            0xB0, 0xFF, 0xE6, 0x21, 0xE6, 0xA1, // mov al, 0xff; out 0x21, al; out 0xa1, al
+            0xE4, 0x60, // in al, 0x60
+            0xA2, 0, 0, 0, 0xD0, // mov [0xd0000000], al
+            0xA0, 0, 0, 0, 0xD0, // mov al, [0xd0000000]
+            0x24, 0x07, // and al, 7
+            0xE6, 0xF4, // out 0xf4, al
+        ]);
+        assert!(matches!(outcome, Outcome::Exit(7)), "{outcome:?}");
+    }
+
+    #[test]
+    fn an_endless_guest_can_be_stopped() {
+        for code in [&[0xEB, 0xFE][..], &[0xFA, 0xF4]] {
+            // jmp . and cli; hlt
+            let (sender, receiver) = mpsc::channel();
+            let running =
+                boot(code).start(io::sink(), move |outcome| sender.send(outcome).unwrap());
+            let running = running.unwrap();
+            thread::sleep(Duration::from_millis(20));
+            running.stop();
+            let outcome = receiver.try_recv().expect("stop() waits for the end");
+            let Outcome::Stopped(Some(cpu)) = outcome else { panic!("{outcome:?}") };
+            assert!((0x10_0000..=0x10_0002).contains(&cpu.instruction_pointer()), "{cpu}");
+        }
+    }
+
+    #[test]
+    fn memory_is_seen_while_the_guest_runs() {
+        let machine = boot(&[0xFF, 0x05, 0, 0, 0x20, 0, 0xEB, 0xF8]); // inc dword [0x200000]; jmp
+        let memory = machine.memory();
+        let count = || memory.read_plain::<u32>(0x20_0000).unwrap();
+        let start = count();
+        let running = machine.start(io::sink(), |_| {}).unwrap();
+        let since = std::time::Instant::now();
+        while count() == start && since.elapsed() < PATIENCE {
+            thread::yield_now();
+        }
+        assert_ne!(count(), start);
+        running.stop();
+    }
+
+    #[test]
+    fn time_stamps_have_a_rate() {
+        assert!(boot(&[]).ticks_per_second() > 100_000_000);
+    }
+}
