@@ -1,1 +1,63 @@
-fn main(){}
+//! `glass`: boots a microkernel in a virtual machine and shows its page faults.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`cli`], [`units`], [`module_spec`] | what the user said |
+//! | [`scenario`], [`embedded`], [`guest`] | what that means: a kernel and its boot modules |
+//! | [`run`] | a guest from its start to its exit status |
+//! | [`console`], [`follow`], [`report`] | what the user sees of it |
+//! | [`bundle`], [`doctor`] | the other verbs |
+//!
+//! The two rooms `machine` (knows KVM) and `observe` (knows the trace) meet only here.
+#![forbid(unsafe_code)]
+
+mod bundle;
+mod cli;
+mod console;
+mod doctor;
+mod embedded;
+mod follow;
+mod guest;
+mod module_spec;
+mod report;
+mod run;
+mod scenario;
+mod units;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+fn main() -> ExitCode {
+    match execute(&Cli::parse()) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            // With nowhere to write there is nobody to tell.
+            let _ = writeln!(io::stderr(), "glass: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(cli: &Cli) -> anyhow::Result<u8> {
+    match &cli.command {
+        Command::Run(args) if args.list => list(),
+        Command::Run(args) => run::run(args),
+        Command::Doctor(args) => doctor::run(args),
+        Command::List => list(),
+        Command::Bundle(args) => bundle::write(args),
+    }
+}
+
+/// `glass list`: each scenario with its sentence.
+fn list() -> anyhow::Result<u8> {
+    let scenarios = scenario::embedded()?;
+    let width = scenarios.iter().map(|scenario| scenario.name.len()).max().unwrap_or(0);
+    for scenario in scenarios {
+        writeln!(io::stdout(), "{:width$}  {}", scenario.name, scenario.summary)?;
+    }
+    Ok(0)
+}

@@ -1,0 +1,63 @@
+//! Embeds the guest's images and the scenarios, so that the binary alone runs them.
+
+use std::{
+    env, fs, io,
+    path::{Path, PathBuf},
+};
+
+/// Without these the command could not keep what its help promises.
+const REQUIRED: [&str; 6] = ["kernel", "sigma0", "root-task", "words", "broken", "bench"];
+
+fn main() -> Result<(), String> {
+    let here = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
+    let guest = match env::var_os("GLASS_GUEST_DIR") {
+        Some(folder) => PathBuf::from(folder),
+        None => here.parent().unwrap_or(&here).join("target/guest"),
+    };
+    println!("cargo::rerun-if-env-changed=GLASS_GUEST_DIR");
+    if let Some(missing) = REQUIRED.iter().find(|name| !guest.join(name).is_file()) {
+        return Err(format!(
+            "the guest image {} is missing: run ./scripts/run (or cargo run -p xtask -- guest) first",
+            guest.join(missing).display()
+        ));
+    }
+    let images = table("IMAGES", "&[u8]", "include_bytes!", &files(&guest, None)?);
+    let scenarios =
+        table("SCENARIOS", "&str", "include_str!", &files(&here.join("scenarios"), Some("toml"))?);
+    let output = PathBuf::from(variable("OUT_DIR")?).join("embedded.rs");
+    fs::write(&output, images + &scenarios).map_err(|error| describe(&output, &error))
+}
+
+fn variable(name: &str) -> Result<String, String> {
+    env::var(name).map_err(|error| format!("{name}: {error}"))
+}
+
+fn describe(path: &Path, error: &io::Error) -> String {
+    format!("{}: {error}", path.display())
+}
+
+/// The files in `folder` with this extension, in the order of their names.
+fn files(folder: &Path, extension: Option<&str>) -> Result<Vec<PathBuf>, String> {
+    println!("cargo::rerun-if-changed={}", folder.display());
+    let entries = fs::read_dir(folder).map_err(|error| describe(folder, &error))?;
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| describe(folder, &error))?.path();
+        if path.is_file() && path.extension().and_then(|name| name.to_str()) == extension {
+            println!("cargo::rerun-if-changed={}", path.display());
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// The source of a constant that lists files by name with their contents.
+fn table(name: &str, kind: &str, include: &str, paths: &[PathBuf]) -> String {
+    let mut source = format!("pub const {name}: &[(&str, {kind})] = &[\n");
+    for path in paths {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        source += &format!("    ({stem:?}, {include}({path:?})),\n");
+    }
+    source + "];\n"
+}

@@ -1,0 +1,174 @@
+//! The command line.
+
+use crate::{module_spec::ModuleSpec, units};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use machine::RamSize;
+use std::{path::PathBuf, time::Duration};
+
+/// Boots a microkernel under KVM and shows every page fault that its user-level pagers resolve.
+#[derive(Debug, Parser)]
+#[command(name = "glass", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a scenario or your own images, and show each page fault as it happens.
+    ///
+    /// The trace goes to standard error, what the guest prints to standard output. The exit status
+    /// is the guest's; 124 after the timeout, 130 after Ctrl-C, 1 for errors of glass itself.
+    Run(RunArgs),
+    /// Say what this host can do, and how to repair what it can't.
+    Doctor(DoctorArgs),
+    /// List the scenarios.
+    List,
+    /// Write a scenario's kernel and boot bundle to a folder, for QEMU and other PVH loaders.
+    Bundle(BundleArgs),
+}
+
+/// What is booted.
+#[derive(Debug, Args)]
+pub struct GuestArgs {
+    /// Scenario to run: a name (see `glass list`) or a TOML file [default: words]
+    pub scenario: Option<String>,
+    /// File of the host that the scenario's programs read
+    #[arg(long, value_name = "PATH")]
+    pub file: Option<PathBuf>,
+    /// Kernel to boot instead of the embedded one (a PVH ELF executable)
+    #[arg(long, value_name = "ELF")]
+    pub kernel: Option<PathBuf>,
+    /// Module to add; keys are name=, kind=program|file|sigma0|root, pager=, server=, priority=
+    ///
+    /// An ELF file is a program, any other one a file, unless kind= says otherwise. What follows
+    /// the keys are the program's arguments. Without a scenario, only these modules run, under the
+    /// embedded sigma0 and root task (or yours, with kind=).
+    #[arg(long = "module", value_name = "FILE[,KEY=VALUE...][,ARGUMENTS]")]
+    pub modules: Vec<ModuleSpec>,
+}
+
+/// `glass run`.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("style"))]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub guest: GuestArgs,
+    /// The kernel's command line (trace=off, trace=all, trace_ring=RECORDS)
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub cmdline: String,
+    /// Memory of the guest, 16M to 3G
+    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = units::ram_size)]
+    pub memory: RamSize,
+    /// End a guest that runs longer, with exit status 124
+    #[arg(long, value_name = "TIME", value_parser = units::timeout)]
+    pub timeout: Option<Duration>,
+    /// Show each fault on one line
+    #[arg(long, group = "style")]
+    pub flat: bool,
+    /// Show each event as a JSON object on a line
+    #[arg(long, group = "style")]
+    pub json: bool,
+    /// Show only a table of faults by task, at the end
+    #[arg(short = 'c', long = "count", group = "style")]
+    pub count: bool,
+    /// Show no trace
+    #[arg(long, group = "style")]
+    pub quiet: bool,
+    /// Colours in the trace
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Colour::Auto)]
+    pub color: Colour,
+    /// List the scenarios and end
+    #[arg(long, exclusive = true)]
+    pub list: bool,
+    /// KVM's device
+    #[arg(long, value_name = "PATH", default_value = machine::KVM_DEVICE)]
+    pub kvm: PathBuf,
+}
+
+/// Whether to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Colour {
+    /// If standard error is a terminal and NO_COLOR is not set.
+    Auto,
+    /// In any case.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+/// `glass doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// One JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// KVM's device
+    #[arg(long, value_name = "PATH", default_value = machine::KVM_DEVICE)]
+    pub kvm: PathBuf,
+}
+
+/// `glass bundle`.
+#[derive(Debug, Args)]
+pub struct BundleArgs {
+    #[command(flatten)]
+    pub guest: GuestArgs,
+    /// Folder to write `kernel` and `bundle` to; it is created if it is not there
+    #[arg(short, long, value_name = "FOLDER")]
+    pub output: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn run(arguments: &[&str]) -> Result<RunArgs, clap::Error> {
+        let cli = Cli::try_parse_from([&["glass", "run"], arguments].concat())?;
+        match cli.command {
+            Command::Run(run) => Ok(run),
+            other => panic!("{other:?} is not a run"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn nothing_needs_to_be_said() {
+        let args = run(&[]).unwrap();
+        assert_eq!((args.guest.scenario, args.timeout), (None, None));
+        assert_eq!((args.memory.bytes(), args.color), (256 << 20, Colour::Auto));
+    }
+
+    #[test]
+    fn own_images_can_be_named() {
+        let arguments = ["--kernel", "k", "--module", "p", "--module", "a,pager=p", "--flat"];
+        let args = run(&arguments).unwrap();
+        assert_eq!(args.guest.kernel, Some(PathBuf::from("k")));
+        assert_eq!(args.guest.modules, ["p", "a,pager=p"].map(|text| text.parse().unwrap()));
+        assert!(args.flat && !args.json);
+    }
+
+    #[test]
+    fn contradictions_and_bad_values_are_refused() {
+        for arguments in [
+            &["--flat", "--json"][..],
+            &["-c", "--quiet"],
+            &["--memory", "8M"],
+            &["--memory", "4G"],
+            &["--timeout", "0"],
+            &["--module", ",x"],
+            &["--color", "sometimes"],
+            &["--list", "words"],
+            &["words", "broken"],
+        ] {
+            run(arguments).expect_err("accepted");
+        }
+        let error = run(&["--memory", "8M"]).unwrap_err().to_string();
+        assert!(error.contains("8 MiB of memory is too little: the least is 16 MiB"), "{error}");
+    }
+}

@@ -1,0 +1,138 @@
+//! What is booted: a kernel and its modules, from a scenario and the command line.
+
+use crate::{
+    cli::GuestArgs,
+    embedded,
+    scenario::{self, Scenario},
+};
+use anyhow::{Context, Result, bail};
+use machine::{
+    Kernel,
+    bundle::{self, Module},
+};
+use protocol::boot::ModuleKind;
+use std::{fs, sync::Arc};
+
+/// The scenario that runs if the command line names nothing at all.
+const DEFAULT_SCENARIO: &str = "words";
+
+/// A guest that is ready to be packed.
+#[derive(Debug)]
+pub struct Guest {
+    /// How to call the kernel in messages.
+    kernel_name: String,
+    /// The kernel's image.
+    pub kernel: Arc<[u8]>,
+    /// The modules, in the bundle's order.
+    pub modules: Vec<Module>,
+}
+
+impl Guest {
+    /// Reads everything that the command line names.
+    pub fn new(args: &GuestArgs) -> Result<Self> {
+        let (kernel_name, kernel) = match &args.kernel {
+            None => ("the embedded kernel".to_owned(), embedded_image("kernel")?),
+            Some(path) => {
+                let name = path.display().to_string();
+                let bytes = fs::read(path).with_context(|| format!("cannot read {name}"))?;
+                (name, bytes.into())
+            }
+        };
+        let mut modules = Vec::new();
+        if let Some(scenario) = chosen_scenario(args)? {
+            modules.extend(scenario.modules(args.file.as_deref())?);
+        } else if let Some(path) = &args.file {
+            modules.push(scenario::read_file(path)?);
+        }
+        for spec in &args.modules {
+            modules.push(spec.module()?);
+        }
+        let modules = with_ground(modules)?;
+        Ok(Self { kernel_name, kernel, modules })
+    }
+
+    /// The kernel, checked.
+    pub fn kernel(&self) -> Result<Kernel<'_>> {
+        Kernel::parse(&self.kernel).with_context(|| format!("cannot boot {}", self.kernel_name))
+    }
+
+    /// The modules, packed.
+    pub fn bundle(&self) -> Result<Vec<u8>> {
+        Ok(bundle::pack(&self.modules)?)
+    }
+}
+
+fn chosen_scenario(args: &GuestArgs) -> Result<Option<Scenario>> {
+    match &args.scenario {
+        Some(name) => scenario::find(name).map(Some),
+        None if args.kernel.is_none() && args.modules.is_empty() => {
+            scenario::find(DEFAULT_SCENARIO).map(Some)
+        }
+        None => Ok(None),
+    }
+}
+
+/// Puts the embedded sigma0 and root task before the other modules, unless these bring their own.
+fn with_ground(modules: Vec<Module>) -> Result<Vec<Module>> {
+    let mut all = Vec::new();
+    for (kind, name) in [(ModuleKind::Sigma0, "sigma0"), (ModuleKind::RootTask, "root-task")] {
+        if !modules.iter().any(|module| module.kind == kind) {
+            all.push(Module::new(name, kind, embedded_image(name)?));
+        }
+    }
+    all.extend(modules);
+    Ok(all)
+}
+
+fn embedded_image(name: &str) -> Result<Arc<[u8]>> {
+    match embedded::image(name) {
+        Some(bytes) => Ok(bytes.into()),
+        None => bail!("this binary has no embedded image '{name}'"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guest(scenario: Option<&str>, modules: &[&str]) -> Result<Guest> {
+        let modules = modules.iter().map(|text| text.parse().unwrap()).collect();
+        let scenario = scenario.map(str::to_owned);
+        Guest::new(&GuestArgs { scenario, file: None, kernel: None, modules })
+    }
+
+    fn names(guest: &Guest) -> Vec<&str> {
+        guest.modules.iter().map(|module| module.name.as_str()).collect()
+    }
+
+    #[test]
+    fn without_a_word_the_default_scenario_runs() {
+        assert_eq!(
+            names(&guest(None, &[]).unwrap()),
+            ["sigma0", "root-task", "words", "pagers.txt"]
+        );
+    }
+
+    #[test]
+    fn own_modules_replace_or_extend() {
+        let alone = guest(None, &["Cargo.toml,name=config"]).unwrap();
+        assert_eq!(names(&alone), ["sigma0", "root-task", "config"]);
+        let added = guest(Some("broken"), &["Cargo.toml"]).unwrap();
+        assert_eq!(names(&added), ["sigma0", "root-task", "broken", "Cargo.toml"]);
+        let own_root = guest(None, &["Cargo.toml,kind=root,name=mine"]).unwrap();
+        assert_eq!(names(&own_root), ["sigma0", "mine"]);
+    }
+
+    #[test]
+    fn a_kernel_that_cannot_boot_is_named() {
+        let args = GuestArgs {
+            scenario: None,
+            file: None,
+            kernel: Some("Cargo.toml".into()),
+            modules: vec![],
+        };
+        let guest = Guest::new(&args).unwrap();
+        let error = format!("{:#}", guest.kernel().unwrap_err());
+        assert!(error.starts_with("cannot boot Cargo.toml: it is not an ELF file"), "{error}");
+    }
+}

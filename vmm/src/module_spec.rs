@@ -1,0 +1,167 @@
+//! `--module FILE[,key=value...][,arguments]`.
+
+use crate::scenario::file_name;
+use anyhow::{Context, Result};
+use machine::bundle::{DEFAULT_PRIORITY, Module, is_elf};
+use protocol::boot::ModuleKind;
+use std::{fs, path::PathBuf, str::FromStr};
+use thiserror::Error;
+
+/// What `--module` says about one module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModuleSpec {
+    path: PathBuf,
+    name: Option<String>,
+    kind: Option<ModuleKind>,
+    pager: Option<String>,
+    server: Option<String>,
+    priority: u32,
+    arguments: String,
+}
+
+/// Why it can't be understood.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum SpecError {
+    /// Nothing before the first comma.
+    #[error("it begins with no file: write FILE[,key=value...][,arguments]")]
+    NoFile,
+    /// A key twice.
+    #[error("it names {0}= twice")]
+    Twice(String),
+    /// An unknown kind.
+    #[error("there is no kind '{0}': use program, file, sigma0 or root")]
+    Kind(String),
+    /// Not a number.
+    #[error("priority '{0}' is not a number from 1 to 255")]
+    Priority(String),
+}
+
+impl FromStr for ModuleSpec {
+    type Err = SpecError;
+
+    /// Keys come first; what follows the last of them is the argument string, commas included.
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        let (path, mut rest) = split(text);
+        if path.is_empty() {
+            return Err(SpecError::NoFile);
+        }
+        let mut spec = Self {
+            path: path.into(),
+            name: None,
+            kind: None,
+            pager: None,
+            server: None,
+            priority: DEFAULT_PRIORITY,
+            arguments: String::new(),
+        };
+        let mut seen = Vec::new();
+        while let Some(text) = rest {
+            let (part, after) = split(text);
+            let Some((key, value)) = part.split_once('=') else { break };
+            match key {
+                "name" => spec.name = Some(value.to_owned()),
+                "kind" => spec.kind = Some(parse_kind(value)?),
+                "pager" => spec.pager = Some(value.to_owned()),
+                "server" => spec.server = Some(value.to_owned()),
+                "priority" => spec.priority = parse_priority(value)?,
+                _ => break,
+            }
+            if seen.contains(&key) {
+                return Err(SpecError::Twice(key.to_owned()));
+            }
+            seen.push(key);
+            rest = after;
+        }
+        spec.arguments = rest.unwrap_or_default().to_owned();
+        Ok(spec)
+    }
+}
+
+/// What is before the first comma, and what is after it.
+fn split(text: &str) -> (&str, Option<&str>) {
+    text.split_once(',').map_or((text, None), |(part, rest)| (part, Some(rest)))
+}
+
+fn parse_kind(text: &str) -> Result<ModuleKind, SpecError> {
+    match text {
+        "program" => Ok(ModuleKind::Program),
+        "file" => Ok(ModuleKind::File),
+        "sigma0" => Ok(ModuleKind::Sigma0),
+        "root" => Ok(ModuleKind::RootTask),
+        _ => Err(SpecError::Kind(text.to_owned())),
+    }
+}
+
+fn parse_priority(text: &str) -> Result<u32, SpecError> {
+    let priority = text.parse().ok().filter(|priority| (1..=255).contains(priority));
+    priority.ok_or_else(|| SpecError::Priority(text.to_owned()))
+}
+
+impl ModuleSpec {
+    /// Reads the file.
+    pub fn module(&self) -> Result<Module> {
+        let bytes =
+            fs::read(&self.path).with_context(|| format!("cannot read {}", self.path.display()))?;
+        let guess = if is_elf(&bytes) { ModuleKind::Program } else { ModuleKind::File };
+        Ok(Module {
+            name: self.name.clone().unwrap_or_else(|| file_name(&self.path)),
+            kind: self.kind.unwrap_or(guess),
+            bytes: bytes.into(),
+            arguments: self.arguments.clone(),
+            pager: self.pager.clone(),
+            server: self.server.clone(),
+            priority: self.priority,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> ModuleSpec {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn keys_come_first_then_arguments() {
+        let spec = parse("a/my-app,pager=my-pager,priority=30,name=app,one two, three=3");
+        assert_eq!(spec.path, PathBuf::from("a/my-app"));
+        assert_eq!(spec.pager.as_deref(), Some("my-pager"));
+        assert_eq!((spec.priority, spec.name.as_deref()), (30, Some("app")));
+        assert_eq!(spec.arguments, "one two, three=3");
+    }
+
+    #[test]
+    fn everything_but_the_file_can_be_left_out() {
+        let spec = parse("app");
+        assert_eq!((spec.kind, spec.pager, spec.priority), (None, None, DEFAULT_PRIORITY));
+        assert_eq!(spec.arguments, "");
+        assert_eq!(parse("app,size=3").arguments, "size=3");
+        assert_eq!(parse("app,kind=root,server=s").kind, Some(ModuleKind::RootTask));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let error = |text: &str| text.parse::<ModuleSpec>().unwrap_err();
+        assert_eq!(error(""), SpecError::NoFile);
+        assert_eq!(error(",name=x"), SpecError::NoFile);
+        assert_eq!(error("a,kind=elf"), SpecError::Kind("elf".to_owned()));
+        assert_eq!(error("a,name=x,name=y"), SpecError::Twice("name".to_owned()));
+        for priority in ["0", "256", "high", ""] {
+            let expected = SpecError::Priority(priority.to_owned());
+            assert_eq!(error(&format!("a,priority={priority}")), expected);
+        }
+    }
+
+    #[test]
+    fn the_kind_is_guessed_from_the_contents() {
+        let text = parse("Cargo.toml").module().unwrap();
+        assert_eq!((text.kind, text.name.as_str()), (ModuleKind::File, "Cargo.toml"));
+        let this_test = std::env::current_exe().unwrap();
+        let own = parse(this_test.to_str().unwrap()).module().unwrap();
+        assert_eq!(own.kind, ModuleKind::Program);
+        let error = parse("/nonexistent").module().unwrap_err();
+        assert_eq!(error.to_string(), "cannot read /nonexistent");
+    }
+}

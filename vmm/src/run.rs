@@ -1,0 +1,237 @@
+//! `glass run`.
+
+use crate::{
+    cli::{Colour, RunArgs},
+    console::Console,
+    follow::{Follower, Ram, Trace},
+    guest::Guest,
+    report::{self, Locator},
+};
+use anyhow::{Context, Result};
+use machine::{Config, CpuState, Crash, Machine, Memory, Outcome};
+use observe::{Images, Printer, Style};
+use protocol::boot::ModuleKind;
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+    low_level,
+};
+use std::{
+    env,
+    io::{self, IsTerminal},
+    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// What a run waits for.
+#[derive(Debug)]
+pub enum Event {
+    /// The guest has ended.
+    Ended(Outcome),
+    /// The user wants to end it.
+    Signal(i32),
+    /// Standard output or standard error cannot be written.
+    OutputFailed(io::Error),
+}
+
+/// Why a run is over.
+enum End {
+    Guest(Outcome),
+    Signal(i32),
+    Output(io::Error),
+    /// Where the guest was when its time was up.
+    Timeout(Option<CpuState>),
+}
+
+/// Exit statuses as shells and `timeout` have them.
+const TIMED_OUT: u8 = 124;
+const KILLED_BY: u8 = 128;
+const SIGPIPE: u8 = 13;
+
+/// Runs a guest and shows what it does. Gives the exit status.
+pub fn run(args: &RunArgs) -> Result<u8> {
+    let guest = Guest::new(&args.guest)?;
+    let kernel = guest.kernel()?;
+    let header = kernel.introspection_header();
+    let machine = Machine::new(&Config {
+        device: args.kvm.clone(),
+        ram: args.memory,
+        kernel: &kernel,
+        bundle: &guest.bundle()?,
+        command_line: &args.cmdline,
+    })?;
+    let memory = machine.memory();
+
+    let (sender, events) = mpsc::channel();
+    watch_signals(sender.clone())?;
+    let console = Console::new(io::stdout());
+    let trace = trace(args, &guest, &machine, header);
+    let follower = Follower::start(trace, console.clone(), sender.clone())
+        .context("cannot start a thread for the trace")?;
+    let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
+    let running = machine.start(console, move |outcome| {
+        // Without a receiver the run is over, and nobody wants to know.
+        let _ = sender.send(Event::Ended(outcome));
+    })?;
+    let mut end = wait(&events, deadline);
+    running.stop();
+    if let End::Timeout(place) = &mut end {
+        *place = stopped_at(&events);
+    }
+    follower.finish();
+    Ok(conclude(end, &events, args.timeout, &locator_parts(&guest, &memory, header)))
+}
+
+fn locator_parts(
+    guest: &Guest,
+    memory: &Memory,
+    header: Option<u64>,
+) -> (Images, Memory, Option<u64>) {
+    (images(guest), memory.clone(), header)
+}
+
+/// What is shown while the guest runs, if anything.
+fn trace(
+    args: &RunArgs,
+    guest: &Guest,
+    machine: &Machine,
+    header: Option<u64>,
+) -> Option<Trace<io::Stderr>> {
+    let style = style(args);
+    if style == Style::Quiet {
+        return None;
+    }
+    let Some(header) = header else {
+        eprintln!(
+            "glass: there is no trace: the kernel has no note that names its introspection header"
+        );
+        return None;
+    };
+    Some(Trace {
+        ram: Ram(machine.memory()),
+        header,
+        images: images(guest),
+        ticks_per_second: machine.ticks_per_second(),
+        printer: Printer::new(style, use_colour(args.color), io::stderr()),
+    })
+}
+
+fn style(args: &RunArgs) -> Style {
+    match args {
+        RunArgs { flat: true, .. } => Style::Flat,
+        RunArgs { json: true, .. } => Style::Json,
+        RunArgs { count: true, .. } => Style::Summary,
+        RunArgs { quiet: true, .. } => Style::Quiet,
+        _ => Style::Blocks,
+    }
+}
+
+fn use_colour(colour: Colour) -> bool {
+    match colour {
+        Colour::Always => true,
+        Colour::Never => false,
+        Colour::Auto => {
+            let unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+            io::stderr().is_terminal() && !unwanted
+        }
+    }
+}
+
+/// Symbols of the kernel and of every program.
+fn images(guest: &Guest) -> Images {
+    let mut images = Images::new();
+    images.set_kernel(guest.kernel.clone());
+    for (index, module) in (0..).zip(&guest.modules) {
+        if module.kind != ModuleKind::File {
+            images.add(index, &module.name, module.bytes.clone());
+        }
+    }
+    images
+}
+
+/// The first signal ends the guest; a second one ends the program, whatever it waits for.
+fn watch_signals(events: Sender<Event>) -> Result<()> {
+    let mut signals =
+        Signals::new([SIGHUP, SIGINT, SIGTERM]).context("cannot listen for signals")?;
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for (count, signal) in signals.forever().enumerate() {
+                if count > 0 || events.send(Event::Signal(signal)).is_err() {
+                    low_level::exit(i32::from(KILLED_BY) + signal);
+                }
+            }
+        })
+        .context("cannot start a thread for signals")?;
+    Ok(())
+}
+
+/// Waits for the first event or the deadline.
+fn wait(events: &Receiver<Event>, deadline: Option<Instant>) -> End {
+    let event = match deadline {
+        None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        Some(deadline) => events.recv_timeout(deadline.saturating_duration_since(Instant::now())),
+    };
+    match event {
+        Ok(Event::Ended(outcome)) => End::Guest(outcome),
+        Ok(Event::Signal(signal)) => End::Signal(signal),
+        Ok(Event::OutputFailed(error)) => End::Output(error),
+        Err(_) => End::Timeout(None),
+    }
+}
+
+/// Where the guest was when it was stopped.
+fn stopped_at(events: &Receiver<Event>) -> Option<CpuState> {
+    events.try_iter().find_map(|event| match event {
+        Event::Ended(Outcome::Stopped(cpu)) => cpu,
+        _ => None,
+    })
+}
+
+/// Says how it ended, where that is not plain, and gives the exit status.
+fn conclude(
+    end: End,
+    events: &Receiver<Event>,
+    timeout: Option<Duration>,
+    (images, memory, header): &(Images, Memory, Option<u64>),
+) -> u8 {
+    let locator = Locator { images, memory, header: *header };
+    match end {
+        End::Signal(signal) => KILLED_BY.wrapping_add(signal as u8),
+        End::Output(error) => output_failed(&error),
+        End::Timeout(place) => {
+            let place = place.map(|cpu| format!("; it was at {}", locator.place(&cpu)));
+            let timeout = timeout.unwrap_or_default();
+            eprintln!(
+                "glass: the guest ran longer than {timeout:?} (--timeout){}",
+                place.unwrap_or_default()
+            );
+            TIMED_OUT
+        }
+        End::Guest(Outcome::Crash(crash)) => crashed(&crash, &locator),
+        End::Guest(Outcome::Stopped(_)) => 1,
+        // What the guest printed last may have been lost.
+        End::Guest(Outcome::Exit(status)) => events
+            .try_iter()
+            .find_map(|event| match event {
+                Event::OutputFailed(error) => Some(output_failed(&error)),
+                _ => None,
+            })
+            .unwrap_or(status),
+    }
+}
+
+fn crashed(crash: &Crash, locator: &Locator<'_>) -> u8 {
+    eprint!("{}", report::crash(crash, locator));
+    1
+}
+
+/// A reader that has had enough, as `head` does, is no error worth a word.
+fn output_failed(error: &io::Error) -> u8 {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return KILLED_BY + SIGPIPE;
+    }
+    eprintln!("glass: cannot write the output: {error}");
+    1
+}

@@ -1,0 +1,235 @@
+//! Scenarios: TOML files that say which programs start, who pages whom, and what files they see.
+
+use crate::embedded;
+use anyhow::{Context, Result, bail};
+use machine::bundle::{DEFAULT_PRIORITY, Module};
+use protocol::boot::ModuleKind;
+use serde::Deserialize;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// A scenario as people write it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// What it is called.
+    pub name: String,
+    /// What it shows, in one sentence.
+    pub summary: String,
+    /// The programs, in the order in which they start.
+    #[serde(default, rename = "program")]
+    programs: Vec<Program>,
+    /// The files that they see.
+    #[serde(default, rename = "file")]
+    files: Vec<File>,
+    /// Where relative paths begin: the folder of a scenario that is a file of its own.
+    #[serde(skip)]
+    folder: PathBuf,
+}
+
+/// A program of a scenario.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Program {
+    /// An embedded image, or a path with at least one `/`.
+    image: String,
+    /// The name of its task; that of its image if none is given.
+    name: Option<String>,
+    /// Its arguments.
+    #[serde(default)]
+    arguments: String,
+    /// The program that pages it; the root task if none is given.
+    pager: Option<String>,
+    /// The program that it gets a gate to.
+    server: Option<String>,
+    /// 1 to 255.
+    #[serde(default = "default_priority")]
+    priority: u32,
+}
+
+fn default_priority() -> u32 {
+    DEFAULT_PRIORITY
+}
+
+/// A file of a scenario: `--file` replaces the first one.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    /// Its name.
+    name: String,
+    /// Its contents.
+    text: String,
+}
+
+/// All embedded scenarios, in the order of their names.
+pub fn embedded() -> Result<Vec<Scenario>> {
+    let parse =
+        |(name, text): &(&str, &str)| parse(text).with_context(|| format!("scenario {name}"));
+    embedded::SCENARIOS.iter().map(parse).collect()
+}
+
+/// Finds a scenario: an embedded one by its name, any other by the path of its file.
+pub fn find(name: &str) -> Result<Scenario> {
+    let path = Path::new(name);
+    if name.contains('/') || path.extension().is_some_and(|extension| extension == "toml") {
+        let text =
+            fs::read_to_string(path).with_context(|| format!("cannot read scenario {name}"))?;
+        let mut scenario = parse(&text).with_context(|| format!("scenario {name}"))?;
+        scenario.folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        return Ok(scenario);
+    }
+    let scenarios = embedded()?;
+    let known: Vec<_> = scenarios.iter().map(|scenario| scenario.name.clone()).collect();
+    match scenarios.into_iter().find(|scenario| scenario.name == name) {
+        Some(scenario) => Ok(scenario),
+        None => bail!(
+            "there is no scenario '{name}'; known are {}, or name a file that ends in .toml",
+            known.join(", ")
+        ),
+    }
+}
+
+fn parse(text: &str) -> Result<Scenario> {
+    Ok(toml::from_str(text)?)
+}
+
+impl Scenario {
+    /// Its boot modules. `file` takes the place of its first file.
+    pub fn modules(&self, file: Option<&Path>) -> Result<Vec<Module>> {
+        if file.is_some() && self.files.is_empty() {
+            bail!("scenario '{}' reads no file: leave out --file", self.name);
+        }
+        let programs = self.programs.iter().map(|program| self.program(program));
+        let files = self.files.iter().enumerate().map(|(index, own)| match file {
+            Some(path) if index == 0 => read_file(path),
+            _ => Ok(Module::new(&own.name, ModuleKind::File, own.text.as_bytes().into())),
+        });
+        programs.chain(files).collect()
+    }
+
+    fn program(&self, program: &Program) -> Result<Module> {
+        let image = &program.image;
+        let (name, bytes) = if image.contains('/') {
+            let path = self.folder.join(image);
+            let bytes =
+                fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            (file_name(&path), bytes.into())
+        } else {
+            let bytes = embedded::image(image).with_context(|| unknown_image(&self.name, image))?;
+            (image.clone(), bytes.into())
+        };
+        Ok(Module {
+            name: program.name.clone().unwrap_or(name),
+            arguments: program.arguments.clone(),
+            pager: program.pager.clone(),
+            server: program.server.clone(),
+            priority: program.priority,
+            ..Module::new("", ModuleKind::Program, bytes)
+        })
+    }
+}
+
+fn unknown_image(scenario: &str, image: &str) -> String {
+    let known: Vec<_> = embedded::IMAGES.iter().map(|(name, _)| *name).collect();
+    format!(
+        "scenario '{scenario}' names the image '{image}', which is not embedded; embedded are {}, \
+         and other images are named by a path with a '/'",
+        known.join(", ")
+    )
+}
+
+/// The contents of a file of the host as a file module.
+pub fn read_file(path: &Path) -> Result<Module> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(Module::new(&file_name(path), ModuleKind::File, bytes.into()))
+}
+
+/// The last part of a path, cut to what fits in a module's name.
+pub fn file_name(path: &Path) -> String {
+    const MAX: usize = protocol::boot::NAME_LENGTH - 1;
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+    let fits = |end: &usize| name.is_char_boundary(*end);
+    let end = (0..=name.len().min(MAX)).rev().find(fits).unwrap_or(0);
+    name[..end].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_embedded_scenario_can_be_packed() {
+        let scenarios = embedded().unwrap();
+        let names: Vec<_> = scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
+        assert_eq!(names, ["bench", "broken", "words"]);
+        for scenario in scenarios {
+            assert!(scenario.summary.ends_with('.'), "{}: a summary is a sentence", scenario.name);
+            let modules = scenario.modules(None).unwrap();
+            assert!(modules.iter().any(|module| module.kind == ModuleKind::Program));
+        }
+    }
+
+    #[test]
+    fn an_unknown_scenario_lists_the_known_ones() {
+        let error = find("nothing").unwrap_err().to_string();
+        assert!(error.contains("known are bench, broken, words"), "{error}");
+        let error = find("./nothing.toml").unwrap_err().to_string();
+        assert_eq!(error, "cannot read scenario ./nothing.toml");
+    }
+
+    #[test]
+    fn a_file_of_the_host_replaces_the_built_in_one() {
+        let words = find("words").unwrap();
+        let built_in = words.modules(None).unwrap();
+        assert_eq!(built_in.last().unwrap().name, "pagers.txt");
+        let own = words.modules(Some(Path::new("Cargo.toml"))).unwrap();
+        assert_eq!(own.len(), built_in.len());
+        assert_eq!(own.last().unwrap().name, "Cargo.toml");
+        assert!(own.last().unwrap().bytes.starts_with(b"[package]"));
+        let error = find("broken").unwrap().modules(Some(Path::new("x"))).unwrap_err();
+        assert_eq!(error.to_string(), "scenario 'broken' reads no file: leave out --file");
+        let error = words.modules(Some(Path::new("/nonexistent"))).unwrap_err();
+        assert_eq!(error.to_string(), "cannot read /nonexistent");
+    }
+
+    #[test]
+    fn all_that_a_scenario_says_reaches_the_bundle() {
+        let text = r#"
+            name = "two"
+            summary = "Two."
+            [[program]]
+            image = "words"
+            name = "app"
+            arguments = "a b"
+            pager = "broken"
+            server = "broken"
+            priority = 30
+            [[program]]
+            image = "broken"
+        "#;
+        let modules = parse(text).unwrap().modules(None).unwrap();
+        let app = &modules[0];
+        assert_eq!((app.name.as_str(), app.arguments.as_str()), ("app", "a b"));
+        assert_eq!(app.pager.as_deref(), Some("broken"));
+        assert_eq!((app.server.as_deref(), app.priority), (Some("broken"), 30));
+        assert_eq!((modules[1].name.as_str(), modules[1].priority), ("broken", DEFAULT_PRIORITY));
+    }
+
+    #[test]
+    fn misspelt_keys_and_images_are_named() {
+        let error = parse("name = 'x'\nsummary = 'X.'\nprogramm = []").unwrap_err().to_string();
+        assert!(error.contains("programm"), "{error}");
+        let text = "name = 'x'\nsummary = 'X.'\n[[program]]\nimage = 'wrods'";
+        let error = parse(text).unwrap().modules(None).unwrap_err().to_string();
+        assert!(error.contains("'wrods', which is not embedded; embedded are"), "{error}");
+    }
+
+    #[test]
+    fn long_file_names_are_cut_between_characters() {
+        let name = file_name(Path::new("/tmp/ä-file-with-a-name-that-is-far-too-long.txt"));
+        assert!(name.len() <= 31 && name.starts_with("ä-file-with"), "{name}");
+        assert_eq!(file_name(Path::new(&"ä".repeat(40))).len(), 30);
+    }
+}

@@ -1,0 +1,81 @@
+//! Sizes and times as people write them on a command line.
+
+use machine::{RamSize, RamSizeError};
+use std::{num::ParseIntError, time::Duration};
+use thiserror::Error;
+
+/// Why a size can't be understood.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum SizeError {
+    /// Not a number with a unit.
+    #[error("write a number with M or G, such as 256M")]
+    NotASize,
+    /// Not a size for a guest's memory.
+    #[error(transparent)]
+    Ram(#[from] RamSizeError),
+}
+
+/// Reads `256M` or `1G`.
+pub fn ram_size(text: &str) -> Result<RamSize, SizeError> {
+    let shift = match text.chars().last() {
+        Some('M' | 'm') => 20,
+        Some('G' | 'g') => 30,
+        _ => return Err(SizeError::NotASize),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| SizeError::NotASize)?;
+    // Far too large is as wrong as too large.
+    let bytes = number.saturating_mul(1 << shift);
+    Ok(RamSize::new(bytes)?)
+}
+
+/// Why a time can't be understood.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum TimeError {
+    /// Not a number with a unit.
+    #[error("write a number with ms, s or m, such as 20s")]
+    NotATime(#[from] ParseIntError),
+    /// A guest that may not even start.
+    #[error("a timeout of 0 leaves the guest no time")]
+    Zero,
+}
+
+/// Reads `20s`, `500ms`, `2m` or `20`, which is seconds.
+pub fn timeout(text: &str) -> Result<Duration, TimeError> {
+    let units = [("ms", 1), ("s", 1000), ("m", 60_000)];
+    let with_unit =
+        units.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, factor)));
+    let (number, factor) = with_unit.unwrap_or((text, &1000));
+    match number.parse::<u64>()?.saturating_mul(*factor) {
+        0 => Err(TimeError::Zero),
+        milliseconds => Ok(Duration::from_millis(milliseconds)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_need_a_unit_and_fit_a_guest() {
+        assert_eq!(ram_size("256M").map(RamSize::bytes), Ok(256 << 20));
+        assert_eq!(ram_size("3G").map(RamSize::bytes), Ok(3 << 30));
+        for text in ["", "256", "M", "-1M", "1.5G", "256MB", "ä", "M256"] {
+            assert_eq!(ram_size(text), Err(SizeError::NotASize), "{text}");
+        }
+        for text in ["15M", "0M", "4G", "18446744073709551615G"] {
+            assert!(matches!(ram_size(text), Err(SizeError::Ram(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_seconds_unless_they_say_otherwise() {
+        let times = [("20s", 20_000), ("500ms", 500), ("2m", 120_000), ("7", 7000)];
+        for (text, milliseconds) in times {
+            assert_eq!(timeout(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        assert_eq!(timeout("0s"), Err(TimeError::Zero));
+        for text in ["", "s", "soon", "1h", "-1s", "1.5s"] {
+            assert!(matches!(timeout(text), Err(TimeError::NotATime(_))), "{text}");
+        }
+    }
+}
