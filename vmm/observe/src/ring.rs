@@ -172,7 +172,8 @@ impl RingReader {
     /// Passes on copied records, the first of which should be number `next`.
     fn pass_on(&mut self, records: &[Record], oldest_intact: u64, sink: &mut dyn FnMut(Read)) {
         let first = self.next;
-        for (number, record) in (first..).zip(records) {
+        for (index, record) in records.iter().enumerate() {
+            let number = first + index as u64;
             let intact = number >= oldest_intact && record.sequence == number + 1;
             if let Some(kind) = Kind::from_u8(record.kind).filter(|_| intact) {
                 self.lose_up_to(number, sink);
@@ -200,4 +201,182 @@ fn slot_address(ring: TraceRing, slot: u64) -> Result<u64, ObserveError> {
     slot.checked_mul(RECORD_SIZE)
         .and_then(|offset| ring.address.checked_add(offset))
         .ok_or(ObserveError::Ring(outside))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{FakeGuest, HEADER, Random};
+    use std::{cell::Cell, rc::Rc};
+
+    /// A record whose words all tell which one it is.
+    fn record(number: u64) -> Record {
+        let word = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let kind = Kind::Message as u8;
+        Record {
+            kind,
+            time: word,
+            a: word,
+            b: word,
+            c: word,
+            d: word,
+            e: word,
+            ..Record::default()
+        }
+    }
+
+    fn is_whole(record: &Record) -> bool {
+        *record == Record { sequence: record.sequence, ..self::record(record.sequence - 1) }
+    }
+
+    /// The sequences that one poll passes on, 0 for each gap.
+    fn poll(reader: &mut RingReader, guest: &FakeGuest) -> Vec<u64> {
+        let mut seen = Vec::new();
+        let Some(header) = reader.header(guest).unwrap() else { return seen };
+        let mut sink = |read| match read {
+            Read::Record(_, record) => {
+                assert!(is_whole(&record), "torn: {record:x?}");
+                seen.push(record.sequence);
+            }
+            Read::Lost { .. } => seen.push(0),
+        };
+        reader.poll(guest, header.trace, &mut sink).unwrap();
+        seen
+    }
+
+    #[test]
+    fn records_come_in_order_across_the_end_of_the_ring() {
+        let guest = FakeGuest::new(8);
+        let mut reader = RingReader::new(HEADER);
+        assert_eq!(poll(&mut reader, &guest), [0; 0]);
+        (0..5).for_each(|number| guest.write(record(number)));
+        assert_eq!(poll(&mut reader, &guest), [1, 2, 3, 4, 5]);
+        (5..11).for_each(|number| guest.write(record(number)));
+        assert_eq!(poll(&mut reader, &guest), [6, 7, 8, 9, 10, 11]);
+        assert_eq!((poll(&mut reader, &guest), reader.lost()), (vec![], 0));
+    }
+
+    #[test]
+    fn a_full_ring_loses_nothing_and_one_more_record_loses_one() {
+        let guest = FakeGuest::new(8);
+        (0..8).for_each(|number| guest.write(record(number)));
+        let mut reader = RingReader::new(HEADER);
+        assert_eq!(poll(&mut reader, &guest), [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(reader.lost(), 0);
+        (8..29).for_each(|number| guest.write(record(number)));
+        assert_eq!(poll(&mut reader, &guest), [0, 22, 23, 24, 25, 26, 27, 28, 29]);
+        assert_eq!(reader.lost(), 13);
+    }
+
+    #[test]
+    fn a_slot_that_is_being_overwritten_is_lost() {
+        let guest = FakeGuest::new(8);
+        (0..8).for_each(|number| guest.write(record(number)));
+        guest.begin(record(8));
+        let mut reader = RingReader::new(HEADER);
+        assert_eq!(poll(&mut reader, &guest), [0, 2, 3, 4, 5, 6, 7, 8]);
+        guest.complete();
+        assert_eq!((poll(&mut reader, &guest), reader.lost()), (vec![9], 1));
+    }
+
+    #[test]
+    fn a_record_of_an_unknown_kind_counts_as_lost() {
+        let guest = FakeGuest::new(8);
+        guest.write(record(0));
+        guest.write(Record { kind: 200, ..record(1) });
+        guest.write(record(2));
+        let mut reader = RingReader::new(HEADER);
+        assert_eq!((poll(&mut reader, &guest), reader.lost()), (vec![1, 0, 3], 1));
+    }
+
+    /// The guest writes whole and half records between any two steps of the reader: no torn record
+    /// ever comes out, and each one is either passed on or counted.
+    #[test]
+    fn every_record_is_passed_on_whole_or_counted() {
+        for seed in 0..40 {
+            let guest = FakeGuest::new(16);
+            let mut random = Random::new(seed);
+            let begun = Rc::new(Cell::new(false));
+            let next = Rc::new(Cell::new(0));
+            let (hook_begun, hook_next) = (Rc::clone(&begun), Rc::clone(&next));
+            guest.while_reading(move |guest| {
+                // From rare to far more than the reader can follow.
+                if random.below(40) > seed {
+                    return;
+                }
+                if !hook_begun.replace(false) {
+                    guest.begin(record(hook_next.get()));
+                    hook_begun.set(true);
+                } else {
+                    guest.complete();
+                    hook_next.set(hook_next.get() + 1);
+                }
+            });
+            let mut reader = RingReader::new(HEADER);
+            let mut seen = Vec::new();
+            for _ in 0..200 {
+                seen.extend(poll(&mut reader, &guest).into_iter().filter(|sequence| *sequence > 0));
+            }
+            guest.while_reading(|_| ());
+            if begun.get() {
+                guest.complete();
+                next.set(next.get() + 1);
+            }
+            seen.extend(poll(&mut reader, &guest).into_iter().filter(|sequence| *sequence > 0));
+            assert!(seen.is_sorted_by(|a, b| a < b));
+            assert_eq!(seen.len() as u64 + reader.lost(), next.get(), "seed {seed}");
+            assert!(next.get() > 16);
+        }
+    }
+
+    #[test]
+    fn the_header_may_come_late() {
+        let guest = FakeGuest::new(8);
+        let valid = guest.header();
+        guest.put(HEADER, &Header { magic: 0, ..valid });
+        let mut reader = RingReader::new(HEADER);
+        assert_eq!(poll(&mut reader, &guest), [0; 0]);
+        guest.write(record(0));
+        assert_eq!(poll(&mut reader, &guest), [0; 0]);
+        guest.put(HEADER, &guest.header());
+        assert_eq!(poll(&mut reader, &guest), [1]);
+    }
+
+    #[test]
+    fn headers_that_make_no_sense_are_refused() {
+        let guest = FakeGuest::new(8);
+        let valid = guest.header();
+        let reader = RingReader::new(HEADER);
+        guest.put(HEADER, &Header { version: 9, ..valid });
+        let error = reader.header(&guest).unwrap_err();
+        assert_eq!(error, ObserveError::Version { found: 9 });
+        assert!(error.to_string().contains("version 9, this tool reads version 1"), "{error}");
+        let outside = RingReader::new(u64::MAX - 3).header(&guest);
+        assert!(matches!(outside, Err(ObserveError::Header(_))));
+        for capacity in [3, MAX_CAPACITY * 2, u64::MAX] {
+            let ring = TraceRing { capacity, ..valid.trace };
+            let result = RingReader::new(HEADER).poll(&guest, ring, &mut |_| ());
+            assert_eq!(result, Err(ObserveError::Capacity(capacity)));
+        }
+        for address in [u64::MAX, u64::MAX - 63, 1 << 40] {
+            let ring = TraceRing { address, written: 4, ..valid.trace };
+            let result = RingReader::new(HEADER).poll(&guest, ring, &mut |_| ());
+            assert!(matches!(result, Err(ObserveError::Ring(_))), "{address:x}");
+        }
+        let off = TraceRing { capacity: 0, written: 9, ..valid.trace };
+        assert_eq!(RingReader::new(HEADER).poll(&guest, off, &mut |_| ()), Ok(()));
+    }
+
+    #[test]
+    fn any_number_of_written_records_is_read_in_bounded_steps() {
+        let guest = FakeGuest::new(8);
+        for written in [u64::MAX, u64::MAX - 8, 1 << 63, 9, 8] {
+            let ring = TraceRing { written, ..guest.header().trace };
+            let mut reader = RingReader::new(HEADER);
+            reader.poll(&guest, ring, &mut |_| ()).unwrap();
+            assert_eq!(reader.lost(), written);
+            reader.poll(&guest, TraceRing { written: 0, ..ring }, &mut |_| ()).unwrap();
+            assert!(!reader.has_news(ring));
+        }
+    }
 }

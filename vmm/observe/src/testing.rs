@@ -27,3 +27,141 @@ impl Random {
         }
     }
 }
+
+use crate::memory::{GuestMemory, OutsideMemory};
+use protocol::{
+    boot::pad_name,
+    introspection::{
+        HEADER_MAGIC, HEADER_VERSION, Header, Table, TaskRecord, ThreadRecord, TraceRing,
+        record::{Kind, Record},
+    },
+};
+use std::{
+    cell::{Cell, RefCell},
+    mem::offset_of,
+};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
+
+pub(crate) const HEADER: u64 = 0x1000;
+const TASKS: u64 = 0x2000;
+const THREADS: u64 = 0x3000;
+const RING: u64 = 0x1_0000;
+/// Entries are larger than their records, as the kernel's objects are.
+const STRIDE: u64 = 64;
+const ENTRIES: u64 = 16;
+
+type Hook = Box<dyn FnMut(&FakeGuest)>;
+
+/// A guest whose kernel does what the tests say, in the order of stores that the protocol demands.
+pub(crate) struct FakeGuest {
+    memory: RefCell<Vec<u8>>,
+    capacity: u64,
+    written: Cell<u64>,
+    hook: RefCell<Option<Hook>>,
+}
+
+impl FakeGuest {
+    pub(crate) fn new(capacity: u64) -> Self {
+        let size = RING + capacity * 64;
+        let guest = Self {
+            memory: RefCell::new(vec![0; size as usize]),
+            capacity,
+            written: Cell::new(0),
+            hook: RefCell::default(),
+        };
+        guest.put(HEADER, &guest.header());
+        guest
+    }
+
+    pub(crate) fn header(&self) -> Header {
+        let mut header = Header::new_zeroed();
+        header.magic = HEADER_MAGIC;
+        header.version = HEADER_VERSION;
+        header.machine = 62;
+        header.trace = TraceRing {
+            address: RING,
+            capacity: self.capacity,
+            written: self.written.get(),
+            enabled: Kind::DEFAULT_ENABLED,
+        };
+        header.tasks = Table { address: TASKS, stride: STRIDE, count: ENTRIES };
+        header.threads = Table { address: THREADS, stride: STRIDE, count: ENTRIES };
+        header
+    }
+
+    pub(crate) fn put<T: IntoBytes + zerocopy::Immutable + ?Sized>(&self, address: u64, value: &T) {
+        let bytes = value.as_bytes();
+        let start = address as usize;
+        self.memory.borrow_mut()[start..start + bytes.len()].copy_from_slice(bytes);
+    }
+
+    pub(crate) fn get<T: FromBytes>(&self, address: u64) -> T {
+        let memory = self.memory.borrow();
+        T::read_from_bytes(&memory[address as usize..address as usize + size_of::<T>()]).unwrap()
+    }
+
+    pub(crate) fn task(&self, task: u16, name: &str, image: u32, page_table: u64) {
+        let mut record = TaskRecord::new_zeroed();
+        record.state = 1;
+        record.image = image;
+        record.page_table = page_table;
+        record.name = pad_name(name.as_bytes());
+        self.put(TASKS + u64::from(task) * STRIDE, &record);
+    }
+
+    pub(crate) fn thread(&self, thread: u16, task: u16, name: &str) {
+        let mut record = ThreadRecord::new_zeroed();
+        record.state = 2;
+        record.task = task;
+        record.name = pad_name(name.as_bytes());
+        self.put(THREADS + u64::from(thread) * STRIDE, &record);
+    }
+
+    /// Physical address of the slot of the record to be written next.
+    pub(crate) fn next_slot(&self) -> u64 {
+        RING + self.written.get() % self.capacity * 64
+    }
+
+    /// The first half of writing a record: its slot is invalid and has new words.
+    pub(crate) fn begin(&self, mut record: Record) {
+        record.sequence = 0;
+        self.put(self.next_slot(), &record);
+    }
+
+    /// The second half.
+    pub(crate) fn complete(&self) {
+        let slot = self.next_slot();
+        self.written.set(self.written.get() + 1);
+        self.put(slot, &self.written.get());
+        let written = offset_of!(Header, trace) + offset_of!(TraceRing, written);
+        self.put(HEADER + written as u64, &self.written.get());
+    }
+
+    pub(crate) fn write(&self, record: Record) {
+        self.begin(record);
+        self.complete();
+    }
+
+    /// Runs before each 16 bytes that are read, as if the guest ran meanwhile.
+    pub(crate) fn while_reading(&self, hook: impl FnMut(&Self) + 'static) {
+        *self.hook.borrow_mut() = Some(Box::new(hook));
+    }
+
+    fn run_hook(&self) {
+        let hook = self.hook.borrow_mut().take();
+        if let Some(mut hook) = hook {
+            hook(self);
+            *self.hook.borrow_mut() = Some(hook);
+        }
+    }
+}
+
+impl GuestMemory for FakeGuest {
+    fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), OutsideMemory> {
+        for (index, chunk) in bytes.chunks_mut(16).enumerate() {
+            self.run_hook();
+            self.memory.borrow().read(address.saturating_add(index as u64 * 16), chunk)?;
+        }
+        Ok(())
+    }
+}
