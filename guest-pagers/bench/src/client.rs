@@ -1,0 +1,40 @@
+//! The side that measures.
+
+use crate::{
+    probe::{known_loop, touch},
+    samples::{SAMPLES, Spread, WARM_UP},
+    server,
+};
+use runtime::{
+    Error, Result,
+    capability::{DEBUGGER, SERVER, check},
+    message, println,
+    protocol::{PAGE_SIZE, message::MessageTag},
+};
+
+/// Measures everything and prints the report: one line of JSON, in ticks of the time stamp counter.
+pub fn run() -> Result<()> {
+    let known_loop = known_loop();
+    let null_syscall = Spread::of(|_| DEBUGGER.null())?;
+    let ipc_call = Spread::of(|_| echo([]))?;
+    let ipc_call_4_words = Spread::of(|round| echo([round, 1, 2, 3]))?;
+    let page_fault = Spread::of(|round| {
+        touch(server::AREA + round * PAGE_SIZE);
+        Ok(())
+    })?;
+    println!(
+        r#"{{"known_loop":{known_loop},"samples":{SAMPLES},"null_syscall":{null_syscall},"ipc_call":{ipc_call},"ipc_call_4_words":{ipc_call_4_words},"page_fault":{page_fault}}}"#
+    );
+    Ok(())
+}
+
+/// Pages that one measurement of page faults touches.
+pub const PAGES: usize = WARM_UP + SAMPLES;
+
+/// Sends words to the server, which answers with the same.
+#[inline(always)]
+fn echo<const N: usize>(words: [usize; N]) -> Result<()> {
+    message::write(0, words);
+    let answer = check(SERVER.call(MessageTag::new(server::ECHO, N, 0))?)?;
+    if answer.words() == N && message::read(0) == words { Ok(()) } else { Err(Error::BadAnswer) }
+}
