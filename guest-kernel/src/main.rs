@@ -1,1 +1,43 @@
+//! The Glasspager microkernel on bare metal.
+//!
+//! Booted as a PVH image by `glass`, QEMU and other PVH loaders, with one boot module: the bundle
+//! (`protocol::boot`). It sets up the processor ([`arch`]), its memory ([`boot`]), starts sigma0 and
+//! the root task, and from then on only reacts: all that it does is in the library `kernel-core`.
+//!
+//! Unsafe code is in [`arch`], [`hardware`], [`boot`] and [`kernel_cell`], and nowhere else.
 #![no_std]
+#![no_main]
+
+mod arch;
+mod boot;
+mod console;
+mod hardware;
+mod kernel_cell;
+mod trace_ring;
+
+use core::fmt::Write;
+use core::panic::PanicInfo;
+
+/// The machine's exit status after a kernel panic.
+const STATUS_PANIC: u8 = 127;
+
+/// A bug of the kernel, or a machine that it cannot run on. Tasks cannot bring this about.
+#[panic_handler]
+fn panic(info: &PanicInfo) -> ! {
+    let mut console = console::Console;
+    let _ = match info.location() {
+        Some(location) => {
+            writeln!(
+                console,
+                "kernel: {} ({}:{})",
+                info.message(),
+                location.file(),
+                location.line()
+            )
+        }
+        None => writeln!(console, "kernel: {}", info.message()),
+    };
+    trace_ring::mark_panicked();
+    hardware::exit(STATUS_PANIC);
+    arch::halt()
+}

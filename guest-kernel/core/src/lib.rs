@@ -1,1 +1,43 @@
-#![no_std]
+//! The hardware-free part of the Glasspager microkernel.
+//!
+//! Everything here is safe Rust over plain data and runs in host tests as it runs in ring 0. The
+//! little that needs a processor (page-table frames as memory, the time stamp, TLB, console) is
+//! behind one trait, [`machine::Machine`].
+//!
+//! How to read it: [`page_fault`], [`ipc`] and [`map`] are the hot path, in this order.
+//!
+//! Design principles:
+//! 1. **Event style.** There is one kernel stack. Each entry ([`Kernel::system_call`],
+//!    [`Kernel::page_fault`], [`Kernel::exception`], [`Kernel::timer_tick`]) runs to completion and
+//!    leaves the thread to go on with in [`Kernel::current`]. No thread ever blocks in the kernel:
+//!    a waiting thread is a state, a partner and a queue link.
+//! 2. **No allocation, no formatting, no loops over tables** on the path of a fault or an IPC.
+//! 3. **Tables and indices, no pointers.** Objects live in tables and are named by index newtypes,
+//!    so that the host can read them too.
+//! 4. **A task cannot hurt the kernel.** Words from tasks are allegations until a checked type is
+//!    made of them; every failure is an error for the task that caused it.
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod arch;
+pub mod boot_bundle;
+pub mod capability;
+pub mod exception;
+pub mod factory;
+pub mod frames;
+pub mod index;
+pub mod invocation;
+pub mod ipc;
+pub mod kernel;
+pub mod machine;
+pub mod map;
+pub mod page_fault;
+pub mod ready;
+pub mod sigma0;
+pub mod space;
+pub mod start;
+pub mod task;
+pub mod thread;
+pub mod trace;
+
+pub use kernel::Kernel;

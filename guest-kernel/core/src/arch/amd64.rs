@@ -1,0 +1,251 @@
+//! amd64: a fixed spine of one PML4 and one PDPT page, then page directories and page tables.
+//!
+//! The user area of 3 GiB needs three page directories. All five pages are made with the task, so
+//! that the kernel manages two levels from then on, as on ia32.
+
+use crate::{
+    frames::{KernelFrame, PhysicalAddress},
+    machine::Machine,
+};
+use protocol::{Word, flexpage::Rights};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Entries in a page table or directory frame.
+pub const TABLE_ENTRIES: usize = 512;
+/// Binary logarithm of what one directory entry covers: 2 MiB.
+pub const TABLE_ORDER: u32 = 21;
+/// Frames of directory entries that cover the user area.
+pub const DIRECTORY_FRAMES: usize = 3;
+/// Frames above the directories: PML4 and PDPT.
+pub const SPINE_FRAMES: usize = 2;
+/// Pages can be mapped without the right to execute (NX).
+pub const HAS_EXECUTE_RIGHT: bool = true;
+/// ELF machine number of this architecture's programs.
+pub const ELF_MACHINE: u16 = 62;
+
+/// A program header of an ELF64 file.
+#[derive(Debug, FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ProgramHeader {
+    /// What it describes.
+    pub kind: u32,
+    /// Rights.
+    pub flags: u32,
+    /// Where its bytes are in the file.
+    pub offset: Word,
+    /// Where they belong.
+    pub address: Word,
+    /// Not used.
+    pub physical_address: Word,
+    /// Bytes in the file.
+    pub file_size: Word,
+    /// Bytes in memory.
+    pub memory_size: Word,
+    /// Alignment of the address.
+    pub alignment: Word,
+}
+
+/// A frame of entries.
+pub type Table = [Entry; TABLE_ENTRIES];
+
+/// An entry of a page table or directory (AMD64 manual volume 2, 5.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct Entry(u64);
+
+const PRESENT: u64 = 1;
+const WRITABLE: u64 = 1 << 1;
+const USER: u64 = 1 << 2;
+const SUPERPAGE: u64 = 1 << 7;
+const NO_EXECUTE: u64 = 1 << 63;
+const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+
+impl Entry {
+    /// Maps nothing.
+    pub const EMPTY: Self = Self(0);
+
+    /// A page or, in a directory, a superpage.
+    #[inline]
+    pub fn page(physical: PhysicalAddress, rights: Rights, superpage: bool) -> Self {
+        // The rights are R 4, W 2, X 1: W lies where the hardware has it. Reading comes with
+        // presence: a page without the read right is not entered at all.
+        let write = u64::from((rights & Rights::WRITE).bits());
+        let no_execute = u64::from(!rights.contains(Rights::EXECUTE)) << 63;
+        let size = if superpage { SUPERPAGE } else { 0 };
+        Self(physical.0 | write | no_execute | size | USER | PRESENT)
+    }
+
+    /// A directory entry that points to a page table. Rights are decided in the table.
+    #[inline]
+    pub fn table(frame: KernelFrame) -> Self {
+        Self(frame.address().0 | USER | WRITABLE | PRESENT)
+    }
+
+    /// Whether it maps anything.
+    #[inline]
+    pub fn is_present(self) -> bool {
+        self.0 & PRESENT != 0
+    }
+
+    /// For a directory entry: whether it maps a superpage.
+    #[inline]
+    pub fn is_superpage(self) -> bool {
+        self.0 & SUPERPAGE != 0
+    }
+
+    /// For a directory entry made by [`Entry::table`]: the table's frame.
+    #[inline]
+    pub fn table_frame(self) -> KernelFrame {
+        KernelFrame::from_directory_entry(self.physical())
+    }
+
+    /// The frame that it maps or points to.
+    #[inline]
+    pub fn physical(self) -> PhysicalAddress {
+        PhysicalAddress(self.0 & ADDRESS)
+    }
+
+    /// The rights of a present page.
+    #[inline]
+    pub fn rights(self) -> Rights {
+        let write = (self.0 & WRITABLE) as u8;
+        let execute = u8::from(self.0 & NO_EXECUTE == 0);
+        Rights::from_bits_truncate(Rights::READ.bits() | write | execute)
+    }
+}
+
+/// Connects a new task's spine: PML4 slot 0 to the PDPT, its first entries to the directories,
+/// and the kernel's half as in `kernel_root`. Returns the frame for the processor's page-table
+/// register.
+pub fn link_spine(
+    machine: &mut impl Machine,
+    spine: [KernelFrame; SPINE_FRAMES],
+    directories: [KernelFrame; DIRECTORY_FRAMES],
+) -> PhysicalAddress {
+    let [pml4, pdpt] = spine;
+    machine.copy_kernel_half(pml4);
+    machine.view::<Table>(pml4)[0] = Entry::table(pdpt);
+    let table = machine.view::<Table>(pdpt);
+    for (entry, directory) in table.iter_mut().zip(directories) {
+        *entry = Entry::table(directory);
+    }
+    pml4.address()
+}
+
+/// A thread's user-mode registers, as the entry code pushes them, lowest address first.
+///
+/// A system call saves only what its caller may expect back: `r15` to `rbx`, and the frame that
+/// `sysret` or `iretq` needs. All other entries save everything.
+#[derive(Clone, Debug)]
+#[repr(C, align(64))]
+pub struct Context {
+    /// The state that FXSAVE keeps: x87, MMX, SSE.
+    pub fx: [u64; 64],
+    /// FS base: the address of the thread's UTCB unless it changed it.
+    pub fs_base: u64,
+    /// GS base.
+    pub gs_base: u64,
+    /// Preserved by system calls: r15, r14, r13, r12, rbp, rbx.
+    pub preserved: [u64; 6],
+    /// Not preserved by system calls: r11, r10, r9, r8, rdi, rsi, rdx, rcx, rax.
+    pub scratch: [u64; 9],
+    /// Exception number, or [`Context::SYSTEM_CALL`].
+    pub vector: u64,
+    /// The processor's error code.
+    pub error_code: u64,
+    /// Instruction pointer.
+    pub instruction: u64,
+    /// Code segment.
+    pub code_segment: u64,
+    /// Flags.
+    pub flags: u64,
+    /// Stack pointer.
+    pub stack: u64,
+    /// Stack segment.
+    pub stack_segment: u64,
+    /// The processor pushes downwards from here: a multiple of 16 bytes.
+    pub end_of_frame: [u64; 0],
+}
+
+const _: () = assert!(core::mem::offset_of!(Context, end_of_frame) % 16 == 0);
+
+const RDX: usize = 6;
+const RAX: usize = 8;
+
+impl Context {
+    /// [`Context::vector`] of a thread that entered by a system call.
+    pub const SYSTEM_CALL: u64 = 256;
+    /// Selector of user code, the one that Linux uses.
+    pub const USER_CODE: u64 = 0x33;
+    /// Selector of user data and stacks.
+    pub const USER_DATA: u64 = 0x2b;
+    /// Flags of a new thread: interrupts on, and the bit that is always one.
+    const INITIAL_FLAGS: u64 = 0x202;
+    /// x87 control word and MXCSR with all exceptions masked, as after reset.
+    const INITIAL_X87_CONTROL: u64 = 0x37f;
+    const INITIAL_MXCSR: u64 = 0x1f80;
+
+    /// The registers of a thread before it first runs.
+    pub fn new(utcb: Word) -> Self {
+        let mut fx = [0; 64];
+        fx[0] = Self::INITIAL_X87_CONTROL;
+        fx[3] = Self::INITIAL_MXCSR;
+        Self {
+            fx,
+            fs_base: utcb as u64,
+            gs_base: 0,
+            preserved: [0; 6],
+            scratch: [0; 9],
+            vector: 0,
+            error_code: 0,
+            instruction: 0,
+            code_segment: Self::USER_CODE,
+            flags: Self::INITIAL_FLAGS,
+            stack: 0,
+            stack_segment: Self::USER_DATA,
+            end_of_frame: [],
+        }
+    }
+
+    /// What the system call that the thread is in returns: a tag and a label.
+    #[inline]
+    pub fn set_result(&mut self, tag: protocol::message::MessageTag, label: Word) {
+        self.scratch[RAX] = tag.0 as u64;
+        self.scratch[RDX] = label as u64;
+    }
+
+    /// The instruction pointer.
+    #[inline]
+    pub fn instruction(&self) -> Word {
+        self.instruction as Word
+    }
+
+    /// The stack pointer.
+    #[inline]
+    pub fn stack(&self) -> Word {
+        self.stack as Word
+    }
+
+    /// Sets instruction and stack pointer.
+    pub fn set_pointers(&mut self, instruction: Word, stack: Word) {
+        self.instruction = instruction as u64;
+        self.stack = stack as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rights_survive_the_entry() {
+        for bits in [4, 5, 6, 7] {
+            let rights = Rights::from_bits_truncate(bits);
+            let entry = Entry::page(PhysicalAddress(0x1234_5000), rights, false);
+            assert_eq!((entry.rights(), entry.physical().0), (rights, 0x1234_5000));
+            assert!(entry.is_present() && !entry.is_superpage());
+        }
+        assert!(Entry::page(PhysicalAddress(0), Rights::READ, true).is_superpage());
+        assert!(!Entry::EMPTY.is_present());
+    }
+}

@@ -1,0 +1,14 @@
+//! What differs between the architectures: the geometry of page tables and a thread's registers.
+//!
+//! Each architecture's module exports the same names; the rest of the kernel names only this one.
+
+#[cfg(target_arch = "x86_64")]
+mod amd64;
+#[cfg(target_arch = "x86_64")]
+pub use amd64::{
+    Context, DIRECTORY_FRAMES, ELF_MACHINE, Entry, HAS_EXECUTE_RIGHT, ProgramHeader, SPINE_FRAMES,
+    TABLE_ENTRIES, TABLE_ORDER, Table, link_spine,
+};
+
+#[cfg(not(target_arch = "x86_64"))]
+compile_error!("the kernel has no architecture module for this target: it runs on amd64");

@@ -1,0 +1,104 @@
+//! Exceptions that are not page faults, and page faults that nobody resolves: they become messages
+//! to the thread's exception handler.
+
+use crate::{
+    index::{MaybeThread, ThreadIndex},
+    kernel::Kernel,
+    machine::Machine,
+    thread::AfterSend,
+};
+use protocol::{
+    Word,
+    fault::{Access, Exception},
+    introspection::{ThreadState, record::Kind},
+    message::MessageTag,
+};
+
+impl<M: Machine> Kernel<'_, M> {
+    /// The current thread raised a processor exception.
+    pub fn exception(&mut self, vector: u8, error_code: Word) {
+        let Some(thread) = self.current.get() else { return };
+        let time = self.machine.time();
+        self.faults += 1;
+        let instruction = self.threads[thread].context.instruction();
+        let fault = &mut self.threads[thread].fault;
+        fault.number = self.faults;
+        fault.address = 0;
+        fault.repeated = 0;
+        fault.instruction = instruction;
+        fault.access = Access::empty();
+        if self.traces(Kind::Exception) {
+            let handler = self.fault_gate(thread, self.threads[thread].exception_handler);
+            let mut record = self.new_record(Kind::Exception, time, thread);
+            record.flags = vector;
+            record.a = error_code as u64;
+            record.b = instruction as u64;
+            record.c = self.ids_of(handler.map(|gate| gate.thread));
+            record.d = self.faults;
+            record.e = self.threads[thread].context.stack() as u64;
+            self.machine.record(record);
+        }
+        self.raise(thread, vector, error_code);
+    }
+
+    /// Sends the exception message; without a handler the thread is stopped. The thread may be the
+    /// current one or one that waits.
+    pub(crate) fn raise(&mut self, thread: ThreadIndex, vector: u8, error_code: Word) {
+        let handler = self.fault_gate(thread, self.threads[thread].exception_handler);
+        let registers = &mut self.threads[thread];
+        let message = Exception {
+            vector: vector.into(),
+            error_code,
+            instruction: registers.context.instruction(),
+            stack: registers.context.stack(),
+        };
+        registers.fault.message = message.to_words();
+        let was_current = self.current == thread.into();
+        match handler {
+            Some(gate) if was_current => {
+                self.send_fault(thread, gate, Exception::TAG, AfterSend::AwaitHandler);
+            }
+            Some(gate) => self.send_exception_of_waiting(thread, gate),
+            None => {
+                self.stop(thread);
+                if was_current {
+                    self.schedule();
+                }
+            }
+        }
+    }
+
+    /// Sends the exception message of a thread that does not run: whoever runs goes on.
+    fn send_exception_of_waiting(&mut self, thread: ThreadIndex, gate: crate::kernel::Gate) {
+        let tag = Exception::TAG;
+        if self.threads[gate.thread].accepts(thread) {
+            self.deliver_fault(thread, gate.thread, tag, AfterSend::AwaitHandler);
+            self.threads[gate.thread].context.set_result(tag, gate.label);
+            self.accept_call(gate.thread, thread);
+            self.make_ready(gate.thread);
+        } else {
+            let then = AfterSend::AwaitHandler;
+            let pending = crate::thread::PendingMessage { tag, label: gate.label, then };
+            self.enqueue_sender(thread, gate.thread, pending);
+        }
+    }
+
+    /// The handler has answered. Returns the thread if it goes on.
+    pub(crate) fn answer_exception(
+        &mut self,
+        thread: ThreadIndex,
+        handler: ThreadIndex,
+        tag: MessageTag,
+    ) -> Option<ThreadIndex> {
+        if tag.label() != 0 {
+            self.stop(thread);
+            return None;
+        }
+        self.threads[thread].set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        if self.traces(Kind::Resume) {
+            let replied = self.machine.time();
+            self.trace_resume(thread, Some(handler), replied, tag);
+        }
+        Some(thread)
+    }
+}

@@ -1,0 +1,72 @@
+//! The kernel's own memory: frames from one pool, never mapped 1:1 to anybody.
+
+use protocol::{PAGE_SIZE, kip::PhysicalRange};
+
+/// A guest-physical address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(transparent)]
+pub struct PhysicalAddress(pub u64);
+
+/// A frame of the pool. Only [`FramePool`] makes these, each once, so holding one proves that the
+/// frame belongs to the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct KernelFrame(u64);
+
+impl KernelFrame {
+    /// Where it is.
+    #[inline]
+    pub fn address(self) -> PhysicalAddress {
+        PhysicalAddress(self.0)
+    }
+
+    /// The frame that a directory entry points to. Directories lie in kernel frames that no task
+    /// can write, and only [`crate::arch::Entry::table`] makes such entries, out of a frame.
+    #[inline]
+    pub(crate) fn from_directory_entry(address: PhysicalAddress) -> Self {
+        Self(address.0)
+    }
+}
+
+/// Kernel memory, or the quota for it, is exhausted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoMemory;
+
+/// Hands out the frames of one range in ascending order.
+///
+/// A fresh machine's memory is zero (KVM and QEMU both provide it so, and no frame comes back
+/// yet), so every frame that is handed out is zero: the kernel never clears memory, which would
+/// be the most expensive thing that it does.
+#[derive(Debug)]
+pub struct FramePool {
+    next: u64,
+    end: u64,
+}
+
+impl FramePool {
+    /// A pool of all whole frames in `range`.
+    pub fn new(range: PhysicalRange) -> Self {
+        let next = range.start.next_multiple_of(PAGE_SIZE as u64);
+        Self { next, end: next.max(range.end & !(PAGE_SIZE as u64 - 1)) }
+    }
+
+    /// A zeroed frame.
+    pub fn allocate(&mut self) -> Result<KernelFrame, NoMemory> {
+        let frame = self.next;
+        if self.left() < PAGE_SIZE as u64 {
+            return Err(NoMemory);
+        }
+        self.next = frame + PAGE_SIZE as u64;
+        Ok(KernelFrame(frame))
+    }
+
+    /// Bytes that are left.
+    pub fn left(&self) -> u64 {
+        self.end - self.next
+    }
+
+    /// First byte that was not handed out yet.
+    pub fn next_free(&self) -> u64 {
+        self.next
+    }
+}

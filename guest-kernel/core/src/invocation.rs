@@ -1,0 +1,397 @@
+//! Operations on kernel objects other than IPC: decoding, checking, answering.
+
+use crate::{
+    capability::{Capability, Object},
+    factory::require,
+    index::{MaybeThread, TableIndex, TaskIndex, ThreadIndex},
+    kernel::Kernel,
+    machine::Machine,
+    thread::UtcbReference,
+};
+use protocol::{
+    Word,
+    boot::pad_name,
+    error::{IpcError, ObjectError},
+    flexpage::{Flexpage, Rights},
+    introspection::{
+        NAME_LENGTH, NOBODY, ThreadState,
+        record::{Kind, MapStatus, Record},
+    },
+    layout::USER_END,
+    message::{MapItem, MessageTag},
+    object::{
+        CapabilityIndex, console, debugger, factory, label, platform, scheduler, task, thread,
+    },
+    utcb::{MESSAGE_REGISTERS, SELF_OFFSET},
+};
+
+/// The answer of an operation: how many message registers it returns.
+type Answer = Result<usize, ObjectError>;
+
+impl<M: Machine> Kernel<'_, M> {
+    /// Invokes an object that is no IPC partner.
+    #[inline]
+    pub(crate) fn invoke_object(
+        &mut self,
+        caller: ThreadIndex,
+        capability: Capability,
+        tag: MessageTag,
+    ) {
+        let rights = capability.rights;
+        let expected = match capability.object {
+            Object::Gate(_) => return self.fail(caller, IpcError::NoPartner),
+            Object::Debugger => label::DEBUGGER,
+            Object::Thread(_) => label::THREAD,
+            Object::Task(_) => label::TASK,
+            Object::Factory(_) => label::FACTORY,
+            Object::Console => label::CONSOLE,
+            Object::Scheduler => label::SCHEDULER,
+            Object::Platform => label::PLATFORM,
+        };
+        let answer = if tag.label() != expected {
+            Err(ObjectError::BadProtocol)
+        } else if tag.words() == 0 {
+            Err(ObjectError::MessageTooShort)
+        } else {
+            match capability.object {
+                Object::Debugger => self.debugger_operation(caller, tag),
+                Object::Thread(thread) => self.thread_operation(caller, thread, rights, tag),
+                Object::Task(task) => self.task_operation(caller, task, rights, tag),
+                Object::Factory(_) => self.factory_operation(caller, capability, tag),
+                Object::Console => self.console_operation(caller, tag),
+                Object::Scheduler => self.scheduler_operation(caller, tag),
+                Object::Platform => self.platform_operation(caller, tag),
+                Object::Gate(_) => Err(ObjectError::BadProtocol),
+            }
+        };
+        let tag = match answer {
+            Ok(words) => MessageTag::new(0, words, 0),
+            Err(error) => error.tag(),
+        };
+        self.threads[caller].context.set_result(tag, 0);
+    }
+
+    /// The first `N` message registers, if the message has as many.
+    #[inline]
+    fn arguments<const N: usize>(
+        &mut self,
+        caller: ThreadIndex,
+        tag: MessageTag,
+    ) -> Result<[Word; N], ObjectError> {
+        if tag.words() < N {
+            return Err(ObjectError::MessageTooShort);
+        }
+        let message = &self.utcb(caller).message;
+        Ok(core::array::from_fn(|register| message[register]))
+    }
+
+    fn capability(&mut self, caller: ThreadIndex, index: Word) -> Result<Capability, ObjectError> {
+        let task = self.task_of(caller);
+        let index = CapabilityIndex(index);
+        let found = self.tasks[task].capabilities.get(&mut self.machine, index);
+        found.ok_or(ObjectError::NoSuchCapability)
+    }
+
+    fn debugger_operation(&mut self, caller: ThreadIndex, tag: MessageTag) -> Answer {
+        let [operation] = self.arguments(caller, tag)?;
+        match operation {
+            debugger::NULL => Ok(0),
+            debugger::SET_NAME => self.set_name(caller, tag),
+            _ => Err(ObjectError::UnknownOperation),
+        }
+    }
+
+    fn set_name(&mut self, caller: ThreadIndex, tag: MessageTag) -> Answer {
+        let [_, index, image, length] = self.arguments(caller, tag)?;
+        let length = length.min(NAME_LENGTH);
+        if tag.words() < 4 + length.div_ceil(size_of::<Word>()) {
+            return Err(ObjectError::MessageTooShort);
+        }
+        let mut bytes = [0; NAME_LENGTH];
+        let words = &self.utcb(caller).message[4..];
+        unpack(words, &mut bytes[..length]);
+        let name = pad_name(&bytes);
+        match self.capability(caller, index)?.object {
+            Object::Task(task) => {
+                let record = &mut self.tasks[task].record;
+                record.name = name;
+                record.image = match u32::try_from(image) {
+                    Ok(image) if image != u32::MAX => image + 1,
+                    _ => 0,
+                };
+            }
+            Object::Thread(thread) => self.threads[thread].record.name = name,
+            _ => return Err(ObjectError::InvalidArgument),
+        }
+        Ok(0)
+    }
+
+    fn console_operation(&mut self, caller: ThreadIndex, tag: MessageTag) -> Answer {
+        let [operation, length] = self.arguments(caller, tag)?;
+        if operation != console::WRITE {
+            return Err(ObjectError::UnknownOperation);
+        }
+        let words = length.div_ceil(size_of::<Word>());
+        if length > console::MAX_BYTES || tag.words() < 2 + words {
+            return Err(ObjectError::MessageTooShort);
+        }
+        let mut bytes = [0; (MESSAGE_REGISTERS - 2) * size_of::<Word>()];
+        unpack(&self.utcb(caller).message[2..], &mut bytes[..length]);
+        for byte in &bytes[..length] {
+            self.machine.write_console(*byte);
+        }
+        Ok(0)
+    }
+
+    fn platform_operation(&mut self, caller: ThreadIndex, tag: MessageTag) -> Answer {
+        let [operation, status] = self.arguments(caller, tag)?;
+        if operation != platform::SHUT_DOWN {
+            return Err(ObjectError::UnknownOperation);
+        }
+        let status = u8::try_from(status).map_err(|_| ObjectError::OutOfRange)?;
+        if status > 127 {
+            return Err(ObjectError::OutOfRange);
+        }
+        if self.traces(Kind::ShutDown) {
+            let time = self.machine.time();
+            let mut record = self.new_record(Kind::ShutDown, time, caller);
+            record.a = status.into();
+            self.machine.record(record);
+        }
+        self.machine.shut_down(status);
+        Ok(0)
+    }
+
+    fn scheduler_operation(&mut self, caller: ThreadIndex, tag: MessageTag) -> Answer {
+        let [operation] = self.arguments(caller, tag)?;
+        match operation {
+            scheduler::SET_PRIORITY => {
+                let [_, index, priority] = self.arguments(caller, tag)?;
+                let capability = self.capability(caller, index)?;
+                let Object::Thread(thread) = capability.object else {
+                    return Err(ObjectError::InvalidArgument);
+                };
+                require(capability.rights, Rights::EXECUTE)?;
+                let priority = u8::try_from(priority).map_err(|_| ObjectError::OutOfRange)?;
+                self.set_priority(caller, thread, priority);
+                Ok(0)
+            }
+            scheduler::YIELD => {
+                self.yield_from(caller);
+                Ok(0)
+            }
+            _ => Err(ObjectError::UnknownOperation),
+        }
+    }
+
+    fn set_priority(&mut self, caller: ThreadIndex, thread: ThreadIndex, priority: u8) {
+        let queued = thread != caller && self.threads[thread].is(ThreadState::Ready);
+        if queued {
+            self.ready.remove(&mut self.threads, thread);
+        }
+        self.threads[thread].record.priority = priority.into();
+        if queued {
+            self.ready.push_back(&mut self.threads, thread);
+        }
+        self.preempt();
+    }
+
+    fn factory_operation(
+        &mut self,
+        caller: ThreadIndex,
+        capability: Capability,
+        tag: MessageTag,
+    ) -> Answer {
+        let Object::Factory(index) = capability.object else {
+            return Err(ObjectError::BadProtocol);
+        };
+        require(capability.rights, Rights::EXECUTE)?;
+        let [operation, slot] = self.arguments(caller, tag)?;
+        let needed = match operation {
+            factory::CREATE_THREAD => 2,
+            factory::CREATE_GATE => 4,
+            _ => 3,
+        };
+        if tag.words() < needed {
+            return Err(ObjectError::MessageTooShort);
+        }
+        let message = &self.utcb(caller).message;
+        let arguments = [message[2], message[3]];
+        self.create(caller, index, operation, CapabilityIndex(slot), arguments)?;
+        Ok(0)
+    }
+
+    fn task_operation(
+        &mut self,
+        caller: ThreadIndex,
+        destination: TaskIndex,
+        rights: Rights,
+        tag: MessageTag,
+    ) -> Answer {
+        let [operation, item0, item1] = self.arguments(caller, tag)?;
+        if operation != task::MAP {
+            return Err(ObjectError::UnknownOperation);
+        }
+        require(rights, Rights::WRITE)?;
+        let item = MapItem::from_words([item0, item1]).ok_or(ObjectError::InvalidArgument)?;
+        let from = self.task_of(caller);
+        let outcome = self.map_item(from, destination, item, Flexpage::WHOLE_SPACE);
+        if self.traces(Kind::Map) {
+            let mut record = self.new_record(Kind::Map, self.machine.time(), caller);
+            record.task = destination.position();
+            record.thread = NOBODY;
+            self.trace_map(record, Some(caller), item, outcome);
+        }
+        match outcome.status {
+            MapStatus::Done => Ok(0),
+            MapStatus::SourceEmpty => Err(ObjectError::NoSuchCapability),
+            MapStatus::Overflow => Err(ObjectError::InvalidArgument),
+            MapStatus::NoMemory => Err(ObjectError::NoMemory),
+        }
+    }
+
+    fn thread_operation(
+        &mut self,
+        caller: ThreadIndex,
+        thread: ThreadIndex,
+        rights: Rights,
+        tag: MessageTag,
+    ) -> Answer {
+        let [operation] = self.arguments(caller, tag)?;
+        require(rights, Rights::EXECUTE)?;
+        match operation {
+            thread::CONTROL => {
+                let [_, pager, handler, task, utcb] = self.arguments(caller, tag)?;
+                self.bind(caller, thread, task, utcb)?;
+                self.threads[thread].pager = CapabilityIndex(pager);
+                self.threads[thread].exception_handler = CapabilityIndex(handler);
+                Ok(0)
+            }
+            thread::EX_REGS => {
+                let [_, instruction, stack] = self.arguments(caller, tag)?;
+                let old = self.exchange_registers(caller, thread, instruction, stack)?;
+                let message = &mut self.utcb(caller).message;
+                message[1] = old[0];
+                message[2] = old[1];
+                Ok(3)
+            }
+            _ => Err(ObjectError::UnknownOperation),
+        }
+    }
+
+    /// Binds a thread to a task, once; later calls may only name the same task and UTCB again.
+    fn bind(
+        &mut self,
+        caller: ThreadIndex,
+        thread: ThreadIndex,
+        task: Word,
+        utcb: Word,
+    ) -> Result<(), ObjectError> {
+        let capability = self.capability(caller, task)?;
+        let Object::Task(task) = capability.object else {
+            return Err(ObjectError::InvalidArgument);
+        };
+        require(capability.rights, Rights::WRITE)?;
+        let frame = self.tasks[task].utcb_frame(utcb);
+        let (frame, offset) = frame.ok_or(ObjectError::InvalidArgument)?;
+        let reference = UtcbReference::at_offset(frame, offset);
+        let reference = reference.ok_or(ObjectError::InvalidArgument)?;
+        match self.threads[thread].bound_task() {
+            Some(bound) if bound == task && self.threads[thread].utcb == reference => Ok(()),
+            Some(_) => Err(ObjectError::Busy),
+            None => {
+                self.bind_to(thread, task, reference, utcb);
+                self.trace_creation(Kind::ThreadStarted, task, Some(thread), Some(caller));
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn bind_to(
+        &mut self,
+        thread: ThreadIndex,
+        task: TaskIndex,
+        reference: UtcbReference,
+        utcb: Word,
+    ) {
+        let bound = &mut self.threads[thread];
+        bound.record.task = task.position();
+        bound.utcb = reference;
+        bound.context = crate::arch::Context::new(utcb);
+        self.utcb(thread).user[0] = utcb;
+    }
+
+    /// Sets a thread's registers and lets it run. Returns its old ones.
+    fn exchange_registers(
+        &mut self,
+        caller: ThreadIndex,
+        thread: ThreadIndex,
+        instruction: Word,
+        stack: Word,
+    ) -> Result<[Word; 2], ObjectError> {
+        if self.threads[thread].bound_task().is_none() {
+            return Err(ObjectError::InvalidArgument);
+        }
+        let context = &self.threads[thread].context;
+        let old = [context.instruction(), context.stack()];
+        let keep = |new: Word, old: Word| if new == thread::KEEP { old } else { new };
+        let (instruction, stack) = (keep(instruction, old[0]), keep(stack, old[1]));
+        if instruction >= USER_END {
+            return Err(ObjectError::OutOfRange);
+        }
+        if thread != caller {
+            self.cancel(thread);
+        }
+        self.threads[thread].context.set_pointers(instruction, stack);
+        self.preempt();
+        Ok(old)
+    }
+
+    /// Ends whatever a thread waits for and makes it ready.
+    fn cancel(&mut self, thread: ThreadIndex) {
+        if self.threads[thread].is(ThreadState::Ready) {
+            return;
+        }
+        if self.threads[thread].is(ThreadState::Sending) {
+            let receiver = ThreadIndex::from_position(self.threads[thread].record.partner);
+            self.dequeue_sender(receiver, thread);
+        }
+        let interrupted = self.threads[thread].is(ThreadState::Sending)
+            || self.threads[thread].is(ThreadState::Receiving);
+        if interrupted {
+            self.fail(thread, IpcError::Cancelled);
+        }
+        self.threads[thread].set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        self.ready.push_back(&mut self.threads, thread);
+    }
+
+    pub(crate) fn trace_creation(
+        &mut self,
+        kind: Kind,
+        task: TaskIndex,
+        thread: Option<ThreadIndex>,
+        creator: Option<ThreadIndex>,
+    ) {
+        if !self.traces(kind) {
+            return;
+        }
+        self.machine.record(Record {
+            time: self.machine.time(),
+            kind: kind as u8,
+            task: task.position(),
+            thread: thread.map_or(NOBODY, TableIndex::position),
+            a: self.ids_of(creator),
+            ..Record::default()
+        });
+    }
+}
+
+/// Unpacks bytes from little-endian words; stops at the shorter of both.
+fn unpack(words: &[Word], bytes: &mut [u8]) {
+    for (chunk, word) in bytes.chunks_mut(size_of::<Word>()).zip(words) {
+        chunk.copy_from_slice(&word.to_le_bytes()[..chunk.len()]);
+    }
+}
+
+/// Offset at which the kernel leaves a UTCB's own address: the first word of its user part.
+const _: () = assert!(SELF_OFFSET == 96 * size_of::<Word>());

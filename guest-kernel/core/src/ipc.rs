@@ -1,0 +1,397 @@
+//! The system call: sending, receiving, calling, replying.
+//!
+//! A send finds its receiver waiting, and then the message goes over and the processor with it; or
+//! it does not, and then the sender queues at the receiver. Nobody is ever stopped half-way.
+
+use crate::{
+    capability::{Capability, Object},
+    index::{MaybeThread, TaskIndex, ThreadIndex},
+    kernel::Kernel,
+    machine::Machine,
+    thread::{AfterSend, PendingMessage, UtcbFrame},
+};
+use protocol::{
+    Word,
+    error::IpcError,
+    introspection::{ThreadState, record::Kind},
+    message::MessageTag,
+    object::{CapabilityIndex, label},
+    syscall::{CAPABILITY_SHIFT, Operation, Timeouts},
+    utcb::{MESSAGE_REGISTERS, Utcb},
+};
+
+const OPERATION_MASK: Word = 0xf;
+
+/// [`Operation::SEND`] with [`Operation::REPLY`]: answer and go on.
+const REPLY_ONLY: Word = Operation::SEND.0 | Operation::REPLY.0;
+
+impl<M: Machine> Kernel<'_, M> {
+    /// The one system call ([`protocol::syscall`]), by the current thread.
+    #[inline]
+    pub fn system_call(&mut self, target: Word, tag: Word, timeouts: Word) {
+        let Some(caller) = self.current.get() else { return };
+        let index = CapabilityIndex(target >> CAPABILITY_SHIFT);
+        let tag = MessageTag(tag).without_flags();
+        let timeouts = Timeouts(timeouts);
+        if tag.words() + 2 * tag.items() > MESSAGE_REGISTERS || !timeouts.is_valid() {
+            return self.fail(caller, IpcError::InvalidArgument);
+        }
+        match Operation(target & OPERATION_MASK) {
+            Operation::REPLY_AND_WAIT => return self.reply_and_wait(caller, tag, timeouts),
+            Operation::CALL => {
+                return self.invoke(caller, index, tag, timeouts, AfterSend::AwaitReply);
+            }
+            Operation::SEND => self.invoke(caller, index, tag, timeouts, AfterSend::Continue),
+            Operation::WAIT => self.wait(caller, timeouts),
+            Operation::RECEIVE => self.receive_from(caller, index, timeouts),
+            Operation(REPLY_ONLY) => self.reply_and_go_on(caller, tag),
+            _ => self.fail(caller, IpcError::InvalidArgument),
+        }
+        self.preempt();
+    }
+
+    /// Sends to whatever a capability stands for.
+    #[inline]
+    fn invoke(
+        &mut self,
+        sender: ThreadIndex,
+        index: CapabilityIndex,
+        tag: MessageTag,
+        timeouts: Timeouts,
+        then: AfterSend,
+    ) {
+        let task = self.task_of(sender);
+        let capability = self.tasks[task].capabilities.get(&mut self.machine, index);
+        match capability {
+            Some(Capability { object: Object::Gate(gate), .. }) => {
+                let gate = self.gates[gate];
+                self.send(sender, gate.thread, gate.label, tag, timeouts, then);
+            }
+            Some(Capability { object: Object::Thread(thread), .. })
+                if tag.label() != label::THREAD =>
+            {
+                self.send(sender, thread, 0, tag, timeouts, then);
+            }
+            Some(capability) => self.invoke_object(sender, capability, tag),
+            None => self.fail(sender, IpcError::NoPartner),
+        }
+    }
+
+    #[inline]
+    fn send(
+        &mut self,
+        sender: ThreadIndex,
+        receiver: ThreadIndex,
+        label: Word,
+        tag: MessageTag,
+        timeouts: Timeouts,
+        then: AfterSend,
+    ) {
+        if !self.threads[receiver].accepts(sender) {
+            let pending = PendingMessage { tag, label, then };
+            return self.queue_message(sender, receiver, pending, timeouts);
+        }
+        if let Err(error) = self.transfer(sender, receiver, tag, label) {
+            return self.fail(sender, error);
+        }
+        self.threads[receiver].set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        self.threads[receiver].context.set_result(tag, label);
+        if then == AfterSend::AwaitReply {
+            self.threads[sender].set_state(ThreadState::Receiving, receiver.into());
+            self.accept_call(receiver, sender);
+            self.run(receiver);
+        } else {
+            self.threads[sender].context.set_result(MessageTag::default(), 0);
+            self.ready.push_back(&mut self.threads, receiver);
+        }
+    }
+
+    /// The sender waits in the receiver's queue, or fails if it must not wait.
+    fn queue_message(
+        &mut self,
+        sender: ThreadIndex,
+        receiver: ThreadIndex,
+        pending: PendingMessage,
+        timeouts: Timeouts,
+    ) {
+        if sender == receiver || self.threads[receiver].is(ThreadState::Stopped) {
+            return self.fail(sender, IpcError::NoPartner);
+        }
+        if timeouts.send_is_zero() {
+            return self.fail(sender, IpcError::Timeout);
+        }
+        self.enqueue_sender(sender, receiver, pending);
+        self.schedule();
+    }
+
+    /// Appends a thread with its message to the receiver's queue.
+    pub fn enqueue_sender(
+        &mut self,
+        sender: ThreadIndex,
+        receiver: ThreadIndex,
+        pending: PendingMessage,
+    ) {
+        let thread = &mut self.threads[sender];
+        thread.pending = pending;
+        thread.next_sender = MaybeThread::NOBODY;
+        thread.set_state(ThreadState::Sending, receiver.into());
+        match self.threads[receiver].senders_tail.get() {
+            Some(last) => self.threads[last].next_sender = sender.into(),
+            None => self.threads[receiver].senders_head = sender.into(),
+        }
+        self.threads[receiver].senders_tail = sender.into();
+    }
+
+    /// Answers the last caller, then waits for the next message.
+    #[inline]
+    fn reply_and_wait(&mut self, server: ThreadIndex, tag: MessageTag, timeouts: Timeouts) {
+        let answered = self.reply(server, tag);
+        if self.threads[server].senders_head != MaybeThread::NOBODY || timeouts.receive_is_zero() {
+            if let Some(answered) = answered {
+                self.ready.push_back(&mut self.threads, answered);
+            }
+            self.wait(server, timeouts);
+            return self.preempt();
+        }
+        self.threads[server].set_state(ThreadState::Receiving, MaybeThread::NOBODY);
+        match answered {
+            Some(answered) => self.run(answered),
+            None => self.schedule(),
+        }
+    }
+
+    fn reply_and_go_on(&mut self, server: ThreadIndex, tag: MessageTag) {
+        let answered = self.reply(server, tag);
+        self.threads[server].context.set_result(MessageTag::default(), 0);
+        if let Some(answered) = answered {
+            self.ready.push_back(&mut self.threads, answered);
+        }
+    }
+
+    /// Answers the last caller. Returns it, ready but not queued, if it goes on now.
+    #[inline]
+    fn reply(&mut self, server: ThreadIndex, tag: MessageTag) -> Option<ThreadIndex> {
+        let caller = self.threads[server].caller.take()?;
+        if !self.threads[caller].waits_for(server) {
+            return None;
+        }
+        if self.threads[caller].is(ThreadState::PageFault) {
+            return self.answer_page_fault(caller, server, tag);
+        }
+        if self.threads[caller].is(ThreadState::Exception) {
+            return self.answer_exception(caller, server, tag);
+        }
+        if !self.threads[caller].is(ThreadState::Receiving) {
+            return None;
+        }
+        match self.transfer(server, caller, tag, 0) {
+            Ok(()) => self.threads[caller].context.set_result(tag, 0),
+            Err(error) => self.fail(caller, error),
+        }
+        self.threads[caller].set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        Some(caller)
+    }
+
+    /// Waits for a message from anybody. A caller that was not answered loses its reply.
+    fn wait(&mut self, receiver: ThreadIndex, timeouts: Timeouts) {
+        if let Some(unanswered) = self.threads[receiver].caller.take() {
+            self.lose_reply(unanswered, receiver);
+        }
+        while let Some(sender) = self.threads[receiver].senders_head.get() {
+            self.dequeue_sender(receiver, sender);
+            if self.take_message(receiver, sender) {
+                return;
+            }
+        }
+        self.await_message(receiver, MaybeThread::NOBODY, timeouts);
+    }
+
+    /// Waits for a message from one thread only.
+    fn receive_from(&mut self, receiver: ThreadIndex, index: CapabilityIndex, timeouts: Timeouts) {
+        let task = self.task_of(receiver);
+        let capability = self.tasks[task].capabilities.get(&mut self.machine, index);
+        let partner = match capability.map(|capability| capability.object) {
+            Some(Object::Gate(gate)) => self.gates[gate].thread,
+            Some(Object::Thread(thread)) => thread,
+            _ => return self.fail(receiver, IpcError::NoPartner),
+        };
+        let queued = self.threads[partner].is(ThreadState::Sending)
+            && self.threads[partner].waits_for(receiver);
+        if queued {
+            self.dequeue_sender(receiver, partner);
+            if self.take_message(receiver, partner) {
+                return;
+            }
+        }
+        if partner == receiver || self.threads[partner].is(ThreadState::Stopped) {
+            return self.fail(receiver, IpcError::NoPartner);
+        }
+        self.await_message(receiver, partner.into(), timeouts);
+    }
+
+    fn await_message(&mut self, receiver: ThreadIndex, from: MaybeThread, timeouts: Timeouts) {
+        if timeouts.receive_is_zero() {
+            return self.fail(receiver, IpcError::Timeout);
+        }
+        self.threads[receiver].set_state(ThreadState::Receiving, from);
+        self.schedule();
+    }
+
+    /// Takes a sender out of the receiver's queue.
+    pub fn dequeue_sender(&mut self, receiver: ThreadIndex, sender: ThreadIndex) {
+        let next = self.threads[sender].next_sender;
+        self.threads[sender].next_sender = MaybeThread::NOBODY;
+        let mut previous = MaybeThread::NOBODY;
+        let mut walk = self.threads[receiver].senders_head;
+        while let Some(thread) = walk.get()
+            && thread != sender
+        {
+            previous = walk;
+            walk = self.threads[thread].next_sender;
+        }
+        match previous.get() {
+            Some(previous) => self.threads[previous].next_sender = next,
+            None => self.threads[receiver].senders_head = next,
+        }
+        if next == MaybeThread::NOBODY {
+            self.threads[receiver].senders_tail = previous;
+        }
+    }
+
+    /// Delivers the message of a sender that was queued, to the receiver that now asks for it.
+    /// False if it failed, which only the sender learns.
+    fn take_message(&mut self, receiver: ThreadIndex, sender: ThreadIndex) -> bool {
+        let PendingMessage { tag, label, then } = self.threads[sender].pending;
+        match then {
+            AfterSend::AwaitPager | AfterSend::AwaitHandler => {
+                self.deliver_fault(sender, receiver, tag, then);
+            }
+            AfterSend::Continue | AfterSend::AwaitReply => {
+                if let Err(error) = self.transfer(sender, receiver, tag, label) {
+                    self.fail(sender, error);
+                    self.make_ready(sender);
+                    return false;
+                }
+            }
+        }
+        match then {
+            AfterSend::Continue => {
+                self.threads[sender].context.set_result(MessageTag::default(), 0);
+                self.make_ready(sender);
+            }
+            AfterSend::AwaitReply => {
+                self.threads[sender].set_state(ThreadState::Receiving, receiver.into());
+                self.accept_call(receiver, sender);
+            }
+            AfterSend::AwaitPager | AfterSend::AwaitHandler => self.accept_call(receiver, sender),
+        }
+        self.threads[receiver].context.set_result(tag, label);
+        true
+    }
+
+    /// Notes whom the server has to answer. One that it owed an answer before loses it.
+    #[inline]
+    pub fn accept_call(&mut self, server: ThreadIndex, caller: ThreadIndex) {
+        if let Some(unanswered) = self.threads[server].caller.take() {
+            self.lose_reply(unanswered, server);
+        }
+        self.threads[server].caller = caller.into();
+    }
+
+    /// Tells a thread that waits for the answer of `server` that it will never come.
+    #[cold]
+    pub fn lose_reply(&mut self, waiting: ThreadIndex, server: ThreadIndex) {
+        if !self.threads[waiting].waits_for(server) {
+            return;
+        }
+        if self.threads[waiting].is(ThreadState::PageFault) {
+            self.lose_pager_reply(waiting);
+        } else if self.threads[waiting].is(ThreadState::Exception) {
+            self.stop(waiting);
+        } else if self.threads[waiting].is(ThreadState::Receiving) {
+            self.fail(waiting, IpcError::ReplyLost);
+            self.make_ready(waiting);
+        }
+    }
+
+    /// Copies a message; items are mapped or granted on the way.
+    #[inline]
+    fn transfer(
+        &mut self,
+        sender: ThreadIndex,
+        receiver: ThreadIndex,
+        tag: MessageTag,
+        label: Word,
+    ) -> Result<(), IpcError> {
+        let words = tag.words() + 2 * tag.items();
+        let (from, to) = (self.threads[sender].utcb, self.threads[receiver].utcb);
+        if words != 0 {
+            self.machine.copy_message(from, to, words);
+        }
+        if tag.items() != 0 {
+            self.transfer_items(sender, receiver, tag)?;
+        }
+        if self.traces(Kind::Message) {
+            self.trace_message(sender, receiver, tag, label);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn trace_message(
+        &mut self,
+        sender: ThreadIndex,
+        receiver: ThreadIndex,
+        tag: MessageTag,
+        label: Word,
+    ) {
+        let time = self.machine.time();
+        let mut record = self.new_record(Kind::Message, time, sender);
+        let message = &self.utcb(receiver).message;
+        let (first, second) = (message[0], message[1]);
+        record.flags = tag.words() as u8;
+        record.a = self.ids_of(Some(receiver));
+        record.b = tag.0 as u64;
+        record.c = label as u64;
+        record.d = first as u64;
+        record.e = second as u64;
+        self.machine.record(record);
+    }
+
+    /// The message registers of a thread.
+    #[inline]
+    pub fn utcb(&mut self, thread: ThreadIndex) -> &mut Utcb {
+        let utcb = self.threads[thread].utcb;
+        &mut self.machine.view::<UtcbFrame>(utcb.frame())[utcb.slot()]
+    }
+
+    /// Lets the thread's system call return an error.
+    #[cold]
+    pub fn fail(&mut self, thread: ThreadIndex, error: IpcError) {
+        self.utcb(thread).error = error as Word;
+        self.threads[thread].context.set_result(MessageTag::ipc_error(), 0);
+    }
+
+    /// Stops a thread for good: whoever waits for it learns that.
+    pub fn stop(&mut self, thread: ThreadIndex) {
+        self.threads[thread].set_state(ThreadState::Stopped, MaybeThread::NOBODY);
+        if let Some(caller) = self.threads[thread].caller.take() {
+            self.lose_reply(caller, thread);
+        }
+        while let Some(sender) = self.threads[thread].senders_head.get() {
+            self.dequeue_sender(thread, sender);
+            match self.threads[sender].pending.then {
+                AfterSend::AwaitPager => self.lose_pager(sender),
+                AfterSend::AwaitHandler => self.stop(sender),
+                AfterSend::Continue | AfterSend::AwaitReply => {
+                    self.fail(sender, IpcError::NoPartner);
+                    self.make_ready(sender);
+                }
+            }
+        }
+        // Without sigma0 or the root task nobody could ever end the machine.
+        if matches!(self.task_of(thread), TaskIndex::SIGMA0 | TaskIndex::ROOT) {
+            self.machine.shut_down(crate::start::STATUS_ROOT_STOPPED);
+        }
+    }
+}

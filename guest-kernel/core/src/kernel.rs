@@ -1,0 +1,150 @@
+//! The kernel's state, and which thread runs next.
+
+use crate::{
+    factory::{Factories, Factory},
+    frames::{FramePool, KernelFrame, NoMemory},
+    index::{FactoryIndex, GateIndex, MaybeThread, Table, TableIndex, TaskIndex, ThreadIndex},
+    machine::Machine,
+    ready::ReadyQueue,
+    sigma0::Sigma0,
+    task::{Task, Tasks},
+    thread::{Thread, Threads},
+};
+use protocol::{PAGE_SIZE, Word, introspection::ThreadState, kip::PhysicalRange};
+
+/// An IPC gate: a thread under a label, which is how servers tell their clients apart.
+#[derive(Clone, Copy, Debug)]
+pub struct Gate {
+    /// Who receives.
+    pub thread: ThreadIndex,
+    /// What the receiver gets to see.
+    pub label: Word,
+}
+
+/// Everything that the kernel knows.
+#[derive(Debug)]
+pub struct Kernel<'k, M> {
+    /// The hardware.
+    pub machine: M,
+    /// All threads.
+    pub threads: Threads<'k>,
+    /// All tasks.
+    pub tasks: Tasks<'k>,
+    /// All gates.
+    pub gates: Table<'k, GateIndex, Gate>,
+    /// All factories.
+    pub factories: Factories<'k>,
+    /// Threads that could run, without the one that does.
+    pub ready: ReadyQueue,
+    /// The kernel's memory.
+    pub pool: FramePool,
+    /// What sigma0 is made of.
+    pub sigma0: Sigma0,
+    /// Number of faults and exceptions so far.
+    pub faults: u64,
+    /// The thread that runs when the kernel is left; nobody: the processor idles.
+    pub current: MaybeThread,
+}
+
+/// Memory for the kernel's tables.
+#[derive(Debug)]
+pub struct Tables<'k> {
+    /// For threads.
+    pub threads: &'k mut [Thread],
+    /// For tasks.
+    pub tasks: &'k mut [Task],
+    /// For gates.
+    pub gates: &'k mut [Gate],
+    /// For factories.
+    pub factories: &'k mut [Factory],
+}
+
+impl<'k, M: Machine> Kernel<'k, M> {
+    /// A kernel without any task yet. `pool` is its memory for everything beside the tables.
+    pub fn new(machine: M, tables: Tables<'k>, pool: PhysicalRange, sigma0: Sigma0) -> Self {
+        Self {
+            machine,
+            threads: Table::new(tables.threads),
+            tasks: Table::new(tables.tasks),
+            gates: Table::new(tables.gates),
+            factories: Table::new(tables.factories),
+            ready: ReadyQueue::new(),
+            pool: FramePool::new(pool),
+            sigma0,
+            faults: 0,
+            current: MaybeThread::NOBODY,
+        }
+    }
+
+    /// A frame, paid for by `factory`.
+    pub fn allocate(&mut self, factory: FactoryIndex) -> Result<KernelFrame, NoMemory> {
+        self.factories[factory].charge(PAGE_SIZE)?;
+        self.pool.allocate()
+    }
+
+    /// Whether `factory` and the pool have `bytes` left.
+    pub fn can_allocate(&self, factory: FactoryIndex, bytes: usize) -> bool {
+        let factory = self.factories[factory];
+        factory.limit - factory.used >= bytes && self.pool.left() >= bytes as u64
+    }
+
+    /// The task that `thread` runs in. Only bound threads run, call or are called.
+    #[inline]
+    pub fn task_of(&self, thread: ThreadIndex) -> TaskIndex {
+        TaskIndex::from_position(self.threads[thread].record.task)
+    }
+
+    /// Leaves the processor to `thread`, which is ready but not queued, unless a thread of higher
+    /// priority is ready too. The thread that ran until now has been taken care of.
+    #[inline]
+    pub fn run(&mut self, thread: ThreadIndex) {
+        if self.ready.has_above(self.threads[thread].priority()) {
+            self.ready.push_back(&mut self.threads, thread);
+            self.schedule();
+        } else {
+            self.current = thread.into();
+        }
+    }
+
+    /// Leaves the processor to the next ready thread, if any.
+    pub fn schedule(&mut self) {
+        self.current = match self.ready.pop(&mut self.threads) {
+            Some(thread) => thread.into(),
+            None => MaybeThread::NOBODY,
+        };
+    }
+
+    /// Makes a blocked thread ready. Who runs is decided when the kernel is left.
+    pub fn make_ready(&mut self, thread: ThreadIndex) {
+        self.threads[thread].set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        self.ready.push_back(&mut self.threads, thread);
+    }
+
+    /// Lets a more important ready thread take over from the current one.
+    pub fn preempt(&mut self) {
+        match self.current.get() {
+            Some(current) if self.ready.has_above(self.threads[current].priority()) => {
+                self.ready.push_front(&mut self.threads, current);
+                self.schedule();
+            }
+            Some(_) => {}
+            None => self.schedule(),
+        }
+    }
+
+    /// The end of a time slice: the next thread of the same priority gets the processor.
+    pub fn timer_tick(&mut self) {
+        match self.current.get() {
+            Some(current) => self.yield_from(current),
+            None => self.schedule(),
+        }
+    }
+
+    /// Puts the current thread behind the ready ones of its priority.
+    pub fn yield_from(&mut self, current: ThreadIndex) {
+        if self.ready.has_at_least(self.threads[current].priority()) {
+            self.ready.push_back(&mut self.threads, current);
+            self.schedule();
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! What the kernel needs from the processor and from memory.
+
+use crate::{frames::KernelFrame, thread::UtcbReference};
+use protocol::{Word, introspection::record::Record};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// The hardware, or a model of it in tests.
+pub trait Machine {
+    /// The contents of a kernel frame. `T` is at most a page long.
+    fn view<T: FromBytes + IntoBytes>(&mut self, frame: KernelFrame) -> &mut T;
+
+    /// Copies the first `words` message registers from one UTCB to another.
+    fn copy_message(&mut self, from: UtcbReference, to: UtcbReference, words: usize);
+
+    /// Copies the part of the top-level page table that maps the kernel into a new one.
+    fn copy_kernel_half(&mut self, root: KernelFrame);
+
+    /// Forgets what the processor may have cached for a page of the current space.
+    fn flush_page(&mut self, address: Word);
+
+    /// The time stamp counter.
+    fn time(&self) -> u64;
+
+    /// Appends a record to the trace ring; sets its sequence number.
+    fn record(&mut self, record: Record);
+
+    /// Which kinds of records are wanted: bit `1 << kind`. 0 when tracing is off.
+    fn enabled_records(&self) -> u64;
+
+    /// Tells the host how many objects exist.
+    fn publish_counts(&mut self, tasks: u16, threads: u16, pool_used_until: u64);
+
+    /// Writes a byte to the console.
+    fn write_console(&mut self, byte: u8);
+
+    /// Ends the machine.
+    fn shut_down(&mut self, status: u8);
+}

@@ -1,0 +1,91 @@
+//! The first two tasks: sigma0, then the root task, which starts everything else.
+
+use crate::{
+    boot_bundle::Image,
+    capability::{Capability, Object},
+    factory::Factory,
+    index::{FactoryIndex, TaskIndex, ThreadIndex},
+    kernel::{Gate, Kernel},
+    machine::Machine,
+    thread::UtcbReference,
+};
+use protocol::{
+    PAGE_ORDER, Word,
+    boot::pad_name,
+    error::ObjectError,
+    flexpage::{Flexpage, Rights},
+    introspection::{NAME_LENGTH, record::Kind},
+    layout::UTCB_AREA,
+    object::CapabilityIndex,
+};
+
+/// The machine's exit status when sigma0 or the root task itself cannot go on.
+pub const STATUS_ROOT_STOPPED: u8 = 125;
+
+const SIGMA0_PRIORITY: u8 = 255;
+const ROOT_PRIORITY: u8 = 200;
+
+/// The label under which sigma0 sees the root task.
+const ROOT_LABEL: Word = 1;
+
+impl<M: Machine> Kernel<'_, M> {
+    /// Creates the first two tasks; sigma0 runs first, and the root task once sigma0 waits.
+    pub fn start(&mut self, root: &Image) -> Result<(), ObjectError> {
+        let factory = Factory { limit: self.pool.left() as usize, used: 0 };
+        let factory = self.factories.insert(factory).ok_or(ObjectError::NoMemory)?;
+        let sigma0_image = self.sigma0.image;
+        let sigma0 = self.start_task(factory, &sigma0_image, b"sigma0", SIGMA0_PRIORITY)?;
+        let root_thread = self.start_task(factory, root, b"root", ROOT_PRIORITY)?;
+
+        let to_sigma0 = Gate { thread: sigma0, label: ROOT_LABEL };
+        let gate = self.gates.insert(to_sigma0).ok_or(ObjectError::NoMemory)?;
+        for (index, object) in [
+            (CapabilityIndex::FACTORY, Object::Factory(factory)),
+            (CapabilityIndex::PARENT, Object::Gate(gate)),
+            (CapabilityIndex::SCHEDULER, Object::Scheduler),
+            (CapabilityIndex::DEBUGGER, Object::Debugger),
+            (CapabilityIndex::PLATFORM, Object::Platform),
+        ] {
+            self.give(TaskIndex::ROOT, index, object)?;
+        }
+        self.threads[root_thread].pager = CapabilityIndex::PARENT;
+        self.schedule();
+        Ok(())
+    }
+
+    fn start_task(
+        &mut self,
+        factory: FactoryIndex,
+        image: &Image,
+        name: &[u8],
+        priority: u8,
+    ) -> Result<ThreadIndex, ObjectError> {
+        let utcb_area = Flexpage::memory(UTCB_AREA, PAGE_ORDER, Rights::READ_WRITE);
+        let task = self.create_task(factory, utcb_area)?;
+        let frame = self.tasks[task].utcb_frame(UTCB_AREA);
+        let utcb = frame.and_then(|(frame, offset)| UtcbReference::at_offset(frame, offset));
+        let utcb = utcb.ok_or(ObjectError::NoMemory)?;
+        let thread = self.add_thread(factory, utcb, priority)?;
+        self.bind_to(thread, task, utcb, UTCB_AREA);
+        self.threads[thread].context.set_pointers(image.entry, 0);
+        self.tasks[task].record.name = pad_name::<NAME_LENGTH>(name);
+        self.tasks[task].record.image = image.module + 1;
+        self.give(task, CapabilityIndex::TASK, Object::Task(task))?;
+        self.give(task, CapabilityIndex::THREAD, Object::Thread(thread))?;
+        self.give(task, CapabilityIndex::CONSOLE, Object::Console)?;
+        self.trace_creation(Kind::TaskCreated, task, None, None);
+        self.trace_creation(Kind::ThreadStarted, task, Some(thread), None);
+        self.make_ready(thread);
+        Ok(thread)
+    }
+
+    fn give(
+        &mut self,
+        task: TaskIndex,
+        index: CapabilityIndex,
+        object: Object,
+    ) -> Result<(), ObjectError> {
+        self.put_capability(task, index, Capability { object, rights: Rights::all() })?;
+        Ok(())
+    }
+}

@@ -1,0 +1,203 @@
+//! Threads.
+
+use crate::{
+    arch::Context,
+    frames::KernelFrame,
+    index::{MaybeThread, Table, TableIndex, TaskIndex, ThreadIndex},
+};
+use protocol::{
+    PAGE_SIZE, Word,
+    fault::Access,
+    introspection::{NAME_LENGTH, NOBODY, ThreadRecord, ThreadState},
+    message::MessageTag,
+    object::CapabilityIndex,
+    utcb::{UTCB_SIZE, Utcb},
+};
+
+/// All threads.
+pub type Threads<'k> = Table<'k, ThreadIndex, Thread>;
+
+/// UTCBs in a frame.
+pub const UTCBS_PER_FRAME: usize = PAGE_SIZE / UTCB_SIZE;
+
+/// A frame of UTCBs.
+pub type UtcbFrame = [Utcb; UTCBS_PER_FRAME];
+
+/// A UTCB: its frame and its place in the frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UtcbReference {
+    frame: KernelFrame,
+    slot: u8,
+}
+
+impl UtcbReference {
+    /// The UTCB at a byte offset in a frame; `None` unless one begins there.
+    pub fn at_offset(frame: KernelFrame, offset: Word) -> Option<Self> {
+        if offset >= PAGE_SIZE || !offset.is_multiple_of(UTCB_SIZE) {
+            return None;
+        }
+        Some(Self { frame, slot: (offset / UTCB_SIZE) as u8 })
+    }
+
+    /// Its frame.
+    #[inline]
+    pub fn frame(self) -> KernelFrame {
+        self.frame
+    }
+
+    /// Its place in the frame, below [`UTCBS_PER_FRAME`].
+    #[inline]
+    pub fn slot(self) -> usize {
+        self.slot as usize % UTCBS_PER_FRAME
+    }
+}
+
+/// A message that waits until its receiver takes it.
+#[derive(Clone, Copy, Debug)]
+pub struct PendingMessage {
+    /// Its tag.
+    pub tag: MessageTag,
+    /// Label of the gate that it was sent through.
+    pub label: Word,
+    /// What the sender does once the message was taken.
+    pub then: AfterSend,
+}
+
+/// What a sender does once its message was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterSend {
+    /// It goes on.
+    Continue,
+    /// It waits for the receiver's answer.
+    AwaitReply,
+    /// It has faulted and waits for its pager's answer.
+    AwaitPager,
+    /// It has raised an exception and waits for its handler's answer.
+    AwaitHandler,
+}
+
+/// The fault or exception that a thread waits with, or its last one.
+#[derive(Clone, Copy, Debug)]
+pub struct FaultState {
+    /// Counts all faults and exceptions of the machine, from 1.
+    pub number: u64,
+    /// The address, 0 for exceptions.
+    pub address: Word,
+    /// The instruction.
+    pub instruction: Word,
+    /// The access, empty for exceptions.
+    pub access: Access,
+    /// When the pager got the message.
+    pub delivered: u64,
+    /// How often in a row the very same access faulted again.
+    pub repeated: u32,
+    /// The message words as the pager gets them.
+    pub message: [Word; 4],
+}
+
+/// A thread. Begins with the record that the host reads.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Thread {
+    /// What viewers see; also the kernel's own copy of these facts.
+    pub record: ThreadRecord,
+    /// Where its message registers are.
+    pub utcb: UtcbReference,
+    /// Gate to its pager, in the table of its task.
+    pub pager: CapabilityIndex,
+    /// Gate to its exception handler, in the table of its task.
+    pub exception_handler: CapabilityIndex,
+    /// Who called it last and has had no answer yet.
+    pub caller: MaybeThread,
+    /// First of the threads that wait to send to it.
+    pub senders_head: MaybeThread,
+    /// Last of them.
+    pub senders_tail: MaybeThread,
+    /// The next one in the queue of senders that it waits in itself.
+    pub next_sender: MaybeThread,
+    /// Links of the ready queue.
+    pub ready_next: MaybeThread,
+    /// Links of the ready queue.
+    pub ready_previous: MaybeThread,
+    /// Valid while it waits to send.
+    pub pending: PendingMessage,
+    /// Valid while it waits with a fault.
+    pub fault: FaultState,
+    /// User-mode registers.
+    pub context: Context,
+}
+
+impl Thread {
+    /// A thread that is bound to no task yet.
+    pub fn new(utcb: UtcbReference, priority: u8) -> Self {
+        Self {
+            record: ThreadRecord {
+                state: ThreadState::Inactive as u32,
+                generation: 1,
+                task: NOBODY,
+                partner: NOBODY,
+                priority: u32::from(priority),
+                name: [0; NAME_LENGTH],
+            },
+            utcb,
+            pager: CapabilityIndex::NIL,
+            exception_handler: CapabilityIndex::NIL,
+            caller: MaybeThread::NOBODY,
+            senders_head: MaybeThread::NOBODY,
+            senders_tail: MaybeThread::NOBODY,
+            next_sender: MaybeThread::NOBODY,
+            ready_next: MaybeThread::NOBODY,
+            ready_previous: MaybeThread::NOBODY,
+            pending: PendingMessage { tag: MessageTag(0), label: 0, then: AfterSend::Continue },
+            fault: FaultState {
+                number: 0,
+                address: 0,
+                instruction: 0,
+                access: Access::empty(),
+                delivered: 0,
+                repeated: 0,
+                message: [0; 4],
+            },
+            context: Context::new(0),
+        }
+    }
+
+    /// Whether it is in `state`.
+    #[inline]
+    pub fn is(&self, state: ThreadState) -> bool {
+        self.record.state == state as u32
+    }
+
+    /// Puts it into `state`, waiting for `partner`.
+    #[inline]
+    pub fn set_state(&mut self, state: ThreadState, partner: MaybeThread) {
+        self.record.state = state as u32;
+        self.record.partner = partner.raw();
+    }
+
+    /// Whether it waits for a message from `sender` now.
+    #[inline]
+    pub fn accepts(&self, sender: ThreadIndex) -> bool {
+        self.is(ThreadState::Receiving)
+            && (self.record.partner == NOBODY || self.record.partner == sender.position())
+    }
+
+    /// Whether it waits for `partner`, in whatever state.
+    #[inline]
+    pub fn waits_for(&self, partner: ThreadIndex) -> bool {
+        self.record.partner == partner.position()
+    }
+
+    /// Its priority.
+    #[inline]
+    pub fn priority(&self) -> u8 {
+        self.record.priority as u8
+    }
+
+    /// The task that it runs in, once bound.
+    #[inline]
+    pub fn bound_task(&self) -> Option<TaskIndex> {
+        let task = self.record.task;
+        if task == NOBODY { None } else { Some(TaskIndex::from_position(task)) }
+    }
+}

@@ -1,0 +1,40 @@
+//! Trace records of what happens, for the host.
+
+use crate::{
+    index::{TableIndex, ThreadIndex},
+    kernel::Kernel,
+    machine::Machine,
+};
+use protocol::introspection::{
+    NOBODY,
+    record::{Kind, Record, ids},
+};
+
+impl<M: Machine> Kernel<'_, M> {
+    /// Whether records of this kind are wanted.
+    #[inline]
+    pub fn traces(&self, kind: Kind) -> bool {
+        self.machine.enabled_records() >> kind as u8 & 1 != 0
+    }
+
+    /// A record about `thread` with the rest still zero.
+    #[inline]
+    pub fn new_record(&self, kind: Kind, time: u64, thread: ThreadIndex) -> Record {
+        Record {
+            time,
+            kind: kind as u8,
+            task: self.threads[thread].record.task,
+            thread: thread.position(),
+            ..Record::default()
+        }
+    }
+
+    /// A thread and its task as records name them.
+    #[inline]
+    pub fn ids_of(&self, thread: Option<ThreadIndex>) -> u64 {
+        match thread {
+            Some(thread) => ids(self.threads[thread].record.task, thread.position()),
+            None => ids(NOBODY, NOBODY),
+        }
+    }
+}

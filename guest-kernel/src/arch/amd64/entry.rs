@@ -1,0 +1,403 @@
+//! Into the kernel and out of it again.
+//!
+//! Every entry from user mode pushes the registers right into the current thread's [`Context`]: the
+//! task state segment's stack pointer is the end of that thread's frame. Then the one kernel stack
+//! is taken, from its end, and a Rust function runs to completion. It returns the frame of the
+//! thread to go on with.
+//!
+//! On some software KVMs `syscall` does not change to ring 0: the processor goes to the entry in
+//! ring 3 and takes a page fault there, because the page is the kernel's. The page-fault stub
+//! recognises that and goes on as with a system call. A task can also jump there by itself; so the
+//! stub takes nothing on trust that the processor would have guaranteed.
+
+use super::{
+    descriptors::{FRAME_END_OFFSET, KERNEL_CODE, SYSRET_BASE, TASK_STATE_SEGMENT},
+    local_apic, processor,
+};
+use crate::kernel_cell::kernel;
+use core::arch::{asm, global_asm};
+use core::mem::offset_of;
+use kernel_core::{
+    arch::Context,
+    frames::PhysicalAddress,
+    index::{MaybeThread, ThreadIndex},
+    page_fault::PAGE_FAULT_VECTOR,
+};
+use protocol::fault::Access;
+
+/// How many vectors have an entry: the processor's exceptions, the timer's, and the spurious one.
+pub const TRAPS: usize = 34;
+
+/// The vector of entry number `number`.
+pub const fn trap_vector(number: usize) -> usize {
+    if number + 1 == TRAPS { 255 } else { number }
+}
+
+unsafe extern "C" {
+    /// Addresses of the entries.
+    #[link_name = "trap_entries"]
+    pub static TRAP_ENTRIES: [u64; TRAPS];
+    fn system_call_entry();
+    fn idle() -> !;
+    fn restore(frame: *const u64) -> !;
+}
+
+// Offsets from the saved r15, which is where a frame begins.
+const FRAME: usize = offset_of!(Context, preserved);
+const SCRATCH: usize = offset_of!(Context, scratch) - FRAME;
+const RDX: usize = SCRATCH + 6 * 8;
+const RAX: usize = SCRATCH + 8 * 8;
+const VECTOR: usize = offset_of!(Context, vector) - FRAME;
+const INSTRUCTION: usize = offset_of!(Context, instruction) - FRAME;
+const CODE_SEGMENT: usize = offset_of!(Context, code_segment) - FRAME;
+const FLAGS: usize = offset_of!(Context, flags) - FRAME;
+const STACK: usize = offset_of!(Context, stack) - FRAME;
+/// The preserved registers: r15, r14, r13, r12, rbp, rbx.
+const PRESERVED: usize = 6 * 8;
+
+/// Flags that a task may have set: arithmetic, trap, direction, alignment check, identification.
+const USER_FLAGS: u32 = 0x24_0dd5;
+/// Interrupts on, and the bit that is always one.
+const FIXED_FLAGS: u32 = 0x202;
+
+global_asm!(
+    r#"
+    .pushsection .bss
+    .balign 16
+KERNEL_STACK:
+    .skip 32768
+    .global KERNEL_STACK_END
+KERNEL_STACK_END:
+USER_STACK:
+    .skip 8
+    .popsection
+
+    .pushsection .text
+    .balign 16
+    .global system_call_entry
+system_call_entry:
+    # The processor left us the user's stack; rcx has its instruction pointer, r11 its flags.
+    mov [rip + USER_STACK], rsp
+    mov rsp, [rip + TASK_STATE_SEGMENT + {frame_end}]
+    push {user_data}
+    push [rip + USER_STACK]
+    push r11
+    push {user_code}
+    push rcx
+    push 0
+system_call_common:
+    push {system_call}
+    # The scratch registers are not kept by system calls.
+    sub rsp, {scratch_size}
+    push rbx
+    push rbp
+    push r12
+    push r13
+    push r14
+    push r15
+    mov rsp, offset KERNEL_STACK_END
+    # Arguments are in rdi, rsi, rdx already.
+    call {handle_system_call}
+    # rax: the frame of the thread to go on with.
+    mov rdi, rax
+    .global restore
+restore:
+    mov rsp, rdi
+    cmp dword ptr [rsp + {vector}], {system_call}
+    pop r15
+    pop r14
+    pop r13
+    pop r12
+    pop rbp
+    pop rbx
+    jne restore_all
+    mov rax, [rsp + {rax} - {preserved}]
+    mov rdx, [rsp + {rdx} - {preserved}]
+    mov rcx, [rsp + {instruction} - {preserved}]
+    mov r11, [rsp + {flags} - {preserved}]
+    mov rsp, [rsp + {stack} - {preserved}]
+    # Nothing of the kernel's leaves in the registers that are not kept.
+    xor edi, edi
+    xor esi, esi
+    xor r8d, r8d
+    xor r9d, r9d
+    xor r10d, r10d
+    sysretq
+restore_all:
+    pop r11
+    pop r10
+    pop r9
+    pop r8
+    pop rdi
+    pop rsi
+    pop rdx
+    pop rcx
+    pop rax
+    # Vector and error code.
+    add rsp, 16
+    iretq
+
+disguised_system_call:
+    # Only instruction pointers below 4 GiB: sysret must never see a non-canonical one. The error
+    # code's slot serves to test that; it is zero afterwards, as it has to be.
+    mov [rsp], rcx
+    shr qword ptr [rsp], 32
+    jnz jumped_to_entry
+    mov [rsp + 8], rcx
+    and r11d, {user_flags}
+    or r11d, {fixed_flags}
+    mov [rsp + 24], r11
+    jmp system_call_common
+jumped_to_entry:
+    # A task jumped to the entry: an instruction fetch from a page that it may not use.
+    mov qword ptr [rsp], 0x15
+    push 14
+    jmp trap_common
+
+    .macro trap_entry number
+    .balign 16
+trap_\number:
+    .if \number == 14
+    cmp qword ptr [rsp + 8], offset system_call_entry
+    je disguised_system_call
+    .elseif \number != 8 && (\number < 10 || \number > 13) && \number != 17 && \number != 21 && \number != 29 && \number != 30
+    push 0
+    .endif
+    push \number
+    jmp trap_common
+    .endm
+    .altmacro
+    .set number, 0
+    .rept 33
+    trap_entry %number
+    .set number, number + 1
+    .endr
+    .balign 16
+trap_spurious:
+    push 0
+    push 255
+trap_common:
+    push rax
+    push rcx
+    push rdx
+    push rsi
+    push rdi
+    push r8
+    push r9
+    push r10
+    push r11
+    push rbx
+    push rbp
+    push r12
+    push r13
+    push r14
+    push r15
+    cld
+    test byte ptr [rsp + {code_segment}], 3
+    jz trap_in_kernel
+    mov rsp, offset KERNEL_STACK_END
+    call {handle_trap}
+    mov rdi, rax
+    jmp restore
+trap_in_kernel:
+    mov rdi, rsp
+    and rsp, -16
+    call {handle_trap_in_kernel}
+    mov rdi, rax
+    jmp restore
+
+    .global idle
+idle:
+    # Nothing of the kernel stack is needed any more; the interrupt that wakes us never returns.
+    mov rsp, offset KERNEL_STACK_END
+    sti
+    hlt
+    jmp idle
+    .popsection
+
+    .pushsection .rodata
+    .balign 8
+    .global trap_entries
+trap_entries:
+    .macro trap_address number
+    .quad trap_\number
+    .endm
+    .set number, 0
+    .rept 33
+    trap_address %number
+    .set number, number + 1
+    .endr
+    .quad trap_spurious
+    .noaltmacro
+    .popsection
+    "#,
+    frame_end = const FRAME_END_OFFSET,
+    user_data = const Context::USER_DATA,
+    user_code = const Context::USER_CODE,
+    system_call = const Context::SYSTEM_CALL,
+    scratch_size = const VECTOR - SCRATCH,
+    vector = const VECTOR,
+    preserved = const PRESERVED,
+    rax = const RAX,
+    rdx = const RDX,
+    instruction = const INSTRUCTION,
+    code_segment = const CODE_SEGMENT,
+    flags = const FLAGS,
+    stack = const STACK,
+    user_flags = const USER_FLAGS,
+    fixed_flags = const FIXED_FLAGS,
+    handle_system_call = sym handle_system_call,
+    handle_trap = sym handle_trap,
+    handle_trap_in_kernel = sym handle_trap_in_kernel,
+);
+
+const STAR: u32 = 0xc000_0081;
+const LSTAR: u32 = 0xc000_0082;
+const FMASK: u32 = 0xc000_0084;
+/// Cleared on entry: trap, interrupt, direction, I/O privilege, nested task, alignment check.
+const ENTRY_FLAGS_OFF: u64 = 0x4_7700;
+
+/// Lets `syscall` enter here.
+pub fn enable_system_calls() {
+    let selectors = u64::from(SYSRET_BASE) << 48 | u64::from(KERNEL_CODE) << 32;
+    let entry = system_call_entry as unsafe extern "C" fn() as usize as u64;
+    // SAFETY: the entry is the one for system calls; the selectors are those of the descriptor
+    // table, and interrupts are off while it runs.
+    unsafe {
+        processor::write_msr(STAR, selectors);
+        processor::write_msr(LSTAR, entry);
+        processor::write_msr(FMASK, ENTRY_FLAGS_OFF);
+    }
+}
+
+extern "C" fn handle_system_call(target: usize, tag: usize, timeouts: usize) -> *const u64 {
+    kernel().system_call(target, tag, timeouts);
+    next_frame()
+}
+
+/// Bits of a page fault's error code (AMD64 manual volume 2, 8.2.15).
+const ERROR_PRESENT: u64 = 1;
+const ERROR_WRITE: u64 = 2;
+const ERROR_FETCH: u64 = 16;
+
+extern "C" fn handle_trap() -> *const u64 {
+    let kernel = kernel();
+    if let Some(current) = kernel.current.get() {
+        let context = &kernel.threads[current].context;
+        let (vector, error) = (context.vector, context.error_code);
+        if vector == u64::from(PAGE_FAULT_VECTOR) {
+            let access = (error & (ERROR_PRESENT | ERROR_WRITE)) | (error & ERROR_FETCH) >> 2;
+            let access = Access::from_bits_truncate(access as u8);
+            kernel.page_fault(processor::fault_address(), access);
+        } else if vector == u64::from(local_apic::TIMER_VECTOR) {
+            local_apic::end_of_interrupt();
+            kernel.timer_tick();
+        } else if vector < u64::from(local_apic::TIMER_VECTOR) {
+            kernel.exception(vector as u8, error as usize);
+        }
+    }
+    next_frame()
+}
+
+/// Only the timer may interrupt the kernel, and only while it idles.
+extern "C" fn handle_trap_in_kernel(frame: *const u64) -> *const u64 {
+    // SAFETY: the entry code has just pushed a whole frame there.
+    let [vector, error, instruction] = unsafe {
+        [*frame.byte_add(VECTOR), *frame.byte_add(VECTOR + 8), *frame.byte_add(INSTRUCTION)]
+    };
+    if vector != u64::from(local_apic::TIMER_VECTOR) {
+        let address = processor::fault_address();
+        panic!(
+            "trap {vector} (error {error:#x}, address {address:#x}) in the kernel at {instruction:#x}"
+        );
+    }
+    local_apic::end_of_interrupt();
+    kernel().timer_tick();
+    next_frame()
+}
+
+/// Whose registers the processor holds beside those in the frame, and which space it works in.
+struct Loaded {
+    thread: MaybeThread,
+    root: PhysicalAddress,
+}
+
+static mut LOADED: Loaded = Loaded { thread: MaybeThread::NOBODY, root: PhysicalAddress(0) };
+
+/// The frame of the thread to go on with, after loading all else of it. Idles if there is none.
+#[inline]
+fn next_frame() -> *const u64 {
+    let kernel = kernel();
+    let Some(next) = kernel.current.get() else {
+        // SAFETY: nothing on the kernel stack is needed any more: the kernel is event style.
+        unsafe { idle() }
+    };
+    // SAFETY: only this function uses it, on the one processor, with interrupts off.
+    let loaded = unsafe { &mut *(&raw mut LOADED) };
+    if loaded.thread != next.into() {
+        switch(loaded, next);
+    }
+    let context = &raw const kernel.threads[next].context;
+    context.cast::<u64>().wrapping_byte_add(FRAME)
+}
+
+#[inline]
+fn switch(loaded: &mut Loaded, next: ThreadIndex) {
+    let kernel = kernel();
+    if let Some(previous) = loaded.thread.get() {
+        save(&mut kernel.threads[previous].context);
+    }
+    let root = kernel.tasks[kernel.task_of(next)].space.root();
+    if loaded.root != root {
+        // SAFETY: every space maps the kernel as this one does.
+        unsafe { asm!("mov cr3, {}", in(reg) root.0, options(nostack, preserves_flags)) }
+        loaded.root = root;
+    }
+    let context = &kernel.threads[next].context;
+    load(context);
+    let end = &raw const context.end_of_frame;
+    // SAFETY: one processor, interrupts off; the frame belongs to the thread that will run.
+    unsafe { TASK_STATE_SEGMENT.frame_end = end as u64 }
+    loaded.thread = next.into();
+}
+
+#[inline]
+fn save(context: &mut Context) {
+    // SAFETY: the area is 64-byte aligned and 512 bytes long; the other instructions only read
+    // registers (FSGSBASE was enabled at boot).
+    unsafe {
+        asm!(
+            "fxsave64 [{fx}]",
+            "rdfsbase {fs}",
+            "rdgsbase {gs}",
+            fx = in(reg) &raw mut context.fx,
+            fs = out(reg) context.fs_base,
+            gs = out(reg) context.gs_base,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+#[inline]
+fn load(context: &Context) {
+    // SAFETY: the area holds what FXSAVE stored or the initial state; the kernel itself uses
+    // neither these registers nor FS and GS.
+    unsafe {
+        asm!(
+            "fxrstor64 [{fx}]",
+            "wrfsbase {fs}",
+            "wrgsbase {gs}",
+            fx = in(reg) &raw const context.fx,
+            fs = in(reg) context.fs_base,
+            gs = in(reg) context.gs_base,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// Leaves the kernel for the first time.
+pub fn leave_kernel() -> ! {
+    let frame = next_frame();
+    // SAFETY: the frame is a whole one: of a thread that was set up to run.
+    unsafe { restore(frame) }
+}

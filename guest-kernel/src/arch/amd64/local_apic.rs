@@ -1,0 +1,49 @@
+//! The local APIC: its timer ends time slices.
+
+use super::{direct_map, processor};
+use kernel_core::frames::PhysicalAddress;
+
+/// Vector of the timer interrupt.
+pub const TIMER_VECTOR: u8 = 32;
+const SPURIOUS_VECTOR: u32 = 255;
+
+const BASE: u64 = 0xfee0_0000;
+const END_OF_INTERRUPT: u64 = 0xb0;
+const SPURIOUS: u64 = 0xf0;
+const TIMER: u64 = 0x320;
+const INITIAL_COUNT: u64 = 0x380;
+const DIVIDE: u64 = 0x3e0;
+
+const ENABLED: u32 = 1 << 8;
+const PERIODIC: u32 = 1 << 17;
+const DIVIDE_BY_ONE: u32 = 0b1011;
+
+/// A time slice of 10 ms: KVM and QEMU both run the timer at 1 GHz.
+const TICKS_PER_SLICE: u32 = 10_000_000;
+
+/// The two 8259 interrupt controllers' mask registers.
+const PIC_MASKS: [u16; 2] = [0x21, 0xa1];
+
+fn write(register: u64, value: u32) {
+    let pointer = direct_map::pointer::<u32>(PhysicalAddress(BASE + register));
+    // SAFETY: the page is the local APIC's, which is mapped uncached and never given to a task;
+    // the registers written here only affect interrupts, which the kernel is ready for.
+    unsafe { pointer.write_volatile(value) }
+}
+
+/// Silences the old interrupt controllers and starts the periodic timer.
+pub fn start_timer() {
+    for port in PIC_MASKS {
+        // SAFETY: masking interrupts cannot break anything.
+        unsafe { processor::write_port(port, 0xff) }
+    }
+    write(SPURIOUS, ENABLED | SPURIOUS_VECTOR);
+    write(DIVIDE, DIVIDE_BY_ONE);
+    write(TIMER, PERIODIC | u32::from(TIMER_VECTOR));
+    write(INITIAL_COUNT, TICKS_PER_SLICE);
+}
+
+/// Tells the APIC that its interrupt was handled.
+pub fn end_of_interrupt() {
+    write(END_OF_INTERRUPT, 0);
+}

@@ -1,0 +1,8 @@
+//! The processor: boot, entry and exit, descriptors, timer, direct map.
+//!
+//! Each architecture's module exports the same names; nothing else in the kernel names a register.
+
+#[cfg(target_arch = "x86_64")]
+mod amd64;
+#[cfg(target_arch = "x86_64")]
+pub use amd64::{direct_map, halt, leave_kernel, prepare, processor};

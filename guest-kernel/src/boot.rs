@@ -1,0 +1,254 @@
+//! Boot: finding memory, setting the kernel's aside, starting the first two tasks.
+//!
+//! Memory from 1 MiB up: the kernel image, then the pool with the kernel's tables, the trace ring
+//! and everything that objects need. The bundle lies where the loader put it; the pool goes around
+//! it. All the rest is sigma0's. Nothing here takes longer when there is more memory.
+
+use crate::{
+    arch::{self, direct_map},
+    hardware::Hardware,
+    kernel_cell, trace_ring,
+};
+use core::alloc::Layout;
+use kernel_core::{
+    Kernel,
+    boot_bundle::{BundleError, find_image},
+    factory::Factory,
+    frames::{FramePool, PhysicalAddress},
+    kernel::{Gate, Tables},
+    sigma0::Sigma0,
+    task::Task,
+    thread::Thread,
+};
+use protocol::{
+    PAGE_SIZE, Word,
+    boot::ModuleKind,
+    introspection::record::{Kind, Record},
+    kip::{KIP_MAGIC, KIP_VERSION, KernelInfoPage, PhysicalRange},
+    layout::ONE_TO_ONE_END,
+};
+use pvh::start_info::{MemmapType, reader::MemMap, reader::StartInfoReader};
+
+const MEBIBYTE: u64 = 1 << 20;
+/// Kernel memory is this part of RAM, between the two bounds below.
+const POOL_SHARE: u64 = 8;
+const SMALLEST_POOL: u64 = 4 * MEBIBYTE;
+const LARGEST_POOL: u64 = 128 * MEBIBYTE;
+
+/// Most threads, tasks and gates of a machine for each MiB of its pool.
+const OBJECTS_PER_MEBIBYTE: u64 = 64;
+
+/// Trace records unless the command line says otherwise; a small machine has fewer.
+const TRACE_RECORDS: u64 = 65536;
+/// The ring takes at most this part of the pool.
+const TRACE_SHARE: u64 = 4;
+
+/// The loader's tables as the kernel sees them.
+struct DirectMap;
+
+impl MemMap for DirectMap {
+    fn ptr(&self, address: usize, _layout: Layout) -> *const u8 {
+        direct_map::pointer::<u8>(PhysicalAddress(address as u64)).cast_const()
+    }
+}
+
+/// What the loader tells us.
+struct LoaderInfo {
+    ram_end: u64,
+    bundle: PhysicalRange,
+    options: Options,
+}
+
+/// The kernel's own words on the command line; it ignores all others.
+#[derive(Clone, Copy)]
+struct Options {
+    trace_records: Option<u64>,
+    enabled_records: u64,
+}
+
+/// The kernel's first Rust function; jumped to by the boot code.
+#[unsafe(no_mangle)]
+extern "C" fn kernel_main(start_info: u32, time_at_entry: u64) -> ! {
+    trace_ring::with_header(|header| header.time_at_entry = time_at_entry);
+    if let Err(missing) = arch::prepare() {
+        panic!("{missing}");
+    }
+    let loader = read_start_info(start_info);
+    let pool = place_pool(&loader);
+    let root = install_kernel(&loader, pool);
+    if let Err(error) = kernel_cell::kernel().start(&root) {
+        panic!("cannot start sigma0 and the root task: {error:?}; give the machine more memory");
+    }
+    trace_ring::publish();
+    trace_ring::mark_first_user();
+    arch::leave_kernel()
+}
+
+fn read_start_info(address: u32) -> LoaderInfo {
+    // SAFETY: the loader passes the address of a valid start info (PVH); the direct map covers it.
+    let Some(info) = (unsafe { StartInfoReader::from_paddr(address, DirectMap) }) else {
+        panic!("no PVH start info at {address:#x}");
+    };
+    let ram_end = info
+        .memmap()
+        .iter()
+        .filter(|entry| entry.ty() == MemmapType::Ram)
+        .find(|entry| (entry.addr..entry.addr + entry.size).contains(&MEBIBYTE))
+        .map(|entry| (entry.addr + entry.size) & !(PAGE_SIZE as u64 - 1));
+    let Some(ram_end) = ram_end else { panic!("the memory map has no RAM at 1 MiB") };
+    let Some(module) = info.modlist().next() else {
+        panic!("no boot module: pass the boot bundle as the one module (-initrd in QEMU)");
+    };
+    let start = module.raw().paddr;
+    let end = (start + module.raw().size).next_multiple_of(PAGE_SIZE as u64);
+    if !start.is_multiple_of(PAGE_SIZE as u64) || end > ram_end.min(ONE_TO_ONE_END as u64) {
+        panic!("the boot bundle at {start:#x} is not on a page boundary below {ONE_TO_ONE_END:#x}");
+    }
+    let line = info.cmdline().and_then(|line| line.to_str().ok()).unwrap_or_default();
+    LoaderInfo { ram_end, bundle: PhysicalRange { start, end }, options: parse_options(line) }
+}
+
+fn parse_options(line: &str) -> Options {
+    let mut options = Options { trace_records: None, enabled_records: Kind::DEFAULT_ENABLED };
+    for word in line.split_ascii_whitespace() {
+        match word.split_once('=') {
+            Some(("trace", "off")) => options.enabled_records = 0,
+            Some(("trace", "all")) => {
+                options.enabled_records = Kind::DEFAULT_ENABLED | 1 << Kind::Message as u8;
+            }
+            Some(("trace_ring", number)) => options.trace_records = number.parse().ok(),
+            _ => {}
+        }
+    }
+    options
+}
+
+/// Right behind the kernel image, or behind the bundle if that is in the way.
+fn place_pool(loader: &LoaderInfo) -> PhysicalRange {
+    let size = (loader.ram_end / POOL_SHARE).clamp(SMALLEST_POOL, LARGEST_POOL);
+    let mut start = direct_map::image_end().0.next_multiple_of(PAGE_SIZE as u64);
+    if start < loader.bundle.end && loader.bundle.start < start + size {
+        start = loader.bundle.end;
+    }
+    let end = (start + size).next_multiple_of(2 * MEBIBYTE);
+    if end > loader.ram_end {
+        panic!("{} KiB of RAM are too few", loader.ram_end / 1024);
+    }
+    PhysicalRange { start, end }
+}
+
+/// Sets the kernel up in its pool. Returns the root task's image.
+fn install_kernel(loader: &LoaderInfo, pool: PhysicalRange) -> kernel_core::boot_bundle::Image {
+    // SAFETY: the bundle is RAM that nobody writes before the first task runs.
+    let bundle = unsafe {
+        let length = (loader.bundle.end - loader.bundle.start) as usize;
+        let start = direct_map::pointer::<u8>(PhysicalAddress(loader.bundle.start));
+        core::slice::from_raw_parts(start.cast_const(), length)
+    };
+    let image = |kind| match find_image(bundle, loader.bundle.start, kind) {
+        Ok(image) => image,
+        Err(error) => panic!("the boot bundle is unusable: {}", describe(error)),
+    };
+    let (sigma0, root) = (image(ModuleKind::Sigma0), image(ModuleKind::RootTask));
+
+    let mut space = PoolSpace { next: pool.start, end: pool.end };
+    install_trace_ring(&mut space, loader.options, pool);
+    let objects = (pool.end - pool.start) / MEBIBYTE * OBJECTS_PER_MEBIBYTE;
+    let tables = Tables {
+        threads: space.table::<Thread>(objects),
+        tasks: space.table::<Task>(objects),
+        gates: space.table::<Gate>(4 * objects),
+        factories: space.table::<Factory>(objects),
+    };
+    trace_ring::with_header(|header| {
+        header.threads.address = direct_map::physical(tables.threads.as_ptr()).0;
+        header.threads.stride = size_of::<Thread>() as u64;
+        header.tasks.address = direct_map::physical(tables.tasks.as_ptr()).0;
+        header.tasks.stride = size_of::<Task>() as u64;
+        header.pool_start = pool.start;
+        header.pool_end = pool.end;
+    });
+    let reserved = [
+        PhysicalRange { start: 0, end: direct_map::image_end().0 },
+        pool,
+        PhysicalRange::default(),
+        PhysicalRange::default(),
+    ];
+    let info_page = space.page();
+    let mut frames = FramePool::new(PhysicalRange { start: info_page, end: pool.end });
+    let Ok(kernel_info_page) = frames.allocate() else { panic!("the pool has no page") };
+    write_kernel_info_page(info_page, loader, reserved);
+    let sigma0 = Sigma0 { kernel_info_page, ram_end: loader.ram_end, reserved, image: sigma0 };
+    let rest = PhysicalRange { start: frames.next_free(), end: pool.end };
+    kernel_cell::install(Kernel::new(Hardware, tables, rest, sigma0));
+    root
+}
+
+fn install_trace_ring(space: &mut PoolSpace, options: Options, pool: PhysicalRange) {
+    if options.enabled_records == 0 {
+        return;
+    }
+    let most = (pool.end - pool.start) / TRACE_SHARE / size_of::<Record>() as u64;
+    let wanted = options.trace_records.unwrap_or(TRACE_RECORDS).clamp(1, most);
+    // The largest power of two that is not more.
+    let capacity = 1 << wanted.ilog2();
+    let records = space.table::<Record>(capacity);
+    trace_ring::with_header(|header| {
+        header.trace.address = direct_map::physical(records.as_ptr()).0;
+        header.trace.capacity = capacity;
+        header.trace.enabled = options.enabled_records;
+    });
+}
+
+fn write_kernel_info_page(address: u64, loader: &LoaderInfo, reserved: [PhysicalRange; 4]) {
+    let page = KernelInfoPage {
+        magic: KIP_MAGIC,
+        version: KIP_VERSION,
+        word_bits: Word::BITS,
+        ram_end: loader.ram_end,
+        reserved,
+        bundle: loader.bundle,
+        superpage_order: kernel_core::arch::TABLE_ORDER,
+        has_execute_right: kernel_core::arch::HAS_EXECUTE_RIGHT.into(),
+    };
+    // SAFETY: the page was just taken from the pool and nobody else has it.
+    unsafe { direct_map::pointer::<KernelInfoPage>(PhysicalAddress(address)).write(page) }
+}
+
+/// Hands out the beginning of the pool, once each, for things that stay for ever.
+struct PoolSpace {
+    next: u64,
+    end: u64,
+}
+
+impl PoolSpace {
+    /// A table of `count` entries, not initialised: who uses it writes an entry before reading it.
+    fn table<T>(&mut self, count: u64) -> &'static mut [T] {
+        let start = self.next.next_multiple_of(PAGE_SIZE as u64);
+        let end = start + count * size_of::<T>() as u64;
+        assert!(end <= self.end, "the pool is too small for its tables");
+        self.next = end;
+        let pointer = direct_map::pointer::<T>(PhysicalAddress(start));
+        // SAFETY: fresh memory of the pool, aligned to a page and handed out only here. It is zero
+        // (a fresh machine's RAM), and zero bytes are valid for every type that a table is made
+        // of: integers, index newtypes and enums with a variant 0.
+        unsafe { core::slice::from_raw_parts_mut(pointer, count as usize) }
+    }
+
+    /// Where the rest of the pool begins.
+    fn page(&mut self) -> u64 {
+        self.next = self.next.next_multiple_of(PAGE_SIZE as u64);
+        self.next
+    }
+}
+
+fn describe(error: BundleError) -> &'static str {
+    match error {
+        BundleError::NotABundle => "it is no bundle of this version",
+        BundleError::BadModule => "a module lies outside it or off a page boundary",
+        BundleError::NoRoot => "it has no sigma0 or no root task",
+        BundleError::BadImage => {
+            "sigma0 or the root task is no static executable whose segments are whole pages"
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The real [`Machine`]: kernel frames through the direct map, ports, the trace ring.
+
+use crate::{
+    arch::{direct_map, processor},
+    console::Console,
+    trace_ring,
+};
+use kernel_core::{
+    arch::Table,
+    frames::KernelFrame,
+    machine::Machine,
+    thread::{UtcbFrame, UtcbReference},
+};
+use protocol::{
+    PAGE_SIZE, Word,
+    introspection::record::Record,
+    utcb::{MESSAGE_REGISTERS, Utcb},
+};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// The port that ends the machine with the status written to it.
+const EXIT_PORT: u16 = 0xf4;
+
+/// Ends the machine, where there is something behind the port.
+pub fn exit(status: u8) {
+    // SAFETY: nothing runs after the machine has ended; without such a device nothing happens.
+    unsafe { processor::write_port(EXIT_PORT, status) }
+}
+
+/// The hardware that the kernel runs on.
+#[derive(Debug)]
+pub struct Hardware;
+
+impl Machine for Hardware {
+    #[inline]
+    fn view<T: FromBytes + IntoBytes>(&mut self, frame: KernelFrame) -> &mut T {
+        const { assert!(size_of::<T>() <= PAGE_SIZE && align_of::<T>() <= PAGE_SIZE) }
+        // SAFETY: a kernel frame lies in the pool, which the direct map covers and no task maps
+        // except UTCBs and the info page, which are plain words. Any bytes are a valid `T` and the
+        // other way round. The borrow of `self` keeps two views from existing at once.
+        unsafe { &mut *direct_map::pointer::<T>(frame.address()) }
+    }
+
+    #[inline]
+    fn copy_message(&mut self, from: UtcbReference, to: UtcbReference, words: usize) {
+        debug_assert!(words <= MESSAGE_REGISTERS);
+        let words = words.min(MESSAGE_REGISTERS);
+        let from = utcb_pointer(from).cast::<Word>().cast_const();
+        let to = utcb_pointer(to).cast::<Word>();
+        // SAFETY: both are UTCBs, which begin with their message registers; a loop instead of a
+        // call, as messages are short. The two may be the same.
+        for word in 0..words {
+            unsafe { to.add(word).write_volatile(from.add(word).read_volatile()) }
+        }
+    }
+
+    fn copy_kernel_half(&mut self, root: KernelFrame) {
+        let table = self.view::<[u64; 512]>(root);
+        for (slot, entry) in direct_map::kernel_half() {
+            table[slot] = entry;
+        }
+    }
+
+    #[inline]
+    fn flush_page(&mut self, address: Word) {
+        processor::flush_page(address);
+    }
+
+    #[inline]
+    fn time(&self) -> u64 {
+        processor::time()
+    }
+
+    #[inline]
+    fn record(&mut self, record: Record) {
+        trace_ring::append(record);
+    }
+
+    #[inline]
+    fn enabled_records(&self) -> u64 {
+        trace_ring::enabled()
+    }
+
+    fn publish_counts(&mut self, tasks: u16, threads: u16, pool_used_until: u64) {
+        trace_ring::with_header(|header| {
+            header.tasks.count = tasks.into();
+            header.threads.count = threads.into();
+            header.pool_used = pool_used_until - header.pool_start;
+        });
+    }
+
+    fn write_console(&mut self, byte: u8) {
+        Console.write_byte(byte);
+    }
+
+    fn shut_down(&mut self, status: u8) {
+        exit(status);
+    }
+}
+
+fn utcb_pointer(utcb: UtcbReference) -> *mut Utcb {
+    let frame = direct_map::pointer::<UtcbFrame>(utcb.frame().address());
+    // SAFETY: the slot is within the frame.
+    unsafe { (&raw mut (*frame)[utcb.slot()]).cast() }
+}
+
+const _: () = assert!(size_of::<Table>() == PAGE_SIZE);
