@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn failures_name_the_command() {
-        assert!(run(&mut Command::new("true")).is_ok());
+        run(&mut Command::new("true")).expect("it succeeds");
         let error = run(Command::new("/bin/sh").args(["-c", "exit 3"])).expect_err("it fails");
         assert_eq!(error.to_string(), "`sh -c` failed (exit status: 3)");
         let error = run(&mut Command::new("/no/such-program")).expect_err("it does not start");

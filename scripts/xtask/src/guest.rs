@@ -49,6 +49,20 @@ pub fn build(workspace: &Workspace) -> Result<()> {
     for name in &programs {
         install(&product(workspace, &PROGRAMS, name), &workspace.images().join(name))?;
     }
+    remove_others(&workspace.images(), &programs)
+}
+
+/// Removes images of programs that there are no more.
+fn remove_others(images: &Path, programs: &[String]) -> Result<()> {
+    for entry in fs::read_dir(images).context("cannot list the images")? {
+        let path = entry.context("cannot list the images")?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        // What has an extension is being written by somebody else.
+        let is_ours = name == "kernel" || programs.iter().any(|program| *program == name);
+        if !is_ours && path.extension().is_none() {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
     Ok(())
 }
 

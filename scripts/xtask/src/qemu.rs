@@ -1,22 +1,22 @@
 //! Booting the guest under QEMU's software emulation, where the time stamp counter counts
 //! instructions.
 
-use crate::{
-    command::{run, say},
-    host,
-    workspace::Workspace,
-};
+use crate::{command::say, host, workspace::Workspace};
 use anyhow::{Context, Result, bail};
 use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 /// No benchmark and no scenario takes longer than this.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The kernel's name among the files of a machine.
+const KERNEL: &str = "kernel";
 
 /// A machine to boot.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +38,11 @@ pub struct Finished {
 }
 
 impl Finished {
+    /// The image of its kernel.
+    pub fn kernel(&self) -> PathBuf {
+        self.folder.join(KERNEL)
+    }
+
     /// The file that was its memory.
     pub fn memory(&self) -> PathBuf {
         self.folder.join("memory")
@@ -54,8 +59,7 @@ impl Drop for Finished {
 impl Machine<'_> {
     /// Runs the machine to its end, counting instructions.
     pub fn count(&self, workspace: &Workspace) -> Result<Finished> {
-        let folder = self.scratch(workspace)?;
-        let mut finished = Finished { folder, console: String::new() };
+        let mut finished = Finished { folder: scratch(workspace)?, console: String::new() };
         let console = finished.folder.join("console");
         let mut command = self.command(workspace, &finished.folder)?;
         command.args(["-icount", "shift=0,sleep=off", "-monitor", "none"]);
@@ -71,13 +75,6 @@ impl Machine<'_> {
             bail!("`{}` failed under QEMU ({status} {code}):\n{}", self.scenario, finished.console);
         }
         Ok(finished)
-    }
-
-    fn scratch(&self, workspace: &Workspace) -> Result<PathBuf> {
-        let name = format!("{}-{}-{}", std::process::id(), self.mebibytes, self.command_line);
-        let folder = workspace.root().join("target/qemu").join(name);
-        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        Ok(folder)
     }
 
     fn command(&self, workspace: &Workspace, folder: &Path) -> Result<Command> {
@@ -110,7 +107,7 @@ pub fn interactive(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     let command_line = arguments.get(1..).unwrap_or_default().join(" ");
     let machine = Machine { scenario, command_line: &command_line, mebibytes: 128 };
     say(&format!("run: {scenario} under QEMU"));
-    let finished = Finished { folder: machine.scratch(workspace)?, console: String::new() };
+    let finished = Finished { folder: scratch(workspace)?, console: String::new() };
     let mut command = machine.command(workspace, &finished.folder)?;
     let status = command.args(["-serial", "stdio"]).status().context(MISSING)?;
     match status.code() {
@@ -120,10 +117,26 @@ pub fn interactive(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     }
 }
 
+/// A new folder for the files of one machine.
+fn scratch(workspace: &Workspace) -> Result<PathBuf> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let folder = workspace.root().join("target/qemu").join(name);
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(folder)
+}
+
 /// Writes the scenario's kernel and boot bundle into `folder`.
 fn bundle(workspace: &Workspace, scenario: &str, folder: &Path) -> Result<(PathBuf, PathBuf)> {
-    run(Command::new(workspace.glass()).args(["bundle", scenario, "-o"]).arg(folder))?;
-    Ok((folder.join("kernel"), folder.join("bundle")))
+    let output = Command::new(workspace.glass())
+        .args(["bundle", scenario, "-o"])
+        .arg(folder)
+        .output()
+        .context("cannot start target/release/glass")?;
+    if !output.status.success() {
+        bail!("`glass bundle` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok((folder.join(KERNEL), folder.join("bundle")))
 }
 
 const MISSING: &str =

@@ -50,7 +50,7 @@ fn run(workspace: &Workspace, command_line: &str, mebibytes: u32) -> Result<(Gue
          so nothing is reported",
         report.known_loop
     );
-    let header = header::read(&workspace.kernel(), &finished.memory())?;
+    let header = header::read(&finished.kernel(), &finished.memory())?;
     let boot = header.time_at_first_user.checked_sub(header.time_at_entry);
     let boot = boot.filter(|_| header.time_at_entry != 0 && header.time_at_first_user != 0);
     let boot = boot.ok_or_else(|| anyhow::anyhow!("the kernel's header lacks its boot times"))?;
