@@ -8,7 +8,13 @@ use std::{
 /// Without these the command could not keep what its help promises.
 const REQUIRED: [&str; 6] = ["kernel", "sigma0", "root-task", "words", "broken", "bench"];
 
-fn main() -> Result<(), String> {
+fn main() {
+    if let Err(error) = embed() {
+        println!("cargo::error={error}");
+    }
+}
+
+fn embed() -> Result<(), String> {
     let here = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
     let guest = match env::var_os("GLASS_GUEST_DIR") {
         Some(folder) => PathBuf::from(folder),

@@ -10,6 +10,7 @@ use machine::{
     Kernel,
     bundle::{self, Module},
 };
+use observe::Images;
 use protocol::boot::ModuleKind;
 use std::{fs, sync::Arc};
 
@@ -54,6 +55,18 @@ impl Guest {
     /// The kernel, checked.
     pub fn kernel(&self) -> Result<Kernel<'_>> {
         Kernel::parse(&self.kernel).with_context(|| format!("cannot boot {}", self.kernel_name))
+    }
+
+    /// Symbols of the kernel and of every program.
+    pub fn images(&self) -> Images {
+        let mut images = Images::new();
+        images.set_kernel(self.kernel.clone());
+        for (index, module) in (0..).zip(&self.modules) {
+            if module.kind != ModuleKind::File {
+                images.add(index, &module.name, module.bytes.clone());
+            }
+        }
+        images
     }
 
     /// The modules, packed.

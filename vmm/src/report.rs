@@ -1,16 +1,18 @@
 //! What to say of a guest that did not end by itself.
 
+use crate::guest::Guest;
 use machine::{CpuState, Crash, Memory};
-use observe::{Images, symbols::Location};
+use observe::symbols::Location;
 use protocol::introspection::{Header, TaskRecord};
 use std::fmt::Write;
 
 /// Finds out where a processor was.
+#[derive(Debug)]
 pub struct Locator<'a> {
-    /// Symbols of everything that runs.
-    pub images: &'a Images,
+    /// What was booted, with its symbols.
+    pub guest: &'a Guest,
     /// The guest's RAM.
-    pub memory: &'a Memory,
+    pub memory: Memory,
     /// Where the kernel's introspection header is.
     pub header: Option<u64>,
 }
@@ -19,10 +21,11 @@ impl Locator<'_> {
     /// `kernel: main+0x12 (src/main.rs:7)`
     pub fn place(&self, cpu: &CpuState) -> String {
         let address = cpu.instruction_pointer();
+        let images = self.guest.images();
         let image = if cpu.in_kernel() {
-            self.images.kernel()
+            images.kernel()
         } else {
-            self.task_image(cpu.page_table()).and_then(|module| self.images.module(module))
+            self.task_image(cpu.page_table()).and_then(|module| images.module(module))
         };
         let Some(image) = image else { return format!("{address:#x}") };
         let Location { symbol, .. } = image.locate(address);

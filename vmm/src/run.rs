@@ -8,9 +8,8 @@ use crate::{
     report::{self, Locator},
 };
 use anyhow::{Context, Result};
-use machine::{Config, CpuState, Crash, Machine, Memory, Outcome};
-use observe::{Images, Printer, Style};
-use protocol::boot::ModuleKind;
+use machine::{Config, CpuState, Crash, Machine, Outcome};
+use observe::{Printer, Style};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
@@ -21,7 +20,7 @@ use std::{
     io::{self, IsTerminal},
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 /// What a run waits for.
@@ -41,7 +40,7 @@ enum End {
     Signal(i32),
     Output(io::Error),
     /// Where the guest was when its time was up.
-    Timeout(Option<CpuState>),
+    Timeout(Option<Box<CpuState>>),
 }
 
 /// Exit statuses as shells and `timeout` have them.
@@ -61,7 +60,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         bundle: &guest.bundle()?,
         command_line: &args.cmdline,
     })?;
-    let memory = machine.memory();
+    let locator = Locator { guest: &guest, memory: machine.memory(), header };
 
     let (sender, events) = mpsc::channel();
     watch_signals(sender.clone())?;
@@ -80,15 +79,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         *place = stopped_at(&events);
     }
     follower.finish();
-    Ok(conclude(end, &events, args.timeout, &locator_parts(&guest, &memory, header)))
-}
-
-fn locator_parts(
-    guest: &Guest,
-    memory: &Memory,
-    header: Option<u64>,
-) -> (Images, Memory, Option<u64>) {
-    (images(guest), memory.clone(), header)
+    Ok(conclude(end, &events, &locator))
 }
 
 /// What is shown while the guest runs, if anything.
@@ -111,7 +102,7 @@ fn trace(
     Some(Trace {
         ram: Ram(machine.memory()),
         header,
-        images: images(guest),
+        images: guest.images(),
         ticks_per_second: machine.ticks_per_second(),
         printer: Printer::new(style, use_colour(args.color), io::stderr()),
     })
@@ -136,18 +127,6 @@ fn use_colour(colour: Colour) -> bool {
             io::stderr().is_terminal() && !unwanted
         }
     }
-}
-
-/// Symbols of the kernel and of every program.
-fn images(guest: &Guest) -> Images {
-    let mut images = Images::new();
-    images.set_kernel(guest.kernel.clone());
-    for (index, module) in (0..).zip(&guest.modules) {
-        if module.kind != ModuleKind::File {
-            images.add(index, &module.name, module.bytes.clone());
-        }
-    }
-    images
 }
 
 /// The first signal ends the guest; a second one ends the program, whatever it waits for.
@@ -182,7 +161,7 @@ fn wait(events: &Receiver<Event>, deadline: Option<Instant>) -> End {
 }
 
 /// Where the guest was when it was stopped.
-fn stopped_at(events: &Receiver<Event>) -> Option<CpuState> {
+fn stopped_at(events: &Receiver<Event>) -> Option<Box<CpuState>> {
     events.try_iter().find_map(|event| match event {
         Event::Ended(Outcome::Stopped(cpu)) => cpu,
         _ => None,
@@ -190,36 +169,28 @@ fn stopped_at(events: &Receiver<Event>) -> Option<CpuState> {
 }
 
 /// Says how it ended, where that is not plain, and gives the exit status.
-fn conclude(
-    end: End,
-    events: &Receiver<Event>,
-    timeout: Option<Duration>,
-    (images, memory, header): &(Images, Memory, Option<u64>),
-) -> u8 {
-    let locator = Locator { images, memory, header: *header };
+fn conclude(end: End, events: &Receiver<Event>, locator: &Locator<'_>) -> u8 {
     match end {
         End::Signal(signal) => KILLED_BY.wrapping_add(signal as u8),
         End::Output(error) => output_failed(&error),
         End::Timeout(place) => {
             let place = place.map(|cpu| format!("; it was at {}", locator.place(&cpu)));
-            let timeout = timeout.unwrap_or_default();
-            eprintln!(
-                "glass: the guest ran longer than {timeout:?} (--timeout){}",
-                place.unwrap_or_default()
-            );
+            eprintln!("glass: the guest's time is up (--timeout){}", place.unwrap_or_default());
             TIMED_OUT
         }
-        End::Guest(Outcome::Crash(crash)) => crashed(&crash, &locator),
+        End::Guest(Outcome::Crash(crash)) => crashed(&crash, locator),
+        // Only a run that is over for another reason stops its guest.
         End::Guest(Outcome::Stopped(_)) => 1,
-        // What the guest printed last may have been lost.
-        End::Guest(Outcome::Exit(status)) => events
-            .try_iter()
-            .find_map(|event| match event {
-                Event::OutputFailed(error) => Some(output_failed(&error)),
-                _ => None,
-            })
-            .unwrap_or(status),
+        End::Guest(Outcome::Exit(status)) => late_failure(events).unwrap_or(status),
     }
+}
+
+/// What the guest printed last may have been lost.
+fn late_failure(events: &Receiver<Event>) -> Option<u8> {
+    events.try_iter().find_map(|event| match event {
+        Event::OutputFailed(error) => Some(output_failed(&error)),
+        _ => None,
+    })
 }
 
 fn crashed(crash: &Crash, locator: &Locator<'_>) -> u8 {

@@ -46,14 +46,7 @@ pub enum Cause {
     /// The guest halted with no interrupt controller to wake it.
     Halted,
     /// KVM gave up.
-    InternalError {
-        /// Its reason, a `KVM_INTERNAL_ERROR` number.
-        suberror: u32,
-        /// What it adds.
-        details: Vec<u64>,
-        /// The bytes at the instruction pointer, where they can be read.
-        instruction: Vec<u8>,
-    },
+    InternalError(Box<InternalError>),
     /// The processor refused the guest's state.
     FailedEntry {
         /// The hardware's reason.
@@ -70,6 +63,37 @@ pub enum Cause {
     UnexpectedExit(String),
 }
 
+/// What KVM says when it gives up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InternalError {
+    /// Its reason, a `KVM_INTERNAL_ERROR` number.
+    pub suberror: u32,
+    /// What it adds.
+    pub details: Vec<u64>,
+    /// The bytes at the instruction pointer, where they can be read.
+    pub instruction: Vec<u8>,
+}
+
+impl fmt::Display for InternalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { suberror, details, instruction } = self;
+        let meaning = match suberror {
+            1 => "it could not emulate the instruction",
+            2 => "two exceptions at once",
+            3 => "a fault while it delivered an event",
+            4 => "an exit that it did not expect",
+            _ => "no reason known",
+        };
+        write!(f, "KVM gave up: {meaning} (KVM_EXIT_INTERNAL_ERROR, suberror {suberror}")?;
+        details.iter().try_for_each(|detail| write!(f, " {detail:#x}"))?;
+        write!(f, ")")?;
+        if !instruction.is_empty() {
+            write!(f, ", bytes at rip:")?;
+        }
+        instruction.iter().try_for_each(|byte| write!(f, " {byte:02x}"))
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -79,24 +103,7 @@ impl fmt::Display for Cause {
                  (KVM_EXIT_SHUTDOWN)"
             ),
             Self::Halted => write!(f, "the guest halted and nothing can wake it (KVM_EXIT_HLT)"),
-            Self::InternalError { suberror, details, instruction } => {
-                let meaning = match suberror {
-                    1 => "it could not emulate the instruction",
-                    2 => "two exceptions at once",
-                    3 => "a fault while it delivered an event",
-                    4 => "an exit that it did not expect",
-                    _ => "no reason known",
-                };
-                write!(f, "KVM gave up: {meaning} (KVM_EXIT_INTERNAL_ERROR, suberror {suberror}")?;
-                for detail in details {
-                    write!(f, " {detail:#x}")?;
-                }
-                write!(f, ")")?;
-                if !instruction.is_empty() {
-                    write!(f, ", bytes at rip:")?;
-                }
-                instruction.iter().try_for_each(|byte| write!(f, " {byte:02x}"))
-            }
+            Self::InternalError(error) => error.fmt(f),
             Self::FailedEntry { reason } => write!(
                 f,
                 "the processor refused the guest's state (KVM_EXIT_FAIL_ENTRY, reason {reason:#x})"
@@ -266,11 +273,11 @@ mod tests {
     fn what_kvm_cannot_continue_is_a_crash() {
         let mut devices = Devices::new(io::sink());
         assert_eq!(devices.handle(Exit::Halt), Next::Crash(Cause::Halted));
-        let cause = Cause::InternalError {
+        let cause = Cause::InternalError(Box::new(InternalError {
             suberror: 1,
             details: vec![0x10],
             instruction: vec![0x0F, 0x58, 0xC0],
-        };
+        }));
         assert_eq!(devices.handle(Exit::Fatal(cause.clone())), Next::Crash(cause.clone()));
         assert_eq!(
             cause.to_string(),

@@ -13,6 +13,7 @@ pub mod bundle;
 mod cpu;
 mod elf;
 mod exit;
+pub mod host;
 mod kernel;
 mod kvm;
 pub mod layout;
@@ -24,11 +25,11 @@ mod vcpu;
 mod vm;
 
 pub use cpu::CpuState;
-pub use exit::Cause;
+pub use exit::{Cause, InternalError};
 pub use kernel::{Kernel, KernelError};
 pub use kvm::KvmError;
 pub use loader::LoadError;
-pub use memory::{Memory, MemoryError, OutsideRam, RamSize, RamSizeError};
+pub use memory::{Memory, MemoryError, OutsideRam, RamSize, RamSizeError, human};
 pub use vcpu::{Crash, Outcome};
 pub use vm::{Config, Machine, MachineError, Running};
 

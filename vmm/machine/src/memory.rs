@@ -38,7 +38,9 @@ impl RamSize {
         match bytes {
             ..RAM_MIN => Err(RamSizeError::TooSmall(bytes)),
             _ if bytes > RAM_MAX => Err(RamSizeError::TooLarge(bytes)),
-            _ if bytes % protocol::PAGE_SIZE as u64 != 0 => Err(RamSizeError::NotPages(bytes)),
+            _ if !bytes.is_multiple_of(protocol::PAGE_SIZE as u64) => {
+                Err(RamSizeError::NotPages(bytes))
+            }
             _ => Ok(Self(bytes)),
         }
     }
@@ -49,11 +51,11 @@ impl RamSize {
     }
 }
 
-/// `bytes` in the largest unit that shows it exactly enough: `3 GiB`, `12.5 MiB`.
-pub(crate) fn human(bytes: u64) -> String {
+/// `bytes` in the largest unit of which there is at least one: `3 GiB`, `12.5 MiB`.
+pub fn human(bytes: u64) -> String {
     let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     match units.into_iter().find(|(unit, _)| bytes >= *unit) {
-        Some((unit, name)) if bytes % unit == 0 => format!("{} {name}", bytes / unit),
+        Some((unit, name)) if bytes.is_multiple_of(unit) => format!("{} {name}", bytes / unit),
         Some((unit, name)) => format!("{:.1} {name}", bytes as f64 / unit as f64),
         None => format!("{bytes} bytes"),
     }

@@ -2,14 +2,11 @@
 
 use crate::{
     cpu::CpuState,
-    exit::{Cause, Devices, Exit, Next},
+    exit::{Cause, Exit, InternalError, Next},
     kvm::Vm,
 };
 use kvm_ioctls::{VcpuExit, VcpuFd};
-use std::{
-    io::Write,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How a guest ended.
 #[derive(Debug)]
@@ -17,7 +14,7 @@ pub enum Outcome {
     /// It asked for the end, with this status.
     Exit(u8),
     /// Somebody stopped it; where it was then.
-    Stopped(Option<CpuState>),
+    Stopped(Option<Box<CpuState>>),
     /// It could not go on.
     Crash(Crash),
 }
@@ -28,29 +25,31 @@ pub struct Crash {
     /// Why.
     pub cause: Cause,
     /// Its registers, if KVM gave them.
-    pub cpu: Option<CpuState>,
+    pub cpu: Option<Box<CpuState>>,
 }
 
-/// Runs the guest until it ends or `stop` is set and a signal interrupts KVM_RUN.
-pub fn run<W: Write>(vm: &mut Vm, devices: &mut Devices<W>, stop: &AtomicBool) -> Outcome {
+/// Runs the guest until it ends or `stop` is set and a signal interrupts KVM_RUN. `handle` says
+/// what comes of each exit.
+pub fn run(vm: &mut Vm, mut handle: impl FnMut(Exit<'_>) -> Next, stop: &AtomicBool) -> Outcome {
     loop {
         if stop.load(Ordering::Acquire) {
             return Outcome::Stopped(state(&vm.vcpu));
         }
-        match step(vm, devices) {
+        match handle(leave(&mut vm.vcpu)) {
             Next::Run => {}
             Next::Exit(status) => return Outcome::Exit(status),
             Next::Crash(cause) => {
                 let cpu = state(&vm.vcpu);
-                let cause = with_instruction(cause, vm, cpu.as_ref());
+                let cause = with_details(cause, vm, cpu.as_deref());
                 return Outcome::Crash(Crash { cause, cpu });
             }
         }
     }
 }
 
-fn step<W: Write>(vm: &mut Vm, devices: &mut Devices<W>) -> Next {
-    let exit = match vm.vcpu.run() {
+/// Runs the guest until it leaves KVM.
+fn leave(vcpu: &mut VcpuFd) -> Exit<'_> {
+    match vcpu.run() {
         Ok(VcpuExit::IoOut(port, data)) => Exit::PortWrite { port, data },
         Ok(VcpuExit::IoIn(port, data)) => Exit::PortRead { port, data },
         Ok(VcpuExit::MmioWrite(..)) => Exit::MemoryWrite,
@@ -60,38 +59,33 @@ fn step<W: Write>(vm: &mut Vm, devices: &mut Devices<W>) -> Next {
         Ok(VcpuExit::Shutdown) => Exit::Fatal(Cause::TripleFault),
         Ok(VcpuExit::FailEntry(reason, _)) => Exit::Fatal(Cause::FailedEntry { reason }),
         Ok(VcpuExit::SystemEvent(kind, _)) => Exit::Fatal(Cause::SystemEvent { kind }),
-        Ok(VcpuExit::InternalError) => Exit::Fatal(internal_error(&mut vm.vcpu)),
+        Ok(VcpuExit::InternalError) => Exit::Fatal(Cause::InternalError(Box::default())),
         Ok(other) => Exit::Fatal(Cause::UnexpectedExit(format!("{other:?}"))),
         // EINTR: a signal came; EAGAIN: KVM asks to be called again.
         Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => Exit::Nothing,
         Err(error) => Exit::Fatal(Cause::RunFailed(error.to_string())),
-    };
-    devices.handle(exit)
-}
-
-fn internal_error(vcpu: &mut VcpuFd) -> Cause {
-    let run = vcpu.get_kvm_run();
-    // SAFETY: the exit reason is KVM_EXIT_INTERNAL_ERROR, so this is the member that KVM filled
-    // in; it is plain numbers, valid in any case.
-    let internal = unsafe { run.__bindgen_anon_1.internal };
-    let count = internal.data.len().min(internal.ndata as usize);
-    let details = internal.data[..count].to_vec();
-    Cause::InternalError { suberror: internal.suberror, details, instruction: Vec::new() }
-}
-
-fn state(vcpu: &VcpuFd) -> Option<CpuState> {
-    Some(CpuState::new(vcpu.get_regs().ok()?, vcpu.get_sregs().ok()?))
-}
-
-/// Adds the bytes at the instruction pointer to what KVM says.
-fn with_instruction(cause: Cause, vm: &Vm, cpu: Option<&CpuState>) -> Cause {
-    match (cause, cpu) {
-        (Cause::InternalError { suberror, details, .. }, Some(cpu)) => {
-            let instruction = bytes_at(vm, cpu.instruction_pointer());
-            Cause::InternalError { suberror, details, instruction }
-        }
-        (cause, _) => cause,
     }
+}
+
+fn state(vcpu: &VcpuFd) -> Option<Box<CpuState>> {
+    Some(Box::new(CpuState::new(vcpu.get_regs().ok()?, vcpu.get_sregs().ok()?)))
+}
+
+/// Adds what KVM says about an internal error, and the bytes at the instruction pointer.
+fn with_details(cause: Cause, vm: &mut Vm, cpu: Option<&CpuState>) -> Cause {
+    if !matches!(cause, Cause::InternalError(_)) {
+        return cause;
+    }
+    // SAFETY: the last exit was KVM_EXIT_INTERNAL_ERROR, so this is the member of the union that
+    // KVM filled in; it is plain numbers, valid in any case.
+    let internal = unsafe { vm.vcpu.get_kvm_run().__bindgen_anon_1.internal };
+    let count = internal.data.len().min(internal.ndata as usize);
+    let instruction = cpu.map(|cpu| bytes_at(vm, cpu.instruction_pointer()));
+    Cause::InternalError(Box::new(InternalError {
+        suberror: internal.suberror,
+        details: internal.data[..count].to_vec(),
+        instruction: instruction.unwrap_or_default(),
+    }))
 }
 
 /// Up to eight bytes of the instruction at a virtual address, not beyond its page.

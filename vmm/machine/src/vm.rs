@@ -1,7 +1,7 @@
 //! A machine from its parts: memory, what is loaded into it, a processor, a console.
 
 use crate::{
-    exit::Devices,
+    exit::{Devices, Exit, Next},
     kernel::Kernel,
     kvm::{self, KvmError, Vm, call},
     loader::{self, LoadError},
@@ -99,16 +99,8 @@ impl Machine {
         console: impl Write + Send + 'static,
         ended: impl FnOnce(Outcome) + Send + 'static,
     ) -> Result<Running, MachineError> {
-        listen_for_kicks();
-        let stop = Arc::new(AtomicBool::new(false));
-        let heard = Arc::clone(&stop);
-        let mut vm = self.vm;
-        let body = move || {
-            let mut devices = Devices::new(console);
-            ended(vcpu::run(&mut vm, &mut devices, &heard));
-        };
-        let thread = thread::Builder::new().name("vcpu0".to_owned()).spawn(body);
-        Ok(Running { stop, thread: thread.map_err(MachineError::Thread)? })
+        let mut devices = Devices::new(console);
+        Running::new(self.vm, move |exit| devices.handle(exit), ended).map_err(MachineError::Thread)
     }
 }
 
@@ -120,6 +112,20 @@ pub struct Running {
 }
 
 impl Running {
+    /// Runs a processor in a thread of its own.
+    pub(crate) fn new(
+        mut vm: Vm,
+        handle: impl FnMut(Exit<'_>) -> Next + Send + 'static,
+        ended: impl FnOnce(Outcome) + Send + 'static,
+    ) -> io::Result<Self> {
+        listen_for_kicks();
+        let stop = Arc::new(AtomicBool::new(false));
+        let heard = Arc::clone(&stop);
+        let body = move || ended(vcpu::run(&mut vm, handle, &heard));
+        let thread = thread::Builder::new().name("vcpu0".to_owned()).spawn(body)?;
+        Ok(Self { stop, thread })
+    }
+
     /// Stops the guest if it still runs, and waits until its thread has ended.
     pub fn stop(self) {
         self.stop.store(true, Ordering::Release);
@@ -236,8 +242,8 @@ mod tests {
     fn what_kvm_cannot_run_is_reported_with_what_it_said() {
         // A jump to where there is neither memory nor device.
         let crash = crash(&[0xB8, 0, 0, 0, 0xD0, 0xFF, 0xE0]); // mov eax, 0xd0000000; jmp eax
-        let Cause::InternalError { suberror, .. } = crash.cause else { panic!("{crash:?}") };
-        assert_eq!(suberror, 1);
+        let Cause::InternalError(error) = crash.cause else { panic!("{crash:?}") };
+        assert_eq!(error.suberror, 1);
         assert_eq!(crash.cpu.expect("registers").instruction_pointer(), 0xD000_0000);
     }
 
