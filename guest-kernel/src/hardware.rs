@@ -16,7 +16,7 @@ use protocol::{
     introspection::record::Record,
     utcb::{MESSAGE_REGISTERS, Utcb},
 };
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::{FromBytes, IntoBytes, KnownLayout};
 
 /// The port that ends the machine with the status written to it.
 const EXIT_PORT: u16 = 0xf4;
@@ -33,7 +33,7 @@ pub struct Hardware;
 
 impl Machine for Hardware {
     #[inline]
-    fn view<T: FromBytes + IntoBytes>(&mut self, frame: KernelFrame) -> &mut T {
+    fn view<T: FromBytes + IntoBytes + KnownLayout>(&mut self, frame: KernelFrame) -> &mut T {
         const { assert!(size_of::<T>() <= PAGE_SIZE && align_of::<T>() <= PAGE_SIZE) }
         // SAFETY: a kernel frame lies in the pool, which the direct map covers and no task maps
         // except UTCBs and the info page, which are plain words. Any bytes are a valid `T` and the

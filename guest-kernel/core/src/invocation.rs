@@ -348,7 +348,7 @@ impl<M: Machine> Kernel<'_, M> {
     }
 
     /// Ends whatever a thread waits for and makes it ready.
-    fn cancel(&mut self, thread: ThreadIndex) {
+    pub(crate) fn cancel(&mut self, thread: ThreadIndex) {
         if self.threads[thread].is(ThreadState::Ready) {
             return;
         }

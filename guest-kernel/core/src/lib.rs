@@ -37,6 +37,8 @@ pub mod sigma0;
 pub mod space;
 pub mod start;
 pub mod task;
+#[cfg(test)]
+mod tests;
 pub mod thread;
 pub mod trace;
 

@@ -2,12 +2,12 @@
 
 use crate::{frames::KernelFrame, thread::UtcbReference};
 use protocol::{Word, introspection::record::Record};
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::{FromBytes, IntoBytes, KnownLayout};
 
 /// The hardware, or a model of it in tests.
 pub trait Machine {
     /// The contents of a kernel frame. `T` is at most a page long.
-    fn view<T: FromBytes + IntoBytes>(&mut self, frame: KernelFrame) -> &mut T;
+    fn view<T: FromBytes + IntoBytes + KnownLayout>(&mut self, frame: KernelFrame) -> &mut T;
 
     /// Copies the first `words` message registers from one UTCB to another.
     fn copy_message(&mut self, from: UtcbReference, to: UtcbReference, words: usize);

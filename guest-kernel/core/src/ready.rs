@@ -97,6 +97,20 @@ impl ReadyQueue {
         }
     }
 
+    /// All threads in the queue.
+    #[cfg(test)]
+    pub fn members(&self, threads: &Threads) -> Vec<ThreadIndex> {
+        let mut members = Vec::new();
+        for head in self.heads {
+            let mut walk = head;
+            while let Some(thread) = walk.get() {
+                members.push(thread);
+                walk = threads[thread].ready_next;
+            }
+        }
+        members
+    }
+
     fn mark_occupied(&mut self, priority: u8) {
         self.occupied[usize::from(priority / 64)] |= 1 << (priority % 64);
         self.highest = self.highest.max(u32::from(priority) + 1);

@@ -1,0 +1,174 @@
+//! Page faults and exceptions.
+
+use super::Bench;
+use crate::index::TaskIndex;
+use protocol::{
+    fault::{Access, PageFault},
+    flexpage::{Flexpage, Rights},
+    introspection::{
+        ThreadState,
+        record::{Kind, Unresolved},
+    },
+    message::{MapItem, MessageTag},
+    object::{CapabilityIndex, label},
+    syscall::Operation,
+};
+
+const NIL: CapabilityIndex = CapabilityIndex::NIL;
+const ROOT: u16 = 1;
+const FRAME: u64 = 0x200_0000;
+const SOURCE: usize = 0x200_0000;
+
+fn faulting_client() -> (Bench, u16) {
+    let mut bench = Bench::new();
+    bench.call(Operation::WAIT, NIL, MessageTag(0));
+    let client = bench.spawn(ROOT, 10);
+    bench.enter(TaskIndex::ROOT, SOURCE, FRAME, Rights::READ_WRITE);
+    bench.call(Operation::WAIT, NIL, MessageTag(0));
+    assert_eq!(bench.current(), client);
+    (bench, client)
+}
+
+fn answer(bench: &mut Bench, items: &[MapItem]) {
+    for (number, item) in items.iter().enumerate() {
+        let words = item.to_words();
+        bench.message(ROOT)[2 * number..2 * number + 2].copy_from_slice(&words);
+    }
+    bench.call(Operation::REPLY_AND_WAIT, NIL, MessageTag::new(0, 0, items.len()));
+}
+
+fn last_unresolved(bench: &Bench) -> Option<Unresolved> {
+    let record = bench.kernel.machine.records.iter().rev();
+    let mut unresolved = record.filter(|record| record.kind == Kind::Unresolved as u8);
+    unresolved.next().and_then(|record| Unresolved::from_u8(record.flags))
+}
+
+#[test]
+fn a_fault_becomes_a_message_and_its_answer_a_mapping() {
+    let (mut bench, client) = faulting_client();
+    bench.kernel.machine.records.clear();
+    bench.kernel.page_fault(0x1234_5678, Access::WRITE);
+    assert_eq!(bench.current(), ROOT);
+    assert_eq!(bench.result(ROOT), (PageFault::TAG, client.into()));
+    let words = [bench.message(ROOT)[0], bench.message(ROOT)[1]];
+    let fault = PageFault::from_words(words);
+    assert_eq!((fault.address, fault.access), (0x1234_5678, Access::WRITE));
+    assert_eq!(fault.instruction, 0x40_0000);
+    assert!(bench.thread(client).is(ThreadState::PageFault));
+
+    let page = Flexpage::memory(SOURCE, 12, Rights::READ_WRITE);
+    answer(&mut bench, &[MapItem::map(0x1234_5000, page)]);
+    assert_eq!(bench.current(), client);
+    let task = bench.task_of(client);
+    let entry = bench.page(task, 0x1234_5000);
+    assert!(entry.is_present());
+    assert_eq!((entry.physical().0, entry.rights()), (FRAME, Rights::READ_WRITE));
+    assert_eq!(bench.kinds(), [Kind::Fault, Kind::Map, Kind::Resume].map(|kind| kind as u8));
+    let numbers: Vec<u64> = bench
+        .kernel
+        .machine
+        .records
+        .iter()
+        .map(|record| if record.kind == Kind::Resume as u8 { record.a } else { record.d })
+        .collect();
+    assert_eq!(numbers[0], numbers[1]);
+    assert_eq!(numbers[0], numbers[2]);
+}
+
+#[test]
+fn a_refused_fault_reaches_the_exception_handler() {
+    let (mut bench, client) = faulting_client();
+    bench.kernel.page_fault(0x10, Access::EXECUTE);
+    bench.call(Operation::REPLY_AND_WAIT, NIL, MessageTag::new(-22, 0, 0));
+    assert_eq!(last_unresolved(&bench), Some(Unresolved::Refused));
+    // The pager is the handler too and gets the exception at once.
+    assert_eq!(bench.current(), ROOT);
+    let (tag, sender) = bench.result(ROOT);
+    assert_eq!((tag.label(), sender), (label::EXCEPTION, client.into()));
+    assert_eq!(bench.message(ROOT)[..3], [14, Access::EXECUTE.bits().into(), 0x40_0000]);
+    bench.call(Operation::REPLY_AND_WAIT, NIL, MessageTag::new(-1, 0, 0));
+    assert!(bench.thread(client).is(ThreadState::Stopped));
+    assert!(bench.kernel.current.get().is_none());
+}
+
+#[test]
+fn an_exception_can_be_survived() {
+    let (mut bench, client) = faulting_client();
+    bench.kernel.exception(6, 0);
+    assert_eq!(bench.current(), ROOT);
+    bench.call(Operation::REPLY_AND_WAIT, NIL, MessageTag(0));
+    assert_eq!(bench.current(), client);
+}
+
+#[test]
+fn useless_answers_end() {
+    let (mut bench, client) = faulting_client();
+    for _ in 0..4 {
+        bench.kernel.page_fault(0x5000, Access::empty());
+        assert_eq!(bench.current(), ROOT);
+        answer(&mut bench, &[]);
+        assert_eq!(bench.current(), client);
+    }
+    bench.kernel.page_fault(0x5000, Access::empty());
+    assert_eq!(last_unresolved(&bench), Some(Unresolved::NoProgress));
+}
+
+#[test]
+fn a_page_with_too_few_rights_is_no_progress_either() {
+    let (mut bench, _) = faulting_client();
+    for _ in 0..4 {
+        bench.kernel.page_fault(0x5000, Access::WRITE);
+        let read_only = Flexpage::memory(SOURCE, 12, Rights::READ);
+        answer(&mut bench, &[MapItem::map(0x5000, read_only)]);
+    }
+    assert_eq!(last_unresolved(&bench), None);
+    bench.kernel.page_fault(0x5000, Access::WRITE | Access::PRESENT);
+    answer(&mut bench, &[]);
+    for _ in 0..4 {
+        bench.kernel.page_fault(0x5000, Access::WRITE | Access::PRESENT);
+        if bench.current() == ROOT {
+            answer(&mut bench, &[]);
+        }
+    }
+    assert_eq!(last_unresolved(&bench), Some(Unresolved::NoProgress));
+}
+
+#[test]
+fn a_pager_that_dies_with_a_fault_does_not_hang_its_client() {
+    let (mut bench, client) = faulting_client();
+    bench.thread(client).exception_handler = NIL;
+    bench.kernel.page_fault(0x5000, Access::empty());
+    bench.call(Operation::WAIT, NIL, MessageTag(0));
+    assert_eq!(last_unresolved(&bench), Some(Unresolved::ReplyLost));
+    assert!(bench.thread(client).is(ThreadState::Stopped));
+}
+
+#[test]
+fn a_thread_without_pager_stops() {
+    let (mut bench, client) = faulting_client();
+    bench.thread(client).pager = CapabilityIndex(500);
+    bench.thread(client).exception_handler = CapabilityIndex(500);
+    bench.kernel.page_fault(0x5000, Access::empty());
+    assert_eq!(last_unresolved(&bench), Some(Unresolved::NoPager));
+    assert!(bench.thread(client).is(ThreadState::Stopped));
+}
+
+#[test]
+fn nobody_can_map_above_three_gib() {
+    let (mut bench, _) = faulting_client();
+    bench.kernel.page_fault(0xffff_8000_0000_0000, Access::empty());
+    assert_eq!(last_unresolved(&bench), Some(Unresolved::OutsideUserArea));
+}
+
+#[test]
+fn sigma0_gets_its_memory_from_the_kernel() {
+    let mut bench = Bench::new();
+    bench.kernel.page_fault(0x200_1234, Access::empty());
+    assert_eq!(bench.current(), 0);
+    let entry = bench.page(TaskIndex::SIGMA0, 0x200_1000);
+    assert_eq!((entry.is_present(), entry.physical().0), (true, 0x200_1000));
+    // The kernel's pool is not sigma0's.
+    bench.kernel.page_fault(0x20_0000, Access::empty());
+    assert_eq!(last_unresolved(&bench), Some(Unresolved::NoPager));
+    assert_eq!(bench.kernel.machine.status, Some(crate::start::STATUS_ROOT_STOPPED));
+}

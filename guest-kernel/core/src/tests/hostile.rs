@@ -1,0 +1,202 @@
+//! Tasks that do anything at all: the kernel does not panic, and its invariants hold.
+
+use super::{
+    Bench,
+    model::{POOL, RAM_END},
+};
+use crate::{
+    arch::TABLE_ORDER,
+    capability::Object,
+    index::{FactoryIndex, TableIndex, TaskIndex, ThreadIndex},
+    space::DirectoryEntry,
+};
+use protocol::{
+    PAGE_SIZE, Word,
+    fault::Access,
+    introspection::{NOBODY, ThreadState, record::Kind},
+    layout::{KERNEL_INFO_PAGE, USER_END, UTCB_AREA},
+    object::CapabilityIndex,
+};
+
+/// Enough to reach every state many times over, in a few seconds.
+const STEPS: usize = 1_000_000;
+
+/// Random numbers (splitmix64) that favour small ones and words with meaning.
+struct Source(u64);
+
+impl Source {
+    fn next(&mut self) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ mixed >> 31) as usize
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        self.next() % bound
+    }
+
+    fn word(&mut self) -> Word {
+        let random = self.next();
+        match random % 8 {
+            0 => random >> 3,
+            1 => random >> 32,
+            2 => random >> 60,
+            3 => (random >> 8 & 0x3f) << 12 | 3 << 4 | 7,
+            4 => (random >> 8 & 0x3fff) << 12 | (12 + (random >> 40) % 12) << 6 | 1 << 4 | 7,
+            5 => (random >> 8 & 0xffff) << 12 | 8 | (random >> 40 & 2),
+            6 => 0xbfff_0000 + (random >> 50 << 10),
+            _ => random >> 8 & 0xff,
+        }
+    }
+}
+
+/// A crowd of tasks with far too many capabilities.
+fn crowd() -> Bench {
+    let mut bench = Bench::new();
+    for number in 0..8 {
+        let thread = bench.spawn(number % 4, 50 + number as u8 % 3);
+        let task = bench.task_of(thread);
+        let objects = [
+            Object::Factory(FactoryIndex::from_position(0)),
+            Object::Scheduler,
+            Object::Debugger,
+            Object::Console,
+            Object::Thread(ThreadIndex::from_position(number + 2)),
+            Object::Task(TaskIndex::from_position(number)),
+        ];
+        for (index, object) in (5..).zip(objects) {
+            bench.give(task, CapabilityIndex(index), object);
+        }
+    }
+    bench
+}
+
+fn act(bench: &mut Bench, source: &mut Source) {
+    let everybody = bench.kernel.threads.used() as usize;
+    let Some(current) = bench.kernel.current.get() else {
+        // All wait for each other or are stopped: as `ex_regs` does, set one of them free.
+        let thread = ThreadIndex::from_position(source.below(everybody) as u16);
+        if bench.kernel.threads[thread].bound_task().is_some() {
+            bench.kernel.cancel(thread);
+        }
+        return bench.kernel.timer_tick();
+    };
+    match source.below(16) {
+        0 => bench.kernel.timer_tick(),
+        1 => bench.kernel.exception(source.below(32) as u8, source.word()),
+        2 | 3 => {
+            let access = Access::from_bits_truncate(source.below(8) as u8);
+            bench.kernel.page_fault(source.word(), access);
+        }
+        _ => {
+            for register in 0..8 {
+                let word = source.word();
+                bench.kernel.utcb(current).message[register] = word;
+            }
+            let window = source.word();
+            bench.kernel.utcb(current).buffer[0] = window;
+            let label = [-11, -12, -13, -14, -15, -23, 0, 0][source.below(8)] as isize;
+            let words = source.below(8);
+            let items = if source.below(3) == 0 { source.below(4) } else { 0 };
+            let tag = (label << 16) as Word | items << 6 | words;
+            let operation = [1, 2, 3, 3, 3, 6, 9, 15][source.below(8)];
+            let index = source.below(14);
+            let timeouts = [0, 0, 1, 1 << 16 | 1][source.below(4)];
+            bench.kernel.system_call(index << 12 | operation, tag, timeouts);
+        }
+    }
+}
+
+/// Every thread is where its state says, and only there.
+fn check_threads(bench: &mut Bench) {
+    let count = bench.kernel.threads.used();
+    let queued = bench.kernel.ready.members(&bench.kernel.threads);
+    for number in 0..count {
+        let thread = ThreadIndex::from_position(number);
+        let state = ThreadState::from_u32(bench.kernel.threads[thread].record.state);
+        let partner = bench.kernel.threads[thread].record.partner;
+        let waits = bench.kernel.current != thread.into() && state == Some(ThreadState::Ready);
+        let times = queued.iter().filter(|other| **other == thread).count();
+        assert_eq!(times, usize::from(waits), "thread {number}, {state:?}");
+        match state.expect("a known state") {
+            ThreadState::Sending => {
+                assert!(queue_of(bench, partner).contains(&number), "thread {number} not queued");
+            }
+            ThreadState::PageFault | ThreadState::Exception => assert_ne!(partner, NOBODY),
+            ThreadState::Unused => panic!("thread {number} is unused"),
+            _ => {}
+        }
+        for sender in queue_of(bench, number) {
+            let sender = ThreadIndex::from_position(sender);
+            assert!(bench.kernel.threads[sender].is(ThreadState::Sending));
+            assert_eq!(bench.kernel.threads[sender].record.partner, number);
+        }
+    }
+    if let Some(current) = bench.kernel.current.get() {
+        assert!(bench.kernel.threads[current].is(ThreadState::Ready));
+    }
+}
+
+fn queue_of(bench: &Bench, receiver: u16) -> Vec<u16> {
+    let mut queue = Vec::new();
+    let mut walk = bench.kernel.threads[ThreadIndex::from_position(receiver)].senders_head;
+    while let Some(sender) = walk.get() {
+        queue.push(sender.position());
+        assert!(queue.len() <= 64, "the queue of {receiver} is a circle");
+        walk = bench.kernel.threads[sender].next_sender;
+    }
+    queue
+}
+
+/// No task can reach the kernel's memory, but for its own UTCBs and the info page.
+fn check_spaces(bench: &mut Bench) {
+    for number in 0..bench.kernel.tasks.used() {
+        let task = TaskIndex::from_position(number);
+        for slot in 0..USER_END >> TABLE_ORDER {
+            let base = slot << TABLE_ORDER;
+            let pages = match bench.directory(task, base) {
+                DirectoryEntry::Empty => continue,
+                _ => (0..512).map(|page| base + page * PAGE_SIZE),
+            };
+            for address in pages {
+                let entry = bench.page(task, address);
+                let physical = entry.physical().0;
+                if !entry.is_present()
+                    || (KERNEL_INFO_PAGE..UTCB_AREA + 0x1_0000).contains(&address)
+                {
+                    continue;
+                }
+                let outside = physical < POOL.start || physical >= POOL.end;
+                assert!(outside, "task {number} has kernel memory {physical:#x} at {address:#x}");
+                assert!(physical < RAM_END);
+            }
+        }
+    }
+}
+
+#[test]
+fn anything_that_tasks_do_leaves_the_kernel_sound() {
+    let mut bench = crowd();
+    let mut source = Source(2);
+    let mut seen = [0; 10];
+    for step in 0..STEPS {
+        act(&mut bench, &mut source);
+        for record in bench.kernel.machine.records.drain(..) {
+            seen[usize::from(record.kind)] += 1;
+        }
+        bench.kernel.machine.console.clear();
+        if step % 64 == 0 {
+            check_threads(&mut bench);
+        }
+        if step % 65_536 == 0 {
+            check_spaces(&mut bench);
+        }
+    }
+    check_spaces(&mut bench);
+    // The test is worth something only if much of all that could happen did.
+    for kind in [Kind::Fault, Kind::Map, Kind::Resume, Kind::Unresolved, Kind::Message] {
+        assert!(seen[kind as usize] > 1000, "{kind:?}: {seen:?}");
+    }
+}

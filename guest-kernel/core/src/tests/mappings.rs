@@ -1,0 +1,151 @@
+//! Map items: placement, rights, superpages, grants, capabilities.
+
+use super::Bench;
+use crate::{capability::Object, index::TaskIndex, space::DirectoryEntry};
+use protocol::{
+    Word,
+    flexpage::{Flexpage, Rights},
+    introspection::record::MapStatus,
+    message::MapItem,
+    object::CapabilityIndex,
+};
+
+const SUPERPAGE: Word = 0x200_0000;
+
+struct Pair {
+    bench: Bench,
+    from: TaskIndex,
+    to: TaskIndex,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let mut bench = Bench::new();
+        let (first, second) = (bench.spawn(1, 1), bench.spawn(1, 1));
+        let (from, to) = (bench.task_of(first), bench.task_of(second));
+        Self { bench, from, to }
+    }
+
+    fn map(&mut self, base: Word, page: Flexpage) -> crate::map::Outcome {
+        let item = MapItem::map(base, page);
+        self.bench.kernel.map_item(self.from, self.to, item, Flexpage::WHOLE_SPACE)
+    }
+}
+
+#[test]
+fn rights_only_shrink_on_the_way() {
+    let mut pair = Pair::new();
+    pair.bench.enter(pair.from, 0x1000, 0x300_0000, Rights::READ);
+    pair.map(0x9000, Flexpage::memory(0x1000, 12, Rights::all()));
+    let entry = pair.bench.page(pair.to, 0x9000);
+    assert_eq!((entry.is_present(), entry.rights()), (true, Rights::READ));
+}
+
+#[test]
+fn rights_grow_while_the_frame_stays() {
+    let mut pair = Pair::new();
+    pair.bench.enter(pair.from, 0x1000, 0x300_0000, Rights::all());
+    pair.map(0x9000, Flexpage::memory(0x1000, 12, Rights::READ_EXECUTE));
+    pair.map(0x9000, Flexpage::memory(0x1000, 12, Rights::READ_WRITE));
+    assert_eq!(pair.bench.page(pair.to, 0x9000).rights(), Rights::all());
+    pair.bench.enter(pair.from, 0x2000, 0x301_0000, Rights::all());
+    pair.map(0x9000, Flexpage::memory(0x2000, 12, Rights::READ));
+    let entry = pair.bench.page(pair.to, 0x9000);
+    assert_eq!((entry.physical().0, entry.rights()), (0x301_0000, Rights::READ));
+}
+
+#[test]
+fn holes_stay_holes() {
+    let mut pair = Pair::new();
+    pair.bench.enter(pair.from, 0x1_0000, 0x300_0000, Rights::READ);
+    pair.bench.enter(pair.from, 0x1_3000, 0x300_3000, Rights::READ);
+    let outcome = pair.map(0x8_0000, Flexpage::memory(0x1_0000, 14, Rights::READ));
+    assert_eq!((outcome.status, outcome.entries), (MapStatus::Done, 2));
+    let present = [0x8_0000, 0x8_1000, 0x8_2000, 0x8_3000]
+        .map(|address| pair.bench.page(pair.to, address).is_present());
+    assert_eq!(present, [true, false, false, true]);
+    let outcome = pair.map(0x8_0000, Flexpage::memory(0x70_0000, 12, Rights::READ));
+    assert_eq!(outcome.status, MapStatus::SourceEmpty);
+}
+
+#[test]
+fn sigma0_hands_on_what_it_never_touched_as_superpages() {
+    let mut pair = Pair::new();
+    pair.from = TaskIndex::SIGMA0;
+    let outcome = pair.map(SUPERPAGE, Flexpage::memory(SUPERPAGE, 22, Rights::READ_WRITE));
+    assert_eq!((outcome.status, outcome.entries), (MapStatus::Done, 2));
+    for address in [SUPERPAGE, SUPERPAGE + (1 << 21)] {
+        let entry = pair.bench.directory(pair.to, address);
+        let DirectoryEntry::Superpage(entry) = entry else { panic!("{entry:?}") };
+        assert_eq!(entry.physical().0, address as u64);
+    }
+    // What the kernel keeps is not there to be sent.
+    let outcome = pair.map(0, Flexpage::memory(0x20_0000, 21, Rights::READ));
+    assert_eq!(outcome.status, MapStatus::SourceEmpty);
+}
+
+#[test]
+fn a_page_out_of_a_superpage_and_into_one() {
+    let mut pair = Pair::new();
+    let superpage = Flexpage::memory(SUPERPAGE, 21, Rights::all());
+    let item = MapItem::map(SUPERPAGE, superpage);
+    let kernel = &mut pair.bench.kernel;
+    kernel.map_item(TaskIndex::SIGMA0, pair.from, item, Flexpage::WHOLE_SPACE);
+    kernel.map_item(TaskIndex::SIGMA0, pair.to, item, Flexpage::WHOLE_SPACE);
+    pair.map(0x7000, Flexpage::memory(SUPERPAGE + 0x5000, 12, Rights::READ));
+    let physical = pair.bench.page(pair.to, 0x7000).physical().0;
+    assert_eq!(physical, SUPERPAGE as u64 + 0x5000);
+    // Another page over a part of the receiver's superpage: the other parts stay as they were.
+    pair.map(SUPERPAGE + 0x3000, Flexpage::memory(SUPERPAGE + 0x5000, 12, Rights::READ));
+    for (page, frame) in [(0x2000, 0x2000), (0x3000, 0x5000), (0x4000, 0x4000)] {
+        let entry = pair.bench.page(pair.to, SUPERPAGE + page);
+        assert_eq!(entry.physical().0, (SUPERPAGE + frame) as u64);
+    }
+}
+
+#[test]
+fn a_grant_leaves_nothing_behind() {
+    let mut pair = Pair::new();
+    pair.bench.enter(pair.from, 0x1000, 0x300_0000, Rights::READ_WRITE);
+    let flexpage = Flexpage::memory(0x1000, 12, Rights::READ_WRITE);
+    let item = MapItem { send_base: 0x4000, grant: true, flexpage };
+    pair.bench.kernel.map_item(pair.from, pair.to, item, Flexpage::WHOLE_SPACE);
+    assert!(!pair.bench.page(pair.from, 0x1000).is_present());
+    assert!(pair.bench.page(pair.to, 0x4000).is_present());
+}
+
+#[test]
+fn absurd_flexpages_map_nothing() {
+    let mut pair = Pair::new();
+    for order in (0..12).chain(32..64) {
+        let outcome = pair.map(0, Flexpage(1 << 4 | order << 6 | 7));
+        assert_eq!(outcome.status, MapStatus::Overflow, "order {order}");
+    }
+    let outcome = pair.map(0xc000_0000, Flexpage::memory(0x1000, 12, Rights::READ));
+    assert_eq!(outcome.status, MapStatus::Overflow);
+    assert_eq!(pair.map(0, Flexpage::NIL).status, MapStatus::Overflow);
+    assert_eq!(pair.map(0, Flexpage::WHOLE_SPACE).status, MapStatus::Overflow);
+}
+
+#[test]
+fn capabilities_are_copied_with_fewer_rights() {
+    let mut pair = Pair::new();
+    pair.bench.give(pair.from, CapabilityIndex(20), Object::Console);
+    let slot = |index: Word| index << 12;
+    let outcome = pair.map(slot(33), Flexpage::capabilities(20, 0, Rights::READ));
+    assert_eq!((outcome.status, outcome.destination), (MapStatus::Done, 33));
+    let kernel = &mut pair.bench.kernel;
+    let arrived = kernel.tasks[pair.to].capabilities.get(&mut kernel.machine, CapabilityIndex(33));
+    assert_eq!(
+        arrived.map(|found| (found.object, found.rights)),
+        Some((Object::Console, Rights::READ))
+    );
+    assert_eq!(
+        pair.map(slot(33), Flexpage::capabilities(21, 0, Rights::READ)).status,
+        MapStatus::SourceEmpty
+    );
+    assert_eq!(
+        pair.map(slot(4096), Flexpage::capabilities(20, 13, Rights::READ)).status,
+        MapStatus::Overflow
+    );
+}

@@ -1,0 +1,10 @@
+//! The kernel on a model of the hardware.
+
+mod faults;
+mod hostile;
+mod mappings;
+mod messages;
+mod model;
+mod queue;
+
+pub use model::Bench;

@@ -1,0 +1,223 @@
+//! A machine whose frames are plain memory of the test, and a kernel with a few tasks on it.
+
+use crate::{
+    Kernel,
+    arch::{Context, Entry},
+    boot_bundle::{Image, MAX_SEGMENTS},
+    capability::{Capability, Object},
+    factory::Factory,
+    frames::{FramePool, KernelFrame, PhysicalAddress},
+    index::{FactoryIndex, TableIndex, TaskIndex, ThreadIndex},
+    kernel::{Gate, Tables},
+    machine::Machine,
+    sigma0::Sigma0,
+    space::DirectoryEntry,
+    task::Task,
+    thread::{Thread, UtcbReference},
+};
+use protocol::{
+    PAGE_ORDER, PAGE_SIZE, Word,
+    flexpage::{Flexpage, Rights},
+    introspection::record::{Kind, Record},
+    kip::PhysicalRange,
+    layout::UTCB_AREA,
+    message::MessageTag,
+    object::CapabilityIndex,
+    syscall::{CAPABILITY_SHIFT, Operation},
+};
+use std::collections::BTreeMap;
+use zerocopy::{FromBytes, IntoBytes, KnownLayout};
+
+/// The model's RAM: 64 MiB, of which the pool takes 16 MiB from 2 MiB on.
+pub const RAM_END: u64 = 64 << 20;
+pub const POOL: PhysicalRange = PhysicalRange { start: 2 << 20, end: 18 << 20 };
+
+#[derive(Clone)]
+#[repr(C, align(4096))]
+struct Frame([u8; PAGE_SIZE]);
+
+/// Kernel frames as they are touched, the records, and what went to the console.
+#[derive(Default)]
+pub struct ModelMachine {
+    frames: BTreeMap<u64, Box<Frame>>,
+    pub records: Vec<Record>,
+    pub flushed: Vec<Word>,
+    pub console: Vec<u8>,
+    pub status: Option<u8>,
+    clock: std::cell::Cell<u64>,
+}
+
+impl Machine for ModelMachine {
+    fn view<T: FromBytes + IntoBytes + KnownLayout>(&mut self, frame: KernelFrame) -> &mut T {
+        let address = frame.address().0;
+        assert!((POOL.start..POOL.end).contains(&address), "not a kernel frame: {address:#x}");
+        let frame = self.frames.entry(address).or_insert_with(|| Box::new(Frame([0; PAGE_SIZE])));
+        T::mut_from_bytes(&mut frame.0[..size_of::<T>()]).expect("size and alignment")
+    }
+
+    fn copy_message(&mut self, from: UtcbReference, to: UtcbReference, words: usize) {
+        let message = self.view::<crate::thread::UtcbFrame>(from.frame())[from.slot()].message;
+        let target = &mut self.view::<crate::thread::UtcbFrame>(to.frame())[to.slot()].message;
+        target[..words].copy_from_slice(&message[..words]);
+    }
+
+    fn copy_kernel_half(&mut self, _root: KernelFrame) {}
+
+    fn flush_page(&mut self, address: Word) {
+        self.flushed.push(address);
+    }
+
+    fn time(&self) -> u64 {
+        self.clock.set(self.clock.get() + 1);
+        self.clock.get()
+    }
+
+    fn record(&mut self, record: Record) {
+        self.records.push(record);
+    }
+
+    fn enabled_records(&self) -> u64 {
+        Kind::DEFAULT_ENABLED | 1 << Kind::Message as u8
+    }
+
+    fn publish_counts(&mut self, _tasks: u16, _threads: u16, _pool_used_until: u64) {}
+
+    fn write_console(&mut self, byte: u8) {
+        self.console.push(byte);
+    }
+
+    fn shut_down(&mut self, status: u8) {
+        self.status = Some(status);
+    }
+}
+
+/// A kernel with sigma0, the root task, and whatever a test adds.
+pub struct Bench {
+    pub kernel: Kernel<'static, ModelMachine>,
+}
+
+fn table<T>(make: impl Fn() -> T, count: usize) -> &'static mut [T] {
+    Box::leak((0..count).map(|_| make()).collect())
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        let mut frames = FramePool::new(POOL);
+        let frame = frames.allocate().expect("pool");
+        let utcb = UtcbReference::at_offset(frame, 0).expect("offset 0");
+        let image = Image { module: 0, entry: 0xbf00_0000, segments: [None; MAX_SEGMENTS] };
+        let sigma0 = Sigma0 {
+            kernel_info_page: frame,
+            ram_end: RAM_END,
+            reserved: [
+                PhysicalRange { start: 0, end: 1 << 20 },
+                POOL,
+                PhysicalRange::default(),
+                PhysicalRange::default(),
+            ],
+            image,
+        };
+        let mut machine = ModelMachine::default();
+        let space_frames =
+            [(); crate::space::SPACE_FRAMES].map(|()| frames.allocate().expect("pool"));
+        let gate = Gate { thread: ThreadIndex::from_position(0), label: 0 };
+        let factory = FactoryIndex::from_position(0);
+        let make_task = |machine: &mut ModelMachine| {
+            Task::new(crate::space::Space::new(machine, space_frames), factory, [None; 16])
+        };
+        let tasks = (0..32).map(|_| make_task(&mut machine)).collect::<Vec<_>>();
+        let tables = Tables {
+            threads: table(|| Thread::new(utcb, 0), 64),
+            tasks: Vec::leak(tasks),
+            gates: table(|| gate, 256),
+            factories: table(|| Factory { limit: 0, used: 0 }, 16),
+        };
+        let pool = PhysicalRange { start: frames.next_free(), end: POOL.end };
+        let mut kernel = Kernel::new(machine, tables, pool, sigma0);
+        kernel.start(&image).expect("start");
+        Self { kernel }
+    }
+
+    /// The thread that runs, by number.
+    pub fn current(&self) -> u16 {
+        self.kernel.current.raw()
+    }
+
+    /// A task with one ready thread that has a gate to `parent` (labelled with the thread's
+    /// number) as its pager, exception handler and PARENT.
+    pub fn spawn(&mut self, parent: u16, priority: u8) -> u16 {
+        let kernel = &mut self.kernel;
+        let factory = FactoryIndex::from_position(0);
+        let area = Flexpage::memory(UTCB_AREA, PAGE_ORDER, Rights::READ_WRITE);
+        let task = kernel.create_task(factory, area).expect("task");
+        let (frame, offset) = kernel.tasks[task].utcb_frame(UTCB_AREA).expect("area");
+        let utcb = UtcbReference::at_offset(frame, offset).expect("offset");
+        let thread = kernel.add_thread(factory, utcb, priority).expect("thread");
+        kernel.bind_to(thread, task, utcb, UTCB_AREA);
+        kernel.threads[thread].context.set_pointers(0x40_0000, 0);
+        kernel.threads[thread].pager = CapabilityIndex::PARENT;
+        kernel.threads[thread].exception_handler = CapabilityIndex::PARENT;
+        let parent = ThreadIndex::from_position(parent);
+        let gate = Gate { thread: parent, label: thread.position().into() };
+        let gate = kernel.gates.insert(gate).expect("gate");
+        self.give(task, CapabilityIndex::PARENT, Object::Gate(gate));
+        self.give(task, CapabilityIndex::TASK, Object::Task(task));
+        self.give(task, CapabilityIndex::THREAD, Object::Thread(thread));
+        self.kernel.make_ready(thread);
+        self.kernel.preempt();
+        thread.position()
+    }
+
+    pub fn give(&mut self, task: TaskIndex, index: CapabilityIndex, object: Object) {
+        let capability = Capability { object, rights: Rights::all() };
+        self.kernel.put_capability(task, index, capability).expect("table");
+    }
+
+    pub fn thread(&mut self, number: u16) -> &mut Thread {
+        &mut self.kernel.threads[ThreadIndex::from_position(number)]
+    }
+
+    pub fn task_of(&self, thread: u16) -> TaskIndex {
+        self.kernel.task_of(ThreadIndex::from_position(thread))
+    }
+
+    pub fn message(&mut self, thread: u16) -> &mut [Word; 63] {
+        &mut self.kernel.utcb(ThreadIndex::from_position(thread)).message
+    }
+
+    pub fn error(&mut self, thread: u16) -> Word {
+        self.kernel.utcb(ThreadIndex::from_position(thread)).error
+    }
+
+    /// A system call of the thread that runs.
+    pub fn call(&mut self, operation: Operation, index: CapabilityIndex, tag: MessageTag) {
+        self.kernel.system_call(index.0 << CAPABILITY_SHIFT | operation.0, tag.0, 0);
+    }
+
+    /// What the last system call of a thread returned.
+    pub fn result(&mut self, thread: u16) -> (MessageTag, Word) {
+        let context: &Context = &self.thread(thread).context;
+        (MessageTag(context.scratch[8] as Word), context.scratch[6] as Word)
+    }
+
+    /// What a task maps at an address.
+    pub fn page(&mut self, task: TaskIndex, address: Word) -> Entry {
+        self.kernel.tasks[task].space.page_entry(&mut self.kernel.machine, address)
+    }
+
+    pub fn directory(&mut self, task: TaskIndex, address: Word) -> DirectoryEntry {
+        self.kernel.tasks[task].space.directory_entry(&mut self.kernel.machine, address)
+    }
+
+    /// Enters a page for a test.
+    pub fn enter(&mut self, task: TaskIndex, address: Word, physical: u64, rights: Rights) {
+        let table = self.kernel.table_for(task, address).expect("table");
+        let entry = Entry::page(PhysicalAddress(physical), rights, false);
+        let table = self.kernel.machine.view::<crate::arch::Table>(table);
+        table[crate::space::table_index(address)] = entry;
+    }
+
+    pub fn kinds(&self) -> Vec<u8> {
+        self.kernel.machine.records.iter().map(|record| record.kind).collect()
+    }
+}
