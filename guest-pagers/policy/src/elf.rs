@@ -91,6 +91,12 @@ impl Segment {
         let end = self.address + self.memory_size;
         align_down(self.address, PAGE_ORDER)..end.next_multiple_of(PAGE_SIZE)
     }
+
+    /// Where the bytes of the page at `page` begin in the file, if they are there.
+    pub fn file_page(&self, page: Word) -> usize {
+        // Address and offset are congruent: both round down by the same amount.
+        align_down(self.file_offset, PAGE_ORDER) + (page - align_down(self.address, PAGE_ORDER))
+    }
 }
 
 /// What is needed to page a program.

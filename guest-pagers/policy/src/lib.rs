@@ -3,6 +3,7 @@
 //! | module | question |
 //! |---|---|
 //! | [`ranges`] | which memory is free |
+//! | [`holdings`] | what sigma0 has, and what of it is free |
 //! | [`bundle`] | what the boot loader brought |
 //! | [`elf`] | which pages an ELF image has, with which rights |
 //! | [`regions`] | what lies at an address of a program |
@@ -16,6 +17,7 @@
 pub mod bundle;
 pub mod elf;
 pub mod frames;
+pub mod holdings;
 pub mod ranges;
 pub mod regions;
 pub mod words;

@@ -82,25 +82,32 @@ impl Files {
         self.0.iter()
     }
 
-    fn at(&self, page: Word) -> Option<&File> {
-        // An empty file has no page, and so the next one may begin where it does.
-        let next = self.0.partition_point(|file| file.address <= page);
-        let file = self.0.get(next.checked_sub(1)?)?;
-        (page - file.address < file.length).then_some(file)
+    /// The number of the file that has bytes in `page`, and where they begin in it.
+    fn at(&self, page: Word) -> Option<(usize, usize)> {
+        // An empty file has no page, and so the next one begins where it does.
+        let number = self.0.partition_point(|file| file.address <= page).checked_sub(1)?;
+        let file = self.0.get(number)?;
+        let offset = page - file.address;
+        (offset < file.length).then_some((number, offset))
     }
 }
 
 /// Where the contents of a page come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backing {
-    /// A page of a module itself.
-    Module {
-        /// Which module; `None` for the program's own image.
-        module: Option<usize>,
+    /// A page of the file that the image is in, as it is.
+    Image {
         /// Where the page begins in it.
         offset: usize,
         /// What the program may do with it.
         rights: Rights,
+    },
+    /// A page of a file, to be read.
+    File {
+        /// The file's number.
+        file: usize,
+        /// Where the page begins in it.
+        offset: usize,
     },
     /// Memory of the program's own, zero except for bytes of its image.
     Private {
@@ -138,7 +145,8 @@ pub fn find(
     if rights.contains(needed(access)) { Ok(backing) } else { Err(Refusal::NoRight) }
 }
 
-fn needed(access: Access) -> Rights {
+/// The right without which an access faults again.
+pub fn needed(access: Access) -> Rights {
     if access.contains(Access::EXECUTE) {
         Rights::EXECUTE
     } else if access.contains(Access::WRITE) {
@@ -158,9 +166,8 @@ fn lookup(image: &Image, files: &Files, page: Word) -> Option<(Backing, Rights)>
             return Some((Backing::Private { offset: 0, length: 0, skip: 0, rights }, rights));
         }
         FILES_BASE..FILES_END => {
-            let file = files.at(page)?;
-            let offset = page - file.address;
-            Backing::Module { module: Some(file.module), offset, rights: Rights::READ }
+            let (file, offset) = files.at(page)?;
+            Backing::File { file, offset }
         }
         PROGRAM_INFO => Backing::Info,
         _ => return None,
@@ -181,10 +188,8 @@ fn in_segment(segment: &Segment, page: Word) -> Backing {
         let offset = if length == 0 { 0 } else { segment.file_offset + (start - segment.address) };
         return Backing::Private { offset, length, skip: start - page, rights };
     }
-    // Not below zero: address and offset are congruent, so both round down by the same amount.
-    let first_page = align_down(segment.address, PAGE_ORDER);
-    let offset = align_down(segment.file_offset, PAGE_ORDER) + (page - first_page);
-    Backing::Module { module: None, offset, rights }
+    let offset = segment.file_page(page);
+    Backing::Image { offset, rights }
 }
 
 #[cfg(test)]
@@ -211,8 +216,7 @@ mod tests {
     fn each_page_of_an_image_has_its_bytes() {
         let image = image(&[TEXT, DATA]);
         let find = |address, access| find(&image, &Files::default(), address, access);
-        let text =
-            |offset| Ok(Backing::Module { module: None, offset, rights: Rights::READ_EXECUTE });
+        let text = |offset| Ok(Backing::Image { offset, rights: Rights::READ_EXECUTE });
         assert_eq!(find(0x40_0010, Access::EXECUTE), text(0x1000));
         assert_eq!(find(0x40_1800, READ), text(0x2000));
         assert_eq!(find(0x40_0010, Access::WRITE | Access::PRESENT), Err(Refusal::NoRight));
@@ -248,12 +252,10 @@ mod tests {
         assert_eq!(find(STACK_END, Access::WRITE), Err(Refusal::NoRegion));
         assert_eq!(find(PROGRAM_INFO + 8, READ), Ok(Backing::Info));
         assert_eq!(find(PROGRAM_INFO, Access::WRITE), Err(Refusal::NoRight));
-        let page = |module, offset| {
-            Ok(Backing::Module { module: Some(module), offset, rights: Rights::READ })
-        };
-        assert_eq!(find(FILES_BASE, READ), page(8, 0));
-        assert_eq!(find(FILES_BASE + 4999, READ), page(8, 0x1000));
-        assert_eq!(find(FILES_BASE + 0x2fff, READ), page(10, 0));
+        let page = |file, offset| Ok(Backing::File { file, offset });
+        assert_eq!(find(FILES_BASE, READ), page(1, 0));
+        assert_eq!(find(FILES_BASE + 4999, READ), page(1, 0x1000));
+        assert_eq!(find(FILES_BASE + 0x2fff, READ), page(3, 0));
         assert_eq!(find(FILES_BASE + 0x3000, READ), Err(Refusal::NoRegion));
         assert_eq!(find(FILES_BASE, Access::WRITE), Err(Refusal::NoRight));
     }
@@ -294,9 +296,7 @@ mod tests {
                     0
                 };
                 let found = match find(&image, &Files::default(), at, READ) {
-                    Ok(Backing::Module { module: None, offset, .. }) => {
-                        contents[offset + at % PAGE_SIZE]
-                    }
+                    Ok(Backing::Image { offset, .. }) => contents[offset + at % PAGE_SIZE],
                     Ok(Backing::Private { offset, length, skip, .. }) => {
                         let mut page = [0; PAGE_SIZE];
                         page[skip..skip + length].copy_from_slice(&contents[offset..offset + length]);

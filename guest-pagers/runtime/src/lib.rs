@@ -1,1 +1,51 @@
+//! What programs at user level are written against.
+//!
+//! A program is a `no_std` crate with these lines, and a build script that calls
+//! `linking::program()`:
+//!
+//! ```ignore
+//! #![no_std]
+//! #![no_main]
+//! #![forbid(unsafe_code)]
+//!
+//! runtime::entry!(main);
+//!
+//! fn main() -> i32 {
+//!     runtime::println!("hello");
+//!     0
+//! }
+//! ```
+//!
+//! | module | what for |
+//! |---|---|
+//! | [`pager`] | being the pager of other programs: implement [`pager::Pager`], call [`pager::serve`] |
+//! | [`memory`] | getting memory from one's parent |
+//! | [`program`] | arguments and files |
+//! | [`capability`], [`objects`] | the kernel's objects, one method an operation |
+//! | [`ipc`], [`message`] | plain messages |
+//! | [`parent`] | what a parent does for its child: memory, the end |
+//! | [`boot`] | the kernel info page and the boot bundle, for sigma0 and the root task |
+//!
+//! This crate has all the unsafe code of the user level. What knows the processor is in [`arch`],
+//! with the same names for each architecture.
 #![no_std]
+
+pub mod arch;
+pub mod boot;
+pub mod capability;
+pub mod console;
+mod error;
+#[doc(hidden)]
+pub mod heap;
+pub mod ipc;
+pub mod memory;
+pub mod message;
+pub mod objects;
+pub mod pager;
+pub mod parent;
+pub mod program;
+#[doc(hidden)]
+pub mod start;
+
+pub use error::{Error, Result};
+pub use protocol;

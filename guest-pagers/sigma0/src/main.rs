@@ -1,1 +1,140 @@
+//! sigma0: the first task. It has all free memory at the addresses that it has physically, and
+//! hands it out: whole pieces by its protocol, and page by page to the root task when that faults.
+//!
+//! The kernel makes sigma0's own mappings when it faults; what sigma0 maps on it need not touch.
 #![no_std]
+#![no_main]
+#![forbid(unsafe_code)]
+
+use core::ops::Range;
+use policy::{
+    bundle::{Bundle, Module},
+    elf::Image,
+    holdings::{Block, Holdings},
+    ranges::TooManyPieces,
+    regions::needed,
+};
+use runtime::{
+    arch::MACHINE,
+    boot, message,
+    pager::{Answer, Client, Pager, serve},
+    println,
+    protocol::{
+        PAGE_ORDER, PAGE_SIZE, Word,
+        boot::ModuleKind,
+        error::ObjectError,
+        fault::PageFault,
+        flexpage::{Flexpage, align_down},
+        layout::{ROOT_TASK_BASE, SIGMA0_BASE},
+        message::MessageTag,
+        object::label,
+        sigma0::{REQUEST_ANY, REQUEST_AT},
+    },
+};
+
+runtime::boot_entry!(main);
+
+fn main() -> ! {
+    let bundle = boot::bundle().unwrap_or_else(|error| panic!("{error}"));
+    let own = module(bundle, ModuleKind::Sigma0);
+    let root = module(bundle, ModuleKind::RootTask);
+    let holdings = Holdings::new(boot::kernel_info(), pages(own.bytes));
+    let root_image = Image::parse(root.bytes, MACHINE, &(ROOT_TASK_BASE..SIGMA0_BASE));
+    serve(&mut Sigma0 {
+        holdings: holdings.unwrap_or_else(|TooManyPieces| panic!("memory is in too many pieces")),
+        root_image: root_image.unwrap_or_else(|error| panic!("the root task cannot run: {error}")),
+        root_file: root.bytes.as_ptr().addr(),
+    })
+}
+
+fn module(bundle: Bundle<'static>, kind: ModuleKind) -> Module<'static> {
+    bundle.modules_of(kind).next().unwrap_or_else(|| panic!("the boot bundle has no {kind:?}"))
+}
+
+/// The pages that hold these bytes.
+fn pages(bytes: &[u8]) -> Range<Word> {
+    let start = bytes.as_ptr().addr();
+    start..(start + bytes.len()).next_multiple_of(PAGE_SIZE)
+}
+
+struct Sigma0 {
+    holdings: Holdings,
+    root_image: Image,
+    /// Where the file with that image lies.
+    root_file: Word,
+}
+
+impl Pager for Sigma0 {
+    fn page_fault(&mut self, _: Client, fault: PageFault) -> Answer {
+        let page = align_down(fault.address, PAGE_ORDER);
+        match self.find(page, fault) {
+            Some((address, flexpage)) => Answer::map(address, flexpage),
+            None => {
+                println!(
+                    "sigma0: the root task has no right to access {:#x} ({}) at {:#x}",
+                    fault.address,
+                    fault.access.letter(),
+                    fault.instruction
+                );
+                Answer::refuse(ObjectError::InvalidArgument)
+            }
+        }
+    }
+
+    fn request(&mut self, _: Client, tag: MessageTag) -> Answer {
+        if tag.label() != label::SIGMA0 {
+            return Answer::refuse(ObjectError::BadProtocol);
+        }
+        if tag.words() < 2 {
+            return Answer::refuse(ObjectError::MessageTooShort);
+        }
+        let [operation, argument] = message::read(0);
+        match operation {
+            REQUEST_ANY => self.any(argument),
+            REQUEST_AT => self.at(Flexpage(argument)),
+            _ => Answer::refuse(ObjectError::UnknownOperation),
+        }
+    }
+}
+
+impl Sigma0 {
+    /// Where to map what, for a fault on `page` of the root task: its image's file is used as it
+    /// is, all else is memory 1:1.
+    fn find(&mut self, page: Word, fault: PageFault) -> Option<(Word, Flexpage)> {
+        let (address, flexpage) = if let Some(segment) = self.root_image.segment(page) {
+            let source = self.root_file + segment.file_page(page);
+            (page, Flexpage::memory(source, PAGE_ORDER, segment.rights))
+        } else {
+            let block = self.holdings.touch(page).ok().flatten()?;
+            (block.address, one_to_one(block))
+        };
+        flexpage.rights().contains(needed(fault.access)).then_some((address, flexpage))
+    }
+
+    fn any(&mut self, order: Word) -> Answer {
+        let order = match u32::try_from(order) {
+            Ok(order @ PAGE_ORDER..=31) => order,
+            _ => return Answer::refuse(ObjectError::OutOfRange),
+        };
+        match self.holdings.take(order) {
+            Ok(Some(block)) => {
+                Answer::map_with_word(block.address, block.address, one_to_one(block))
+            }
+            Ok(None) | Err(TooManyPieces) => Answer::refuse(ObjectError::NoMemory),
+        }
+    }
+
+    fn at(&mut self, flexpage: Flexpage) -> Answer {
+        let Some(area) = flexpage.memory_area().filter(|area| area.order() < 32) else {
+            return Answer::refuse(ObjectError::InvalidArgument);
+        };
+        match self.holdings.take_at(area) {
+            Ok(Some(block)) => Answer::map(block.address, one_to_one(block)),
+            Ok(None) | Err(TooManyPieces) => Answer::refuse(ObjectError::NoMemory),
+        }
+    }
+}
+
+fn one_to_one(block: Block) -> Flexpage {
+    Flexpage::memory(block.address, block.order, block.rights)
+}

@@ -1,0 +1,4 @@
+//! Links the root task.
+fn main() {
+    linking::root_task();
+}

@@ -1,0 +1,173 @@
+//! The page behind a fault: found in a module, or made.
+
+use crate::programs::{MAX_PROGRAMS, Program, ProgramIndex, Programs};
+use arrayvec::ArrayVec;
+use core::fmt;
+use policy::{
+    bundle::Bundle,
+    frames::{FrameTables, Space, Table},
+    regions::{Backing, Files, FilesError, find},
+};
+use runtime::{
+    Error,
+    memory::{Pool, touch},
+    protocol::{
+        PAGE_ORDER, Word,
+        boot::{ModuleKind, pad_name},
+        fault::PageFault,
+        flexpage::{Flexpage, Rights},
+        program::{ARGUMENTS_LENGTH, MAX_FILES, ProgramInfo},
+    },
+};
+use zerocopy::FromBytes;
+
+/// Tables for the pages that programs have of their own: each is for 4 MiB of a program.
+const MAX_TABLES: usize = 512;
+
+/// Pages for all programs.
+pub struct Paging {
+    /// Memory for pages, tables, and for programs that ask for some.
+    pub memory: Pool,
+    frames: FrameTables<'static, MAX_TABLES>,
+    spaces: ArrayVec<Space, MAX_PROGRAMS>,
+    files: Files,
+    contents: ArrayVec<&'static [u8], MAX_FILES>,
+    bundle: Bundle<'static>,
+}
+
+/// Why a fault is not answered with a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// There is nothing at the address, or nothing that may be accessed that way.
+    NoPage,
+    /// There should be something, but no memory is left for it.
+    NoMemory,
+}
+
+/// Why programs cannot be paged.
+#[derive(Debug)]
+pub enum PagingError {
+    Files(FilesError),
+    ArgumentsTooLong(&'static str),
+    NoMemory(Error),
+}
+
+impl fmt::Display for PagingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Files(error) => error.fmt(f),
+            Self::ArgumentsTooLong(name) => {
+                write!(f, "the arguments of `{name}` are longer than {ARGUMENTS_LENGTH} bytes")
+            }
+            Self::NoMemory(error) => write!(
+                f,
+                "cannot get memory to start with: {error}: give the machine more (glass run \
+                 --memory)"
+            ),
+        }
+    }
+}
+
+impl Paging {
+    /// Lays out the files, and checks that each program can be told its arguments.
+    pub fn new(bundle: Bundle<'static>, programs: &Programs) -> Result<Self, PagingError> {
+        let mut paging = Self {
+            memory: Pool::one_to_one(),
+            frames: FrameTables::new(),
+            spaces: ArrayVec::new(),
+            files: Files::lay_out(bundle).map_err(PagingError::Files)?,
+            // No more than were laid out.
+            contents: bundle.modules_of(ModuleKind::File).map(|file| file.bytes).collect(),
+            bundle,
+        };
+        for (_, program) in programs.iter() {
+            if program.module.arguments.len() > ARGUMENTS_LENGTH {
+                return Err(PagingError::ArgumentsTooLong(program.name()));
+            }
+            let table = paging.table().map_err(PagingError::NoMemory)?;
+            // There are more tables than programs.
+            paging.spaces.extend(paging.frames.new_space(table));
+        }
+        Ok(paging)
+    }
+
+    /// The page to map for a fault of `program`.
+    pub fn find(
+        &mut self,
+        index: ProgramIndex,
+        program: &Program,
+        fault: PageFault,
+    ) -> Result<Flexpage, Refused> {
+        let backing = find(&program.image, &self.files, fault.address, fault.access)
+            .map_err(|_| Refused::NoPage)?;
+        match backing {
+            Backing::Image { offset, rights } => page_of(program.module.bytes, offset, rights),
+            Backing::File { file, offset } => page_of(self.contents[file], offset, Rights::READ),
+            Backing::Private { offset, length, skip, rights } => {
+                let source = &program.module.bytes[offset..offset + length];
+                let fill = |page: &mut [u8]| {
+                    page[..skip].fill(0);
+                    page[skip..skip + length].copy_from_slice(source);
+                    page[skip + length..].fill(0);
+                };
+                self.private_page(index, fault.address, rights, fill)
+            }
+            Backing::Info => {
+                let (bundle, files) = (self.bundle, self.files.clone());
+                let fill = |page: &mut [u8]| write_info(page, program, bundle, &files);
+                self.private_page(index, fault.address, Rights::READ, fill)
+            }
+        }
+    }
+
+    /// The program's own frame at `address`; if it has none yet, a new one with the contents that
+    /// `fill` gives it.
+    fn private_page(
+        &mut self,
+        index: ProgramIndex,
+        address: Word,
+        rights: Rights,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<Flexpage, Refused> {
+        let space = self.spaces[index.number()];
+        if let Some(frame) = self.frames.get(space, address) {
+            return Ok(Flexpage::memory(frame, PAGE_ORDER, rights));
+        }
+        if self.frames.lacks_table(space, address) {
+            let table = self.table().map_err(|_| Refused::NoMemory)?;
+            self.frames.add_table(space, address, table).ok_or(Refused::NoMemory)?;
+        }
+        let mut page = self.memory.page().map_err(|_| Refused::NoMemory)?;
+        fill(page.bytes());
+        self.frames.set(space, address, page.address()).ok_or(Refused::NoMemory)?;
+        Ok(page.flexpage(rights))
+    }
+
+    fn table(&mut self) -> Result<&'static mut Table, Error> {
+        let entries = self.memory.page()?.into_values::<u32>();
+        <&mut Table>::try_from(entries).map_err(|_| Error::BadAnswer)
+    }
+}
+
+/// The page of `bytes`, which begin on a page boundary, that begins at `offset`.
+fn page_of(bytes: &'static [u8], offset: usize, rights: Rights) -> Result<Flexpage, Refused> {
+    let first = bytes.get(offset).ok_or(Refused::NoPage)?;
+    // Nobody can map on what he has not got.
+    touch(first);
+    Ok(Flexpage::memory(core::ptr::from_ref(first).addr(), PAGE_ORDER, rights))
+}
+
+fn write_info(page: &mut [u8], program: &Program, bundle: Bundle, files: &Files) {
+    page.fill(0);
+    let Ok((info, _)) = ProgramInfo::mut_from_prefix(page) else { return };
+    let arguments = program.module.arguments.as_bytes();
+    info.arguments[..arguments.len()].copy_from_slice(arguments);
+    info.arguments_length = arguments.len() as u32;
+    let modules = bundle.modules_of(ModuleKind::File);
+    for ((area, file), module) in info.files.iter_mut().zip(files.iter()).zip(modules) {
+        area.address = file.address as u64;
+        area.length = file.length as u64;
+        area.name = pad_name(module.name.as_bytes());
+        info.file_count += 1;
+    }
+}

@@ -1,0 +1,87 @@
+//! The message registers and the receive window of this thread, in its UTCB.
+//!
+//! Whatever sends a message in between (printing does) overwrites the registers: read what came
+//! first, write what goes last.
+
+use crate::arch;
+use core::ptr;
+use protocol::{
+    Word,
+    error::IpcError,
+    flexpage::Flexpage,
+    message::MapItem,
+    utcb::{MESSAGE_REGISTERS, Utcb},
+};
+
+/// Message register `index`.
+///
+/// # Panics
+/// If there is no such register: there are [`MESSAGE_REGISTERS`].
+#[inline(always)]
+pub fn get(index: usize) -> Word {
+    assert!(index < MESSAGE_REGISTERS);
+    // SAFETY: the kernel maps this thread's UTCB for as long as it lives, only this thread and the
+    // kernel on its behalf touch it, and no reference to it exists. The index is inside.
+    unsafe { ptr::addr_of!((*arch::utcb()).message[index]).read() }
+}
+
+/// Sets message register `index`.
+///
+/// # Panics
+/// As [`get`].
+#[inline(always)]
+pub fn set(index: usize, value: Word) {
+    assert!(index < MESSAGE_REGISTERS);
+    // SAFETY: as in `get`.
+    unsafe { ptr::addr_of_mut!((*arch::utcb()).message[index]).write(value) }
+}
+
+/// Message registers from `first` on.
+#[inline(always)]
+pub fn read<const N: usize>(first: usize) -> [Word; N] {
+    core::array::from_fn(|index| get(first + index))
+}
+
+/// Sets message registers from `first` on.
+#[inline(always)]
+pub fn write<const N: usize>(first: usize, words: [Word; N]) {
+    for (index, word) in words.into_iter().enumerate() {
+        set(first + index, word);
+    }
+}
+
+/// Puts bytes into message registers from `first` on, as many as fit; says how many they are.
+pub fn write_bytes(first: usize, bytes: &[u8]) -> usize {
+    assert!(first <= MESSAGE_REGISTERS);
+    let length = bytes.len().min((MESSAGE_REGISTERS - first) * size_of::<Word>());
+    let utcb: *mut Utcb = arch::utcb();
+    // SAFETY: as in `get`; `length` bytes from register `first` on are inside. Both processors are
+    // little-endian, so that bytes in memory are bytes packed into words.
+    unsafe {
+        let to = ptr::addr_of_mut!((*utcb).message).cast::<Word>().add(first).cast::<u8>();
+        ptr::copy_nonoverlapping(bytes.as_ptr(), to, length);
+    }
+    length
+}
+
+/// The item that starts in register `first`. In a received message it says where the item arrived
+/// (`send_base`) and what arrived.
+#[inline]
+pub fn item(first: usize) -> Option<MapItem> {
+    MapItem::from_words(read(first))
+}
+
+/// Sets what this thread accepts from messages: nothing after it started, [`Flexpage::NIL`].
+#[inline]
+pub fn set_receive_window(window: Flexpage) {
+    // SAFETY: as in `get`.
+    unsafe { ptr::addr_of_mut!((*arch::utcb()).buffer[0]).write(window.0) }
+}
+
+/// Why the last IPC failed.
+#[cold]
+pub fn last_error() -> IpcError {
+    // SAFETY: as in `get`.
+    let word = unsafe { ptr::addr_of!((*arch::utcb()).error).read() };
+    IpcError::from_word(word).unwrap_or(IpcError::InvalidArgument)
+}

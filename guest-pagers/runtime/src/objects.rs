@@ -1,0 +1,129 @@
+//! The operations of the kernel's objects, one method each.
+
+use crate::{
+    Result,
+    capability::{
+        Cap, Console, Debugger, Factory, Gate, Object, Platform, Scheduler, Task, Thread,
+    },
+    message,
+};
+use protocol::{
+    Word,
+    flexpage::Flexpage,
+    introspection::NAME_LENGTH,
+    message::MapItem,
+    object::{CapabilityIndex, console, debugger, factory, platform, scheduler, task, thread},
+};
+
+impl Cap<Factory> {
+    /// Makes a task with this UTCB area and puts its capability into the empty slot `slot`.
+    pub fn create_task(self, slot: CapabilityIndex, utcb_area: Flexpage) -> Result<Cap<Task>> {
+        self.invoke([factory::CREATE_TASK, slot.0, utcb_area.0])?;
+        Ok(Cap::new(slot))
+    }
+
+    /// Makes a thread; [`Cap::<Thread>::control`] and [`Cap::<Thread>::ex_regs`] bring it to life.
+    pub fn create_thread(self, slot: CapabilityIndex) -> Result<Cap<Thread>> {
+        self.invoke([factory::CREATE_THREAD, slot.0])?;
+        Ok(Cap::new(slot))
+    }
+
+    /// Makes a gate: messages to it arrive at `receiver` with `label`.
+    pub fn create_gate(
+        self,
+        slot: CapabilityIndex,
+        label: Word,
+        receiver: Cap<Thread>,
+    ) -> Result<Cap<Gate>> {
+        self.invoke([factory::CREATE_GATE, slot.0, label, receiver.index().0])?;
+        Ok(Cap::new(slot))
+    }
+
+    /// Makes a factory that can use up to `limit` bytes of this one's kernel memory.
+    pub fn create_factory(self, slot: CapabilityIndex, limit: Word) -> Result<Cap<Factory>> {
+        self.invoke([factory::CREATE_FACTORY, slot.0, limit])?;
+        Ok(Cap::new(slot))
+    }
+}
+
+impl Cap<Task> {
+    /// Maps something of this program's into the task.
+    pub fn map(self, item: MapItem) -> Result<()> {
+        let [base, flexpage] = item.to_words();
+        self.invoke([task::MAP, base, flexpage]).map(|_| ())
+    }
+}
+
+impl Cap<Thread> {
+    /// Binds the thread to a task. Pager and exception handler are indices in that task's table.
+    pub fn control(
+        self,
+        pager: CapabilityIndex,
+        exception_handler: CapabilityIndex,
+        task: Cap<Task>,
+        utcb: Word,
+    ) -> Result<()> {
+        self.invoke([thread::CONTROL, pager.0, exception_handler.0, task.index().0, utcb])
+            .map(|_| ())
+    }
+
+    /// Sets instruction and stack pointer ([`thread::KEEP`] leaves one) and lets the thread run;
+    /// gives the old ones.
+    pub fn ex_regs(self, instruction: Word, stack: Word) -> Result<(Word, Word)> {
+        self.invoke([thread::EX_REGS, instruction, stack])?;
+        Ok((message::get(1), message::get(2)))
+    }
+}
+
+impl Cap<Console> {
+    /// Writes bytes, in as many messages as it takes.
+    pub fn write(self, bytes: &[u8]) -> Result<()> {
+        for piece in bytes.chunks(console::MAX_BYTES) {
+            message::write(0, [console::WRITE, piece.len()]);
+            message::write_bytes(2, piece);
+            self.invoke_prepared(2 + piece.len().div_ceil(size_of::<Word>()))?;
+        }
+        Ok(())
+    }
+}
+
+impl Cap<Scheduler> {
+    /// Sets a thread's priority, 0 to 255.
+    pub fn set_priority(self, thread: Cap<Thread>, priority: Word) -> Result<()> {
+        self.invoke([scheduler::SET_PRIORITY, thread.index().0, priority]).map(|_| ())
+    }
+
+    /// Lets the next thread of the same priority run.
+    pub fn yield_now(self) -> Result<()> {
+        self.invoke([scheduler::YIELD]).map(|_| ())
+    }
+}
+
+impl Cap<Debugger> {
+    /// Names a task or thread for viewers. `image` is the number of the boot module that has its
+    /// symbols.
+    pub fn set_name<T: Object>(
+        self,
+        object: Cap<T>,
+        image: Option<usize>,
+        name: &str,
+    ) -> Result<()> {
+        let name = &name.as_bytes()[..name.len().min(NAME_LENGTH)];
+        let image = image.unwrap_or(debugger::NO_IMAGE);
+        message::write(0, [debugger::SET_NAME, object.index().0, image, name.len()]);
+        message::write_bytes(4, name);
+        self.invoke_prepared(4 + name.len().div_ceil(size_of::<Word>())).map(|_| ())
+    }
+
+    /// Does nothing: the shortest call of an object.
+    pub fn null(self) -> Result<()> {
+        self.invoke([debugger::NULL]).map(|_| ())
+    }
+}
+
+impl Cap<Platform> {
+    /// Ends the machine with an exit status. Comes back only if this task must not do that.
+    pub fn shut_down(self, status: u8) -> Result<()> {
+        self.invoke([platform::SHUT_DOWN, status.into()]).map(|_| ())
+    }
+}

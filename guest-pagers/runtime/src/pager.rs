@@ -1,0 +1,119 @@
+//! Being a pager: a thread that is asked when others fault, and answers with mappings.
+
+use crate::{Error, capability::PARENT, ipc, ipc::Received, memory, message};
+use protocol::{
+    PAGE_ORDER, Word,
+    error::ObjectError,
+    fault::{Exception, PageFault},
+    flexpage::{Flexpage, align_down},
+    message::{MapItem, MessageTag},
+    object::label,
+};
+
+/// Who sent a message: the label of the gate that it came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client(pub Word);
+
+/// A server that resolves page faults. Only [`Pager::page_fault`] must be written.
+pub trait Pager {
+    /// A client faulted. [`Answer::map`] is the usual answer, [`forward`] the one to faults that
+    /// this pager has no opinion about, [`Answer::refuse`] stops the client.
+    fn page_fault(&mut self, client: Client, fault: PageFault) -> Answer;
+
+    /// A client raised another exception. Refusing stops it.
+    fn exception(&mut self, client: Client, exception: Exception) -> Answer {
+        let _ = (client, exception);
+        Answer::refuse(ObjectError::InvalidArgument)
+    }
+
+    /// A client sent a message of its own: its words are in [`message`].
+    fn request(&mut self, client: Client, tag: MessageTag) -> Answer {
+        let _ = (client, tag);
+        Answer::refuse(ObjectError::BadProtocol)
+    }
+}
+
+/// The answer to a message: its words are in the message registers already, so make it last.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct Answer(Option<MessageTag>);
+
+impl Answer {
+    /// Maps `flexpage`, which this program must have itself, to `address` of the client.
+    #[inline(always)]
+    pub fn map(address: Word, flexpage: Flexpage) -> Self {
+        message::write(0, MapItem::map(address, flexpage).to_words());
+        Self(Some(MessageTag::new(0, 0, 1)))
+    }
+
+    /// A number and a mapping: the answer of the sigma0 protocol.
+    pub fn map_with_word(word: Word, address: Word, flexpage: Flexpage) -> Self {
+        let [base, flexpage] = MapItem::map(address, flexpage).to_words();
+        message::write(0, [word, base, flexpage]);
+        Self(Some(MessageTag::new(0, 1, 1)))
+    }
+
+    /// Success, and these words.
+    pub fn words<const N: usize>(words: [Word; N]) -> Self {
+        message::write(0, words);
+        Self(Some(MessageTag::new(0, N, 0)))
+    }
+
+    /// No. A client that faulted is stopped.
+    pub const fn refuse(error: ObjectError) -> Self {
+        Self(Some(error.tag()))
+    }
+
+    /// Nothing: for messages whose sender waits for no answer.
+    pub const fn nothing() -> Self {
+        Self(None)
+    }
+
+    /// Sends the answer now, without waiting for the next message.
+    pub fn send(self) {
+        if let Some(tag) = self.0 {
+            // A client that is gone needs no answer.
+            let _ = ipc::reply(tag);
+        }
+    }
+}
+
+/// Asks the parent for the page, then maps it on: for faults of a client on its own text, data,
+/// stack, and all else that this pager has no opinion about.
+pub fn forward(client: Client, fault: PageFault) -> Answer {
+    let page = memory::reserve(PAGE_ORDER)
+        .and_then(|window| PARENT.page_in(client, fault, window))
+        .map(|page| page.flexpage());
+    match page {
+        Ok(flexpage) => Answer::map(align_down(fault.address, PAGE_ORDER), flexpage),
+        Err(error) => Answer::refuse(error.for_client()),
+    }
+}
+
+/// Serves for ever.
+pub fn serve(pager: &mut impl Pager) -> ! {
+    let mut incoming = ipc::wait();
+    loop {
+        incoming = match incoming.map(|received| answer(pager, received)) {
+            Ok(Answer(Some(tag))) => ipc::reply_and_wait(tag),
+            // The last answer did not reach its client, which is gone, or there was none.
+            Ok(Answer(None)) | Err(_) => ipc::wait(),
+        };
+    }
+}
+
+#[inline(always)]
+fn answer(pager: &mut impl Pager, received: Received) -> Answer {
+    let client = Client(received.label);
+    match received.tag.label() {
+        label::PAGE_FAULT => pager.page_fault(client, PageFault::from_words(message::read(0))),
+        label::EXCEPTION => pager.exception(client, Exception::from_words(message::read(0))),
+        _ => pager.request(client, received.tag),
+    }
+}
+
+impl From<Error> for Answer {
+    fn from(error: Error) -> Self {
+        Self::refuse(error.for_client())
+    }
+}

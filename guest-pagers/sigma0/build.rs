@@ -1,0 +1,4 @@
+//! Links sigma0.
+fn main() {
+    linking::sigma0();
+}
