@@ -6,7 +6,7 @@ use crate::{
     symbols::{Image, Location},
 };
 use protocol::{
-    PAGE_SIZE, fault::Access, flexpage::Rights, introspection::record::Unresolved,
+    PAGE_SIZE, error::IpcError, fault::Access, flexpage::Rights, introspection::record::Unresolved,
     layout::STACK_BASE,
 };
 
@@ -52,19 +52,20 @@ fn hint(span: &Span, facts: &Facts<'_>) -> Option<String> {
     match span.cause {
         Cause::Fault { address, access, area } => {
             let by_reason = match span.end {
-                End::Unresolved { reason: Some(reason), .. } => hint_at_reason(reason, span),
+                End::Unresolved { reason: Some(reason), answer, .. } => {
+                    hint_at_reason(reason, answer, &span.handler.name)
+                }
                 _ => None,
             };
             by_reason.or_else(|| hint_at_access(address, access, area, facts))
         }
         Cause::Exception { vector, .. } => hint_at_exception(vector).map(str::to_owned),
-        Cause::Lost => None,
+        Cause::Unresolved | Cause::Lost => None,
     }
 }
 
 /// What the pager or the one who set it up did wrong.
-fn hint_at_reason(reason: Unresolved, span: &Span) -> Option<String> {
-    let pager = &span.handler.name;
+fn hint_at_reason(reason: Unresolved, answer: u64, pager: &str) -> Option<String> {
     Some(match reason {
         Unresolved::Refused => return None,
         Unresolved::OutsideUserArea => {
@@ -77,11 +78,17 @@ fn hint_at_reason(reason: Unresolved, span: &Span) -> Option<String> {
             format!("{pager} must answer every page fault before it waits for the next message")
         }
         Unresolved::NoProgress => {
-            format!("{pager} must map the faulting page itself, with the right that was missing")
+            format!(
+                "{pager} must map the faulting page, with the right that is missing, and must have \
+                 touched it before: a pager can only pass on what it has"
+            )
         }
-        Unresolved::MapFailed => {
-            format!("{pager} can map only what it has itself: it must touch a page before")
+        Unresolved::MapFailed if answer == IpcError::WindowOverflow as u64 => {
+            format!(
+                "{pager} sent an item that is malformed: check its send base, order and address"
+            )
         }
+        Unresolved::MapFailed => "the kernel has no memory left for page tables".to_owned(),
     })
 }
 

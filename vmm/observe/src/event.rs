@@ -123,6 +123,8 @@ pub enum Cause {
         /// The processor's error code.
         error_code: u64,
     },
+    /// An unresolved fault that was shown before: now the thread's exception handler lets it go on.
+    Unresolved,
     /// The record of the beginning was lost.
     Lost,
 }

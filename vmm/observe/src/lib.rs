@@ -26,6 +26,8 @@ mod observer;
 mod order;
 pub mod region;
 mod ring;
+#[cfg(test)]
+mod scenario;
 mod span;
 pub mod symbols;
 #[cfg(test)]

@@ -89,10 +89,13 @@ impl Names {
             return Party { task, thread, task_name: "kernel".into(), name: "kernel".into() };
         }
         let task_name = self.task(memory, task).name;
+        if thread == NOBODY {
+            return Party { task, thread, name: Arc::clone(&task_name), task_name };
+        }
         let first_thread = *self.first_threads.entry(task).or_insert(thread);
         let name = match self.thread_name(memory, thread) {
             Some(own) => format!("{task_name}/{own}").into(),
-            None if thread == first_thread || thread == NOBODY => Arc::clone(&task_name),
+            None if thread == first_thread => Arc::clone(&task_name),
             None => format!("{task_name}/thread{thread}").into(),
         };
         Party { task, thread, task_name, name }
@@ -148,4 +151,65 @@ fn printable(name: &[u8]) -> Option<String> {
     let name = String::from_utf8_lossy(trim_name(name));
     let name: String = name.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
     if name.is_empty() { None } else { Some(name) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::FakeGuest;
+    use protocol::introspection::record::ids;
+
+    fn name(names: &mut Names, guest: &FakeGuest, ids: u64) -> String {
+        names.party(guest, ids).to_string()
+    }
+
+    fn refreshed(guest: &FakeGuest) -> Names {
+        let mut names = Names::new();
+        names.refresh(&guest.header());
+        names
+    }
+
+    #[test]
+    fn first_threads_go_by_their_task_and_others_by_both() {
+        let guest = FakeGuest::new(4);
+        guest.task(2, "pager", 0, 0);
+        guest.thread(4, 2, "");
+        guest.thread(5, 2, "worker");
+        guest.thread(6, 2, "");
+        let mut names = refreshed(&guest);
+        assert_eq!(name(&mut names, &guest, ids(2, NOBODY)), "pager");
+        assert_eq!(name(&mut names, &guest, ids(2, 4)), "pager");
+        assert_eq!(name(&mut names, &guest, ids(2, 5)), "pager/worker");
+        assert_eq!(name(&mut names, &guest, ids(2, 6)), "pager/thread6");
+        assert_eq!(name(&mut names, &guest, ids(NOBODY, NOBODY)), "kernel");
+        assert_eq!(name(&mut names, &guest, ids(9, 9)), "task9");
+        assert_eq!(name(&mut names, &guest, ids(60000, 60000)), "task60000");
+    }
+
+    #[test]
+    fn names_change_with_a_refresh_and_outlive_their_tasks() {
+        let guest = FakeGuest::new(4);
+        guest.task(2, "", 0, 0);
+        let mut names = refreshed(&guest);
+        assert_eq!(name(&mut names, &guest, ids(2, 4)), "task2");
+        guest.task(2, "late", 7, 0x5000);
+        assert_eq!(name(&mut names, &guest, ids(2, 4)), "task2");
+        names.refresh(&guest.header());
+        assert_eq!(name(&mut names, &guest, ids(2, 4)), "late");
+        let task = names.task(&guest, 2);
+        assert_eq!((task.image, task.page_table), (Some(6), 0x5000));
+        guest.put(0x2000 + 2 * 64, &0u32);
+        names.refresh(&guest.header());
+        assert_eq!(name(&mut names, &guest, ids(2, 4)), "late");
+        names.task_created(2);
+        assert_eq!(name(&mut names, &guest, ids(2, 4)), "task2");
+    }
+
+    #[test]
+    fn terminals_are_safe_from_names() {
+        let guest = FakeGuest::new(4);
+        guest.task(2, "\u{1b}[2Jevil\n", 0, 0);
+        guest.thread(4, 2, "");
+        assert_eq!(name(&mut refreshed(&guest), &guest, ids(2, 4)), "?[2Jevil?");
+    }
 }

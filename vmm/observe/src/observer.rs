@@ -206,7 +206,7 @@ impl Interpreter {
         Span {
             number: records.number(),
             time: self.clock.time(first.time),
-            cause: self.cause(memory, &first),
+            cause: self.cause(memory, &first, records.was_unresolved),
             code: instruction.map(|address| self.locate(memory, who.task, address)),
             stack: records.beginning.map(|beginning| beginning.e),
             handler: self.names.party(memory, handler_ids),
@@ -223,13 +223,14 @@ impl Interpreter {
     }
 
     /// What the first known record of a span says about its cause.
-    fn cause<M: GuestMemory>(&mut self, memory: &M, first: &Record) -> Cause {
+    fn cause<M: GuestMemory>(&mut self, memory: &M, first: &Record, was_unresolved: bool) -> Cause {
         let (address, access) = match Kind::from_u8(first.kind) {
             Some(Kind::Fault) => (first.a, first.flags),
             Some(Kind::Unresolved) => (first.a, first.order),
             Some(Kind::Exception) => {
                 return Cause::Exception { vector: first.flags, error_code: first.a };
             }
+            _ if was_unresolved => return Cause::Unresolved,
             _ => return Cause::Lost,
         };
         let area = area_of(self.image(memory, first.task), address);
@@ -342,5 +343,198 @@ impl Interpreter {
             _ => Default::default(),
         };
         diagnosis::diagnose(span, Facts { image, return_address, around })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Printer, Style,
+        scenario::{
+            KERNEL, ROOT, WORDS, events, fault, guest, images, map, nested_faults, null_jump, page,
+            record, resume,
+        },
+        testing::{FakeGuest, HEADER, Random},
+    };
+    use protocol::layout::PROGRAM_BASE;
+    use std::{
+        io,
+        time::{Duration, Instant},
+    };
+    use zerocopy::IntoBytes;
+
+    fn spans(events: &[Event]) -> Vec<&Span> {
+        let span = |event| if let &Event::Span(ref span) = event { Some(&**span) } else { None };
+        events.iter().filter_map(span).collect()
+    }
+
+    #[test]
+    fn faults_of_pagers_stand_below_the_fault_that_they_serve() {
+        let events = events(guest(64), nested_faults());
+        let nesting: Vec<_> =
+            spans(&events).iter().map(|span| (span.number, span.serving, span.depth)).collect();
+        assert_eq!(nesting, [(10, None, 0), (11, Some(10), 1), (12, Some(11), 2)]);
+    }
+
+    #[test]
+    fn a_pagers_other_faults_are_not_taken_for_serving() {
+        let records = [
+            fault(100, WORDS, Access::WRITE, 0x1000_0000, ROOT, 1),
+            // The pager has not got the message yet.
+            fault(110, ROOT, Access::WRITE, 0x5000, KERNEL, 2),
+            resume([110, 115, 120], ROOT, KERNEL, 2),
+            resume([130, 140, 150], WORDS, ROOT, 1),
+        ];
+        let events = events(guest(64), records);
+        assert_eq!(
+            spans(&events).iter().map(|span| span.serving).collect::<Vec<_>>(),
+            [None, None]
+        );
+    }
+
+    #[test]
+    fn stages_add_up_and_impossible_times_have_none() {
+        let stages = |times| {
+            let begin = fault(1000, WORDS, Access::WRITE, 0x1000_0000, ROOT, 1);
+            let events = events(guest(64), [begin, resume(times, WORDS, ROOT, 1)]);
+            let End::Resumed(resumed) = &spans(&events)[0].end else { panic!("resumed") };
+            (resumed.total.unwrap().0, resumed.stages)
+        };
+        let (total, parts) = stages([1100, 1300, 1600]);
+        let parts = parts.unwrap();
+        assert_eq!((parts.to_pager.unwrap().0, parts.pager.0, parts.reply.0), (100, 200, 300));
+        assert_eq!(total, 600);
+        for impossible in [[900, 1300, 1600], [1100, 1050, 1600], [1100, 1700, 1600], [0, 0, 1600]]
+        {
+            assert_eq!(stages(impossible), (600, None));
+        }
+        assert_eq!(stages([1100, 1300, 500]), (0, None));
+    }
+
+    /// The stack holds a return address into the program; the page tables lead there.
+    fn guest_with_stack(return_address: u64) -> FakeGuest {
+        const TABLE: u64 = 0x8000;
+        let guest = guest(64);
+        guest.task(3, "words", 4, TABLE);
+        // One table for all levels: every page of the first 2 MiB is the table itself, but one.
+        guest.put(TABLE, &(TABLE | 7));
+        guest.put(TABLE + 9 * 8, &(0xa000u64 | 7));
+        guest.put(0xa000, &return_address);
+        guest
+    }
+
+    fn caller(return_address: u64, instruction: u64) -> Option<Location> {
+        let mut records = null_jump();
+        records.iter_mut().skip(2).for_each(|record| record.b = instruction);
+        let events = events(guest_with_stack(return_address), records);
+        spans(&events)[0].diagnosis.clone().unwrap().caller
+    }
+
+    #[test]
+    fn the_caller_is_read_from_the_stack_if_the_code_was_left() {
+        let base = PROGRAM_BASE as u64;
+        let found = caller(base + 0x140, 0).unwrap();
+        assert_eq!(found.address, base + 0x140);
+        assert_eq!(found.symbol.unwrap().to_string(), "words::fill+0x40");
+        // A return address just behind a function belongs to that function, not to the next one.
+        assert_eq!(
+            caller(base + 0x180, 0).unwrap().symbol.unwrap().to_string(),
+            "words::fill+0x80"
+        );
+        assert_eq!(caller(base + 0x140, base + 0x100), None);
+        assert_eq!(caller(base + 0x3000, 0), None);
+        assert_eq!(caller(0, 0), None);
+    }
+
+    #[test]
+    fn grants_leave_the_sender() {
+        let mut grant = map(300, WORDS, ROOT, page(0x5000, Rights::READ), 0x1000_0000, 0);
+        grant.flags |= GRANT_FLAG;
+        let records = [
+            map(100, ROOT, KERNEL, page(0x5000, Rights::READ_WRITE), 0x5000, 0),
+            grant,
+            fault(400, ROOT, Access::WRITE, 0x5000, KERNEL, 1),
+            Record { a: 0x5000, c: KERNEL, d: 1, ..record(Kind::Unresolved, 500, ROOT) },
+        ];
+        let events = events(guest(64), records);
+        assert_eq!(spans(&events)[0].diagnosis.clone().unwrap().inside, None);
+    }
+
+    #[test]
+    fn a_reader_that_comes_late_sees_no_wrong_spans() {
+        // Only the last five records are left: the first fault's end, and no beginning.
+        let events = events(guest(4), nested_faults());
+        let seen = spans(&events);
+        assert_eq!(seen.len(), 2);
+        for span in seen {
+            assert!(!span.complete && span.cause == Cause::Lost && span.code.is_none());
+        }
+        assert!(matches!(events[0], Event::Lost(Lost { count: 8, .. })));
+        assert!(matches!(&events[1], Event::Map(mapping) if mapping.fault == 11));
+    }
+
+    /// Everything in guest memory is random, but for what it takes to get beyond the first check.
+    #[test]
+    fn hostile_memory_is_survived_in_bounded_time() {
+        let start = Instant::now();
+        for seed in 0..60 {
+            let mut random = Random::new(seed);
+            let mut memory = vec![0; 0x2_0000];
+            random.fill(&mut memory);
+            let mut header = FakeGuest::new(8).header();
+            header.trace.capacity = 256;
+            let bits = random.below(40);
+            header.trace.written = 256 + random.below(1 << bits);
+            if seed % 3 == 0 {
+                random.fill(header.tasks.as_mut_bytes());
+                random.fill(header.threads.as_mut_bytes());
+            }
+            memory[HEADER as usize..][..size_of::<Header>()].copy_from_slice(header.as_bytes());
+            let oldest = header.trace.written - 256;
+            for number in oldest..header.trace.written {
+                let at = (header.trace.address + number % 256 * 64) as usize;
+                memory[at..at + 8].copy_from_slice(&(number + 1).to_le_bytes());
+                memory[at + 16] = random.below(11) as u8;
+                // Few tasks and threads, so that records meet.
+                memory[at + 20..at + 24].copy_from_slice(&[random.below(4) as u8, 0, 1, 0]);
+                memory[at + 24] = random.below(4) as u8;
+            }
+            let mut observer = Observer::new(memory, HEADER, images(), random.next());
+            let mut printers = [Style::Blocks, Style::Flat, Style::Json, Style::Summary]
+                .map(|style| Printer::new(style, true, io::sink()));
+            let mut passed_on = 0;
+            observer
+                .finish(&mut |event| {
+                    passed_on += 1;
+                    printers.iter_mut().for_each(|printer| printer.event(event).unwrap());
+                })
+                .unwrap();
+            assert!(passed_on > 100 && observer.lost() >= oldest);
+            printers.iter_mut().for_each(|printer| printer.finish(observer.lost()).unwrap());
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    }
+
+    #[test]
+    fn random_headers_never_panic_or_hang() {
+        for seed in 0..200 {
+            let mut random = Random::new(seed);
+            let mut memory = vec![0; 0x4000];
+            random.fill(&mut memory);
+            let mut header = FakeGuest::new(8).header();
+            random.fill(header.trace.as_mut_bytes());
+            if seed % 2 == 0 {
+                header.trace.capacity = 1 << random.below(30);
+                header.trace.address = random.below(0x8000);
+            }
+            memory[HEADER as usize..][..size_of::<Header>()].copy_from_slice(header.as_bytes());
+            let mut observer = Observer::new(memory, HEADER, Images::new(), 0);
+            for _ in 0..3 {
+                // Whether it is an error depends on the seed; that it returns is what counts.
+                let _ = observer.poll(&mut |_| ());
+            }
+            let _ = observer.finish(&mut |_| ());
+        }
     }
 }

@@ -98,3 +98,63 @@ impl Order {
         sink(&event);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Lost, Nanoseconds};
+
+    fn event(number: u64) -> Event {
+        Event::Lost(Lost { time: Nanoseconds(number), count: number })
+    }
+
+    fn drain(order: &mut Order, all: bool) -> Vec<u64> {
+        let mut seen = Vec::new();
+        let mut sink = |event: &Event| {
+            if let Event::Lost(lost) = event {
+                seen.push(lost.count);
+            }
+        };
+        if all {
+            order.release_all(&mut sink)
+        } else {
+            order.release(&mut sink)
+        }
+        seen
+    }
+
+    #[test]
+    fn what_happens_meanwhile_waits_for_an_open_span() {
+        let mut order = Order::default();
+        order.enter(1, event(1));
+        order.reserve(2);
+        order.enter(3, event(3));
+        assert_eq!(drain(&mut order, false), [1]);
+        order.enter(2, event(2));
+        assert_eq!(drain(&mut order, false), [2, 3]);
+    }
+
+    #[test]
+    fn an_idle_guest_holds_nothing_back() {
+        let mut order = Order::default();
+        order.reserve(2);
+        order.enter(3, event(3));
+        assert_eq!(drain(&mut order, false), [0; 0]);
+        assert_eq!(drain(&mut order, true), [3]);
+        order.enter(2, event(2));
+        assert_eq!(drain(&mut order, false), [2]);
+    }
+
+    #[test]
+    fn not_too_much_waits() {
+        let mut order = Order::default();
+        order.reserve(1);
+        let mut seen = 0;
+        for position in 2..100_000 {
+            order.enter(position, event(position));
+            order.release(&mut |_| seen += 1);
+            assert!(order.slots.len() <= MAX_WAITING + 2);
+        }
+        assert!(seen > 80_000);
+    }
+}

@@ -18,6 +18,9 @@ pub(crate) struct RecordSpan {
     pub(crate) maps: Vec<Record>,
     /// [`Kind::Resume`] or [`Kind::Unresolved`].
     pub(crate) end: Option<Record>,
+    /// Whether the end belongs to a fault that had already ended as unresolved: the thread's
+    /// exception handler lets it go on after all.
+    pub(crate) was_unresolved: bool,
     /// Whether records were lost between beginning and end.
     pub(crate) has_gap: bool,
 }
@@ -26,6 +29,8 @@ pub(crate) struct RecordSpan {
 #[derive(Debug, Default)]
 pub(crate) struct OpenSpans {
     by_thread: HashMap<u16, RecordSpan>,
+    /// Number of the unresolved fault that each thread came to last.
+    unresolved: HashMap<u16, u64>,
 }
 
 impl OpenSpans {
@@ -53,11 +58,18 @@ impl OpenSpans {
     /// Takes a record that ends a span, and returns that span; without its beginning if that is
     /// not known. The second one, if any, is an older span of the thread whose end was lost.
     pub(crate) fn end(&mut self, record: Record) -> (RecordSpan, Option<RecordSpan>) {
-        let open = self.by_thread.remove(&record.thread);
-        let (mut span, older) = match open {
-            Some(span) if span.number() == end_number(&record) => (span, None),
-            older => (RecordSpan { has_gap: true, ..RecordSpan::default() }, older),
+        let number = end_number(&record);
+        let was_unresolved = self.unresolved.remove(&record.thread) == Some(number);
+        let (mut span, older) = match self.by_thread.remove(&record.thread) {
+            Some(span) if span.number() == number => (span, None),
+            older => {
+                let has_gap = !was_unresolved;
+                (RecordSpan { was_unresolved, has_gap, ..RecordSpan::default() }, older)
+            }
         };
+        if record.kind == Kind::Unresolved as u8 {
+            self.unresolved.insert(record.thread, number);
+        }
         span.end = Some(record);
         (span, older)
     }
@@ -160,6 +172,18 @@ mod tests {
         assert_eq!((span.beginning, span.end, span.has_gap), (None, Some(end), true));
         assert_eq!((span.number(), span.position()), (12, 8));
         assert_eq!(older.map(|older| older.number()), Some(10));
+    }
+
+    #[test]
+    fn a_thread_may_go_on_after_an_unresolved_fault() {
+        let mut open = OpenSpans::default();
+        open.begin(record(Kind::Fault, 1, 5, 10));
+        let (span, _) = open.end(record(Kind::Unresolved, 2, 5, 10));
+        assert!(!span.was_unresolved && span.beginning.is_some());
+        let (again, older) = open.end(record(Kind::Resume, 3, 5, 10));
+        assert!(again.was_unresolved && !again.has_gap && older.is_none());
+        let (unknown, _) = open.end(record(Kind::Resume, 4, 5, 10));
+        assert!(!unknown.was_unresolved && unknown.has_gap);
     }
 
     #[test]

@@ -40,7 +40,7 @@ use std::{
     cell::{Cell, RefCell},
     mem::offset_of,
 };
-use zerocopy::{FromBytes, FromZeros, IntoBytes};
+use zerocopy::{FromZeros, IntoBytes};
 
 pub(crate) const HEADER: u64 = 0x1000;
 const TASKS: u64 = 0x2000;
@@ -93,11 +93,6 @@ impl FakeGuest {
         let bytes = value.as_bytes();
         let start = address as usize;
         self.memory.borrow_mut()[start..start + bytes.len()].copy_from_slice(bytes);
-    }
-
-    pub(crate) fn get<T: FromBytes>(&self, address: u64) -> T {
-        let memory = self.memory.borrow();
-        T::read_from_bytes(&memory[address as usize..address as usize + size_of::<T>()]).unwrap()
     }
 
     pub(crate) fn task(&self, task: u16, name: &str, image: u32, page_table: u64) {
@@ -164,4 +159,58 @@ impl GuestMemory for FakeGuest {
         }
         Ok(())
     }
+}
+
+/// An ELF file for `amd64` with one code segment and one function, and a data segment behind it.
+pub(crate) fn small_elf(base: u64, function: &str) -> Vec<u8> {
+    const CODE_SIZE: u64 = 0x1000;
+    let names = format!("\0{function}\0.text\0.symtab\0.strtab\0");
+    let name = |wanted: &str| names.find(wanted).unwrap() as u32;
+    let symbols = [symbol(0, 0, 0, 0, 0), symbol(1, 0x12, 1, base + 0x100, 0x80)].concat();
+    let names_offset = 64 + 2 * 56 + symbols.len() as u64;
+    let sections_offset = names_offset + names.len() as u64;
+    let mut elf = vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    put16(&mut elf, &[2, 62]);
+    put32(&mut elf, &[1]);
+    put64(&mut elf, &[base, 64, sections_offset]);
+    put32(&mut elf, &[0]);
+    put16(&mut elf, &[64, 56, 2, 64, 4, 3]);
+    for (flags, start) in [(5, base), (6, base + 2 * CODE_SIZE)] {
+        put32(&mut elf, &[1, flags]);
+        put64(&mut elf, &[0, start, start, 0, CODE_SIZE, 0x1000]);
+    }
+    elf.extend(symbols);
+    elf.extend(names.as_bytes());
+    for (section, kind, flags, address, offset, size, link, entry) in [
+        (0, 0, 0, 0, 0, 0, 0, 0),
+        (name(".text"), 1, 6, base, 0, CODE_SIZE, 0, 0),
+        (name(".symtab"), 2, 0, 0, 64 + 2 * 56, 48, 3, 24),
+        (name(".strtab"), 3, 0, 0, names_offset, names.len() as u64, 0, 0),
+    ] {
+        put32(&mut elf, &[section, kind]);
+        put64(&mut elf, &[flags, address, offset, size]);
+        put32(&mut elf, &[link, 1]);
+        put64(&mut elf, &[1, entry]);
+    }
+    elf
+}
+
+fn symbol(name: u32, info: u8, section: u16, value: u64, size: u64) -> Vec<u8> {
+    let mut symbol = name.to_le_bytes().to_vec();
+    symbol.extend([info, 0]);
+    put16(&mut symbol, &[section]);
+    put64(&mut symbol, &[value, size]);
+    symbol
+}
+
+fn put16(bytes: &mut Vec<u8>, values: &[u16]) {
+    values.iter().for_each(|value| bytes.extend(value.to_le_bytes()));
+}
+
+fn put32(bytes: &mut Vec<u8>, values: &[u32]) {
+    values.iter().for_each(|value| bytes.extend(value.to_le_bytes()));
+}
+
+fn put64(bytes: &mut Vec<u8>, values: &[u64]) {
+    values.iter().for_each(|value| bytes.extend(value.to_le_bytes()));
 }

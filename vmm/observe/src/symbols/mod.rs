@@ -3,6 +3,8 @@
 mod image;
 mod path;
 mod source;
+#[cfg(test)]
+mod tests;
 
 pub use image::Image;
 

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::event::{End, Event, Nanoseconds, Party, Span};
 use protocol::introspection::record::Unresolved;
-use std::fmt::{Arguments, Display};
+use std::fmt::{self, Arguments, Display};
 
 /// The first line of the trace.
 pub(super) const HEADING: &str = "     time us  thread            event\n";
@@ -84,16 +84,16 @@ fn ending(lines: &mut Lines<'_>, span: &Span) {
     let gap = if span.complete { "" } else { " (incomplete: records lost)" };
     match &span.end {
         End::Resumed(resumed) => {
-            lines.more(resumed.time, format_args!("= resumed after {}{gap}", Latency(resumed)));
+            lines.more(resumed.time, format_args!("= resumed{}{gap}", Latency(resumed)));
         }
         End::Unresolved { time, reason, answer } => {
             let phrase = words::unresolved(*reason, *answer);
             let who = asked(span, *reason);
-            lines.more(*time, format_args!("{bad}= STOPPED: {who} {phrase}{end}{gap}"));
+            lines.more(*time, format_args!("{bad}= UNRESOLVED: {who} {phrase}{end}{gap}"));
         }
         End::Open => {
-            let handler = &span.handler;
-            lines.more("-", format_args!("{bad}= <unresolved at end>{end} asked {handler}{gap}"));
+            let handler = Asked(&span.handler);
+            lines.more("-", format_args!("{bad}= <unresolved at end>{end} {handler}{gap}"));
         }
         End::NotRecorded => lines.more("-", format_args!("= <end not recorded>{gap}")),
     }
@@ -102,6 +102,18 @@ fn ending(lines: &mut Lines<'_>, span: &Span) {
 /// Whom a phrase of [`words::unresolved`] is about.
 pub(super) fn asked(span: &Span, reason: Option<Unresolved>) -> &Party {
     if reason == Some(Unresolved::NoPager) { &span.who } else { &span.handler }
+}
+
+/// Whom the kernel turned to, for a span without an end.
+struct Asked<'a>(&'a Party);
+
+impl Display for Asked<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_kernel() {
+            return formatter.write_str("asked nobody");
+        }
+        write!(formatter, "asked {}", self.0)
+    }
 }
 
 /// Lines in three columns: time, thread, event.

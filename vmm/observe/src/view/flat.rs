@@ -8,9 +8,9 @@ pub(super) fn event(text: &mut String, event: &Event) {
     match event {
         Event::Span(span) => self::span(text, span),
         Event::Map(mapping) => {
-            put!(text, "{} {} from {}", mapping.time, mapping.to, mapping.from);
-            put!(text, " to={:#x}", mapping.destination);
+            put!(text, "{} {}", mapping.time, mapping.to);
             self::mapping(text, mapping);
+            put!(text, " to={:#x} from {}", mapping.destination, mapping.from);
         }
         Event::Message(message) => {
             put!(text, "{} {} {}", message.time, message.from, Sending(message));
@@ -43,6 +43,7 @@ fn span(text: &mut String, span: &Span) {
         Cause::Exception { vector, error_code } => {
             put!(text, "exception {vector} ({}) error={error_code:#x}", words::exception(*vector));
         }
+        Cause::Unresolved => put!(text, "unresolved-fault {}", span.number),
         Cause::Lost => text.push('?'),
     }
     if let Some(code) = &span.code {
@@ -55,10 +56,10 @@ fn span(text: &mut String, span: &Span) {
     match &span.end {
         End::Resumed(resumed) => match resumed.total {
             Some(total) => put!(text, " {total}us"),
-            None => text.push_str(" ?us"),
+            None => text.push_str(" resumed"),
         },
         End::Unresolved { reason, answer, .. } => {
-            put!(text, " UNRESOLVED {}", words::unresolved(*reason, *answer));
+            put!(text, " UNRESOLVED: {}", words::unresolved(*reason, *answer));
         }
         End::Open => text.push_str(" <unresolved at end>"),
         End::NotRecorded => text.push_str(" <end not recorded>"),

@@ -3,11 +3,10 @@
 use crate::event::Nanoseconds;
 use std::collections::BTreeMap;
 
-/// Bits of a value that are kept: an error below one in a thousand.
-const KEPT_BITS: u32 = 11;
+/// Bits of a value that are kept: exact to the nanosecond up to 131 us, then to five digits.
+const KEPT_BITS: u32 = 17;
 
-/// How often which latency occurred. Values below 2048 ns are exact, larger ones are rounded down
-/// to eleven significant bits.
+/// How often which latency occurred. Large values are rounded down to [`KEPT_BITS`].
 #[derive(Clone, Debug, Default)]
 pub(super) struct Histogram {
     counts: BTreeMap<u64, u64>,
@@ -70,12 +69,12 @@ mod tests {
     }
 
     #[test]
-    fn large_values_keep_three_digits() {
-        for value in [2047, 2048, 2049, 1_234_567, u64::MAX] {
+    fn large_values_keep_five_digits() {
+        for value in [131_071, 131_072, 131_073, 123_456_789, u64::MAX] {
             let kept = rounded(value);
-            assert!(kept <= value && (value - kept) as f64 <= value as f64 / 1000.0, "{value}");
+            assert!(kept <= value && (value - kept) as f64 <= value as f64 / 65_536.0, "{value}");
         }
-        assert_eq!(rounded(2047), 2047);
+        assert_eq!(rounded(131_071), 131_071);
     }
 
     #[test]

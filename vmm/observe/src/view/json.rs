@@ -12,7 +12,10 @@ use crate::{
     symbols::Location,
 };
 use protocol::{
-    fault::Access, flexpage::Kind, introspection::record::MapStatus, message::MessageTag,
+    fault::Access,
+    flexpage::Kind,
+    introspection::{NOBODY, record::MapStatus},
+    message::MessageTag,
 };
 use serde::{Serialize, Serializer};
 
@@ -50,7 +53,7 @@ fn kind_of(span: &Span) -> &'static str {
     match span.cause {
         Cause::Fault { .. } => "fault",
         Cause::Exception { .. } => "exception",
-        Cause::Lost => "resume",
+        Cause::Unresolved | Cause::Lost => "resume",
     }
 }
 
@@ -94,12 +97,18 @@ struct Who<'a> {
 
 impl<'a> Who<'a> {
     fn new(party: &'a Party) -> Self {
-        Self { thread: Some(&party.name), thread_id: Some(party.thread), ..Self::task(party) }
+        let thread_id = number(party);
+        Self { thread: thread_id.map(|_| &*party.name), thread_id, ..Self::task(party) }
     }
 
     fn task(party: &'a Party) -> Self {
         Self { task: &party.task_name, task_id: party.task, thread: None, thread_id: None }
     }
+}
+
+/// A thread's number, unless it is the kernel or no thread at all.
+fn number(party: &Party) -> Option<u16> {
+    (party.thread != NOBODY).then_some(party.thread)
 }
 
 #[derive(Serialize)]
@@ -138,7 +147,8 @@ struct SpanBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     sp: Option<Hex>,
     pager: &'a str,
-    pager_id: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pager_id: Option<u16>,
     maps: Vec<MapBody>,
     #[serde(flatten)]
     end: EndBody<'a>,
@@ -160,7 +170,7 @@ impl<'a> SpanBody<'a> {
             code: span.code.as_ref().map(Place::new),
             sp: span.stack.map(Hex),
             pager: &span.handler.name,
-            pager_id: span.handler.thread,
+            pager_id: number(&span.handler),
             maps: span.maps.iter().map(MapBody::new).collect(),
             end: EndBody::new(&span.end),
             serving: span.serving,
@@ -209,7 +219,7 @@ impl CauseBody {
                 error_code: Some(Hex(*error_code)),
                 ..Self::default()
             },
-            Cause::Lost => Self::default(),
+            Cause::Unresolved | Cause::Lost => Self::default(),
         }
     }
 }
@@ -222,7 +232,8 @@ enum EndBody<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         total_ns: Option<Time>,
         by: &'a str,
-        by_id: u16,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        by_id: Option<u16>,
         label: isize,
         #[serde(flatten)]
         stages: Option<StagesBody>,
@@ -272,7 +283,7 @@ impl<'a> EndBody<'a> {
             end: Time(resumed.time),
             total_ns: resumed.total.map(Time),
             by: &resumed.by.name,
-            by_id: resumed.by.thread,
+            by_id: number(&resumed.by),
             label: resumed.tag.label(),
             stages: resumed.stages.map(|stages| StagesBody {
                 received: Time(stages.received),
@@ -298,7 +309,8 @@ struct MapBody {
     pfn: Option<Hex>,
     entries: u32,
     from: String,
-    from_id: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_id: Option<u16>,
     sent: Hex,
     sent_order: u32,
     sent_rights: String,
@@ -330,7 +342,7 @@ impl MapBody {
             pfn: (is_memory && is_done).then_some(Hex(mapping.physical >> protocol::PAGE_ORDER)),
             entries: mapping.entries,
             from: mapping.from.name.to_string(),
-            from_id: mapping.from.thread,
+            from_id: number(&mapping.from),
             sent: Hex(mapping.sent.address() as u64),
             sent_order: mapping.sent.order(),
             sent_rights: rights(mapping.sent.rights()),
@@ -361,7 +373,8 @@ struct MessageBody<'a> {
     #[serde(flatten)]
     who: Who<'a>,
     to: &'a str,
-    to_id: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to_id: Option<u16>,
     label: isize,
     #[serde(skip_serializing_if = "Option::is_none")]
     protocol: Option<&'static str>,
@@ -378,7 +391,7 @@ impl<'a> MessageBody<'a> {
             t: Time(*time),
             who: Who::new(from),
             to: &to.name,
-            to_id: to.thread,
+            to_id: number(to),
             label: tag.label(),
             protocol: words::protocol(tag.label()),
             gate: Hex(*gate_label),
@@ -395,14 +408,15 @@ struct CreationBody<'a> {
     #[serde(flatten)]
     who: Who<'a>,
     by: &'a str,
-    by_id: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by_id: Option<u16>,
 }
 
 impl<'a> CreationBody<'a> {
     fn new(creation: &'a Creation, is_thread: bool) -> Self {
         let Creation { time, what, creator } = creation;
         let who = if is_thread { Who::new(what) } else { Who::task(what) };
-        Self { t: Time(*time), who, by: &creator.name, by_id: creator.thread }
+        Self { t: Time(*time), who, by: &creator.name, by_id: number(creator) }
     }
 }
 

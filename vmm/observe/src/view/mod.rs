@@ -6,6 +6,8 @@ mod histogram;
 mod json;
 mod report;
 mod summary;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use crate::event::{Event, Span};

@@ -12,13 +12,14 @@ pub(super) fn report(text: &mut String, paint: Paint, span: &Span) {
     let Some(diagnosis) = &span.diagnosis else { return };
     let (bad, end) = (paint.bad(), paint.end());
     let what = match span.cause {
-        Cause::Exception { vector, .. } => exception(vector),
-        Cause::Fault { .. } | Cause::Lost => "page fault",
+        Cause::Exception { vector, .. } => format!("unhandled exception: {}", exception(vector)),
+        Cause::Fault { .. } | Cause::Unresolved | Cause::Lost => "unresolved page fault".to_owned(),
     };
-    put!(text, "{bad}glass: {}: unresolved {what}{end}\n", span.who);
+    put!(text, "{bad}glass: {}: {what}{end}\n", span.who);
     cause(text, span);
     if let Some(code) = &span.code {
-        put!(text, "  code     {}\n", Place(code));
+        let unknown = if code.symbol.is_none() { " (no symbol)" } else { "" };
+        put!(text, "  code     {}{unknown}\n", Place(code));
     }
     if let Some(caller) = &diagnosis.caller {
         put!(text, "  caller   {} (return address on the stack)\n", Place(caller));
@@ -54,7 +55,7 @@ fn cause(text: &mut String, span: &Span) {
         Cause::Exception { vector, error_code } => {
             put!(text, "  vector   {vector}, error code {error_code:#x}");
         }
-        Cause::Lost => text.push_str("  access   unknown: its record was lost"),
+        Cause::Unresolved | Cause::Lost => text.push_str("  access   unknown: its record was lost"),
     }
     text.push('\n');
 }
@@ -73,7 +74,7 @@ fn answer(text: &mut String, span: &Span) {
             }
         }
         _ if span.handler.is_kernel() => put!(text, "  {role}  none"),
-        _ => put!(text, "  {role}  {} did not answer", span.handler),
+        _ => put!(text, "  {role}  {} did not let the thread go on", span.handler),
     }
     text.push('\n');
 }

@@ -99,7 +99,7 @@ impl Row {
                 }
             }
             Cause::Exception { .. } => self.exceptions += 1,
-            Cause::Lost => {}
+            Cause::Unresolved | Cause::Lost => {}
         }
         match &span.end {
             End::Resumed(resumed) if matches!(span.cause, Cause::Fault { .. }) => {

@@ -272,20 +272,20 @@ impl fmt::Display for Headline<'_> {
             Cause::Exception { vector, error_code } => {
                 write!(formatter, "#{vector} {} error {error_code:#x}", exception(*vector))
             }
+            Cause::Unresolved => write!(formatter, "unresolved fault {}", self.0.number),
             Cause::Lost => formatter.write_str("(record of the fault lost)"),
         }
     }
 }
 
-/// `3.895 us (0.253 to pager, 3.069 pager, 0.573 reply)`
+/// ` after 3.895 us (0.253 to pager, 3.069 pager, 0.573 reply)`
 pub(super) struct Latency<'a>(pub(super) &'a Resumed);
 
 impl fmt::Display for Latency<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Resumed { total, stages, by, .. } = self.0;
-        match total {
-            Some(total) => write!(formatter, "{total} us")?,
-            None => formatter.write_str("? us")?,
+        if let Some(total) = total {
+            write!(formatter, " after {total} us")?;
         }
         let Some(stages) = stages else {
             return if by.is_kernel() { formatter.write_str(" (kernel)") } else { Ok(()) };
