@@ -365,8 +365,13 @@ mod tests {
     use zerocopy::IntoBytes;
 
     fn spans(events: &[Event]) -> Vec<&Span> {
-        let span = |event| if let &Event::Span(ref span) = event { Some(&**span) } else { None };
-        events.iter().filter_map(span).collect()
+        let mut spans = Vec::new();
+        for event in events {
+            if let Event::Span(span) = event {
+                spans.push(&**span);
+            }
+        }
+        spans
     }
 
     #[test]
