@@ -21,7 +21,7 @@ pub struct Spread {
 impl Spread {
     /// Measures `operation`, which is told how often it ran before. The cost of measuring, itself
     /// measured, is taken off.
-    pub fn of(operation: impl FnMut(usize) -> Result<()>) -> Result<Self> {
+    pub fn of<T>(operation: impl FnMut(usize) -> Result<T>) -> Result<Self> {
         let overhead = measure(|_| Ok(()))?.median;
         let Self { min, median, max } = measure(operation)?;
         let net = |ticks: u64| ticks.saturating_sub(overhead);
@@ -30,7 +30,7 @@ impl Spread {
 }
 
 #[inline(always)]
-fn measure(mut operation: impl FnMut(usize) -> Result<()>) -> Result<Spread> {
+fn measure<T>(mut operation: impl FnMut(usize) -> Result<T>) -> Result<Spread> {
     for round in 0..WARM_UP {
         operation(round)?;
     }
