@@ -108,7 +108,10 @@ impl Image {
     fn find(&self, address: u64, line_address: u64) -> Option<Symbol> {
         let function = self.tables().function(line_address)?;
         let lines = self.lines.get_or_init(|| SourceLines::new(&self.elf));
-        let place = lines.as_ref().and_then(|lines| lines.find(line_address)).unwrap_or_default();
+        let place = lines
+            .as_ref()
+            .and_then(|lines| lines.find(line_address, &function.name))
+            .unwrap_or_default();
         Some(Symbol {
             function: function.name.clone(),
             offset: address - function.start,

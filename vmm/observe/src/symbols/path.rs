@@ -8,9 +8,14 @@ const STANDARD_LIBRARY: [&str; 3] = ["/rustc/", "/lib/rustlib/src/rust/", "/usr/
 const REGISTRY: &str = "/registry/src/";
 
 /// Whether the file belongs to `core`, `alloc` or `std`.
-pub(super) fn is_standard_library(file: &str) -> bool {
+fn is_standard_library(file: &str) -> bool {
     let has_prefix = STANDARD_LIBRARY.iter().any(|directory| file.contains(directory));
     has_prefix && file.contains("/library/") || file.starts_with("library/")
+}
+
+/// Whether the file is not the program's own: the standard library or a package from a registry.
+pub(super) fn is_foreign(file: &str) -> bool {
+    is_standard_library(file) || file.contains(REGISTRY)
 }
 
 /// The path relative to the directory that the compiler ran in, to the standard library or to the
@@ -68,5 +73,7 @@ mod tests {
     fn only_the_standard_library_is_the_standard_library() {
         assert!(is_standard_library("/rustc/abc/library/alloc/src/vec/mod.rs"));
         assert!(!is_standard_library("/home/a/library/src/main.rs"));
+        assert!(is_foreign("/root/.cargo/registry/src/index-1949/bits-1.0/src/lib.rs"));
+        assert!(!is_foreign("/home/a/project/words/src/main.rs"));
     }
 }

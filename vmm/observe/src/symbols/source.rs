@@ -14,7 +14,7 @@ pub(super) struct SourceLines(Context<Reader>);
 /// What DWARF says about an instruction.
 #[derive(Default)]
 pub(super) struct Place {
-    /// The function, if the compiler inlined it.
+    /// The function of that line, if the compiler inlined it.
     pub(super) inlined: Option<String>,
     pub(super) source: Option<(String, u32)>,
 }
@@ -33,25 +33,23 @@ impl SourceLines {
         Context::from_dwarf(dwarf).ok().map(Self)
     }
 
-    /// The innermost frame that is the program's own, not the standard library's; the innermost
-    /// one at all if there is none.
-    pub(super) fn find(&self, address: u64) -> Option<Place> {
+    /// The innermost frame of the program's own sources that has a line; without one, the innermost
+    /// frame at all. `function` is the function in the symbol table.
+    pub(super) fn find(&self, address: u64, function: &str) -> Option<Place> {
         let directory = self.compilation_directory(address);
         let mut frames = self.0.find_frames(address).skip_all_loads().ok()?;
         let mut innermost = None;
         while let Ok(Some(frame)) = frames.next() {
             let file = frame.location.as_ref().and_then(|location| location.file);
-            let is_own = !file.is_some_and(path::is_standard_library);
-            if is_own || innermost.is_none() {
-                let mut found = place(&frame, directory.as_deref());
-                if is_own {
-                    // The last frame is the function itself, all before it were inlined.
-                    let is_inlined = matches!(frames.next(), Ok(Some(_)));
-                    found.inlined = found.inlined.filter(|_| is_inlined);
-                    return Some(found);
-                }
-                innermost = Some(found);
+            let is_own = file.is_some_and(|file| !path::is_foreign(file));
+            let mut found = place(&frame, directory.as_deref());
+            if is_own && found.source.is_some() {
+                // The last frame is the function itself, all before it were inlined.
+                let is_inlined = matches!(frames.next(), Ok(Some(_)));
+                found.inlined = found.inlined.filter(|name| is_inlined && name != function);
+                return Some(found);
             }
+            innermost.get_or_insert(Place { inlined: None, ..found });
         }
         innermost
     }
