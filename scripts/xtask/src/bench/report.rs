@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn the_table_shows_counts_times_and_what_is_missing() {
         let times = Times {
-            backend: "svm",
+            backend: "svm".to_owned(),
             cpu: "Fast CPU".to_owned(),
             page_fault: 2.5,
             ipc_call: 1.0,

@@ -8,19 +8,13 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use std::{
-    fs::{self, File},
-    path::Path,
-    process::{Command, Stdio},
-};
-
-const KVM: &str = "/dev/kvm";
+use std::process::{Command, Stdio};
 
 /// Medians in microseconds, and where they were taken.
 #[derive(Clone, Debug)]
 pub struct Times {
     /// What KVM itself runs on: `vmx`, `svm` or `software`.
-    pub backend: &'static str,
+    pub backend: String,
     /// The processor's name.
     pub cpu: String,
     /// A page fault in the guest.
@@ -40,8 +34,9 @@ pub struct Times {
 impl Times {
     /// Runs the scenario `bench` under KVM; `None`, said in one line, where there is none.
     pub fn measure(workspace: &Workspace) -> Result<Option<Self>> {
-        if let Err(error) = File::options().read(true).write(true).open(KVM) {
-            say(&format!("bench: no times, cannot open {KVM}: {error}"));
+        let host = Host::read(&doctor(workspace)?)?;
+        if let Some(problem) = host.problem {
+            say(&format!("bench: no times: {problem}"));
             return Ok(None);
         }
         say("bench: timing under KVM and Linux");
@@ -54,8 +49,8 @@ impl Times {
         let microseconds = |ticks: u64| ticks as f64 / ticks_per_microsecond;
         let refusal = linux["userfaultfd_error"].as_str().unwrap_or("no reason given");
         Ok(Some(Self {
-            backend: backend(Path::new("/sys/module")),
-            cpu: cpu_name(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()),
+            backend: host.backend,
+            cpu: host.cpu,
             page_fault: microseconds(ticks.page_fault),
             ipc_call: microseconds(ticks.ipc_call),
             null_syscall: microseconds(ticks.null_syscall),
@@ -64,6 +59,39 @@ impl Times {
             userfaultfd_copy: number("userfaultfd_copy").map_err(|_| refusal.to_owned()),
         }))
     }
+}
+
+/// What `glass doctor` says about this machine.
+#[derive(Debug, PartialEq, Eq)]
+struct Host {
+    backend: String,
+    cpu: String,
+    /// Why no guest runs here.
+    problem: Option<String>,
+}
+
+impl Host {
+    fn read(findings: &Value) -> Result<Self> {
+        let text = |value: &Value| {
+            value.as_str().map(str::to_owned).with_context(|| format!("unexpected: {findings}"))
+        };
+        let why = || text(&findings["kvm"]["problem"]).unwrap_or("KVM runs no amd64 guest".into());
+        Ok(Self {
+            backend: text(&findings["backend"]["kind"])?,
+            cpu: text(&findings["processors"]["model"])?,
+            problem: (findings["ok"] != true).then(why),
+        })
+    }
+}
+
+fn doctor(workspace: &Workspace) -> Result<Value> {
+    let output = Command::new(workspace.glass())
+        .args(["doctor", "--json"])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot start target/release/glass")?;
+    // Its exit status says whether KVM can be used; so does what it prints.
+    serde_json::from_slice(&output.stdout).context("glass doctor printed no JSON")
 }
 
 /// The guest reads the same time stamp counter as the host, or one that is as fast.
@@ -90,30 +118,27 @@ fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Which of Linux's KVM modules is in use.
-fn backend(modules: &Path) -> &'static str {
-    if modules.join("kvm_intel").is_dir() {
-        "vmx"
-    } else if modules.join("kvm_amd").is_dir() {
-        "svm"
-    } else {
-        "software"
-    }
-}
-
-fn cpu_name(cpuinfo: &str) -> String {
-    let name = cpuinfo.lines().find_map(|line| line.strip_prefix("model name"));
-    name.map_or("unknown CPU", |rest| rest.trim_start_matches([' ', '\t', ':'])).to_owned()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::cpu_name;
+    use super::Host;
+    use serde_json::json;
 
     #[test]
-    fn the_processor_is_named() {
-        let text = "processor\t: 0\nmodel name\t: Fast CPU: the second\nstepping\t: 1\n";
-        assert_eq!(cpu_name(text), "Fast CPU: the second");
-        assert_eq!(cpu_name(""), "unknown CPU");
+    fn the_doctor_is_understood() {
+        let mut findings = json!({
+            "ok": true,
+            "kvm": {},
+            "backend": {"kind": "svm", "module": "kvm_amd"},
+            "processors": {"count": 2, "model": "Fast CPU"},
+        });
+        let host = Host::read(&findings).expect("complete");
+        assert_eq!((host.backend.as_str(), host.cpu.as_str()), ("svm", "Fast CPU"));
+        assert_eq!(host.problem, None);
+        findings["ok"] = false.into();
+        findings["kvm"]["problem"] = "not permitted".into();
+        let host = Host::read(&findings).expect("complete");
+        assert_eq!(host.problem.as_deref(), Some("not permitted"));
+        findings["backend"] = json!(null);
+        assert!(Host::read(&findings).is_err_and(|error| error.to_string().contains("unexpected")));
     }
 }
