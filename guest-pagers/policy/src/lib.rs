@@ -6,6 +6,7 @@
 //! | [`holdings`] | what sigma0 has, and what of it is free |
 //! | [`bundle`] | what the boot loader brought |
 //! | [`elf`] | which pages an ELF image has, with which rights |
+//! | [`programs`] | who pages and serves whom, and when all is done |
 //! | [`regions`] | what lies at an address of a program |
 //! | [`frames`] | which frame a program's page already has |
 //! | [`words`] | lines, words and bytes of a text |
@@ -18,6 +19,7 @@ pub mod bundle;
 pub mod elf;
 pub mod frames;
 pub mod holdings;
+pub mod programs;
 pub mod ranges;
 pub mod regions;
 pub mod words;

@@ -5,7 +5,6 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`programs`] | reads the manifest: which programs there are, who pages whom |
 //! | [`start`] | makes tasks, threads and gates |
 //! | [`paging`] | finds or makes the page behind a fault |
 //! | this one | answers messages, and knows when all is done |
@@ -16,13 +15,13 @@
 #![forbid(unsafe_code)]
 
 mod paging;
-mod programs;
 mod start;
 
 use core::fmt;
 use paging::{Paging, Refused};
-use programs::{ProgramIndex, Programs};
+use policy::programs::{ProgramIndex, Programs};
 use runtime::{
+    arch::MACHINE,
     boot, message,
     pager::{Answer, Client, Pager, serve},
     println,
@@ -48,11 +47,10 @@ const STATUS_STOPPED: u8 = 1;
 
 fn main() -> ! {
     let bundle = boot::bundle().unwrap_or_else(|error| give_up(&error));
-    let programs = Programs::read(bundle).unwrap_or_else(|error| give_up(&error));
-    let paging = Paging::new(bundle, &programs).unwrap_or_else(|error| give_up(&error));
-    start::start(&programs).unwrap_or_else(|error| give_up(&error));
-    let mut root = Root { programs, paging };
-    root.end_if_done();
+    let mut root = Root { programs: Programs::new(), paging: Paging::new(bundle) };
+    root.programs.read(bundle, MACHINE).unwrap_or_else(|error| give_up(&error));
+    root.paging.prepare(&root.programs).unwrap_or_else(|error| give_up(&error));
+    start::start(&root.programs).unwrap_or_else(|error| give_up(&error));
     serve(&mut root)
 }
 
@@ -62,7 +60,7 @@ fn give_up(error: &dyn fmt::Display) -> ! {
 }
 
 struct Root {
-    programs: Programs,
+    programs: Programs<'static>,
     paging: Paging,
 }
 

@@ -1,11 +1,11 @@
 //! The page behind a fault: found in a module, or made.
 
-use crate::programs::{MAX_PROGRAMS, Program, ProgramIndex, Programs};
 use arrayvec::ArrayVec;
 use core::fmt;
 use policy::{
     bundle::Bundle,
     frames::{FrameTables, Space, Table},
+    programs::{MAX_PROGRAMS, Program, ProgramIndex, Programs},
     regions::{Backing, Files, FilesError, find},
 };
 use runtime::{
@@ -69,33 +69,40 @@ impl fmt::Display for PagingError {
 }
 
 impl Paging {
-    /// Lays out the files, and checks that each program can be told its arguments.
-    pub fn new(bundle: Bundle<'static>, programs: &Programs) -> Result<Self, PagingError> {
-        let mut paging = Self {
+    /// Pages for nobody yet.
+    pub fn new(bundle: Bundle<'static>) -> Self {
+        Self {
             memory: Pool::one_to_one(),
             frames: FrameTables::new(),
             spaces: ArrayVec::new(),
-            files: Files::lay_out(bundle).map_err(PagingError::Files)?,
-            // No more than were laid out.
-            contents: bundle.modules_of(ModuleKind::File).map(|file| file.bytes).collect(),
+            files: Files::default(),
+            contents: ArrayVec::new(),
             bundle,
-        };
+        }
+    }
+
+    /// Lays out the files, checks that each program can be told its arguments, and gets the first
+    /// memory.
+    pub fn prepare(&mut self, programs: &Programs<'static>) -> Result<(), PagingError> {
+        self.files = Files::lay_out(self.bundle).map_err(PagingError::Files)?;
+        // No more than were laid out.
+        self.contents.extend(self.bundle.modules_of(ModuleKind::File).map(|file| file.bytes));
         for (_, program) in programs.iter() {
             if program.module.arguments.len() > ARGUMENTS_LENGTH {
                 return Err(PagingError::ArgumentsTooLong(program.name()));
             }
-            let table = paging.table().map_err(PagingError::NoMemory)?;
+            let table = self.table().map_err(PagingError::NoMemory)?;
             // There are more tables than programs.
-            paging.spaces.extend(paging.frames.new_space(table));
+            self.spaces.extend(self.frames.new_space(table));
         }
-        Ok(paging)
+        Ok(())
     }
 
     /// The page to map for a fault of `program`.
     pub fn find(
         &mut self,
         index: ProgramIndex,
-        program: &Program,
+        program: &Program<'static>,
         fault: PageFault,
     ) -> Result<Flexpage, Refused> {
         let backing = find(&program.image, &self.files, fault.address, fault.access)

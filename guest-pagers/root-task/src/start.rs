@@ -1,8 +1,8 @@
 //! Bringing programs to life: a task, a thread in it, the gates that it starts with.
 
-use crate::programs::{MAX_PROGRAMS, ProgramIndex, Programs};
 use arrayvec::ArrayVec;
 use core::fmt;
+use policy::programs::{MAX_PROGRAMS, ProgramIndex, Programs};
 use runtime::{
     Error, Result,
     capability::{CONSOLE, Cap, DEBUGGER, FACTORY, Gate, SCHEDULER, THREAD, Task, Thread},
@@ -34,7 +34,7 @@ struct Body {
 }
 
 /// Starts all programs. None of them runs before all are there: each can rely on its gates.
-pub fn start(programs: &Programs) -> core::result::Result<(), StartError> {
+pub fn start(programs: &Programs<'static>) -> core::result::Result<(), StartError> {
     let mut starter = Starter { programs, bodies: ArrayVec::new(), next: FIRST_SLOT };
     for step in [Starter::create, Starter::connect, Starter::set_off] {
         for (index, program) in programs.iter() {
@@ -48,7 +48,7 @@ pub fn start(programs: &Programs) -> core::result::Result<(), StartError> {
 const FIRST_SLOT: Word = CapabilityIndex::FIRST_FREE.0;
 
 struct Starter<'p> {
-    programs: &'p Programs,
+    programs: &'p Programs<'static>,
     bodies: ArrayVec<Body, MAX_PROGRAMS>,
     /// The next empty slot of this task's capability table.
     next: Word,
