@@ -1,7 +1,7 @@
 //! From the first instruction to `main`, and panics.
 
 use crate::{println, program::exit};
-use core::panic::PanicInfo;
+use core::{hint::black_box, panic::PanicInfo};
 
 /// Exit status of a program that panicked.
 pub const PANIC_STATUS: i32 = 101;
@@ -24,7 +24,8 @@ macro_rules! boot_entry {
     ($main:path) => {
         #[unsafe(no_mangle)]
         extern "Rust" fn __program_main() -> i32 {
-            $main()
+            let main: fn() -> _ = $main;
+            $crate::start::Main::run(main)
         }
     };
 }
@@ -38,6 +39,25 @@ unsafe extern "Rust" {
 pub extern "C" fn start() -> ! {
     // SAFETY: `entry!` defines this function with this type, and nobody else can be linked with it.
     exit(unsafe { __program_main() })
+}
+
+/// What [`entry!`] takes. Calls are hidden from the compiler, so that `main` stays a function of its
+/// own, which traces can name.
+pub trait Main {
+    /// Runs the program.
+    fn run(self) -> i32;
+}
+
+impl Main for fn() -> i32 {
+    fn run(self) -> i32 {
+        black_box(self)()
+    }
+}
+
+impl Main for fn() -> ! {
+    fn run(self) -> i32 {
+        black_box(self)()
+    }
 }
 
 #[panic_handler]

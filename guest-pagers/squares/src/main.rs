@@ -12,9 +12,11 @@ const NUMBERS: usize = 16 << 20;
 
 fn main() -> i32 {
     let squares = pager_area::<u64>(NUMBERS);
+    let mut mistakes = 0;
     for number in [7, 12, 1_000, 16_000_000] {
-        println!("{number} squared is {}", squares[number]);
+        let square = squares[number];
+        println!("{number} squared is {square}");
+        mistakes += i32::from(square != (number as u64).pow(2));
     }
-    let is_right = [7, 1_000, 16_000_000].iter().all(|n| squares[*n] == (*n as u64).pow(2));
-    i32::from(!is_right)
+    mistakes
 }
