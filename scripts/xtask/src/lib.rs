@@ -21,6 +21,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   guest           build the kernel and its programs into target/guest
   build           build them and target/release/glass
   run [ARGS]      build everything, then `glass run ARGS`
+  lint            format, lints and layouts
   test [ARGS]     every check and every test; with ARGS only `cargo test ARGS`
   bench [--json]  count instructions under QEMU, and time them under KVM
   qemu [SCENARIO [KERNEL COMMAND LINE]]
@@ -35,6 +36,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         "guest" => guest::build(&workspace),
         "build" => host::build(&workspace),
         "run" => host::build_and_run(&workspace, rest).map(|never| match never {}),
+        "lint" => test::lint(&workspace),
         "test" => test::run(&workspace, rest),
         "bench" => bench::run(&workspace, rest),
         "qemu" => qemu::interactive(&workspace, rest),
