@@ -7,9 +7,9 @@ use crate::{
 };
 use kernel_core::{
     arch::Table,
-    frames::KernelFrame,
+    frames::{KernelFrame, PhysicalAddress},
     machine::Machine,
-    thread::{UtcbFrame, UtcbReference},
+    thread::UtcbReference,
 };
 use protocol::{
     PAGE_SIZE, Word,
@@ -42,15 +42,26 @@ impl Machine for Hardware {
     }
 
     #[inline]
+    fn utcb(&mut self, utcb: UtcbReference) -> &mut Utcb {
+        // SAFETY: a UTCB lies in a kernel frame that was made for UTCBs, at a place where one
+        // begins; any words are valid. The borrow of `self` keeps two of them from existing.
+        unsafe { &mut *utcb_pointer(utcb) }
+    }
+
+    #[inline]
     fn copy_message(&mut self, from: UtcbReference, to: UtcbReference, words: usize) {
-        debug_assert!(words <= MESSAGE_REGISTERS);
         let words = words.min(MESSAGE_REGISTERS);
-        let from = utcb_pointer(from).cast::<Word>().cast_const();
-        let to = utcb_pointer(to).cast::<Word>();
-        // SAFETY: both are UTCBs, which begin with their message registers; a loop instead of a
-        // call, as messages are short. The two may be the same.
-        for word in 0..words {
-            unsafe { to.add(word).write_volatile(from.add(word).read_volatile()) }
+        let mut from = utcb_pointer(from).cast::<Word>().cast_const();
+        let mut to = utcb_pointer(to).cast::<Word>();
+        // SAFETY: both are UTCBs, which begin with their message registers; they may be the same.
+        // Volatile keeps the compiler from calling a function for a handful of words.
+        unsafe {
+            let end = from.add(words);
+            while from != end {
+                to.write_volatile(from.read());
+                from = from.add(1);
+                to = to.add(1);
+            }
         }
     }
 
@@ -98,10 +109,9 @@ impl Machine for Hardware {
     }
 }
 
+#[inline]
 fn utcb_pointer(utcb: UtcbReference) -> *mut Utcb {
-    let frame = direct_map::pointer::<UtcbFrame>(utcb.frame().address());
-    // SAFETY: the slot is within the frame.
-    unsafe { (&raw mut (*frame)[utcb.slot()]).cast() }
+    direct_map::pointer(PhysicalAddress(utcb.frame().address().0 + utcb.offset()))
 }
 
 const _: () = assert!(size_of::<Table>() == PAGE_SIZE);

@@ -8,7 +8,7 @@ use crate::{
 use protocol::{
     PAGE_SIZE,
     flexpage::Rights,
-    object::{CAPABILITY_TABLE_SIZE, CapabilityIndex},
+    object::{CAPABILITY_TABLE_SIZE, CapabilityIndex, label},
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -41,6 +41,19 @@ pub struct Capability {
     /// Read: use; write: modify; execute: control.
     pub rights: Rights,
 }
+
+/// The protocol of each kind of object, 0 for gates and empty slots.
+const PROTOCOLS: [isize; 16] = {
+    let mut protocols = [0; 16];
+    protocols[kind::THREAD as usize] = label::THREAD;
+    protocols[kind::TASK as usize] = label::TASK;
+    protocols[kind::FACTORY as usize] = label::FACTORY;
+    protocols[kind::CONSOLE as usize] = label::CONSOLE;
+    protocols[kind::SCHEDULER as usize] = label::SCHEDULER;
+    protocols[kind::DEBUGGER as usize] = label::DEBUGGER;
+    protocols[kind::PLATFORM as usize] = label::PLATFORM;
+    protocols
+};
 
 /// A slot of a capability table as it lies in memory; all zero is an empty slot.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -84,8 +97,27 @@ impl From<Capability> for Slot {
 }
 
 impl Slot {
-    #[inline]
-    fn capability(self) -> Option<Capability> {
+    /// The gate, if the slot holds one: the question of the hottest path.
+    #[inline(always)]
+    pub fn gate(self) -> Option<GateIndex> {
+        (self.kind == kind::GATE).then_some(GateIndex::from_position(self.index))
+    }
+
+    /// Whether it holds the debugger object, the only one with an operation of no effect at all.
+    #[inline(always)]
+    pub fn is_debugger(self) -> bool {
+        self.kind == kind::DEBUGGER
+    }
+
+    /// The protocol that its object itself speaks; 0 for gates.
+    #[inline(always)]
+    pub fn protocol(self) -> isize {
+        PROTOCOLS[usize::from(self.kind % 16)]
+    }
+
+    /// The capability, if there is one.
+    #[inline(always)]
+    pub fn capability(self) -> Option<Capability> {
         let object = match self.kind {
             kind::GATE => Object::Gate(GateIndex::from_position(self.index)),
             kind::THREAD => Object::Thread(ThreadIndex::from_position(self.index)),
@@ -109,10 +141,18 @@ pub struct CapabilityTable {
 
 impl CapabilityTable {
     /// The capability at `index`, if there is one.
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, machine: &mut impl Machine, index: CapabilityIndex) -> Option<Capability> {
-        let frame = (*self.frames.get(index.0 / SLOTS_PER_FRAME)?)?;
-        machine.view::<SlotFrame>(frame)[index.0 % SLOTS_PER_FRAME].capability()
+        self.slot(machine, index).capability()
+    }
+
+    /// The slot at `index`, an empty one where there is no table.
+    #[inline(always)]
+    pub fn slot(&self, machine: &mut impl Machine, index: CapabilityIndex) -> Slot {
+        match self.frames.get(index.0 / SLOTS_PER_FRAME) {
+            Some(Some(frame)) => machine.view::<SlotFrame>(*frame)[index.0 % SLOTS_PER_FRAME],
+            _ => Slot::default(),
+        }
     }
 
     /// Whether `index` is in the table and its slot is empty. Slot 0 never is.

@@ -1,5 +1,6 @@
 //! The kernel's own memory: frames from one pool, never mapped 1:1 to anybody.
 
+use core::num::NonZeroU64;
 use protocol::{PAGE_SIZE, kip::PhysicalRange};
 
 /// A guest-physical address.
@@ -11,20 +12,20 @@ pub struct PhysicalAddress(pub u64);
 /// frame belongs to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
-pub struct KernelFrame(u64);
+pub struct KernelFrame(NonZeroU64);
 
 impl KernelFrame {
     /// Where it is.
     #[inline]
     pub fn address(self) -> PhysicalAddress {
-        PhysicalAddress(self.0)
+        PhysicalAddress(self.0.get())
     }
 
     /// The frame that a directory entry points to. Directories lie in kernel frames that no task
     /// can write, and only [`crate::arch::Entry::table`] makes such entries, out of a frame.
     #[inline]
-    pub(crate) fn from_directory_entry(address: PhysicalAddress) -> Self {
-        Self(address.0)
+    pub(crate) fn from_directory_entry(address: PhysicalAddress) -> Option<Self> {
+        NonZeroU64::new(address.0).map(Self)
     }
 }
 
@@ -57,7 +58,7 @@ impl FramePool {
             return Err(NoMemory);
         }
         self.next = frame + PAGE_SIZE as u64;
-        Ok(KernelFrame(frame))
+        NonZeroU64::new(frame).map(KernelFrame).ok_or(NoMemory)
     }
 
     /// Bytes that are left.

@@ -116,6 +116,14 @@ impl<'k, I: TableIndex, T> Table<'k, I, T> {
         Some(index)
     }
 
+    /// Two different objects at once; `None` if they are one and the same.
+    #[inline]
+    pub fn pair(&mut self, first: I, second: I) -> Option<(&mut T, &mut T)> {
+        let positions = [first.position() as usize, second.position() as usize];
+        let [first, second] = self.entries.get_disjoint_mut(positions).ok()?;
+        Some((first, second))
+    }
+
     /// Number of objects made so far.
     pub fn used(&self) -> u16 {
         self.used

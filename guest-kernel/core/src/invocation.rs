@@ -1,9 +1,9 @@
 //! Operations on kernel objects other than IPC: decoding, checking, answering.
 
 use crate::{
-    capability::{Capability, Object},
+    capability::{Capability, Object, Slot},
     factory::require,
-    index::{MaybeThread, TableIndex, TaskIndex, ThreadIndex},
+    index::{FactoryIndex, MaybeThread, TableIndex, TaskIndex, ThreadIndex},
     kernel::Kernel,
     machine::Machine,
     thread::UtcbReference,
@@ -19,9 +19,7 @@ use protocol::{
     },
     layout::USER_END,
     message::{MapItem, MessageTag},
-    object::{
-        CapabilityIndex, console, debugger, factory, label, platform, scheduler, task, thread,
-    },
+    object::{CapabilityIndex, console, debugger, factory, platform, scheduler, task, thread},
     utcb::{MESSAGE_REGISTERS, SELF_OFFSET},
 };
 
@@ -30,39 +28,16 @@ type Answer = Result<usize, ObjectError>;
 
 impl<M: Machine> Kernel<'_, M> {
     /// Invokes an object that is no IPC partner.
-    #[inline]
-    pub(crate) fn invoke_object(
-        &mut self,
-        caller: ThreadIndex,
-        capability: Capability,
-        tag: MessageTag,
-    ) {
-        let rights = capability.rights;
-        let expected = match capability.object {
-            Object::Gate(_) => return self.fail(caller, IpcError::NoPartner),
-            Object::Debugger => label::DEBUGGER,
-            Object::Thread(_) => label::THREAD,
-            Object::Task(_) => label::TASK,
-            Object::Factory(_) => label::FACTORY,
-            Object::Console => label::CONSOLE,
-            Object::Scheduler => label::SCHEDULER,
-            Object::Platform => label::PLATFORM,
-        };
-        let answer = if tag.label() != expected {
+    #[inline(always)]
+    pub(crate) fn invoke_object(&mut self, caller: ThreadIndex, slot: Slot, tag: MessageTag) {
+        let answer = if slot.protocol() != tag.label() {
             Err(ObjectError::BadProtocol)
         } else if tag.words() == 0 {
             Err(ObjectError::MessageTooShort)
+        } else if slot.is_debugger() {
+            self.debugger_operation(caller, tag)
         } else {
-            match capability.object {
-                Object::Debugger => self.debugger_operation(caller, tag),
-                Object::Thread(thread) => self.thread_operation(caller, thread, rights, tag),
-                Object::Task(task) => self.task_operation(caller, task, rights, tag),
-                Object::Factory(_) => self.factory_operation(caller, capability, tag),
-                Object::Console => self.console_operation(caller, tag),
-                Object::Scheduler => self.scheduler_operation(caller, tag),
-                Object::Platform => self.platform_operation(caller, tag),
-                Object::Gate(_) => Err(ObjectError::BadProtocol),
-            }
+            self.object_operation(caller, slot, tag)
         };
         let tag = match answer {
             Ok(words) => MessageTag::new(0, words, 0),
@@ -71,8 +46,24 @@ impl<M: Machine> Kernel<'_, M> {
         self.threads[caller].context.set_result(tag, 0);
     }
 
+    #[inline(never)]
+    fn object_operation(&mut self, caller: ThreadIndex, slot: Slot, tag: MessageTag) -> Answer {
+        let capability = slot.capability().ok_or(ObjectError::BadProtocol)?;
+        let rights = capability.rights;
+        match capability.object {
+            Object::Debugger => self.debugger_operation(caller, tag),
+            Object::Thread(thread) => self.thread_operation(caller, thread, rights, tag),
+            Object::Task(task) => self.task_operation(caller, task, rights, tag),
+            Object::Factory(factory) => self.factory_operation(caller, factory, rights, tag),
+            Object::Console => self.console_operation(caller, tag),
+            Object::Scheduler => self.scheduler_operation(caller, tag),
+            Object::Platform => self.platform_operation(caller, tag),
+            Object::Gate(_) => Err(ObjectError::BadProtocol),
+        }
+    }
+
     /// The first `N` message registers, if the message has as many.
-    #[inline]
+    #[inline(always)]
     fn arguments<const N: usize>(
         &mut self,
         caller: ThreadIndex,
@@ -92,6 +83,7 @@ impl<M: Machine> Kernel<'_, M> {
         found.ok_or(ObjectError::NoSuchCapability)
     }
 
+    #[inline(always)]
     fn debugger_operation(&mut self, caller: ThreadIndex, tag: MessageTag) -> Answer {
         let [operation] = self.arguments(caller, tag)?;
         match operation {
@@ -101,6 +93,7 @@ impl<M: Machine> Kernel<'_, M> {
         }
     }
 
+    #[inline(never)]
     fn set_name(&mut self, caller: ThreadIndex, tag: MessageTag) -> Answer {
         let [_, index, image, length] = self.arguments(caller, tag)?;
         let length = length.min(NAME_LENGTH);
@@ -126,6 +119,7 @@ impl<M: Machine> Kernel<'_, M> {
         Ok(0)
     }
 
+    #[inline(never)]
     fn console_operation(&mut self, caller: ThreadIndex, tag: MessageTag) -> Answer {
         let [operation, length] = self.arguments(caller, tag)?;
         if operation != console::WRITE {
@@ -143,6 +137,7 @@ impl<M: Machine> Kernel<'_, M> {
         Ok(0)
     }
 
+    #[inline(never)]
     fn platform_operation(&mut self, caller: ThreadIndex, tag: MessageTag) -> Answer {
         let [operation, status] = self.arguments(caller, tag)?;
         if operation != platform::SHUT_DOWN {
@@ -162,6 +157,7 @@ impl<M: Machine> Kernel<'_, M> {
         Ok(0)
     }
 
+    #[inline(never)]
     fn scheduler_operation(&mut self, caller: ThreadIndex, tag: MessageTag) -> Answer {
         let [operation] = self.arguments(caller, tag)?;
         match operation {
@@ -196,16 +192,15 @@ impl<M: Machine> Kernel<'_, M> {
         self.preempt();
     }
 
+    #[inline(never)]
     fn factory_operation(
         &mut self,
         caller: ThreadIndex,
-        capability: Capability,
+        index: FactoryIndex,
+        rights: Rights,
         tag: MessageTag,
     ) -> Answer {
-        let Object::Factory(index) = capability.object else {
-            return Err(ObjectError::BadProtocol);
-        };
-        require(capability.rights, Rights::EXECUTE)?;
+        require(rights, Rights::EXECUTE)?;
         let [operation, slot] = self.arguments(caller, tag)?;
         let needed = match operation {
             factory::CREATE_THREAD => 2,
@@ -221,6 +216,7 @@ impl<M: Machine> Kernel<'_, M> {
         Ok(0)
     }
 
+    #[inline(never)]
     fn task_operation(
         &mut self,
         caller: ThreadIndex,
@@ -250,6 +246,7 @@ impl<M: Machine> Kernel<'_, M> {
         }
     }
 
+    #[inline(never)]
     fn thread_operation(
         &mut self,
         caller: ThreadIndex,
@@ -317,6 +314,7 @@ impl<M: Machine> Kernel<'_, M> {
         let bound = &mut self.threads[thread];
         bound.record.task = task.position();
         bound.utcb = reference;
+        bound.root = self.tasks[task].space.root();
         bound.context = crate::arch::Context::new(utcb);
         self.utcb(thread).user[0] = utcb;
     }

@@ -4,11 +4,11 @@
 //! it does not, and then the sender queues at the receiver. Nobody is ever stopped half-way.
 
 use crate::{
-    capability::{Capability, Object},
+    capability::{Object, Slot},
     index::{MaybeThread, TaskIndex, ThreadIndex},
-    kernel::Kernel,
+    kernel::{Gate, Kernel},
     machine::Machine,
-    thread::{AfterSend, PendingMessage, UtcbFrame},
+    thread::{AfterSend, PendingMessage},
 };
 use protocol::{
     Word,
@@ -27,21 +27,38 @@ const REPLY_ONLY: Word = Operation::SEND.0 | Operation::REPLY.0;
 
 impl<M: Machine> Kernel<'_, M> {
     /// The one system call ([`protocol::syscall`]), by the current thread.
-    #[inline]
+    #[inline(always)]
     pub fn system_call(&mut self, target: Word, tag: Word, timeouts: Word) {
         let Some(caller) = self.current.get() else { return };
         let index = CapabilityIndex(target >> CAPABILITY_SHIFT);
         let tag = MessageTag(tag).without_flags();
         let timeouts = Timeouts(timeouts);
-        if tag.words() + 2 * tag.items() > MESSAGE_REGISTERS || !timeouts.is_valid() {
+        let too_long = tag.items() != 0 && tag.words() + 2 * tag.items() > MESSAGE_REGISTERS;
+        if too_long || !timeouts.is_valid() {
             return self.fail(caller, IpcError::InvalidArgument);
         }
         match Operation(target & OPERATION_MASK) {
-            Operation::REPLY_AND_WAIT => return self.reply_and_wait(caller, tag, timeouts),
-            Operation::CALL => {
-                return self.invoke(caller, index, tag, timeouts, AfterSend::AwaitReply);
+            Operation::REPLY_AND_WAIT => self.reply_and_wait(caller, tag, timeouts),
+            Operation::CALL => self.call(caller, index, tag, timeouts),
+            operation => self.rarer_system_call(caller, operation, index, tag, timeouts),
+        }
+    }
+
+    #[inline(never)]
+    fn rarer_system_call(
+        &mut self,
+        caller: ThreadIndex,
+        operation: Operation,
+        index: CapabilityIndex,
+        tag: MessageTag,
+        timeouts: Timeouts,
+    ) {
+        match operation {
+            Operation::SEND => {
+                let task = self.task_of(caller);
+                let slot = self.tasks[task].capabilities.slot(&mut self.machine, index);
+                self.invoke(caller, slot, tag, timeouts, AfterSend::Continue);
             }
-            Operation::SEND => self.invoke(caller, index, tag, timeouts, AfterSend::Continue),
             Operation::WAIT => self.wait(caller, timeouts),
             Operation::RECEIVE => self.receive_from(caller, index, timeouts),
             Operation(REPLY_ONLY) => self.reply_and_go_on(caller, tag),
@@ -50,47 +67,95 @@ impl<M: Machine> Kernel<'_, M> {
         self.preempt();
     }
 
-    /// Sends to whatever a capability stands for.
-    #[inline]
+    /// Sends and waits for the answer. A call to a gate whose thread waits is the hot path.
+    #[inline(always)]
+    fn call(
+        &mut self,
+        caller: ThreadIndex,
+        index: CapabilityIndex,
+        tag: MessageTag,
+        timeouts: Timeouts,
+    ) {
+        let task = self.task_of(caller);
+        let slot = self.tasks[task].capabilities.slot(&mut self.machine, index);
+        if let Some(gate) = slot.gate() {
+            let Gate { thread, label } = self.gates[gate];
+            return self.call_thread(caller, thread, label, tag, timeouts);
+        }
+        if slot.protocol() == tag.label() && tag.words() != 0 {
+            return self.invoke_object(caller, slot, tag);
+        }
+        self.invoke(caller, slot, tag, timeouts, AfterSend::AwaitReply);
+    }
+
+    #[inline(always)]
+    fn call_thread(
+        &mut self,
+        caller: ThreadIndex,
+        receiver: ThreadIndex,
+        label: Word,
+        tag: MessageTag,
+        timeouts: Timeouts,
+    ) {
+        let Some((from, to)) = self.threads.pair(caller, receiver) else {
+            return self.fail(caller, IpcError::NoPartner);
+        };
+        if !to.accepts(caller) {
+            let pending = PendingMessage { tag, label, then: AfterSend::AwaitReply };
+            return self.queue_message(caller, receiver, pending, timeouts);
+        }
+        if tag.words() != 0 {
+            self.machine.copy_message(from.utcb, to.utcb, tag.words());
+        }
+        if tag.items() != 0 || self.machine.enabled_records() >> Kind::Message as u8 & 1 != 0 {
+            return self.send(caller, receiver, label, tag, AfterSend::AwaitReply);
+        }
+        from.set_state(ThreadState::Receiving, receiver.into());
+        to.set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        to.context.set_result(tag, label);
+        let unanswered = core::mem::replace(&mut to.caller, caller.into());
+        let priority = to.priority();
+        if let Some(unanswered) = unanswered.get() {
+            self.lose_reply(unanswered, receiver);
+        }
+        self.run_at(receiver, priority);
+    }
+
+    /// Sends to whatever a slot holds.
+    #[inline(never)]
     fn invoke(
         &mut self,
         sender: ThreadIndex,
-        index: CapabilityIndex,
+        slot: Slot,
         tag: MessageTag,
         timeouts: Timeouts,
         then: AfterSend,
     ) {
-        let task = self.task_of(sender);
-        let capability = self.tasks[task].capabilities.get(&mut self.machine, index);
-        match capability {
-            Some(Capability { object: Object::Gate(gate), .. }) => {
-                let gate = self.gates[gate];
-                self.send(sender, gate.thread, gate.label, tag, timeouts, then);
-            }
-            Some(Capability { object: Object::Thread(thread), .. })
-                if tag.label() != label::THREAD =>
-            {
-                self.send(sender, thread, 0, tag, timeouts, then);
-            }
-            Some(capability) => self.invoke_object(sender, capability, tag),
-            None => self.fail(sender, IpcError::NoPartner),
+        let Some(capability) = slot.capability() else {
+            return self.fail(sender, IpcError::NoPartner);
+        };
+        let (receiver, label) = match capability.object {
+            Object::Gate(gate) => (self.gates[gate].thread, self.gates[gate].label),
+            Object::Thread(thread) if tag.label() != label::THREAD => (thread, 0),
+            _ => return self.invoke_object(sender, slot, tag),
+        };
+        if self.threads[receiver].accepts(sender) {
+            self.send(sender, receiver, label, tag, then);
+        } else {
+            self.queue_message(sender, receiver, PendingMessage { tag, label, then }, timeouts);
         }
     }
 
-    #[inline]
+    /// Sends to a thread that waits for it.
+    #[inline(never)]
     fn send(
         &mut self,
         sender: ThreadIndex,
         receiver: ThreadIndex,
         label: Word,
         tag: MessageTag,
-        timeouts: Timeouts,
         then: AfterSend,
     ) {
-        if !self.threads[receiver].accepts(sender) {
-            let pending = PendingMessage { tag, label, then };
-            return self.queue_message(sender, receiver, pending, timeouts);
-        }
         if let Err(error) = self.transfer(sender, receiver, tag, label) {
             return self.fail(sender, error);
         }
@@ -107,6 +172,7 @@ impl<M: Machine> Kernel<'_, M> {
     }
 
     /// The sender waits in the receiver's queue, or fails if it must not wait.
+    #[inline(never)]
     fn queue_message(
         &mut self,
         sender: ThreadIndex,
@@ -143,21 +209,33 @@ impl<M: Machine> Kernel<'_, M> {
     }
 
     /// Answers the last caller, then waits for the next message.
-    #[inline]
+    #[inline(always)]
     fn reply_and_wait(&mut self, server: ThreadIndex, tag: MessageTag, timeouts: Timeouts) {
         let answered = self.reply(server, tag);
-        if self.threads[server].senders_head != MaybeThread::NOBODY || timeouts.receive_is_zero() {
-            if let Some(answered) = answered {
-                self.ready.push_back(&mut self.threads, answered);
-            }
-            self.wait(server, timeouts);
-            return self.preempt();
+        let thread = &mut self.threads[server];
+        if thread.senders_head != MaybeThread::NOBODY || timeouts.receive_is_zero() {
+            return self.wait_with_answered(server, answered, timeouts);
         }
-        self.threads[server].set_state(ThreadState::Receiving, MaybeThread::NOBODY);
+        thread.set_state(ThreadState::Receiving, MaybeThread::NOBODY);
         match answered {
             Some(answered) => self.run(answered),
             None => self.schedule(),
         }
+    }
+
+    /// The server goes on with the next message at once.
+    #[inline(never)]
+    fn wait_with_answered(
+        &mut self,
+        server: ThreadIndex,
+        answered: Option<ThreadIndex>,
+        timeouts: Timeouts,
+    ) {
+        if let Some(answered) = answered {
+            self.ready.push_back(&mut self.threads, answered);
+        }
+        self.wait(server, timeouts);
+        self.preempt();
     }
 
     fn reply_and_go_on(&mut self, server: ThreadIndex, tag: MessageTag) {
@@ -169,15 +247,38 @@ impl<M: Machine> Kernel<'_, M> {
     }
 
     /// Answers the last caller. Returns it, ready but not queued, if it goes on now.
-    #[inline]
+    #[inline(always)]
     fn reply(&mut self, server: ThreadIndex, tag: MessageTag) -> Option<ThreadIndex> {
         let caller = self.threads[server].caller.take()?;
-        if !self.threads[caller].waits_for(server) {
+        let (from, to) = self.threads.pair(server, caller)?;
+        if !to.waits_for(server) {
             return None;
         }
-        if self.threads[caller].is(ThreadState::PageFault) {
+        if to.is(ThreadState::PageFault) {
             return self.answer_page_fault(caller, server, tag);
         }
+        let plain = tag.items() == 0
+            && to.is(ThreadState::Receiving)
+            && self.machine.enabled_records() >> Kind::Message as u8 & 1 == 0;
+        if !plain {
+            return self.reply_with_more(server, caller, tag);
+        }
+        if tag.words() != 0 {
+            self.machine.copy_message(from.utcb, to.utcb, tag.words());
+        }
+        to.context.set_result(tag, 0);
+        to.set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        Some(caller)
+    }
+
+    /// An answer with items, one that is traced, or one to an exception.
+    #[inline(never)]
+    fn reply_with_more(
+        &mut self,
+        server: ThreadIndex,
+        caller: ThreadIndex,
+        tag: MessageTag,
+    ) -> Option<ThreadIndex> {
         if self.threads[caller].is(ThreadState::Exception) {
             return self.answer_exception(caller, server, tag);
         }
@@ -300,6 +401,7 @@ impl<M: Machine> Kernel<'_, M> {
 
     /// Tells a thread that waits for the answer of `server` that it will never come.
     #[cold]
+    #[inline(never)]
     pub fn lose_reply(&mut self, waiting: ThreadIndex, server: ThreadIndex) {
         if !self.threads[waiting].waits_for(server) {
             return;
@@ -315,7 +417,7 @@ impl<M: Machine> Kernel<'_, M> {
     }
 
     /// Copies a message; items are mapped or granted on the way.
-    #[inline]
+    #[inline(never)]
     fn transfer(
         &mut self,
         sender: ThreadIndex,
@@ -361,12 +463,12 @@ impl<M: Machine> Kernel<'_, M> {
     /// The message registers of a thread.
     #[inline]
     pub fn utcb(&mut self, thread: ThreadIndex) -> &mut Utcb {
-        let utcb = self.threads[thread].utcb;
-        &mut self.machine.view::<UtcbFrame>(utcb.frame())[utcb.slot()]
+        self.machine.utcb(self.threads[thread].utcb)
     }
 
     /// Lets the thread's system call return an error.
     #[cold]
+    #[inline(never)]
     pub fn fail(&mut self, thread: ThreadIndex, error: IpcError) {
         self.utcb(thread).error = error as Word;
         self.threads[thread].context.set_result(MessageTag::ipc_error(), 0);

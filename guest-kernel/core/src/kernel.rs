@@ -96,17 +96,30 @@ impl<'k, M: Machine> Kernel<'k, M> {
 
     /// Leaves the processor to `thread`, which is ready but not queued, unless a thread of higher
     /// priority is ready too. The thread that ran until now has been taken care of.
-    #[inline]
+    #[inline(always)]
     pub fn run(&mut self, thread: ThreadIndex) {
-        if self.ready.has_above(self.threads[thread].priority()) {
-            self.ready.push_back(&mut self.threads, thread);
-            self.schedule();
+        self.run_at(thread, self.threads[thread].priority());
+    }
+
+    /// [`Kernel::run`] for a thread whose priority is at hand.
+    #[inline(always)]
+    pub fn run_at(&mut self, thread: ThreadIndex, priority: u8) {
+        if self.ready.has_above(priority) {
+            self.run_later(thread);
         } else {
             self.current = thread.into();
         }
     }
 
+    #[cold]
+    #[inline(never)]
+    fn run_later(&mut self, thread: ThreadIndex) {
+        self.ready.push_back(&mut self.threads, thread);
+        self.schedule();
+    }
+
     /// Leaves the processor to the next ready thread, if any.
+    #[inline(never)]
     pub fn schedule(&mut self) {
         self.current = match self.ready.pop(&mut self.threads) {
             Some(thread) => thread.into(),
@@ -121,6 +134,7 @@ impl<'k, M: Machine> Kernel<'k, M> {
     }
 
     /// Lets a more important ready thread take over from the current one.
+    #[inline(never)]
     pub fn preempt(&mut self) {
         match self.current.get() {
             Some(current) if self.ready.has_above(self.threads[current].priority()) => {

@@ -1,13 +1,16 @@
 //! What the kernel needs from the processor and from memory.
 
 use crate::{frames::KernelFrame, thread::UtcbReference};
-use protocol::{Word, introspection::record::Record};
+use protocol::{Word, introspection::record::Record, utcb::Utcb};
 use zerocopy::{FromBytes, IntoBytes, KnownLayout};
 
 /// The hardware, or a model of it in tests.
 pub trait Machine {
     /// The contents of a kernel frame. `T` is at most a page long.
     fn view<T: FromBytes + IntoBytes + KnownLayout>(&mut self, frame: KernelFrame) -> &mut T;
+
+    /// A thread's message registers.
+    fn utcb(&mut self, utcb: UtcbReference) -> &mut Utcb;
 
     /// Copies the first `words` message registers from one UTCB to another.
     fn copy_message(&mut self, from: UtcbReference, to: UtcbReference, words: usize);

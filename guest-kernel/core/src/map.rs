@@ -4,7 +4,7 @@ use crate::{
     arch::{Entry, TABLE_ENTRIES, TABLE_ORDER, Table},
     capability::Capability,
     frames::{KernelFrame, NoMemory, PhysicalAddress},
-    index::{TaskIndex, ThreadIndex},
+    index::{TableIndex, TaskIndex, ThreadIndex},
     kernel::Kernel,
     machine::Machine,
     page_fault::suffices,
@@ -16,8 +16,9 @@ use protocol::{
     flexpage::{Flexpage, Kind as FlexpageKind, Placement, Rights, low_mask},
     introspection::{
         ThreadState,
-        record::{Kind, MapStatus, Record},
+        record::{Kind, MapStatus, Record, ids},
     },
+    layout::USER_END,
     message::{MapItem, MessageTag},
     object::{CAPABILITY_TABLE_SIZE, CapabilityIndex},
 };
@@ -48,8 +49,54 @@ struct Entered {
 const NOTHING: Entered = Entered { first: Entry::EMPTY, entries: 0 };
 
 impl<M: Machine> Kernel<'_, M> {
+    /// The hot case of a pager's answer: one page, mapped where nothing was, that allows what had
+    /// faulted. False, with nothing done, in every other case.
+    #[inline(always)]
+    pub(crate) fn map_one_page(&mut self, pager: ThreadIndex, faulter: ThreadIndex) -> bool {
+        let Some((from, to)) = self.threads.pair(pager, faulter) else { return false };
+        let (Some(source_task), Some(task)) = (from.bound_task(), to.bound_task()) else {
+            return false;
+        };
+        let message = &self.machine.utcb(from.utcb).message;
+        let Some(item) = MapItem::from_words([message[0], message[1]]) else { return false };
+        let (flexpage, destination) = (item.flexpage, item.send_base);
+        let plain = flexpage.kind() == FlexpageKind::Memory
+            && flexpage.order() == PAGE_ORDER
+            && !item.grant
+            && flexpage.address() < USER_END
+            && destination == to.fault.address & !low_mask(PAGE_ORDER);
+        if !plain {
+            return false;
+        }
+        let source = &self.tasks[source_task].space;
+        let entry = source.page_entry(&mut self.machine, flexpage.address());
+        let Some(new) = entry.restricted(flexpage.rights()) else { return false };
+        let space = &self.tasks[task].space;
+        let table = match space.directory_entry(&mut self.machine, destination) {
+            DirectoryEntry::Table(table) => table,
+            _ => return false,
+        };
+        let slot = &mut self.machine.view::<Table>(table)[table_index(destination)];
+        if slot.is_present() || !suffices(new.rights(), to.fault.access) {
+            return false;
+        }
+        *slot = new;
+        to.fault.repeated = 0;
+        if self.machine.enabled_records() >> Kind::Map as u8 & 1 != 0 {
+            let mut record = to.new_record(Kind::Map, self.machine.time(), faulter);
+            record.flags = new.rights().bits();
+            record.order = PAGE_ORDER as u8;
+            record.a = destination as u64;
+            record.b = flexpage.0 as u64;
+            record.c = new.physical().0;
+            record.d = to.fault.number;
+            record.e = ids(from.record.task, pager.position()) << 32 | 1;
+            self.machine.record(record);
+        }
+        true
+    }
+
     /// Enters all items of a pager's answer. True if one of them allows what had faulted.
-    #[inline]
     pub(crate) fn map_answer(
         &mut self,
         pager: ThreadIndex,

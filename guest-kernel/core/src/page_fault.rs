@@ -3,10 +3,10 @@
 
 use crate::{
     capability::{Capability, Object},
-    index::{MaybeThread, TaskIndex, ThreadIndex},
+    index::{MaybeThread, TableIndex, TaskIndex, ThreadIndex},
     kernel::{Gate, Kernel},
     machine::Machine,
-    thread::{AfterSend, PendingMessage},
+    thread::{AfterSend, PendingMessage, Thread},
 };
 use protocol::{
     Word,
@@ -15,7 +15,7 @@ use protocol::{
     flexpage::Rights,
     introspection::{
         ThreadState,
-        record::{Kind, Unresolved},
+        record::{Kind, Record, Unresolved, ids},
     },
     layout::USER_END,
     message::MessageTag,
@@ -31,72 +31,79 @@ const REPETITION_LIMIT: u32 = 4;
 
 impl<M: Machine> Kernel<'_, M> {
     /// The current thread touched `address` in a way that its page tables do not allow.
-    #[inline]
+    #[inline(always)]
     pub fn page_fault(&mut self, address: Word, access: Access) {
         let Some(faulter) = self.current.get() else { return };
         let time = self.machine.time();
-        if self.task_of(faulter) == TaskIndex::SIGMA0 {
+        let task = self.task_of(faulter);
+        if task == TaskIndex::SIGMA0 {
             return self.sigma0_page_fault(faulter, address, access, time);
         }
-        let pager = self.fault_gate(faulter, self.threads[faulter].pager);
-        self.begin_fault(faulter, address, access);
-        if self.traces(Kind::Fault) {
-            self.trace_fault(Kind::Fault, time, faulter, pager);
-        }
-        let Some(gate) = pager else {
-            return self.unresolved(faulter, Unresolved::NoPager, 0);
-        };
-        if address >= USER_END {
-            return self.unresolved(faulter, Unresolved::OutsideUserArea, 0);
-        }
-        if self.threads[faulter].fault.repeated >= REPETITION_LIMIT {
-            return self.unresolved(faulter, Unresolved::NoProgress, 0);
-        }
-        self.send_fault(faulter, gate, PageFault::TAG, AfterSend::AwaitPager);
-    }
-
-    /// Numbers the fault and notes it in the thread.
-    #[inline]
-    fn begin_fault(&mut self, faulter: ThreadIndex, address: Word, access: Access) {
         self.faults += 1;
         let thread = &mut self.threads[faulter];
-        let instruction = thread.context.instruction();
-        let fault = &mut thread.fault;
-        let same =
-            fault.address == address && fault.instruction == instruction && fault.access == access;
-        if !same {
-            fault.repeated = 0;
+        thread.begin_fault(self.faults, address, access);
+        let slot = self.tasks[task].capabilities.slot(&mut self.machine, thread.pager);
+        let Some(gate) = slot.gate() else {
+            return self.fault_without_pager(faulter, time);
+        };
+        let gate = self.gates[gate];
+        let Some((from, to)) = self.threads.pair(faulter, gate.thread) else {
+            return self.fault_without_pager(faulter, time);
+        };
+        if self.machine.enabled_records() >> Kind::Fault as u8 & 1 != 0 {
+            let mut record = fault_record(time, faulter, from);
+            record.c = ids(to.record.task, gate.thread.position());
+            self.machine.record(record);
         }
-        fault.number = self.faults;
-        fault.address = address;
-        fault.instruction = instruction;
-        fault.access = access;
-        let [word0, word1] = PageFault { address, instruction, access }.to_words();
-        fault.message[0] = word0;
-        fault.message[1] = word1;
+        let hopeless = address >= USER_END || from.fault.repeated >= REPETITION_LIMIT;
+        if hopeless || !to.accepts(faulter) {
+            return self.fault_that_waits(faulter, gate);
+        }
+        from.set_state(ThreadState::PageFault, gate.thread.into());
+        let registers = &mut self.machine.utcb(to.utcb).message;
+        registers[0] = from.fault.message[0];
+        registers[1] = from.fault.message[1];
+        if self.machine.enabled_records() != 0 {
+            from.fault.delivered = self.machine.time();
+        }
+        to.set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        to.context.set_result(PageFault::TAG, gate.label);
+        let unanswered = core::mem::replace(&mut to.caller, faulter.into());
+        let priority = to.priority();
+        if let Some(unanswered) = unanswered.get() {
+            self.lose_reply(unanswered, gate.thread);
+        }
+        self.run_at(gate.thread, priority);
     }
 
-    #[inline]
-    pub(crate) fn trace_fault(
-        &mut self,
-        kind: Kind,
-        time: u64,
-        faulter: ThreadIndex,
-        receiver: Option<Gate>,
-    ) {
-        let mut record = self.new_record(kind, time, faulter);
-        let thread = &self.threads[faulter];
-        record.flags = thread.fault.access.bits();
-        record.a = thread.fault.address as u64;
-        record.b = thread.fault.instruction as u64;
-        record.c = self.ids_of(receiver.map(|gate| gate.thread));
-        record.d = thread.fault.number;
-        record.e = thread.context.stack() as u64;
-        self.machine.record(record);
+    /// A fault that its pager does not get at once, or never.
+    #[inline(never)]
+    fn fault_that_waits(&mut self, faulter: ThreadIndex, gate: Gate) {
+        let fault = self.threads[faulter].fault;
+        if fault.address >= USER_END {
+            self.unresolved(faulter, Unresolved::OutsideUserArea, 0);
+        } else if fault.repeated >= REPETITION_LIMIT {
+            self.unresolved(faulter, Unresolved::NoProgress, 0);
+        } else if self.threads[gate.thread].is(ThreadState::Stopped) {
+            self.unresolved(faulter, Unresolved::NoPager, IpcError::NoPartner as Word);
+        } else {
+            self.send_fault(faulter, gate, PageFault::TAG, AfterSend::AwaitPager);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn fault_without_pager(&mut self, faulter: ThreadIndex, time: u64) {
+        if self.traces(Kind::Fault) {
+            let mut record = fault_record(time, faulter, &self.threads[faulter]);
+            record.c = self.ids_of(None);
+            self.machine.record(record);
+        }
+        self.unresolved(faulter, Unresolved::NoPager, 0);
     }
 
     /// The gate at `index` in the thread's task, if its thread can answer.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn fault_gate(
         &mut self,
         faulter: ThreadIndex,
@@ -111,7 +118,7 @@ impl<M: Machine> Kernel<'_, M> {
     }
 
     /// Sends the fault's message: at once if the receiver waits, else by way of its queue.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn send_fault(
         &mut self,
         faulter: ThreadIndex,
@@ -162,7 +169,7 @@ impl<M: Machine> Kernel<'_, M> {
     }
 
     /// The pager has answered: enters what it maps. Returns the faulter if it goes on.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn answer_page_fault(
         &mut self,
         faulter: ThreadIndex,
@@ -170,6 +177,22 @@ impl<M: Machine> Kernel<'_, M> {
         tag: MessageTag,
     ) -> Option<ThreadIndex> {
         let replied = if self.machine.enabled_records() != 0 { self.machine.time() } else { 0 };
+        let one_item = tag == MessageTag::new(0, 0, 1);
+        if !one_item || !self.map_one_page(pager, faulter) {
+            self.map_all(faulter, pager, tag)?;
+        }
+        let thread = &mut self.threads[faulter];
+        thread.set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        if self.traces(Kind::Resume) {
+            self.trace_resume(faulter, Some(pager), replied, tag);
+        }
+        Some(faulter)
+    }
+
+    /// Any other answer than one page that was not mapped before. `None` if the fault stays
+    /// unresolved.
+    #[inline(never)]
+    fn map_all(&mut self, faulter: ThreadIndex, pager: ThreadIndex, tag: MessageTag) -> Option<()> {
         if tag.label() != 0 {
             self.unresolved(faulter, Unresolved::Refused, tag.0);
             return None;
@@ -182,29 +205,26 @@ impl<M: Machine> Kernel<'_, M> {
                 return None;
             }
         }
-        self.threads[faulter].set_state(ThreadState::Ready, MaybeThread::NOBODY);
-        if self.traces(Kind::Resume) {
-            self.trace_resume(faulter, Some(pager), replied, tag);
-        }
-        Some(faulter)
+        Some(())
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn trace_resume(
         &mut self,
-        faulter: ThreadIndex,
+        thread: ThreadIndex,
         answered_by: Option<ThreadIndex>,
         replied: u64,
         tag: MessageTag,
     ) {
+        let answered_by = self.ids_of(answered_by);
         let time = self.machine.time();
-        let mut record = self.new_record(Kind::Resume, time, faulter);
-        let fault = &self.threads[faulter].fault;
-        record.a = fault.number;
-        record.b = fault.delivered;
+        let resumed = &self.threads[thread];
+        let mut record = resumed.new_record(Kind::Resume, time, thread);
+        record.a = resumed.fault.number;
+        record.b = resumed.fault.delivered;
         record.c = replied;
         record.d = tag.0 as u64;
-        record.e = self.ids_of(answered_by);
+        record.e = answered_by;
         self.machine.record(record);
     }
 
@@ -252,6 +272,18 @@ impl<M: Machine> Kernel<'_, M> {
     pub(crate) fn lose_pager(&mut self, faulter: ThreadIndex) {
         self.unresolved(faulter, Unresolved::NoPager, IpcError::NoPartner as Word);
     }
+}
+
+/// The record of a fault, without its pager.
+#[inline(always)]
+pub(crate) fn fault_record(time: u64, faulter: ThreadIndex, thread: &Thread) -> Record {
+    let mut record = thread.new_record(Kind::Fault, time, faulter);
+    record.flags = thread.fault.access.bits();
+    record.a = thread.fault.address as u64;
+    record.b = thread.fault.instruction as u64;
+    record.d = thread.fault.number;
+    record.e = thread.context.stack() as u64;
+    record
 }
 
 /// Whether a page with `rights` allows `access`.

@@ -12,7 +12,7 @@ use crate::{
     kernel::Kernel,
     machine::Machine,
     map::Outcome,
-    page_fault::suffices,
+    page_fault::{fault_record, suffices},
     space::{DirectoryEntry, page_of_superpage, table_index},
 };
 use protocol::{
@@ -93,6 +93,7 @@ impl<M: Machine> Kernel<'_, M> {
 
     /// A page fault of sigma0 itself: resolved here, or never.
     #[cold]
+    #[inline(never)]
     pub(crate) fn sigma0_page_fault(
         &mut self,
         faulter: ThreadIndex,
@@ -109,7 +110,9 @@ impl<M: Machine> Kernel<'_, M> {
         fault.delivered = time;
         fault.instruction = instruction;
         if self.traces(Kind::Fault) {
-            self.trace_fault(Kind::Fault, time, faulter, None);
+            let mut record = fault_record(time, faulter, &self.threads[faulter]);
+            record.c = self.ids_of(None);
+            self.machine.record(record);
         }
         let rights = self.sigma0.page_at(address).map(|(_, rights)| rights);
         let allowed = !access.contains(Access::PRESENT)

@@ -45,17 +45,17 @@ impl Space {
     }
 
     /// The directory entry for `address`, which must be in the user area.
-    #[inline]
+    #[inline(always)]
     pub fn directory_entry(&self, machine: &mut impl Machine, address: Word) -> DirectoryEntry {
         let (frame, index) = self.directory_slot(address);
         let entry = machine.view::<Table>(frame)[index];
         if !entry.is_present() {
-            DirectoryEntry::Empty
-        } else if entry.is_superpage() {
-            DirectoryEntry::Superpage(entry)
-        } else {
-            DirectoryEntry::Table(entry.table_frame())
+            return DirectoryEntry::Empty;
         }
+        if entry.is_superpage() {
+            return DirectoryEntry::Superpage(entry);
+        }
+        entry.table_frame().map_or(DirectoryEntry::Empty, DirectoryEntry::Table)
     }
 
     /// Replaces the directory entry for `address`.
@@ -67,7 +67,7 @@ impl Space {
 
     /// The entry that maps the smallest page at `address`: of its table, or as if its superpage
     /// were a table.
-    #[inline]
+    #[inline(always)]
     pub fn page_entry(&self, machine: &mut impl Machine, address: Word) -> Entry {
         match self.directory_entry(machine, address) {
             DirectoryEntry::Empty => Entry::EMPTY,
@@ -76,7 +76,7 @@ impl Space {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn directory_slot(&self, address: Word) -> (KernelFrame, usize) {
         let number = address >> TABLE_ORDER;
         (self.directories[number / TABLE_ENTRIES], number % TABLE_ENTRIES)

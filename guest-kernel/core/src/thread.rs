@@ -2,32 +2,29 @@
 
 use crate::{
     arch::Context,
-    frames::KernelFrame,
+    frames::{KernelFrame, PhysicalAddress},
     index::{MaybeThread, Table, TableIndex, TaskIndex, ThreadIndex},
 };
 use protocol::{
     PAGE_SIZE, Word,
-    fault::Access,
-    introspection::{NAME_LENGTH, NOBODY, ThreadRecord, ThreadState},
+    fault::{Access, PageFault},
+    introspection::{
+        NAME_LENGTH, NOBODY, ThreadRecord, ThreadState,
+        record::{Kind, Record},
+    },
     message::MessageTag,
     object::CapabilityIndex,
-    utcb::{UTCB_SIZE, Utcb},
+    utcb::UTCB_SIZE,
 };
 
 /// All threads.
 pub type Threads<'k> = Table<'k, ThreadIndex, Thread>;
 
-/// UTCBs in a frame.
-pub const UTCBS_PER_FRAME: usize = PAGE_SIZE / UTCB_SIZE;
-
-/// A frame of UTCBs.
-pub type UtcbFrame = [Utcb; UTCBS_PER_FRAME];
-
-/// A UTCB: its frame and its place in the frame.
+/// A UTCB, by its physical address in a kernel frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UtcbReference {
     frame: KernelFrame,
-    slot: u8,
+    offset: u16,
 }
 
 impl UtcbReference {
@@ -36,7 +33,7 @@ impl UtcbReference {
         if offset >= PAGE_SIZE || !offset.is_multiple_of(UTCB_SIZE) {
             return None;
         }
-        Some(Self { frame, slot: (offset / UTCB_SIZE) as u8 })
+        Some(Self { frame, offset: offset as u16 })
     }
 
     /// Its frame.
@@ -45,10 +42,10 @@ impl UtcbReference {
         self.frame
     }
 
-    /// Its place in the frame, below [`UTCBS_PER_FRAME`].
+    /// Where it begins in the frame; there is room for a whole UTCB from there on.
     #[inline]
-    pub fn slot(self) -> usize {
-        self.slot as usize % UTCBS_PER_FRAME
+    pub fn offset(self) -> u64 {
+        self.offset.into()
     }
 }
 
@@ -95,14 +92,17 @@ pub struct FaultState {
     pub message: [Word; 4],
 }
 
-/// A thread. Begins with the record that the host reads.
+/// A thread. Begins with the record that the host reads. Its size is a power of two, which makes
+/// finding it a shift.
 #[derive(Debug)]
-#[repr(C)]
+#[repr(C, align(1024))]
 pub struct Thread {
     /// What viewers see; also the kernel's own copy of these facts.
     pub record: ThreadRecord,
     /// Where its message registers are.
     pub utcb: UtcbReference,
+    /// Its task's page tables, for the processor.
+    pub root: PhysicalAddress,
     /// Gate to its pager, in the table of its task.
     pub pager: CapabilityIndex,
     /// Gate to its exception handler, in the table of its task.
@@ -140,6 +140,7 @@ impl Thread {
                 name: [0; NAME_LENGTH],
             },
             utcb,
+            root: PhysicalAddress(0),
             pager: CapabilityIndex::NIL,
             exception_handler: CapabilityIndex::NIL,
             caller: MaybeThread::NOBODY,
@@ -186,6 +187,37 @@ impl Thread {
     #[inline]
     pub fn waits_for(&self, partner: ThreadIndex) -> bool {
         self.record.partner == partner.position()
+    }
+
+    /// Notes a page fault and its message.
+    #[inline(always)]
+    pub fn begin_fault(&mut self, number: u64, address: Word, access: Access) {
+        let instruction = self.context.instruction();
+        let fault = &mut self.fault;
+        let same =
+            fault.address == address && fault.instruction == instruction && fault.access == access;
+        if !same {
+            fault.repeated = 0;
+        }
+        fault.number = number;
+        fault.address = address;
+        fault.instruction = instruction;
+        fault.access = access;
+        let [word0, word1] = PageFault { address, instruction, access }.to_words();
+        fault.message[0] = word0;
+        fault.message[1] = word1;
+    }
+
+    /// A record about this thread, which is number `index`, with the rest still zero.
+    #[inline(always)]
+    pub fn new_record(&self, kind: Kind, time: u64, index: ThreadIndex) -> Record {
+        Record {
+            time,
+            kind: kind as u8,
+            task: self.record.task,
+            thread: index.position(),
+            ..Record::default()
+        }
     }
 
     /// Its priority.

@@ -20,17 +20,11 @@ impl<M: Machine> Kernel<'_, M> {
     /// A record about `thread` with the rest still zero.
     #[inline]
     pub fn new_record(&self, kind: Kind, time: u64, thread: ThreadIndex) -> Record {
-        Record {
-            time,
-            kind: kind as u8,
-            task: self.threads[thread].record.task,
-            thread: thread.position(),
-            ..Record::default()
-        }
+        self.threads[thread].new_record(kind, time, thread)
     }
 
     /// A thread and its task as records name them.
-    #[inline]
+    #[inline(always)]
     pub fn ids_of(&self, thread: Option<ThreadIndex>) -> u64 {
         match thread {
             Some(thread) => ids(self.threads[thread].record.task, thread.position()),

@@ -75,6 +75,17 @@ impl Entry {
         Self(physical.0 | write | no_execute | size | USER | PRESENT)
     }
 
+    /// The same page with no other rights than `rights`; `None` if it cannot even be read then.
+    #[inline(always)]
+    pub fn restricted(self, rights: Rights) -> Option<Self> {
+        if self.0 & PRESENT == 0 || !rights.contains(Rights::READ) {
+            return None;
+        }
+        let write = self.0 & u64::from((rights & Rights::WRITE).bits());
+        let no_execute = (self.0 | u64::from(!rights.bits()) << 63) & NO_EXECUTE;
+        Some(Self(self.0 & (ADDRESS | USER | PRESENT) | write | no_execute))
+    }
+
     /// A directory entry that points to a page table. Rights are decided in the table.
     #[inline]
     pub fn table(frame: KernelFrame) -> Self {
@@ -95,7 +106,7 @@ impl Entry {
 
     /// For a directory entry made by [`Entry::table`]: the table's frame.
     #[inline]
-    pub fn table_frame(self) -> KernelFrame {
+    pub fn table_frame(self) -> Option<KernelFrame> {
         KernelFrame::from_directory_entry(self.physical())
     }
 
@@ -246,6 +257,16 @@ mod tests {
             assert!(entry.is_present() && !entry.is_superpage());
         }
         assert!(Entry::page(PhysicalAddress(0), Rights::READ, true).is_superpage());
+        for (has, asked) in (0..8).flat_map(|has| (0..8).map(move |asked| (has, asked))) {
+            let (has, asked) = (Rights::from_bits_truncate(has), Rights::from_bits_truncate(asked));
+            let has = has | Rights::READ;
+            let entry = Entry::page(PhysicalAddress(0x5000), has, false);
+            let expected = asked
+                .contains(Rights::READ)
+                .then(|| Entry::page(PhysicalAddress(0x5000), has & asked, false));
+            assert_eq!(entry.restricted(asked), expected);
+        }
+        assert_eq!(Entry::EMPTY.restricted(Rights::all()), None);
         assert!(!Entry::EMPTY.is_present());
     }
 }

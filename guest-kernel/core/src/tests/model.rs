@@ -24,6 +24,7 @@ use protocol::{
     message::MessageTag,
     object::CapabilityIndex,
     syscall::{CAPABILITY_SHIFT, Operation},
+    utcb::{UTCB_SIZE, Utcb},
 };
 use std::collections::BTreeMap;
 use zerocopy::{FromBytes, IntoBytes, KnownLayout};
@@ -55,10 +56,14 @@ impl Machine for ModelMachine {
         T::mut_from_bytes(&mut frame.0[..size_of::<T>()]).expect("size and alignment")
     }
 
+    fn utcb(&mut self, utcb: UtcbReference) -> &mut Utcb {
+        let place = utcb.offset() as usize / UTCB_SIZE;
+        &mut self.view::<[Utcb; PAGE_SIZE / UTCB_SIZE]>(utcb.frame())[place]
+    }
+
     fn copy_message(&mut self, from: UtcbReference, to: UtcbReference, words: usize) {
-        let message = self.view::<crate::thread::UtcbFrame>(from.frame())[from.slot()].message;
-        let target = &mut self.view::<crate::thread::UtcbFrame>(to.frame())[to.slot()].message;
-        target[..words].copy_from_slice(&message[..words]);
+        let message = self.utcb(from).message;
+        self.utcb(to).message[..words].copy_from_slice(&message[..words]);
     }
 
     fn copy_kernel_half(&mut self, _root: KernelFrame) {}

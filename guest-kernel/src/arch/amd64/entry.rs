@@ -96,10 +96,9 @@ system_call_common:
     push r14
     push r15
     mov rsp, offset KERNEL_STACK_END
-    # Arguments are in rdi, rsi, rdx already.
+    # Arguments are in rdi, rsi, rdx already. It never returns: the next thread's frame, not this
+    # stack, says where to go on.
     call {handle_system_call}
-    # rax: the frame of the thread to go on with.
-    mov rdi, rax
     .global restore
 restore:
     mov rsp, rdi
@@ -197,14 +196,10 @@ trap_common:
     jz trap_in_kernel
     mov rsp, offset KERNEL_STACK_END
     call {handle_trap}
-    mov rdi, rax
-    jmp restore
 trap_in_kernel:
     mov rdi, rsp
     and rsp, -16
     call {handle_trap_in_kernel}
-    mov rdi, rax
-    jmp restore
 
     .global idle
 idle:
@@ -270,9 +265,9 @@ pub fn enable_system_calls() {
     }
 }
 
-extern "C" fn handle_system_call(target: usize, tag: usize, timeouts: usize) -> *const u64 {
+extern "C" fn handle_system_call(target: usize, tag: usize, timeouts: usize) -> ! {
     kernel().system_call(target, tag, timeouts);
-    next_frame()
+    leave_kernel()
 }
 
 /// Bits of a page fault's error code (AMD64 manual volume 2, 8.2.15).
@@ -280,7 +275,7 @@ const ERROR_PRESENT: u64 = 1;
 const ERROR_WRITE: u64 = 2;
 const ERROR_FETCH: u64 = 16;
 
-extern "C" fn handle_trap() -> *const u64 {
+extern "C" fn handle_trap() -> ! {
     let kernel = kernel();
     if let Some(current) = kernel.current.get() {
         let context = &kernel.threads[current].context;
@@ -296,11 +291,11 @@ extern "C" fn handle_trap() -> *const u64 {
             kernel.exception(vector as u8, error as usize);
         }
     }
-    next_frame()
+    leave_kernel()
 }
 
 /// Only the timer may interrupt the kernel, and only while it idles.
-extern "C" fn handle_trap_in_kernel(frame: *const u64) -> *const u64 {
+extern "C" fn handle_trap_in_kernel(frame: *const u64) -> ! {
     // SAFETY: the entry code has just pushed a whole frame there.
     let [vector, error, instruction] = unsafe {
         [*frame.byte_add(VECTOR), *frame.byte_add(VECTOR + 8), *frame.byte_add(INSTRUCTION)]
@@ -313,7 +308,7 @@ extern "C" fn handle_trap_in_kernel(frame: *const u64) -> *const u64 {
     }
     local_apic::end_of_interrupt();
     kernel().timer_tick();
-    next_frame()
+    leave_kernel()
 }
 
 /// Whose registers the processor holds beside those in the frame, and which space it works in.
@@ -324,9 +319,10 @@ struct Loaded {
 
 static mut LOADED: Loaded = Loaded { thread: MaybeThread::NOBODY, root: PhysicalAddress(0) };
 
-/// The frame of the thread to go on with, after loading all else of it. Idles if there is none.
-#[inline]
-fn next_frame() -> *const u64 {
+/// Goes on with the current thread, after loading all of it that is not in its frame. Idles if
+/// there is none.
+#[inline(always)]
+pub fn leave_kernel() -> ! {
     let kernel = kernel();
     let Some(next) = kernel.current.get() else {
         // SAFETY: nothing on the kernel stack is needed any more: the kernel is event style.
@@ -338,24 +334,26 @@ fn next_frame() -> *const u64 {
         switch(loaded, next);
     }
     let context = &raw const kernel.threads[next].context;
-    context.cast::<u64>().wrapping_byte_add(FRAME)
+    let frame = context.cast::<u64>().wrapping_byte_add(FRAME);
+    // SAFETY: the frame is a whole one: of a thread that entered the kernel or was set up to run.
+    unsafe { restore(frame) }
 }
 
-#[inline]
+#[inline(always)]
 fn switch(loaded: &mut Loaded, next: ThreadIndex) {
     let kernel = kernel();
     if let Some(previous) = loaded.thread.get() {
         save(&mut kernel.threads[previous].context);
     }
-    let root = kernel.tasks[kernel.task_of(next)].space.root();
+    let next_thread = &kernel.threads[next];
+    let root = next_thread.root;
     if loaded.root != root {
         // SAFETY: every space maps the kernel as this one does.
         unsafe { asm!("mov cr3, {}", in(reg) root.0, options(nostack, preserves_flags)) }
         loaded.root = root;
     }
-    let context = &kernel.threads[next].context;
-    load(context);
-    let end = &raw const context.end_of_frame;
+    load(&next_thread.context);
+    let end = &raw const next_thread.context.end_of_frame;
     // SAFETY: one processor, interrupts off; the frame belongs to the thread that will run.
     unsafe { TASK_STATE_SEGMENT.frame_end = end as u64 }
     loaded.thread = next.into();
@@ -393,11 +391,4 @@ fn load(context: &Context) {
             options(nostack, preserves_flags),
         );
     }
-}
-
-/// Leaves the kernel for the first time.
-pub fn leave_kernel() -> ! {
-    let frame = next_frame();
-    // SAFETY: the frame is a whole one: of a thread that was set up to run.
-    unsafe { restore(frame) }
 }
