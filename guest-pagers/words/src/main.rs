@@ -1,8 +1,9 @@
-//! Counts lines, words and bytes of the first file that it is given, exactly like `LC_ALL=C wc`.
+//! Counts lines, words and bytes of the first file that it is given, exactly like `wc` in a locale
+//! with UTF-8, or with the argument `C` like `LC_ALL=C wc`.
 //!
-//! It is an ordinary program, and uses what ordinary programs use: text, constants (the table that
-//! classifies bytes), data (the length of a block), zeroed data (the totals), a stack, and a heap.
-//! None of it is mapped when it starts.
+//! It is an ordinary program, and uses what ordinary programs use: text, constants (the tables that
+//! classify bytes and characters), data (the locale), zeroed data (the totals), a stack, and a heap
+//! (the block that is being read, the numbers as text). None of it is mapped when it starts.
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
@@ -10,17 +11,19 @@
 extern crate alloc;
 
 use alloc::{format, vec::Vec};
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use policy::words::{Counter, Counts};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use policy::words::{Counter, Counts, Locale};
 use runtime::{
-    print, println,
+    println,
     program::{arguments, files},
 };
 
 runtime::entry!(main);
 
-/// How much is read at once, unless the first argument is another number.
-static BLOCK_LENGTH: AtomicUsize = AtomicUsize::new(64 * 1024);
+/// How much is read at once.
+const BLOCK_LENGTH: usize = 64 * 1024;
+
+static IS_UTF8: AtomicBool = AtomicBool::new(true);
 
 static LINES: AtomicU64 = AtomicU64::new(0);
 static WORDS: AtomicU64 = AtomicU64::new(0);
@@ -31,15 +34,14 @@ fn main() -> i32 {
         println!("words: there is no file to count: name one with --file PATH");
         return 1;
     };
-    if let Some(length) = arguments().split_whitespace().next() {
-        match length.parse() {
-            Ok(length @ 1..) => BLOCK_LENGTH.store(length, Relaxed),
-            _ => {
-                println!(
-                    "words: `{length}` is no length of a block: give a number above 0, or none"
-                );
-                return 1;
-            }
+    match arguments() {
+        "" => {}
+        "C" => IS_UTF8.store(false, Relaxed),
+        other => {
+            println!(
+                "words: the argument is `{other}`: give C to count as in the C locale, or none"
+            );
+            return 1;
         }
     }
     count(file.bytes);
@@ -49,9 +51,10 @@ fn main() -> i32 {
 
 /// Reads block by block into a buffer, as `wc` does.
 fn count(bytes: &[u8]) {
-    let mut counter = Counter::new();
+    let locale = if IS_UTF8.load(Relaxed) { Locale::Utf8 } else { Locale::C };
+    let mut counter = Counter::new(locale);
     let mut block = Vec::new();
-    for piece in bytes.chunks(BLOCK_LENGTH.load(Relaxed)) {
+    for piece in bytes.chunks(BLOCK_LENGTH) {
         block.clear();
         block.extend_from_slice(piece);
         counter.count(&block);
@@ -67,5 +70,5 @@ fn report(name: &str) {
     let counts = [&LINES, &WORDS, &BYTES].map(|total| format!("{}", total.load(Relaxed)));
     let width = counts.iter().map(|count| count.len()).max().unwrap_or(0);
     let [lines, words, bytes] = &counts;
-    print!("{lines:>width$} {words:>width$} {bytes:>width$} {name}\n");
+    println!("{lines:>width$} {words:>width$} {bytes:>width$} {name}");
 }
