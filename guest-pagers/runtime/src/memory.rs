@@ -65,20 +65,25 @@ pub fn touch(byte: &u8) {
     unsafe { ptr::from_ref(byte).read_volatile() };
 }
 
-/// Reserves addresses for `2^order` bytes that are to arrive.
-///
-/// Addresses are not given back: there are enough for what small programs receive.
-pub fn reserve(order: u32) -> Result<Flexpage> {
-    static NEXT: AtomicUsize = AtomicUsize::new(RECEIVE_AREA);
+/// The next address at which memory can arrive.
+static NEXT_ARRIVAL: AtomicUsize = AtomicUsize::new(RECEIVE_AREA);
+
+/// Lets `2^order` bytes arrive where nothing is yet: `request` gets the window for them.
+pub fn receive(order: u32, request: impl FnOnce(Flexpage) -> Result<Arrived>) -> Result<Arrived> {
     let place = |next: Word| {
         let start = next.checked_next_multiple_of(1usize.checked_shl(order)?)?;
         (ROOT_TASK_BASE.checked_sub(start)? >> order > 0).then_some(start)
     };
-    let reserved = NEXT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
-        Some(place(next)? + (1 << order))
-    });
+    let reserve = |next: Word| Some(place(next)? + (1 << order));
+    let reserved = NEXT_ARRIVAL.fetch_update(Ordering::Relaxed, Ordering::Relaxed, reserve);
     let start = reserved.ok().and_then(place).ok_or(Error::Object(ObjectError::NoMemory))?;
-    Ok(Flexpage::memory(start, order, Rights::READ_WRITE))
+    let arrived = request(Flexpage::memory(start, order, Rights::READ_WRITE));
+    if arrived.is_err() {
+        // The addresses can be used again, unless somebody else has got the next ones.
+        let end = start + (1 << order);
+        let _ = NEXT_ARRIVAL.compare_exchange(end, start, Ordering::Relaxed, Ordering::Relaxed);
+    }
+    arrived
 }
 
 /// Memory to hand out, got from the parent in larger pieces when it is needed.
@@ -150,11 +155,11 @@ impl Pool {
     }
 
     fn request(&self, order: u32) -> Result<Range<Word>> {
-        let window = match self.arrival {
-            Arrival::OneToOne => Flexpage::WHOLE_SPACE,
-            Arrival::ReceiveArea => reserve(order)?,
+        let request = |window| PARENT.request_any(order, window);
+        let Arrived { address, order: arrived, rights } = match self.arrival {
+            Arrival::OneToOne => request(Flexpage::WHOLE_SPACE)?,
+            Arrival::ReceiveArea => receive(order, request)?,
         };
-        let Arrived { address, order: arrived, rights } = PARENT.request_any(order, window)?;
         if arrived != order || !rights.contains(Rights::READ_WRITE) {
             return Err(Error::BadAnswer);
         }

@@ -81,11 +81,8 @@ impl Answer {
 /// Asks the parent for the page, then maps it on: for faults of a client on its own text, data,
 /// stack, and all else that this pager has no opinion about.
 pub fn forward(client: Client, fault: PageFault) -> Answer {
-    let page = memory::reserve(PAGE_ORDER)
-        .and_then(|window| PARENT.page_in(client, fault, window))
-        .map(|page| page.flexpage());
-    match page {
-        Ok(flexpage) => Answer::map(align_down(fault.address, PAGE_ORDER), flexpage),
+    match memory::receive(PAGE_ORDER, |window| PARENT.page_in(client, fault, window)) {
+        Ok(page) => Answer::map(align_down(fault.address, PAGE_ORDER), page.flexpage()),
         Err(error) => Answer::refuse(error.for_client()),
     }
 }
