@@ -1,0 +1,78 @@
+//! Does what its arguments say, so that tests see what then happens to a program.
+#![no_std]
+#![no_main]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+use alloc::vec::Vec;
+use core::hint::black_box;
+use runtime::{
+    arch,
+    memory::Pool,
+    println,
+    program::{arguments, files, pager_area},
+};
+
+runtime::entry!(main);
+
+const USAGE: &str = "test-assist: the arguments are one of: panic | exit STATUS | undefined | hole | \
+                     recurse DEPTH | heap MIB | memory | files | arguments";
+
+const MIB: usize = 1 << 20;
+
+fn main() -> i32 {
+    let mut words = arguments().split_whitespace();
+    let (what, number) = (words.next(), words.next().and_then(|word| word.parse::<u16>().ok()));
+    match (what, number) {
+        (Some("panic"), _) => panic!("as told"),
+        (Some("exit"), Some(status)) => return status.into(),
+        // An exception that nobody handles
+        (Some("undefined"), _) => arch::stop(),
+        // Without a pager of its own, a program has nothing there
+        (Some("hole"), _) => println!("there is {}", pager_area::<u8>(1)[0]),
+        (Some("recurse"), Some(depth)) => println!("{}", recurse(depth.into())),
+        (Some("heap"), Some(size)) => println!("{}", fill(usize::from(size) * MIB)),
+        (Some("memory"), _) => use_up_memory(),
+        (Some("files"), _) => list_files(),
+        (Some("arguments"), _) => println!("{}", arguments()),
+        _ => {
+            println!("{USAGE}");
+            return 2;
+        }
+    }
+    0
+}
+
+/// Needs about a page of stack for each step; gives the depth.
+#[inline(never)]
+fn recurse(depth: usize) -> usize {
+    let page = black_box([1u8; 4096]);
+    if depth == 0 { 0 } else { recurse(depth - 1) + usize::from(page[depth % 4096]) }
+}
+
+/// Allocates and touches so many bytes; gives their sum, which is the same number.
+fn fill(length: usize) -> usize {
+    let mut bytes = Vec::new();
+    bytes.resize(length, 1u8);
+    black_box(&bytes).iter().map(|byte| usize::from(*byte)).sum()
+}
+
+/// Asks the parent for memory until there is none.
+fn use_up_memory() {
+    let mut pool = Pool::new();
+    for number in 0.. {
+        match pool.take(MIB.trailing_zeros()) {
+            Ok(mut memory) => memory.bytes().fill(1),
+            Err(error) => return println!("{number} MiB, then: {error}"),
+        }
+    }
+}
+
+/// One line a file: name, length, and the sum of all bytes.
+fn list_files() {
+    for file in files() {
+        let sum: u64 = file.bytes.iter().map(|byte| u64::from(*byte)).sum();
+        println!("{} {} {sum}", file.name, file.bytes.len());
+    }
+}
