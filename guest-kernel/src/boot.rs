@@ -193,11 +193,7 @@ fn install_trace_ring(space: &mut PoolSpace, options: Options, pool: PhysicalRan
     // The largest power of two that is not more.
     let capacity = 1 << wanted.ilog2();
     let records = space.table::<Record>(capacity);
-    trace_ring::with_header(|header| {
-        header.trace.address = direct_map::physical(records.as_ptr()).0;
-        header.trace.capacity = capacity;
-        header.trace.enabled = options.enabled_records;
-    });
+    trace_ring::install(records, options.enabled_records);
 }
 
 fn write_kernel_info_page(address: u64, loader: &LoaderInfo, reserved: [PhysicalRange; 4]) {

@@ -13,7 +13,7 @@ use kernel_core::{
 };
 use protocol::{
     PAGE_SIZE, Word,
-    introspection::record::Record,
+    introspection::record::{Record, Words, word},
     utcb::{MESSAGE_REGISTERS, Utcb},
 };
 use zerocopy::{FromBytes, IntoBytes, KnownLayout};
@@ -82,9 +82,21 @@ impl Machine for Hardware {
         processor::time()
     }
 
-    #[inline]
     fn record(&mut self, record: Record) {
-        trace_ring::append(record);
+        let words: Words = zerocopy::transmute!(record);
+        let slot = trace_ring::begin();
+        slot[word::TIME..].copy_from_slice(&words[word::TIME..]);
+        trace_ring::end();
+    }
+
+    #[inline(always)]
+    fn begin_record(&mut self) -> &mut Words {
+        trace_ring::begin()
+    }
+
+    #[inline(always)]
+    fn end_record(&mut self) {
+        trace_ring::end();
     }
 
     #[inline]

@@ -2,9 +2,9 @@
 
 use crate::arch::{direct_map, processor};
 use core::sync::atomic::{Ordering, compiler_fence};
-use kernel_core::frames::PhysicalAddress;
 use protocol::introspection::{
-    HEADER_MAGIC, HEADER_VERSION, Header, Table, TraceRing, record::Record,
+    HEADER_MAGIC, HEADER_VERSION, Header, Table, TraceRing,
+    record::{Record, Words, word},
 };
 
 const EMPTY_TABLE: Table = Table { address: 0, stride: 0, count: 0 };
@@ -56,21 +56,53 @@ pub fn enabled() -> u64 {
     unsafe { INTROSPECTION.trace.enabled }
 }
 
-/// Appends a record: invalid while it changes, valid once its number is in it.
-#[inline]
-pub fn append(record: Record) {
-    // SAFETY: the ring was set aside at boot with `capacity` slots, a power of two greater than
-    // zero whenever a kind of record is enabled; nobody else in the guest has this memory.
+/// Binary logarithm of a record's size.
+const RECORD_ORDER: u32 = size_of::<Record>().ilog2();
+
+/// Where the slots are, for the hot path: as a pointer, and as a mask of offsets in bytes.
+struct Slots {
+    first: *mut u8,
+    offset_mask: u64,
+}
+
+static mut SLOTS: Slots = Slots { first: core::ptr::null_mut(), offset_mask: 0 };
+
+/// Makes `records`, whose number is a power of two, the ring, and enables kinds of records.
+pub fn install(records: &'static mut [Record], enabled: u64) {
+    let bytes = size_of_val(records) as u64;
+    // SAFETY: at boot, before the first record.
+    unsafe { SLOTS = Slots { first: records.as_mut_ptr().cast(), offset_mask: bytes - 1 } }
+    with_header(|header| {
+        header.trace.address = direct_map::physical(records.as_ptr()).0;
+        header.trace.capacity = records.len() as u64;
+        header.trace.enabled = enabled;
+    });
+}
+
+/// The next slot, invalid until [`end`]. Who writes it must not begin another one before.
+#[inline(always)]
+pub fn begin() -> &'static mut Words {
+    // SAFETY: `install` ran before any kind of record was enabled; the masked offset is that of a
+    // slot, nobody else in the guest has this memory, and slots are taken one at a time.
     unsafe {
-        let ring = &raw mut INTROSPECTION.trace;
-        let written = (*ring).written;
-        let address = (*ring).address + (written & ((*ring).capacity - 1)) * 64;
-        let slot = direct_map::pointer::<Record>(PhysicalAddress(address));
-        (&raw mut (*slot).sequence).write_volatile(0);
+        let offset = INTROSPECTION.trace.written << RECORD_ORDER & SLOTS.offset_mask;
+        let slot = SLOTS.first.add(offset as usize).cast::<Words>();
+        (&raw mut (*slot)[word::SEQUENCE]).write_volatile(0);
         compiler_fence(Ordering::Release);
-        slot.write(record);
-        compiler_fence(Ordering::Release);
-        (&raw mut (*slot).sequence).write_volatile(written + 1);
-        (*ring).written = written + 1;
+        &mut *slot
+    }
+}
+
+/// Makes the slot that was begun last valid: its number comes last.
+#[inline(always)]
+pub fn end() {
+    compiler_fence(Ordering::Release);
+    // SAFETY: as in `begin`.
+    unsafe {
+        let number = INTROSPECTION.trace.written;
+        let offset = number << RECORD_ORDER & SLOTS.offset_mask;
+        let slot = SLOTS.first.add(offset as usize).cast::<u64>();
+        slot.write_volatile(number + 1);
+        (&raw mut INTROSPECTION.trace.written).write_volatile(number + 1);
     }
 }

@@ -15,7 +15,7 @@ use protocol::{
     flexpage::{Flexpage, Rights},
     introspection::{
         NAME_LENGTH, NOBODY, ThreadState,
-        record::{Kind, MapStatus, Record},
+        record::{Kind, MapStatus, Record, head_of, ids},
     },
     layout::USER_END,
     message::{MapItem, MessageTag},
@@ -314,6 +314,8 @@ impl<M: Machine> Kernel<'_, M> {
         let bound = &mut self.threads[thread];
         bound.record.task = task.position();
         bound.utcb = reference;
+        bound.head = head_of(task.position(), thread.position());
+        bound.ids = ids(task.position(), thread.position());
         bound.root = self.tasks[task].space.root();
         bound.context = crate::arch::Context::new(utcb);
         self.utcb(thread).user[0] = utcb;

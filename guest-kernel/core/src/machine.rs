@@ -1,7 +1,11 @@
 //! What the kernel needs from the processor and from memory.
 
 use crate::{frames::KernelFrame, thread::UtcbReference};
-use protocol::{Word, introspection::record::Record, utcb::Utcb};
+use protocol::{
+    Word,
+    introspection::record::{Record, Words},
+    utcb::Utcb,
+};
 use zerocopy::{FromBytes, IntoBytes, KnownLayout};
 
 /// The hardware, or a model of it in tests.
@@ -26,6 +30,13 @@ pub trait Machine {
 
     /// Appends a record to the trace ring; sets its sequence number.
     fn record(&mut self, record: Record);
+
+    /// The next slot of the trace ring, marked as invalid, for a record that is written word by
+    /// word; [`Machine::end_record`] must follow.
+    fn begin_record(&mut self) -> &mut Words;
+
+    /// Makes the record in the slot of [`Machine::begin_record`] valid.
+    fn end_record(&mut self);
 
     /// Which kinds of records are wanted: bit `1 << kind`. 0 when tracing is off.
     fn enabled_records(&self) -> u64;

@@ -4,7 +4,7 @@ use crate::{
     arch::{Entry, TABLE_ENTRIES, TABLE_ORDER, Table},
     capability::Capability,
     frames::{KernelFrame, NoMemory, PhysicalAddress},
-    index::{TableIndex, TaskIndex, ThreadIndex},
+    index::{MaybeThread, TaskIndex, ThreadIndex},
     kernel::Kernel,
     machine::Machine,
     page_fault::suffices,
@@ -16,7 +16,7 @@ use protocol::{
     flexpage::{Flexpage, Kind as FlexpageKind, Placement, Rights, low_mask},
     introspection::{
         ThreadState,
-        record::{Kind, MapStatus, Record, ids},
+        record::{Kind, MapStatus, Record, head, word},
     },
     layout::USER_END,
     message::{MapItem, MessageTag},
@@ -50,9 +50,14 @@ const NOTHING: Entered = Entered { first: Entry::EMPTY, entries: 0 };
 
 impl<M: Machine> Kernel<'_, M> {
     /// The hot case of a pager's answer: one page, mapped where nothing was, that allows what had
-    /// faulted. False, with nothing done, in every other case.
+    /// faulted; the faulter is ready then. False, with nothing done, in every other case.
     #[inline(always)]
-    pub(crate) fn map_one_page(&mut self, pager: ThreadIndex, faulter: ThreadIndex) -> bool {
+    pub(crate) fn resolve_with_one_page(
+        &mut self,
+        pager: ThreadIndex,
+        faulter: ThreadIndex,
+        replied: u64,
+    ) -> bool {
         let Some((from, to)) = self.threads.pair(pager, faulter) else { return false };
         let (Some(source_task), Some(task)) = (from.bound_task(), to.bound_task()) else {
             return false;
@@ -82,16 +87,18 @@ impl<M: Machine> Kernel<'_, M> {
         }
         *slot = new;
         to.fault.repeated = 0;
-        if self.machine.enabled_records() >> Kind::Map as u8 & 1 != 0 {
-            let mut record = to.new_record(Kind::Map, self.machine.time(), faulter);
-            record.flags = new.rights().bits();
-            record.order = PAGE_ORDER as u8;
-            record.a = destination as u64;
-            record.b = flexpage.0 as u64;
-            record.c = new.physical().0;
-            record.d = to.fault.number;
-            record.e = ids(from.record.task, pager.position()) << 32 | 1;
-            self.machine.record(record);
+        to.set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        if self.machine.enabled_records() >> Kind::Resolve as u8 & 1 != 0 {
+            let time = self.machine.time();
+            let record = self.machine.begin_record();
+            record[word::TIME] = time;
+            record[word::HEAD] = head(to.head, Kind::Resolve, new.rights().bits());
+            record[word::A] = to.fault.delivered;
+            record[word::B] = flexpage.0 as u64 | (destination as u64) << 32;
+            record[word::C] = new.physical().0;
+            record[word::D] = to.fault.number;
+            record[word::E] = from.ids | (time - replied) << 32;
+            self.machine.end_record();
         }
         true
     }

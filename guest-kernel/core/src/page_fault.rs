@@ -3,7 +3,7 @@
 
 use crate::{
     capability::{Capability, Object},
-    index::{MaybeThread, TableIndex, TaskIndex, ThreadIndex},
+    index::{MaybeThread, TaskIndex, ThreadIndex},
     kernel::{Gate, Kernel},
     machine::Machine,
     thread::{AfterSend, PendingMessage, Thread},
@@ -15,7 +15,7 @@ use protocol::{
     flexpage::Rights,
     introspection::{
         ThreadState,
-        record::{Kind, Record, Unresolved, ids},
+        record::{Kind, Record, Unresolved, head, word},
     },
     layout::USER_END,
     message::MessageTag,
@@ -51,9 +51,15 @@ impl<M: Machine> Kernel<'_, M> {
             return self.fault_without_pager(faulter, time);
         };
         if self.machine.enabled_records() >> Kind::Fault as u8 & 1 != 0 {
-            let mut record = fault_record(time, faulter, from);
-            record.c = ids(to.record.task, gate.thread.position());
-            self.machine.record(record);
+            let record = self.machine.begin_record();
+            record[word::TIME] = time;
+            record[word::HEAD] = head(from.head, Kind::Fault, access.bits());
+            record[word::A] = address as u64;
+            record[word::B] = from.fault.instruction as u64;
+            record[word::C] = to.ids;
+            record[word::D] = from.fault.number;
+            record[word::E] = from.context.stack() as u64;
+            self.machine.end_record();
         }
         let hopeless = address >= USER_END || from.fault.repeated >= REPETITION_LIMIT;
         if hopeless || !to.accepts(faulter) {
@@ -178,21 +184,22 @@ impl<M: Machine> Kernel<'_, M> {
     ) -> Option<ThreadIndex> {
         let replied = if self.machine.enabled_records() != 0 { self.machine.time() } else { 0 };
         let one_item = tag == MessageTag::new(0, 0, 1);
-        if !one_item || !self.map_one_page(pager, faulter) {
-            self.map_all(faulter, pager, tag)?;
+        if one_item && self.resolve_with_one_page(pager, faulter, replied) {
+            return Some(faulter);
         }
-        let thread = &mut self.threads[faulter];
-        thread.set_state(ThreadState::Ready, MaybeThread::NOBODY);
-        if self.traces(Kind::Resume) {
-            self.trace_resume(faulter, Some(pager), replied, tag);
-        }
-        Some(faulter)
+        self.resolve_or_not(faulter, pager, tag, replied)
     }
 
     /// Any other answer than one page that was not mapped before. `None` if the fault stays
     /// unresolved.
     #[inline(never)]
-    fn map_all(&mut self, faulter: ThreadIndex, pager: ThreadIndex, tag: MessageTag) -> Option<()> {
+    fn resolve_or_not(
+        &mut self,
+        faulter: ThreadIndex,
+        pager: ThreadIndex,
+        tag: MessageTag,
+        replied: u64,
+    ) -> Option<ThreadIndex> {
         if tag.label() != 0 {
             self.unresolved(faulter, Unresolved::Refused, tag.0);
             return None;
@@ -205,10 +212,13 @@ impl<M: Machine> Kernel<'_, M> {
                 return None;
             }
         }
-        Some(())
+        self.threads[faulter].set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        if self.traces(Kind::Resume) {
+            self.trace_resume(faulter, Some(pager), replied, tag);
+        }
+        Some(faulter)
     }
 
-    #[inline(always)]
     pub(crate) fn trace_resume(
         &mut self,
         thread: ThreadIndex,

@@ -10,7 +10,7 @@ use protocol::{
     fault::{Access, PageFault},
     introspection::{
         NAME_LENGTH, NOBODY, ThreadRecord, ThreadState,
-        record::{Kind, Record},
+        record::{Kind, Record, ids},
     },
     message::MessageTag,
     object::CapabilityIndex,
@@ -103,6 +103,10 @@ pub struct Thread {
     pub utcb: UtcbReference,
     /// Its task's page tables, for the processor.
     pub root: PhysicalAddress,
+    /// [`head_of`](protocol::introspection::record::head_of) this thread, for trace records.
+    pub head: u64,
+    /// [`ids`] of this thread, for trace records.
+    pub ids: u64,
     /// Gate to its pager, in the table of its task.
     pub pager: CapabilityIndex,
     /// Gate to its exception handler, in the table of its task.
@@ -141,6 +145,8 @@ impl Thread {
             },
             utcb,
             root: PhysicalAddress(0),
+            head: 0,
+            ids: ids(NOBODY, NOBODY),
             pager: CapabilityIndex::NIL,
             exception_handler: CapabilityIndex::NIL,
             caller: MaybeThread::NOBODY,

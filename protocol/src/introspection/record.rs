@@ -1,9 +1,10 @@
 //! Trace records: 64 bytes each, one event each.
 //!
-//! A page fault makes [`Kind::Fault`], then, while its pager works, a [`Kind::Map`] for each item
-//! of the reply, then [`Kind::Resume`] or [`Kind::Unresolved`]. All of them carry the fault's
-//! number, so that they can be told from the records of other faults in between (a pager's own
-//! faults, say).
+//! A page fault makes [`Kind::Fault`], then, when its pager has answered, a [`Kind::Map`] for each
+//! item of the reply, then [`Kind::Resume`] or [`Kind::Unresolved`]. The common case, one page and
+//! the thread goes on, is one record, [`Kind::Resolve`], which [`Record::split_resolve`] takes
+//! apart. All of them carry the fault's number, so that they can be told from the records of other
+//! faults in between (a pager's own faults, say).
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -43,6 +44,66 @@ pub struct Record {
 
 const _: () = assert!(size_of::<Record>() == 64);
 
+/// A record as the words that lie in the ring, for who writes one word by word.
+pub type Words = [u64; 8];
+
+/// Positions in [`Words`].
+pub mod word {
+    /// [`super::Record::sequence`].
+    pub const SEQUENCE: usize = 0;
+    /// [`super::Record::time`].
+    pub const TIME: usize = 1;
+    /// Kind, flags, order, processor, task and thread: see [`super::head`].
+    pub const HEAD: usize = 2;
+    /// [`super::Record::a`].
+    pub const A: usize = 3;
+    /// [`super::Record::b`].
+    pub const B: usize = 4;
+    /// [`super::Record::c`].
+    pub const C: usize = 5;
+    /// [`super::Record::d`].
+    pub const D: usize = 6;
+    /// [`super::Record::e`].
+    pub const E: usize = 7;
+}
+
+/// The part of a record's head that says to whom it happened.
+pub const fn head_of(task: u16, thread: u16) -> u64 {
+    (task as u64) << 32 | (thread as u64) << 48
+}
+
+/// A record's head; `whom` comes from [`head_of`].
+#[inline]
+pub const fn head(whom: u64, kind: Kind, flags: u8) -> u64 {
+    whom | (flags as u64) << 8 | kind as u64
+}
+
+impl Record {
+    /// The map and the resume that a [`Kind::Resolve`] record stands for.
+    pub const fn split_resolve(self) -> [Self; 2] {
+        let answered_by = self.e & 0xffff_ffff;
+        let map = Self {
+            kind: Kind::Map as u8,
+            order: crate::PAGE_ORDER as u8,
+            a: self.b >> 32,
+            b: self.b & 0xffff_ffff,
+            e: answered_by << 32 | 1,
+            ..self
+        };
+        let resume = Self {
+            kind: Kind::Resume as u8,
+            flags: 0,
+            a: self.d,
+            b: self.a,
+            c: self.time.wrapping_sub(self.e >> 32),
+            d: crate::message::MessageTag::new(0, 0, 1).0 as u64,
+            e: answered_by,
+            ..self
+        };
+        [map, resume]
+    }
+}
+
 /// The kinds of events. "Ids" are `task << 16 | thread`, each [`super::NOBODY`] if there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -77,6 +138,11 @@ pub enum Kind {
     ThreadStarted = 8,
     /// The machine shuts down; a: exit status; task, thread: who asked for it.
     ShutDown = 9,
+    /// One page was mapped for a fault, and its thread goes on: a map and a resume in one. flags:
+    /// rights that arrived; a: time at which the pager got the message; b: the sender's flexpage
+    /// word | destination address << 32; c: physical address of the page; d: number of the fault;
+    /// e: ids of who answered | ticks from the entry of the answer to `time` << 32.
+    Resolve = 10,
 }
 
 impl Kind {
@@ -92,12 +158,13 @@ impl Kind {
             7 => Self::TaskCreated,
             8 => Self::ThreadStarted,
             9 => Self::ShutDown,
+            10 => Self::Resolve,
             _ => return None,
         })
     }
 
     /// The kinds that are written unless the command line says otherwise: all but messages.
-    pub const DEFAULT_ENABLED: u64 = 0b11_1101_1110;
+    pub const DEFAULT_ENABLED: u64 = 0b111_1101_1110;
 }
 
 /// Why nobody resolved a fault.
@@ -181,6 +248,46 @@ mod tests {
             let expected = Kind::from_u8(value).is_some_and(|kind| kind != Kind::Message);
             assert_eq!(enabled, expected, "kind {value}");
         }
+    }
+
+    #[test]
+    fn a_resolve_is_a_map_and_a_resume() {
+        let resolve = Record {
+            sequence: 5,
+            time: 1000,
+            kind: Kind::Resolve as u8,
+            flags: 6,
+            order: 0,
+            cpu: 0,
+            task: 3,
+            thread: 4,
+            a: 900,
+            b: 0x1234_5000_0200_0316,
+            c: 0x200_0000,
+            d: 77,
+            e: ids(1, 2) | 40 << 32,
+        };
+        let [map, resume] = resolve.split_resolve();
+        assert_eq!((map.kind, map.flags, map.order), (Kind::Map as u8, 6, 12));
+        assert_eq!((map.a, map.b, map.c, map.d), (0x1234_5000, 0x0200_0316, 0x200_0000, 77));
+        assert_eq!(map.e, ids(1, 2) << 32 | 1);
+        assert_eq!((resume.a, resume.b, resume.c), (77, 900, 960));
+        assert_eq!((resume.d, resume.e), (1 << 6, ids(1, 2)));
+        assert_eq!((resume.task, resume.thread, resume.time), (3, 4, 1000));
+    }
+
+    #[test]
+    fn words_and_fields_are_the_same_bytes() {
+        let mut words: Words = [0; 8];
+        words[word::SEQUENCE] = 1;
+        words[word::TIME] = 2;
+        words[word::HEAD] = head(head_of(3, 4), Kind::Map, 5);
+        words[word::A..=word::E].copy_from_slice(&[6, 7, 8, 9, 10]);
+        let record = Record::read_from_bytes(words.as_bytes()).unwrap();
+        assert_eq!((record.sequence, record.time, record.kind), (1, 2, Kind::Map as u8));
+        assert_eq!((record.flags, record.order, record.cpu), (5, 0, 0));
+        assert_eq!((record.task, record.thread), (3, 4));
+        assert_eq!([record.a, record.b, record.c, record.d, record.e], [6, 7, 8, 9, 10]);
     }
 
     #[test]

@@ -156,6 +156,16 @@ impl Interpreter {
                 }
                 return self.close(memory, &span, &End::NotRecorded);
             }
+            Kind::Resolve => {
+                let [map, resume] = record.split_resolve();
+                self.track(&map);
+                let (mut span, older) = self.open.end(resume);
+                if let Some(unfinished) = older {
+                    self.close(memory, &unfinished, &End::NotRecorded);
+                }
+                span.maps.push(map);
+                return self.close(memory, &span, &End::NotRecorded);
+            }
             Kind::Map => {
                 self.track(&record);
                 if self.open.map(record) {

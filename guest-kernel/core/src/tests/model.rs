@@ -18,7 +18,7 @@ use crate::{
 use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
     flexpage::{Flexpage, Rights},
-    introspection::record::{Kind, Record},
+    introspection::record::{Kind, Record, Words},
     kip::PhysicalRange,
     layout::UTCB_AREA,
     message::MessageTag,
@@ -45,6 +45,7 @@ pub struct ModelMachine {
     pub flushed: Vec<Word>,
     pub console: Vec<u8>,
     pub status: Option<u8>,
+    slot: Words,
     clock: std::cell::Cell<u64>,
 }
 
@@ -79,6 +80,15 @@ impl Machine for ModelMachine {
 
     fn record(&mut self, record: Record) {
         self.records.push(record);
+    }
+
+    fn begin_record(&mut self) -> &mut Words {
+        self.slot = [0; 8];
+        &mut self.slot
+    }
+
+    fn end_record(&mut self) {
+        self.records.push(zerocopy::transmute!(self.slot));
     }
 
     fn enabled_records(&self) -> u64 {
