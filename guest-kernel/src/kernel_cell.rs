@@ -8,15 +8,17 @@ static mut KERNEL: MaybeUninit<Kernel<'static, Hardware>> = MaybeUninit::uninit(
 
 /// Puts the kernel in its place. Called once, at boot.
 pub fn install(kernel: Kernel<'static, Hardware>) {
+    let cell = &raw mut KERNEL;
     // SAFETY: at boot nobody else looks at the cell.
-    unsafe { (*(&raw mut KERNEL)).write(kernel) };
+    unsafe { (*cell).write(kernel) };
 }
 
 /// The kernel.
 #[inline]
 pub fn kernel() -> &'static mut Kernel<'static, Hardware> {
+    let cell = &raw mut KERNEL;
     // SAFETY: there is one processor and interrupts are off whenever the kernel runs, so entries
     // never overlap; each entry function uses the reference only until it calls the next function
     // that fetches it anew. `install` ran before the first entry could happen.
-    unsafe { (*(&raw mut KERNEL)).assume_init_mut() }
+    unsafe { (*cell).assume_init_mut() }
 }

@@ -28,9 +28,10 @@ static mut INTROSPECTION: Header = Header {
 
 /// Changes the header.
 pub fn with_header(change: impl FnOnce(&mut Header)) {
+    let header = &raw mut INTROSPECTION;
     // SAFETY: one processor, interrupts off, and no two changes nest. The host only reads, and
     // believes nothing.
-    change(unsafe { &mut *(&raw mut INTROSPECTION) });
+    change(unsafe { &mut *header });
 }
 
 /// Tells the host that the header is complete.

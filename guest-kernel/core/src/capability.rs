@@ -55,14 +55,11 @@ const PROTOCOLS: [isize; 16] = {
     protocols
 };
 
-/// A slot of a capability table as it lies in memory; all zero is an empty slot.
+/// A slot of a capability table as it lies in memory: from the lowest bit kind (8), rights (8),
+/// index (16). Zero is an empty slot.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct Slot {
-    kind: u8,
-    rights: u8,
-    index: u16,
-}
+#[repr(transparent)]
+pub struct Slot(u32);
 
 const SLOTS_PER_FRAME: usize = PAGE_SIZE / size_of::<Slot>();
 const TABLE_FRAMES: usize = CAPABILITY_TABLE_SIZE / SLOTS_PER_FRAME;
@@ -92,44 +89,54 @@ impl From<Capability> for Slot {
             Object::Debugger => (kind::DEBUGGER, 0),
             Object::Platform => (kind::PLATFORM, 0),
         };
-        Self { kind, rights: capability.rights.bits(), index }
+        Self(u32::from(kind) | u32::from(capability.rights.bits()) << 8 | u32::from(index) << 16)
     }
 }
 
 impl Slot {
+    #[inline(always)]
+    fn kind(self) -> u8 {
+        self.0 as u8
+    }
+
+    #[inline(always)]
+    fn index(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
+
     /// The gate, if the slot holds one: the question of the hottest path.
     #[inline(always)]
     pub fn gate(self) -> Option<GateIndex> {
-        (self.kind == kind::GATE).then_some(GateIndex::from_position(self.index))
+        (self.kind() == kind::GATE).then_some(GateIndex::from_position(self.index()))
     }
 
     /// Whether it holds the debugger object, the only one with an operation of no effect at all.
     #[inline(always)]
     pub fn is_debugger(self) -> bool {
-        self.kind == kind::DEBUGGER
+        self.kind() == kind::DEBUGGER
     }
 
     /// The protocol that its object itself speaks; 0 for gates.
     #[inline(always)]
     pub fn protocol(self) -> isize {
-        PROTOCOLS[usize::from(self.kind % 16)]
+        PROTOCOLS[usize::from(self.kind() % 16)]
     }
 
     /// The capability, if there is one.
     #[inline(always)]
     pub fn capability(self) -> Option<Capability> {
-        let object = match self.kind {
-            kind::GATE => Object::Gate(GateIndex::from_position(self.index)),
-            kind::THREAD => Object::Thread(ThreadIndex::from_position(self.index)),
-            kind::TASK => Object::Task(TaskIndex::from_position(self.index)),
-            kind::FACTORY => Object::Factory(FactoryIndex::from_position(self.index)),
+        let object = match self.kind() {
+            kind::GATE => Object::Gate(GateIndex::from_position(self.index())),
+            kind::THREAD => Object::Thread(ThreadIndex::from_position(self.index())),
+            kind::TASK => Object::Task(TaskIndex::from_position(self.index())),
+            kind::FACTORY => Object::Factory(FactoryIndex::from_position(self.index())),
             kind::CONSOLE => Object::Console,
             kind::SCHEDULER => Object::Scheduler,
             kind::DEBUGGER => Object::Debugger,
             kind::PLATFORM => Object::Platform,
             _ => return None,
         };
-        Some(Capability { object, rights: Rights::from_bits_truncate(self.rights) })
+        Some(Capability { object, rights: Rights::from_bits_truncate((self.0 >> 8) as u8) })
     }
 }
 

@@ -5,12 +5,17 @@ use crate::{
     index::{MaybeThread, ThreadIndex},
     kernel::Kernel,
     machine::Machine,
+    page_fault::PAGE_FAULT_VECTOR,
     thread::AfterSend,
 };
 use protocol::{
     Word,
+    error::IpcError,
     fault::{Access, Exception},
-    introspection::{ThreadState, record::Kind},
+    introspection::{
+        ThreadState,
+        record::{Kind, Unresolved},
+    },
     message::MessageTag,
 };
 
@@ -60,12 +65,17 @@ impl<M: Machine> Kernel<'_, M> {
             }
             Some(gate) => self.send_exception_of_waiting(thread, gate),
             None => {
-                self.stop(thread);
+                self.stop_unhandled(thread, Unresolved::NoPager, 0);
                 if was_current {
                     self.schedule();
                 }
             }
         }
+    }
+
+    /// The handler of a waiting thread took the message and will never answer.
+    pub(crate) fn lose_handler_reply(&mut self, thread: ThreadIndex) {
+        self.stop_unhandled(thread, Unresolved::ReplyLost, IpcError::ReplyLost as Word);
     }
 
     /// Sends the exception message of a thread that does not run: whoever runs goes on.
@@ -83,6 +93,17 @@ impl<M: Machine> Kernel<'_, M> {
         }
     }
 
+    /// Stops a thread with an exception that nobody handled. What became of a page fault was
+    /// recorded before it became an exception.
+    fn stop_unhandled(&mut self, thread: ThreadIndex, reason: Unresolved, answer: Word) {
+        let [vector, ..] = self.threads[thread].fault.message;
+        if vector != Word::from(PAGE_FAULT_VECTOR) {
+            let handler = self.threads[thread].exception_handler;
+            self.trace_unresolved(thread, reason, handler, answer);
+        }
+        self.stop(thread);
+    }
+
     /// The handler has answered. Returns the thread if it goes on.
     pub(crate) fn answer_exception(
         &mut self,
@@ -91,7 +112,7 @@ impl<M: Machine> Kernel<'_, M> {
         tag: MessageTag,
     ) -> Option<ThreadIndex> {
         if tag.label() != 0 {
-            self.stop(thread);
+            self.stop_unhandled(thread, Unresolved::Refused, tag.0);
             return None;
         }
         self.threads[thread].set_state(ThreadState::Ready, MaybeThread::NOBODY);

@@ -71,6 +71,12 @@ impl MaybeThread {
         if self.0 == NOBODY { None } else { Some(ThreadIndex(self.0)) }
     }
 
+    /// The thread that must be there: nobody is an index beyond every table.
+    #[inline(always)]
+    pub fn expected(self) -> ThreadIndex {
+        ThreadIndex(self.0)
+    }
+
     /// The thread, if there is one, leaving nobody.
     #[inline]
     pub fn take(&mut self) -> Option<ThreadIndex> {

@@ -31,23 +31,26 @@ impl<M: Machine> Kernel<'_, M> {
     #[inline(always)]
     pub(crate) fn invoke_object(&mut self, caller: ThreadIndex, slot: Slot, tag: MessageTag) {
         let answer = if slot.protocol() != tag.label() {
-            Err(ObjectError::BadProtocol)
+            ObjectError::BadProtocol.tag()
         } else if tag.words() == 0 {
-            Err(ObjectError::MessageTooShort)
-        } else if slot.is_debugger() {
-            self.debugger_operation(caller, tag)
+            ObjectError::MessageTooShort.tag()
+        } else if slot.is_debugger() && self.utcb(caller).message[0] == debugger::NULL {
+            MessageTag::default()
         } else {
             self.object_operation(caller, slot, tag)
         };
-        let tag = match answer {
-            Ok(words) => MessageTag::new(0, words, 0),
-            Err(error) => error.tag(),
-        };
-        self.threads[caller].context.set_result(tag, 0);
+        self.threads[caller].context.set_result(answer, 0);
     }
 
     #[inline(never)]
-    fn object_operation(&mut self, caller: ThreadIndex, slot: Slot, tag: MessageTag) -> Answer {
+    fn object_operation(&mut self, caller: ThreadIndex, slot: Slot, tag: MessageTag) -> MessageTag {
+        match self.dispatch(caller, slot, tag) {
+            Ok(words) => MessageTag::new(0, words, 0),
+            Err(error) => error.tag(),
+        }
+    }
+
+    fn dispatch(&mut self, caller: ThreadIndex, slot: Slot, tag: MessageTag) -> Answer {
         let capability = slot.capability().ok_or(ObjectError::BadProtocol)?;
         let rights = capability.rights;
         match capability.object {
@@ -83,7 +86,6 @@ impl<M: Machine> Kernel<'_, M> {
         found.ok_or(ObjectError::NoSuchCapability)
     }
 
-    #[inline(always)]
     fn debugger_operation(&mut self, caller: ThreadIndex, tag: MessageTag) -> Answer {
         let [operation] = self.arguments(caller, tag)?;
         match operation {

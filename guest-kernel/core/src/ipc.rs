@@ -29,7 +29,7 @@ impl<M: Machine> Kernel<'_, M> {
     /// The one system call ([`protocol::syscall`]), by the current thread.
     #[inline(always)]
     pub fn system_call(&mut self, target: Word, tag: Word, timeouts: Word) {
-        let Some(caller) = self.current.get() else { return };
+        let caller = self.current.expected();
         let index = CapabilityIndex(target >> CAPABILITY_SHIFT);
         let tag = MessageTag(tag).without_flags();
         let timeouts = Timeouts(timeouts);
@@ -409,7 +409,7 @@ impl<M: Machine> Kernel<'_, M> {
         if self.threads[waiting].is(ThreadState::PageFault) {
             self.lose_pager_reply(waiting);
         } else if self.threads[waiting].is(ThreadState::Exception) {
-            self.stop(waiting);
+            self.lose_handler_reply(waiting);
         } else if self.threads[waiting].is(ThreadState::Receiving) {
             self.fail(waiting, IpcError::ReplyLost);
             self.make_ready(waiting);

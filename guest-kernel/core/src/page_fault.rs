@@ -33,7 +33,7 @@ impl<M: Machine> Kernel<'_, M> {
     /// The current thread touched `address` in a way that its page tables do not allow.
     #[inline(always)]
     pub fn page_fault(&mut self, address: Word, access: Access) {
-        let Some(faulter) = self.current.get() else { return };
+        let faulter = self.current.expected();
         let time = self.machine.time();
         let task = self.task_of(faulter);
         if task == TaskIndex::SIGMA0 {
@@ -255,22 +255,35 @@ impl<M: Machine> Kernel<'_, M> {
     /// handler. `answer` is the pager's tag or the error of the IPC.
     #[cold]
     pub(crate) fn unresolved(&mut self, faulter: ThreadIndex, reason: Unresolved, answer: Word) {
-        if self.traces(Kind::Unresolved) {
-            let pager = self.fault_gate(faulter, self.threads[faulter].pager);
-            let time = self.machine.time();
-            let mut record = self.new_record(Kind::Unresolved, time, faulter);
-            let fault = &self.threads[faulter].fault;
-            record.flags = reason as u8;
-            record.order = fault.access.bits();
-            record.a = fault.address as u64;
-            record.b = fault.instruction as u64;
-            record.c = self.ids_of(pager.map(|gate| gate.thread));
-            record.d = fault.number;
-            record.e = answer as u64;
-            self.machine.record(record);
-        }
+        let pager = self.threads[faulter].pager;
+        self.trace_unresolved(faulter, reason, pager, answer);
         let error_code = self.threads[faulter].fault.access.bits().into();
         self.raise(faulter, PAGE_FAULT_VECTOR, error_code);
+    }
+
+    /// Records that whoever is behind the gate at `asked` did not resolve a fault or exception.
+    pub(crate) fn trace_unresolved(
+        &mut self,
+        thread: ThreadIndex,
+        reason: Unresolved,
+        asked: CapabilityIndex,
+        answer: Word,
+    ) {
+        if !self.traces(Kind::Unresolved) {
+            return;
+        }
+        let asked = self.fault_gate(thread, asked).map(|gate| gate.thread);
+        let time = self.machine.time();
+        let mut record = self.new_record(Kind::Unresolved, time, thread);
+        let fault = &self.threads[thread].fault;
+        record.flags = reason as u8;
+        record.order = fault.access.bits();
+        record.a = fault.address as u64;
+        record.b = fault.instruction as u64;
+        record.c = self.ids_of(asked);
+        record.d = fault.number;
+        record.e = answer as u64;
+        self.machine.record(record);
     }
 
     /// The pager of a waiting faulter took the message and will never answer.
@@ -299,7 +312,6 @@ pub(crate) fn fault_record(time: u64, faulter: ThreadIndex, thread: &Thread) -> 
 /// Whether a page with `rights` allows `access`.
 #[inline]
 pub(crate) fn suffices(rights: Rights, access: Access) -> bool {
-    let writes = access.contains(Access::WRITE);
-    let executes = access.contains(Access::EXECUTE);
-    !(writes && !rights.contains(Rights::WRITE) || executes && !rights.contains(Rights::EXECUTE))
+    let lacks = |needed, right| access.contains(needed) && !rights.contains(right);
+    !lacks(Access::WRITE, Rights::WRITE) && !lacks(Access::EXECUTE, Rights::EXECUTE)
 }

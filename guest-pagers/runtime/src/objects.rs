@@ -116,6 +116,7 @@ impl Cap<Debugger> {
     }
 
     /// Does nothing: the shortest call of an object.
+    #[inline]
     pub fn null(self) -> Result<()> {
         self.invoke([debugger::NULL]).map(|_| ())
     }

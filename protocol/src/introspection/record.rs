@@ -116,7 +116,8 @@ pub enum Kind {
     /// bit 3 for a grant, bits 4 to 7 [`MapStatus`]; order: of what was mapped; a: destination
     /// address; b: the sender's flexpage word; c: physical address of the first page; d: number of
     /// the fault that it answers, 0 if none; e: ids of the sender << 32 | number of table entries
-    /// written. For capabilities (see the flexpage's type) a is the index and c is 0.
+    /// written. For capabilities (see the flexpage's type) a is the index and c is 0. If nobody
+    /// receives because a task was given something by `task::MAP`, thread is [`super::NOBODY`].
     Map = 2,
     /// The thread runs on after a fault or exception. a: number of the fault; b: time at which the
     /// pager got the message; c: time at which its answer entered the kernel; d: tag of the

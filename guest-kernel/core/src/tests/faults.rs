@@ -90,6 +90,17 @@ fn a_refused_fault_reaches_the_exception_handler() {
 }
 
 #[test]
+fn an_exception_that_its_handler_refuses_is_recorded_as_such() {
+    let (mut bench, client) = faulting_client();
+    bench.kernel.exception(6, 0);
+    bench.call(Operation::REPLY_AND_WAIT, NIL, MessageTag::new(-1, 0, 0));
+    assert!(bench.thread(client).is(ThreadState::Stopped));
+    let unresolved = *bench.kernel.machine.records.last().expect("a record");
+    assert_eq!(unresolved.kind, Kind::Unresolved as u8);
+    assert_eq!((unresolved.flags, unresolved.d), (Unresolved::Refused as u8, 1));
+}
+
+#[test]
 fn an_exception_can_be_survived() {
     let (mut bench, client) = faulting_client();
     bench.kernel.exception(6, 0);

@@ -168,7 +168,7 @@ fn check_spaces(bench: &mut Bench) {
                 {
                     continue;
                 }
-                let outside = physical < POOL.start || physical >= POOL.end;
+                let outside = !(POOL.start..POOL.end).contains(&physical);
                 assert!(outside, "task {number} has kernel memory {physical:#x} at {address:#x}");
                 assert!(physical < RAM_END);
             }

@@ -1,6 +1,6 @@
 //! Segments, the task state segment, and the interrupt descriptor table.
 
-use super::entry::{TRAP_ENTRIES, TRAPS, trap_vector};
+use super::entry::{TRAP_ENTRIES, trap_vector};
 use core::arch::asm;
 
 /// Selector of kernel code. The order of the descriptors is the one that `syscall` and `sysret`
@@ -143,10 +143,10 @@ pub fn load() {
 }
 
 fn fill_gates() {
-    for number in 0..TRAPS {
+    // SAFETY: a constant table in the image.
+    let entries = unsafe { TRAP_ENTRIES };
+    for (number, offset) in entries.into_iter().enumerate() {
         let vector = trap_vector(number);
-        // SAFETY: a constant table in the image.
-        let offset = unsafe { TRAP_ENTRIES[number] };
         let emergency = matches!(vector, NON_MASKABLE | DOUBLE_FAULT | MACHINE_CHECK);
         let from_user = matches!(vector, BREAKPOINT | OVERFLOW);
         let gate = Gate {

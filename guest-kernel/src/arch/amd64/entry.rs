@@ -39,7 +39,7 @@ unsafe extern "C" {
     pub static TRAP_ENTRIES: [u64; TRAPS];
     fn system_call_entry();
     fn idle() -> !;
-    fn restore(frame: *const u64) -> !;
+    fn restore() -> !;
 }
 
 // Offsets from the saved r15, which is where a frame begins.
@@ -101,7 +101,9 @@ system_call_common:
     call {handle_system_call}
     .global restore
 restore:
-    mov rsp, rdi
+    # The frame of the thread to go on with ends where its next entry will begin to push.
+    mov rsp, [rip + TASK_STATE_SEGMENT + {frame_end}]
+    sub rsp, {frame_size}
     cmp dword ptr [rsp + {vector}], {system_call}
     pop r15
     pop r14
@@ -231,6 +233,7 @@ trap_entries:
     user_code = const Context::USER_CODE,
     system_call = const Context::SYSTEM_CALL,
     scratch_size = const VECTOR - SCRATCH,
+    frame_size = const offset_of!(Context, end_of_frame) - FRAME,
     vector = const VECTOR,
     preserved = const PRESERVED,
     rax = const RAX,
@@ -328,15 +331,15 @@ pub fn leave_kernel() -> ! {
         // SAFETY: nothing on the kernel stack is needed any more: the kernel is event style.
         unsafe { idle() }
     };
+    let loaded = &raw mut LOADED;
     // SAFETY: only this function uses it, on the one processor, with interrupts off.
-    let loaded = unsafe { &mut *(&raw mut LOADED) };
+    let loaded = unsafe { &mut *loaded };
     if loaded.thread != next.into() {
         switch(loaded, next);
     }
-    let context = &raw const kernel.threads[next].context;
-    let frame = context.cast::<u64>().wrapping_byte_add(FRAME);
-    // SAFETY: the frame is a whole one: of a thread that entered the kernel or was set up to run.
-    unsafe { restore(frame) }
+    // SAFETY: the frame of the loaded thread is a whole one: the thread entered the kernel or was
+    // set up to run.
+    unsafe { restore() }
 }
 
 #[inline(always)]
