@@ -6,5 +6,12 @@ mod amd64;
 #[cfg(target_arch = "x86_64")]
 pub use amd64::{MACHINE, stop, syscall, utcb};
 
-#[cfg(not(target_arch = "x86_64"))]
-compile_error!("the runtime knows amd64 only: build for x86_64-unknown-none");
+#[cfg(target_arch = "x86")]
+mod ia32;
+#[cfg(target_arch = "x86")]
+pub use ia32::{MACHINE, stop, syscall, utcb};
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "x86")))]
+compile_error!(
+    "the runtime knows amd64 and ia32: build for x86_64-unknown-none or i586-unknown-linux-gnu"
+);
