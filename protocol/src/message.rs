@@ -48,6 +48,12 @@ impl MessageTag {
         self.0 & ERROR_FLAG != 0
     }
 
+    /// The tag in 64 bits with the same label, as trace records have it on every architecture.
+    #[inline]
+    pub const fn widened(self) -> u64 {
+        self.0 as isize as i64 as u64
+    }
+
     /// The tag as the kernel passes it on: a sender cannot forge the error flag.
     pub const fn without_flags(self) -> Self {
         Self(self.0 & !(0xf << 12))
@@ -107,6 +113,8 @@ mod tests {
             let tag = MessageTag::new(label, 63, 31);
             assert_eq!((tag.label(), tag.words(), tag.items()), (label, 63, 31));
             assert!(!tag.is_ipc_error());
+            assert_eq!(tag.widened() as i64 >> LABEL_SHIFT, label as i64);
+            assert_eq!(tag.widened() as Word, tag.0);
         }
         assert!(MessageTag::ipc_error().is_ipc_error());
         assert!(!MessageTag(!0).without_flags().is_ipc_error());

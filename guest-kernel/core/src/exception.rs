@@ -75,7 +75,7 @@ impl<M: Machine> Kernel<'_, M> {
 
     /// The handler of a waiting thread took the message and will never answer.
     pub(crate) fn lose_handler_reply(&mut self, thread: ThreadIndex) {
-        self.stop_unhandled(thread, Unresolved::ReplyLost, IpcError::ReplyLost as Word);
+        self.stop_unhandled(thread, Unresolved::ReplyLost, IpcError::ReplyLost as u64);
     }
 
     /// Sends the exception message of a thread that does not run: whoever runs goes on.
@@ -95,7 +95,7 @@ impl<M: Machine> Kernel<'_, M> {
 
     /// Stops a thread with an exception that nobody handled. What became of a page fault was
     /// recorded before it became an exception.
-    fn stop_unhandled(&mut self, thread: ThreadIndex, reason: Unresolved, answer: Word) {
+    fn stop_unhandled(&mut self, thread: ThreadIndex, reason: Unresolved, answer: u64) {
         let [vector, ..] = self.threads[thread].fault.message;
         if vector != Word::from(PAGE_FAULT_VECTOR) {
             let handler = self.threads[thread].exception_handler;
@@ -112,7 +112,7 @@ impl<M: Machine> Kernel<'_, M> {
         tag: MessageTag,
     ) -> Option<ThreadIndex> {
         if tag.label() != 0 {
-            self.stop_unhandled(thread, Unresolved::Refused, tag.0);
+            self.stop_unhandled(thread, Unresolved::Refused, tag.widened());
             return None;
         }
         self.threads[thread].set_state(ThreadState::Ready, MaybeThread::NOBODY);

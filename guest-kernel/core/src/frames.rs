@@ -1,7 +1,7 @@
 //! The kernel's own memory: frames from one pool, never mapped 1:1 to anybody.
 
-use core::num::NonZeroU64;
-use protocol::{PAGE_SIZE, kip::PhysicalRange};
+use core::num::NonZeroUsize;
+use protocol::{PAGE_SIZE, Word, kip::PhysicalRange};
 
 /// A guest-physical address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -9,23 +9,23 @@ use protocol::{PAGE_SIZE, kip::PhysicalRange};
 pub struct PhysicalAddress(pub u64);
 
 /// A frame of the pool. Only [`FramePool`] makes these, each once, so holding one proves that the
-/// frame belongs to the kernel.
+/// frame belongs to the kernel. The pool lies where a machine word reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
-pub struct KernelFrame(NonZeroU64);
+pub struct KernelFrame(NonZeroUsize);
 
 impl KernelFrame {
     /// Where it is.
     #[inline]
     pub fn address(self) -> PhysicalAddress {
-        PhysicalAddress(self.0.get())
+        PhysicalAddress(self.0.get() as u64)
     }
 
     /// The frame that a directory entry points to. Directories lie in kernel frames that no task
     /// can write, and only [`crate::arch::Entry::table`] makes such entries, out of a frame.
     #[inline]
     pub(crate) fn from_directory_entry(address: PhysicalAddress) -> Option<Self> {
-        NonZeroU64::new(address.0).map(Self)
+        NonZeroUsize::new(address.0 as Word).map(Self)
     }
 }
 
@@ -58,7 +58,7 @@ impl FramePool {
             return Err(NoMemory);
         }
         self.next = frame + PAGE_SIZE as u64;
-        NonZeroU64::new(frame).map(KernelFrame).ok_or(NoMemory)
+        NonZeroUsize::new(frame as Word).map(KernelFrame).ok_or(NoMemory)
     }
 
     /// Bytes that are left.

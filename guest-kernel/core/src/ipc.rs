@@ -453,7 +453,7 @@ impl<M: Machine> Kernel<'_, M> {
         let (first, second) = (message[0], message[1]);
         record.flags = tag.words() as u8;
         record.a = self.ids_of(Some(receiver));
-        record.b = tag.0 as u64;
+        record.b = tag.widened();
         record.c = label as u64;
         record.d = first as u64;
         record.e = second as u64;

@@ -91,7 +91,7 @@ impl<M: Machine> Kernel<'_, M> {
         } else if fault.repeated >= REPETITION_LIMIT {
             self.unresolved(faulter, Unresolved::NoProgress, 0);
         } else if self.threads[gate.thread].is(ThreadState::Stopped) {
-            self.unresolved(faulter, Unresolved::NoPager, IpcError::NoPartner as Word);
+            self.unresolved(faulter, Unresolved::NoPager, IpcError::NoPartner as u64);
         } else {
             self.send_fault(faulter, gate, PageFault::TAG, AfterSend::AwaitPager);
         }
@@ -201,14 +201,14 @@ impl<M: Machine> Kernel<'_, M> {
         replied: u64,
     ) -> Option<ThreadIndex> {
         if tag.label() != 0 {
-            self.unresolved(faulter, Unresolved::Refused, tag.0);
+            self.unresolved(faulter, Unresolved::Refused, tag.widened());
             return None;
         }
         match self.map_answer(pager, faulter, tag) {
             Ok(true) => self.threads[faulter].fault.repeated = 0,
             Ok(false) => self.count_useless_answer(faulter),
             Err(error) => {
-                self.unresolved(faulter, Unresolved::MapFailed, error as Word);
+                self.unresolved(faulter, Unresolved::MapFailed, error as u64);
                 return None;
             }
         }
@@ -233,7 +233,7 @@ impl<M: Machine> Kernel<'_, M> {
         record.a = resumed.fault.number;
         record.b = resumed.fault.delivered;
         record.c = replied;
-        record.d = tag.0 as u64;
+        record.d = tag.widened();
         record.e = answered_by;
         self.machine.record(record);
     }
@@ -254,7 +254,7 @@ impl<M: Machine> Kernel<'_, M> {
     /// Nobody resolves the fault of `faulter`: records that, and leaves the thread to its exception
     /// handler. `answer` is the pager's tag or the error of the IPC.
     #[cold]
-    pub(crate) fn unresolved(&mut self, faulter: ThreadIndex, reason: Unresolved, answer: Word) {
+    pub(crate) fn unresolved(&mut self, faulter: ThreadIndex, reason: Unresolved, answer: u64) {
         let pager = self.threads[faulter].pager;
         self.trace_unresolved(faulter, reason, pager, answer);
         let error_code = self.threads[faulter].fault.access.bits().into();
@@ -267,7 +267,7 @@ impl<M: Machine> Kernel<'_, M> {
         thread: ThreadIndex,
         reason: Unresolved,
         asked: CapabilityIndex,
-        answer: Word,
+        answer: u64,
     ) {
         if !self.traces(Kind::Unresolved) {
             return;
@@ -282,18 +282,18 @@ impl<M: Machine> Kernel<'_, M> {
         record.b = fault.instruction as u64;
         record.c = self.ids_of(asked);
         record.d = fault.number;
-        record.e = answer as u64;
+        record.e = answer;
         self.machine.record(record);
     }
 
     /// The pager of a waiting faulter took the message and will never answer.
     pub(crate) fn lose_pager_reply(&mut self, faulter: ThreadIndex) {
-        self.unresolved(faulter, Unresolved::ReplyLost, IpcError::ReplyLost as Word);
+        self.unresolved(faulter, Unresolved::ReplyLost, IpcError::ReplyLost as u64);
     }
 
     /// The pager that a faulter queues at is gone.
     pub(crate) fn lose_pager(&mut self, faulter: ThreadIndex) {
-        self.unresolved(faulter, Unresolved::NoPager, IpcError::NoPartner as Word);
+        self.unresolved(faulter, Unresolved::NoPager, IpcError::NoPartner as u64);
     }
 }
 

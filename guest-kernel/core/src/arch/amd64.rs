@@ -225,6 +225,12 @@ impl Context {
         self.scratch[RDX] = label as u64;
     }
 
+    /// What [`Context::set_result`] left.
+    #[cfg(test)]
+    pub fn result(&self) -> (protocol::message::MessageTag, Word) {
+        (protocol::message::MessageTag(self.scratch[RAX] as Word), self.scratch[RDX] as Word)
+    }
+
     /// The instruction pointer.
     #[inline]
     pub fn instruction(&self) -> Word {

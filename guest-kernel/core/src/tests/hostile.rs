@@ -5,7 +5,7 @@ use super::{
     model::{POOL, RAM_END},
 };
 use crate::{
-    arch::TABLE_ORDER,
+    arch::{TABLE_ENTRIES, TABLE_ORDER},
     capability::Object,
     index::{FactoryIndex, TableIndex, TaskIndex, ThreadIndex},
     space::DirectoryEntry,
@@ -25,30 +25,31 @@ const STEPS: usize = 1_000_000;
 struct Source(u64);
 
 impl Source {
-    fn next(&mut self) -> usize {
+    fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ mixed >> 31) as usize
+        mixed ^ mixed >> 31
     }
 
     fn below(&mut self, bound: usize) -> usize {
-        self.next() % bound
+        (self.next() % bound as u64) as usize
     }
 
     fn word(&mut self) -> Word {
         let random = self.next();
-        match random % 8 {
+        let word = match random % 8 {
             0 => random >> 3,
             1 => random >> 32,
             2 => random >> 60,
             3 => (random >> 8 & 0x3f) << 12 | 3 << 4 | 7,
             4 => (random >> 8 & 0x3fff) << 12 | (12 + (random >> 40) % 12) << 6 | 1 << 4 | 7,
             5 => (random >> 8 & 0xffff) << 12 | 8 | (random >> 40 & 2),
-            6 => 0xbfff_0000 + (random >> 50 << 10),
+            6 => UTCB_AREA as u64 + (random >> 50 << 10),
             _ => random >> 8 & 0xff,
-        }
+        };
+        word as Word
     }
 }
 
@@ -158,7 +159,7 @@ fn check_spaces(bench: &mut Bench) {
             let base = slot << TABLE_ORDER;
             let pages = match bench.directory(task, base) {
                 DirectoryEntry::Empty => continue,
-                _ => (0..512).map(|page| base + page * PAGE_SIZE),
+                _ => (0..TABLE_ENTRIES).map(|page| base + page * PAGE_SIZE),
             };
             for address in pages {
                 let entry = bench.page(task, address);

@@ -1,7 +1,7 @@
 //! Map items: placement, rights, superpages, grants, capabilities.
 
 use super::Bench;
-use crate::{capability::Object, index::TaskIndex, space::DirectoryEntry};
+use crate::{arch::TABLE_ORDER, capability::Object, index::TaskIndex, space::DirectoryEntry};
 use protocol::{
     Word,
     flexpage::{Flexpage, Rights},
@@ -72,9 +72,10 @@ fn holes_stay_holes() {
 fn sigma0_hands_on_what_it_never_touched_as_superpages() {
     let mut pair = Pair::new();
     pair.from = TaskIndex::SIGMA0;
-    let outcome = pair.map(SUPERPAGE, Flexpage::memory(SUPERPAGE, 22, Rights::READ_WRITE));
+    let two = Flexpage::memory(SUPERPAGE, TABLE_ORDER + 1, Rights::READ_WRITE);
+    let outcome = pair.map(SUPERPAGE, two);
     assert_eq!((outcome.status, outcome.entries), (MapStatus::Done, 2));
-    for address in [SUPERPAGE, SUPERPAGE + (1 << 21)] {
+    for address in [SUPERPAGE, SUPERPAGE + (1 << TABLE_ORDER)] {
         let entry = pair.bench.directory(pair.to, address);
         let DirectoryEntry::Superpage(entry) = entry else { panic!("{entry:?}") };
         assert_eq!(entry.physical().0, address as u64);
@@ -87,7 +88,7 @@ fn sigma0_hands_on_what_it_never_touched_as_superpages() {
 #[test]
 fn a_page_out_of_a_superpage_and_into_one() {
     let mut pair = Pair::new();
-    let superpage = Flexpage::memory(SUPERPAGE, 21, Rights::all());
+    let superpage = Flexpage::memory(SUPERPAGE, TABLE_ORDER, Rights::all());
     let item = MapItem::map(SUPERPAGE, superpage);
     let kernel = &mut pair.bench.kernel;
     kernel.map_item(TaskIndex::SIGMA0, pair.from, item, Flexpage::WHOLE_SPACE);

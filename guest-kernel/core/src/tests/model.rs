@@ -2,7 +2,7 @@
 
 use crate::{
     Kernel,
-    arch::{Context, Entry},
+    arch::Entry,
     boot_bundle::{Image, MAX_SEGMENTS},
     capability::{Capability, Object},
     factory::Factory,
@@ -211,8 +211,7 @@ impl Bench {
 
     /// What the last system call of a thread returned.
     pub fn result(&mut self, thread: u16) -> (MessageTag, Word) {
-        let context: &Context = &self.thread(thread).context;
-        (MessageTag(context.scratch[8] as Word), context.scratch[6] as Word)
+        self.thread(thread).context.result()
     }
 
     /// What a task maps at an address.
