@@ -10,5 +10,13 @@ pub use amd64::{
     TABLE_ENTRIES, TABLE_ORDER, Table, link_spine,
 };
 
-#[cfg(not(target_arch = "x86_64"))]
-compile_error!("the kernel has no architecture module for this target: it runs on amd64");
+#[cfg(target_arch = "x86")]
+mod ia32;
+#[cfg(target_arch = "x86")]
+pub use ia32::{
+    Context, DIRECTORY_FRAMES, ELF_MACHINE, Entry, HAS_EXECUTE_RIGHT, ProgramHeader, SPINE_FRAMES,
+    TABLE_ENTRIES, TABLE_ORDER, Table, link_spine,
+};
+
+#[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
+compile_error!("the kernel has no architecture module for this target: it runs on amd64 and ia32");

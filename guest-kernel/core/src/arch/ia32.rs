@@ -1,0 +1,290 @@
+//! ia32: the processor's own two levels, one page directory of page tables.
+//!
+//! The directory's last quarter is the kernel's, the same in every space.
+
+use crate::{
+    frames::{KernelFrame, PhysicalAddress},
+    machine::Machine,
+};
+use protocol::{Word, flexpage::Rights, utcb::UTCB_SIZE};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Entries in a page table or directory frame.
+pub const TABLE_ENTRIES: usize = 1024;
+/// Binary logarithm of what one directory entry covers: 4 MiB.
+pub const TABLE_ORDER: u32 = 22;
+/// Frames of directory entries that cover the user area.
+pub const DIRECTORY_FRAMES: usize = 1;
+/// Frames above the directory: none.
+pub const SPINE_FRAMES: usize = 0;
+/// What can be read can be executed: without PAE there is no NX.
+pub const HAS_EXECUTE_RIGHT: bool = false;
+/// ELF machine number of this architecture's programs.
+pub const ELF_MACHINE: u16 = 3;
+
+/// A program header of an ELF32 file.
+#[derive(Debug, FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ProgramHeader {
+    /// What it describes.
+    pub kind: u32,
+    /// Where its bytes are in the file.
+    pub offset: Word,
+    /// Where they belong.
+    pub address: Word,
+    /// Not used.
+    pub physical_address: Word,
+    /// Bytes in the file.
+    pub file_size: Word,
+    /// Bytes in memory.
+    pub memory_size: Word,
+    /// Rights.
+    pub flags: u32,
+    /// Alignment of the address.
+    pub alignment: Word,
+}
+
+/// A frame of entries.
+pub type Table = [Entry; TABLE_ENTRIES];
+
+/// An entry of a page table or directory (Intel manual volume 3, 4.3).
+///
+/// The processor cannot withhold the right to execute. The kernel keeps that right in a bit that
+/// the processor ignores, so that what a task has is still what it was given, and what it hands on
+/// is no more than that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct Entry(u32);
+
+const PRESENT: u32 = 1;
+const WRITABLE: u32 = 1 << 1;
+const USER: u32 = 1 << 2;
+const SUPERPAGE: u32 = 1 << 7;
+const EXECUTABLE_SHIFT: u32 = 9;
+const ADDRESS: u32 = 0xffff_f000;
+
+impl Entry {
+    /// Maps nothing.
+    pub const EMPTY: Self = Self(0);
+
+    /// A page or, in a directory, a superpage.
+    #[inline]
+    pub fn page(physical: PhysicalAddress, rights: Rights, superpage: bool) -> Self {
+        // Reading comes with presence: a page without the read right is not entered at all.
+        let size = if superpage { SUPERPAGE } else { 0 };
+        Self(physical.0 as u32 | Self::right_bits(rights) | size | USER | PRESENT)
+    }
+
+    /// The same page with no other rights than `rights`; `None` if it cannot even be read then.
+    #[inline(always)]
+    pub fn restricted(self, rights: Rights) -> Option<Self> {
+        if self.0 & PRESENT == 0 || !rights.contains(Rights::READ) {
+            return None;
+        }
+        Some(Self(self.0 & (ADDRESS | USER | PRESENT | Self::right_bits(rights))))
+    }
+
+    /// The bits for writing and executing. The rights are R 4, W 2, X 1: W lies where the hardware
+    /// has it.
+    #[inline(always)]
+    fn right_bits(rights: Rights) -> u32 {
+        let write = u32::from((rights & Rights::WRITE).bits());
+        let execute = u32::from((rights & Rights::EXECUTE).bits()) << EXECUTABLE_SHIFT;
+        write | execute
+    }
+
+    /// A directory entry that points to a page table. Rights are decided in the table.
+    #[inline]
+    pub fn table(frame: KernelFrame) -> Self {
+        Self(frame.address().0 as u32 | USER | WRITABLE | PRESENT)
+    }
+
+    /// Whether it maps anything.
+    #[inline]
+    pub fn is_present(self) -> bool {
+        self.0 & PRESENT != 0
+    }
+
+    /// For a directory entry: whether it maps a superpage.
+    #[inline]
+    pub fn is_superpage(self) -> bool {
+        self.0 & SUPERPAGE != 0
+    }
+
+    /// For a directory entry made by [`Entry::table`]: the table's frame.
+    #[inline]
+    pub fn table_frame(self) -> Option<KernelFrame> {
+        KernelFrame::from_directory_entry(self.physical())
+    }
+
+    /// The frame that it maps or points to.
+    #[inline]
+    pub fn physical(self) -> PhysicalAddress {
+        PhysicalAddress((self.0 & ADDRESS).into())
+    }
+
+    /// The rights of a present page.
+    #[inline]
+    pub fn rights(self) -> Rights {
+        let write = (self.0 & WRITABLE) as u8;
+        let execute = (self.0 >> EXECUTABLE_SHIFT) as u8 & Rights::EXECUTE.bits();
+        Rights::from_bits_truncate(Rights::READ.bits() | write | execute)
+    }
+}
+
+/// Connects a new task's spine, which there is none of: only the kernel's part of the directory
+/// comes from elsewhere. Returns the frame for the processor's page-table register.
+pub fn link_spine(
+    machine: &mut impl Machine,
+    []: [KernelFrame; SPINE_FRAMES],
+    [directory]: [KernelFrame; DIRECTORY_FRAMES],
+) -> PhysicalAddress {
+    machine.copy_kernel_half(directory);
+    directory.address()
+}
+
+/// A thread's user-mode registers, as the entry code pushes them, lowest address first.
+#[derive(Clone, Debug)]
+#[repr(C, align(64))]
+pub struct Context {
+    /// The state that FXSAVE keeps: x87, MMX.
+    pub fx: [u32; 128],
+    /// The descriptor of the FS segment, which is the thread's UTCB.
+    pub utcb_segment: [u32; 2],
+    /// edi, esi, ebp, nothing, ebx, edx, ecx, eax: what PUSHAD pushes.
+    pub general: [u32; 8],
+    /// Exception number, or [`Context::SYSTEM_CALL`].
+    pub vector: u32,
+    /// The processor's error code.
+    pub error_code: u32,
+    /// Instruction pointer.
+    pub instruction: u32,
+    /// Code segment.
+    pub code_segment: u32,
+    /// Flags.
+    pub flags: u32,
+    /// Stack pointer.
+    pub stack: u32,
+    /// Stack segment.
+    pub stack_segment: u32,
+    /// The processor pushes downwards from here.
+    pub end_of_frame: [u32; 0],
+}
+
+const EDX: usize = 5;
+const EAX: usize = 7;
+
+impl Context {
+    /// [`Context::vector`] of a thread that entered by a system call.
+    pub const SYSTEM_CALL: u32 = 256;
+    /// Selector of user code.
+    pub const USER_CODE: u32 = 0x1b;
+    /// Selector of user data and stacks.
+    pub const USER_DATA: u32 = 0x23;
+    /// Flags of a new thread: interrupts on, and the bit that is always one.
+    const INITIAL_FLAGS: u32 = 0x202;
+    /// x87 control word with all exceptions masked, as after reset.
+    const INITIAL_X87_CONTROL: u32 = 0x37f;
+
+    /// The registers of a thread before it first runs.
+    pub fn new(utcb: Word) -> Self {
+        let mut fx = [0; 128];
+        fx[0] = Self::INITIAL_X87_CONTROL;
+        Self {
+            fx,
+            utcb_segment: data_segment(utcb as u32, UTCB_SIZE as u32),
+            general: [0; 8],
+            vector: 0,
+            error_code: 0,
+            instruction: 0,
+            code_segment: Self::USER_CODE,
+            flags: Self::INITIAL_FLAGS,
+            stack: 0,
+            stack_segment: Self::USER_DATA,
+            end_of_frame: [],
+        }
+    }
+
+    /// What the system call that the thread is in returns: a tag and a label.
+    #[inline]
+    pub fn set_result(&mut self, tag: protocol::message::MessageTag, label: Word) {
+        self.general[EAX] = tag.0 as u32;
+        self.general[EDX] = label as u32;
+    }
+
+    /// What [`Context::set_result`] left.
+    #[cfg(test)]
+    pub fn result(&self) -> (protocol::message::MessageTag, Word) {
+        (protocol::message::MessageTag(self.general[EAX] as Word), self.general[EDX] as Word)
+    }
+
+    /// The instruction pointer.
+    #[inline]
+    pub fn instruction(&self) -> Word {
+        self.instruction as Word
+    }
+
+    /// The stack pointer.
+    #[inline]
+    pub fn stack(&self) -> Word {
+        self.stack as Word
+    }
+
+    /// Sets instruction and stack pointer.
+    pub fn set_pointers(&mut self, instruction: Word, stack: Word) {
+        self.instruction = instruction as u32;
+        self.stack = stack as u32;
+    }
+}
+
+/// The descriptor of a writable segment of ring 3 (Intel manual volume 3, 3.4.5); `size` is less
+/// than 1 MiB.
+const fn data_segment(base: u32, size: u32) -> [u32; 2] {
+    const USER_DATA_32: u32 = 0x0040_f200;
+    let limit = size - 1;
+    let high = base & 0xff00_0000 | limit & 0x000f_0000 | USER_DATA_32 | base >> 16 & 0xff;
+    [base << 16 | limit & 0xffff, high]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rights_survive_the_entry() {
+        for bits in [4, 5, 6, 7] {
+            let rights = Rights::from_bits_truncate(bits);
+            let entry = Entry::page(PhysicalAddress(0x1234_5000), rights, false);
+            assert_eq!((entry.rights(), entry.physical().0), (rights, 0x1234_5000));
+            assert!(entry.is_present() && !entry.is_superpage());
+        }
+        assert!(Entry::page(PhysicalAddress(0), Rights::READ, true).is_superpage());
+        for (has, asked) in (0..8).flat_map(|has| (0..8).map(move |asked| (has, asked))) {
+            let (has, asked) = (Rights::from_bits_truncate(has), Rights::from_bits_truncate(asked));
+            let has = has | Rights::READ;
+            let entry = Entry::page(PhysicalAddress(0x5000), has, false);
+            let expected = asked
+                .contains(Rights::READ)
+                .then(|| Entry::page(PhysicalAddress(0x5000), has & asked, false));
+            assert_eq!(entry.restricted(asked), expected);
+        }
+        assert_eq!(Entry::EMPTY.restricted(Rights::all()), None);
+        assert!(!Entry::EMPTY.is_present());
+    }
+
+    /// Present, writable, user, size, the kernel's own bit for executing, the address.
+    #[test]
+    fn the_bits_of_an_entry_are_the_processors() {
+        let entry =
+            |rights, superpage| Entry::page(PhysicalAddress(0xbfc0_0000), rights, superpage);
+        assert_eq!(entry(Rights::READ, false).0, 0xbfc0_0005);
+        assert_eq!(entry(Rights::READ_WRITE, false).0, 0xbfc0_0007);
+        assert_eq!(entry(Rights::READ_EXECUTE, true).0, 0xbfc0_0285);
+    }
+
+    #[test]
+    fn a_segment_descriptor_has_its_base_and_limit_in_pieces() {
+        assert_eq!(data_segment(0xbfff_0200, 0x200), [0x0200_01ff, 0xbf40_f2ff]);
+        assert_eq!(data_segment(0x1234_5678, 0xa_bcde + 1), [0x5678_bcde, 0x124a_f234]);
+    }
+}
