@@ -5,7 +5,7 @@
 # GLASS_TOOLCHAIN=debian takes Debian's rustc-web instead of rustup's toolchain.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-guest_target=x86_64-unknown-none
+guest_targets=(x86_64-unknown-none i586-unknown-linux-gnu)
 rust_needed=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml")
 debian_source=/usr/lib/rustlib/src/rust/library/core
 
@@ -49,16 +49,20 @@ new_enough() {
   return 1
 }
 
-# Finds rustup's toolchain and its guest target; fails if there is none.
+# Finds rustup's toolchain and its guest targets; fails if there is none.
 use_rustup() {
   have rustup || return 1
   local rustc
   rustc=$(cd "$root" && rustup which rustc 2>/dev/null) || return 1
   new_enough "$rustc" || return 1
   bin=${rustc%/rustc}
-  [[ -d ${bin%/bin}/lib/rustlib/$guest_target ]] && return
-  say "set-up: rustup target add $guest_target"
-  (cd "$root" && rustup target add "$guest_target") >&2
+  local target missing=()
+  for target in "${guest_targets[@]}"; do
+    [[ -d ${bin%/bin}/lib/rustlib/$target ]] || missing+=("$target")
+  done
+  [[ ${#missing[@]} -eq 0 ]] && return
+  say "set-up: rustup target add ${missing[*]}"
+  (cd "$root" && rustup target add "${missing[@]}") >&2
 }
 
 use_debian() {
@@ -88,7 +92,7 @@ choose_toolchain() {
     GLASS_TOOLCHAIN=debian
     CARGO_TARGET_DIR=$root/target/debian
   else
-    die "there is no Rust $rust_needed or newer with the target $guest_target." \
+    die "there is no Rust $rust_needed or newer with the targets ${guest_targets[*]}." \
       "Install rustup, or bring it up to date with 'rustup update', then run this again."
   fi
   PATH=$bin:$PATH CARGO=$bin/cargo RUSTC=$bin/rustc
@@ -103,4 +107,5 @@ xtask() {
 }
 
 need cc gcc libc6-dev
+need ld binutils
 choose_toolchain

@@ -1,55 +1,75 @@
-//! `xtask guest`: builds the kernel and the programs that run on it.
+//! `xtask guest`: builds the kernel and the programs that run on it, for all architectures.
 //!
 //! The two kinds have different code generation flags, and so a cargo invocation and a target
-//! folder each. The finished images are copied to `target/guest`, but only if they changed: the
-//! host's build embeds them, and is thus not repeated for nothing.
+//! folder each. The finished images are copied to a folder in `target/guest` for each architecture,
+//! but only if they changed: the host's build embeds them, and is thus not repeated for nothing.
 
 use crate::{
+    architecture::{ALL, AMD64, Architecture},
     command::{cargo, run, say},
     workspace::Workspace,
 };
 use anyhow::{Context, Result};
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
-
-const TARGET: &str = "x86_64-unknown-none";
+use std::{env, fs, path::Path, process::Command};
 
 /// One kind of guest code.
-#[derive(Debug)]
-struct Kind {
-    name: &'static str,
-    flags: &'static [&'static str],
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Kernel,
+    Programs,
 }
 
-/// Linked in the upper half of the address space, at a fixed place.
-const KERNEL: Kind =
-    Kind { name: "kernel", flags: &["-Crelocation-model=static", "-Ccode-model=kernel"] };
+impl Kind {
+    /// Of the folder in which cargo builds it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Programs => "programs",
+        }
+    }
 
-/// Linked at a fixed place anywhere in the lower 4 GiB, so that all addresses in the code must be
-/// relative to the instruction pointer.
-const PROGRAMS: Kind = Kind { name: "programs", flags: &["-Crelocation-model=pic"] };
-
-/// Debian's compiler brings no linker for this target and no core library, but sources of one.
-const DEBIAN_FLAGS: [&str; 2] = ["-Clinker=/usr/bin/ld", "-Clinker-flavor=ld"];
-const DEBIAN_STD: [&str; 2] =
-    ["-Zbuild-std=core,alloc,compiler_builtins", "-Zbuild-std-features=compiler-builtins-mem"];
+    const fn flags(self, architecture: &Architecture) -> &'static [&'static str] {
+        match self {
+            Self::Kernel => architecture.kernel_flags,
+            Self::Programs => architecture.program_flags,
+        }
+    }
+}
 
 /// Builds everything for the guest.
 pub fn build(workspace: &Workspace) -> Result<()> {
     let programs = workspace.programs().context("cannot list guest-pagers")?;
-    say("build: kernel");
-    run(cargo_for(workspace, &KERNEL, "build").args(["--package", "guest-kernel"]))?;
-    say(&format!("build: programs ({})", programs.join(", ")));
-    run(cargo_for(workspace, &PROGRAMS, "build").args(packages(&programs)))?;
-
-    install(&product(workspace, &KERNEL, "guest-kernel"), &workspace.kernel())?;
-    for name in &programs {
-        install(&product(workspace, &PROGRAMS, name), &workspace.images().join(name))?;
+    for architecture in &ALL {
+        build_for(workspace, architecture, &programs, &workspace.images(architecture.name))?;
     }
-    remove_others(&workspace.images(), &programs)
+    // The host's build takes the images of amd64 from here.
+    build_for(workspace, &AMD64, &programs, &workspace.all_images())
+}
+
+fn build_for(
+    workspace: &Workspace,
+    architecture: &Architecture,
+    programs: &[String],
+    images: &Path,
+) -> Result<()> {
+    let name = architecture.name;
+    let product = |kind: Kind, name: &str| {
+        let folder = workspace.guest_target(kind.name()).join(architecture.target);
+        folder.join("guest").join(name)
+    };
+    if name == AMD64.name {
+        say(&format!("build: kernel for {name}"));
+        let mut command = cargo_for(workspace, architecture, Kind::Kernel, "build");
+        run(command.args(["--package", "guest-kernel"]))?;
+        install(&product(Kind::Kernel, "guest-kernel"), &images.join("kernel"))?;
+    }
+    say(&format!("build: programs for {name} ({})", programs.join(", ")));
+    let mut command = cargo_for(workspace, architecture, Kind::Programs, "build");
+    run(command.args(packages(programs)))?;
+    for name in programs {
+        install(&product(Kind::Programs, name), &images.join(name))?;
+    }
+    remove_others(images, programs)
 }
 
 /// Removes images of programs that there are no more.
@@ -59,7 +79,7 @@ fn remove_others(images: &Path, programs: &[String]) -> Result<()> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         // What has an extension is being written by somebody else.
         let is_ours = name == "kernel" || programs.iter().any(|program| *program == name);
-        if !is_ours && path.extension().is_none() {
+        if !is_ours && path.is_file() && path.extension().is_none() {
             fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         }
     }
@@ -68,32 +88,39 @@ fn remove_others(images: &Path, programs: &[String]) -> Result<()> {
 
 /// Lints everything for the guest.
 pub fn lint(workspace: &Workspace) -> Result<()> {
-    let deny = ["--", "-D", "warnings"];
-    run(cargo_for(workspace, &KERNEL, "clippy").args(["--package", "guest-kernel"]).args(deny))?;
     let mut programs = workspace.programs().context("cannot list guest-pagers")?;
     programs.push("runtime".to_owned());
-    run(cargo_for(workspace, &PROGRAMS, "clippy").args(packages(&programs)).args(deny))
+    for architecture in &ALL {
+        if architecture.name == AMD64.name {
+            let mut command = cargo_for(workspace, architecture, Kind::Kernel, "clippy");
+            run(command.args(["--package", "guest-kernel", "--", "-D", "warnings"]))?;
+        }
+        let mut command = cargo_for(workspace, architecture, Kind::Programs, "clippy");
+        run(command.args(packages(&programs)).args(["--", "-D", "warnings"]))?;
+    }
+    Ok(())
 }
 
 fn packages(names: &[String]) -> impl Iterator<Item = &str> {
     names.iter().flat_map(|name| ["--package", name.as_str()])
 }
 
-fn cargo_for(workspace: &Workspace, kind: &Kind, what: &str) -> Command {
-    let mut flags = kind.flags.to_vec();
+fn cargo_for(
+    workspace: &Workspace,
+    architecture: &Architecture,
+    kind: Kind,
+    what: &str,
+) -> Command {
+    let mut flags = kind.flags(architecture).to_vec();
     let mut command = cargo(workspace);
-    command.args([what, "--profile", "guest", "--target", TARGET]);
-    command.env("CARGO_TARGET_DIR", workspace.guest_target(kind.name));
+    command.args([what, "--profile", "guest", "--target", architecture.target]);
+    command.env("CARGO_TARGET_DIR", workspace.guest_target(kind.name()));
     if env::var("GLASS_TOOLCHAIN").is_ok_and(|name| name == "debian") {
-        flags.extend(DEBIAN_FLAGS);
-        command.args(DEBIAN_STD).env("RUSTC_BOOTSTRAP", "1");
+        flags.extend(architecture.debian.flags);
+        command.args(architecture.debian.arguments).env("RUSTC_BOOTSTRAP", "1");
     }
     command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
     command
-}
-
-fn product(workspace: &Workspace, kind: &Kind, name: &str) -> PathBuf {
-    workspace.guest_target(kind.name).join(TARGET).join("guest").join(name)
 }
 
 /// Copies `from` to `to` unless they are the same already.

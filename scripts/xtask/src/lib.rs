@@ -4,6 +4,7 @@
 //! a toolchain at hand, `cargo xtask COMMAND` does the same.
 #![forbid(unsafe_code)]
 
+mod architecture;
 pub mod bench;
 mod command;
 mod guest;
@@ -18,10 +19,10 @@ pub use workspace::Workspace;
 
 const USAGE: &str = "usage: cargo xtask COMMAND
 
-  guest           build the kernel and its programs into target/guest
+  guest           build the kernel and its programs into target/guest/ARCHITECTURE
   build           build them and target/release/glass
   run [ARGS]      build everything, then `glass run ARGS`
-  lint            format, lints and layouts
+  lint            format and lints
   test [ARGS]     every check and every test; with ARGS only `cargo test ARGS`
   bench [--json]  count instructions under QEMU, and time them under KVM
   qemu [SCENARIO [KERNEL COMMAND LINE]]

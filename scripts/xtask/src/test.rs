@@ -1,4 +1,4 @@
-//! `xtask test`: format, lints, layouts, and all tests, those included that boot machines.
+//! `xtask test`: format, lints, and all tests, those included that boot machines.
 
 use crate::{
     command::{self, cargo, say},
@@ -11,9 +11,6 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Where the machine word has 32 bits: layouts must come out the same there.
-const NARROW_TARGET: &str = "i586-unknown-linux-gnu";
-
 /// Runs every check and every test, or only `cargo test` with `arguments` if there are some.
 pub fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     if arguments.is_empty() {
@@ -25,7 +22,8 @@ pub fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     test(cargo(workspace).args(["test", "--no-fail-fast"]).args(arguments))
 }
 
-/// Format, lints and layouts.
+/// Format and lints. Building the guest checks the layouts of `protocol` on both word sizes, which
+/// are asserted at compile time.
 pub fn lint(workspace: &Workspace) -> Result<()> {
     say("check: format");
     run_cargo(workspace, &["fmt", "--all", "--check"])?;
@@ -34,30 +32,11 @@ pub fn lint(workspace: &Workspace) -> Result<()> {
     say("check: lints, host");
     run_cargo(workspace, &["clippy", "--all-targets", "--", "-D", "warnings"])?;
     say("check: lints, guest");
-    guest::lint(workspace)?;
-    check_layouts(workspace)
+    guest::lint(workspace)
 }
 
 fn run_cargo(workspace: &Workspace, arguments: &[&str]) -> Result<()> {
     command::run(cargo(workspace).args(arguments))
-}
-
-/// Compiles `protocol`, whose layouts are asserted at compile time, for 32-bit words.
-fn check_layouts(workspace: &Workspace) -> Result<()> {
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let output = Command::new(rustc)
-        .args(["--print", "target-libdir", "--target", NARROW_TARGET])
-        .output()
-        .context("cannot start rustc")?;
-    let libraries = String::from_utf8_lossy(&output.stdout);
-    if !std::path::Path::new(libraries.trim()).is_dir() {
-        say(&format!(
-            "check: layouts with 32-bit words left out, {NARROW_TARGET} is not installed"
-        ));
-        return Ok(());
-    }
-    say("check: layouts with 32-bit words");
-    run_cargo(workspace, &["build", "--package", "protocol", "--target", NARROW_TARGET])
 }
 
 /// Runs `cargo test`, passes on what it prints, and closes with one line for all of its parts.

@@ -37,13 +37,13 @@ impl Workspace {
     }
 
     /// The guest's ELF images, which the host's build embeds.
-    pub fn images(&self) -> PathBuf {
+    pub fn all_images(&self) -> PathBuf {
         self.root.join("target/guest")
     }
 
-    /// The kernel's image.
-    pub fn kernel(&self) -> PathBuf {
-        self.images().join("kernel")
+    /// Those for one architecture.
+    pub fn images(&self, architecture: &str) -> PathBuf {
+        self.all_images().join(architecture)
     }
 
     /// The command that all this is about.

@@ -1,0 +1,67 @@
+//! The processors that the guest is built for, and how.
+
+/// One of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Architecture {
+    /// What people call it. Its images lie in a folder of that name.
+    pub name: &'static str,
+    /// What the compiler calls it.
+    pub target: &'static str,
+    /// Compiler flags for the kernel.
+    pub kernel_flags: &'static [&'static str],
+    /// Compiler flags for programs.
+    pub program_flags: &'static [&'static str],
+    /// What Debian's toolchain needs besides: it brings no core library for the target, but sources
+    /// of one, and no linker.
+    pub debian: Debian,
+}
+
+/// What Debian's toolchain needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Debian {
+    /// Compiler flags.
+    pub flags: &'static [&'static str],
+    /// Arguments for cargo.
+    pub arguments: &'static [&'static str],
+}
+
+const BUILD_STD: &str = "-Zbuild-std=core,alloc,compiler_builtins";
+
+/// 64-bit x86.
+pub const AMD64: Architecture = Architecture {
+    name: "amd64",
+    target: "x86_64-unknown-none",
+    // At a fixed place in the upper half of the address space.
+    kernel_flags: &["-Crelocation-model=static", "-Ccode-model=kernel"],
+    // At a fixed place anywhere in the lower 4 GiB, so that all addresses in the code must be
+    // relative to the instruction pointer.
+    program_flags: &["-Crelocation-model=pic"],
+    debian: Debian {
+        flags: &["-Clinker=ld", "-Clinker-flavor=ld"],
+        arguments: &[BUILD_STD, "-Zbuild-std-features=compiler-builtins-mem"],
+    },
+};
+
+/// At a fixed place, where any word is an address. This target is meant for Linux, so that the
+/// compiler would ask gcc to link with a C library. Its core library can unwind; nothing here does,
+/// and so nobody calls the function that goes on unwinding.
+const IA32_FLAGS: &[&str] = &[
+    "-Crelocation-model=static",
+    "-Clinker=ld",
+    "-Clinker-flavor=ld",
+    "-Clink-arg=-melf_i386",
+    "-Clink-arg=--defsym=_Unwind_Resume=0",
+];
+
+/// 32-bit x86.
+pub const IA32: Architecture = Architecture {
+    name: "ia32",
+    // Without SSE, as the kernel does not save its registers.
+    target: "i586-unknown-linux-gnu",
+    kernel_flags: IA32_FLAGS,
+    program_flags: IA32_FLAGS,
+    debian: Debian { flags: &[], arguments: &[BUILD_STD] },
+};
+
+/// All of them.
+pub const ALL: [Architecture; 2] = [AMD64, IA32];
