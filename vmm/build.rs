@@ -6,7 +6,8 @@ use std::{
 };
 
 /// Without these the command could not keep what its help promises.
-const REQUIRED: [&str; 6] = ["kernel", "sigma0", "root-task", "words", "broken", "bench"];
+const REQUIRED: [&str; 8] =
+    ["kernel", "sigma0", "root-task", "words", "broken", "bench", "squares", "lazy-squares"];
 
 fn main() {
     if let Err(error) = embed() {
