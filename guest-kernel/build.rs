@@ -1,7 +1,12 @@
-//! Hands the linker script to the linker.
+//! Hands the architecture's linker script to the linker.
 
 fn main() {
-    let folder = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
-    println!("cargo:rustc-link-arg-bins=-T{folder}/src/arch/amd64/link.ld");
-    println!("cargo:rerun-if-changed=src/arch/amd64/link.ld");
+    let variable = |name| std::env::var(name).expect("cargo sets it");
+    let architecture = match variable("CARGO_CFG_TARGET_ARCH").as_str() {
+        "x86" => "ia32",
+        _ => "amd64",
+    };
+    let script = format!("src/arch/{architecture}/link.ld");
+    println!("cargo:rustc-link-arg-bins=-T{}/{script}", variable("CARGO_MANIFEST_DIR"));
+    println!("cargo:rerun-if-changed={script}");
 }

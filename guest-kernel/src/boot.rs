@@ -5,7 +5,10 @@
 //! it. All the rest is sigma0's. Nothing here takes longer when there is more memory.
 
 use crate::{
-    arch::{self, direct_map},
+    arch::{
+        self,
+        direct_map::{self, RAM_LIMIT},
+    },
     hardware::Hardware,
     kernel_cell, trace_ring,
 };
@@ -96,6 +99,13 @@ fn read_start_info(address: u32) -> LoaderInfo {
         .find(|entry| (entry.addr..entry.addr + entry.size).contains(&MEBIBYTE))
         .map(|entry| (entry.addr + entry.size) & !(PAGE_SIZE as u64 - 1));
     let Some(ram_end) = ram_end else { panic!("the memory map has no RAM at 1 MiB") };
+    if ram_end > RAM_LIMIT {
+        panic!(
+            "{} MiB of RAM are more than the {} MiB that this kernel can map; start the machine with less",
+            ram_end / MEBIBYTE,
+            RAM_LIMIT / MEBIBYTE
+        );
+    }
     let Some(module) = info.modlist().next() else {
         panic!("no boot module: pass the boot bundle as the one module (-initrd in QEMU)");
     };

@@ -66,10 +66,7 @@ impl Machine for Hardware {
     }
 
     fn copy_kernel_half(&mut self, root: KernelFrame) {
-        let table = self.view::<[u64; 512]>(root);
-        for (slot, entry) in direct_map::kernel_half() {
-            table[slot] = entry;
-        }
+        direct_map::copy_kernel_half(self.view::<Table>(root));
     }
 
     #[inline]

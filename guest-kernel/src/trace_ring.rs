@@ -63,14 +63,14 @@ const RECORD_ORDER: u32 = size_of::<Record>().ilog2();
 /// Where the slots are, for the hot path: as a pointer, and as a mask of offsets in bytes.
 struct Slots {
     first: *mut u8,
-    offset_mask: u64,
+    offset_mask: usize,
 }
 
 static mut SLOTS: Slots = Slots { first: core::ptr::null_mut(), offset_mask: 0 };
 
 /// Makes `records`, whose number is a power of two, the ring, and enables kinds of records.
 pub fn install(records: &'static mut [Record], enabled: u64) {
-    let bytes = size_of_val(records) as u64;
+    let bytes = size_of_val(records);
     // SAFETY: at boot, before the first record.
     unsafe { SLOTS = Slots { first: records.as_mut_ptr().cast(), offset_mask: bytes - 1 } }
     with_header(|header| {
@@ -86,8 +86,8 @@ pub fn begin() -> &'static mut Words {
     // SAFETY: `install` ran before any kind of record was enabled; the masked offset is that of a
     // slot, nobody else in the guest has this memory, and slots are taken one at a time.
     unsafe {
-        let offset = INTROSPECTION.trace.written << RECORD_ORDER & SLOTS.offset_mask;
-        let slot = SLOTS.first.add(offset as usize).cast::<Words>();
+        let offset = (INTROSPECTION.trace.written as usize) << RECORD_ORDER & SLOTS.offset_mask;
+        let slot = SLOTS.first.add(offset).cast::<Words>();
         (&raw mut (*slot)[word::SEQUENCE]).write_volatile(0);
         compiler_fence(Ordering::Release);
         &mut *slot
@@ -101,8 +101,8 @@ pub fn end() {
     // SAFETY: as in `begin`.
     unsafe {
         let number = INTROSPECTION.trace.written;
-        let offset = number << RECORD_ORDER & SLOTS.offset_mask;
-        let slot = SLOTS.first.add(offset as usize).cast::<u64>();
+        let offset = (number as usize) << RECORD_ORDER & SLOTS.offset_mask;
+        let slot = SLOTS.first.add(offset).cast::<u64>();
         slot.write_volatile(number + 1);
         (&raw mut INTROSPECTION.trace.written).write_volatile(number + 1);
     }

@@ -2,7 +2,12 @@
 //!
 //! Each architecture's module exports the same names; nothing else in the kernel names a register.
 
+mod local_apic;
+pub mod processor;
+
 #[cfg(target_arch = "x86_64")]
 mod amd64;
 #[cfg(target_arch = "x86_64")]
-pub use amd64::{direct_map, halt, leave_kernel, prepare, processor};
+pub use amd64::{direct_map, leave_kernel, prepare};
+
+pub use processor::halt;

@@ -1,12 +1,15 @@
 //! The direct map: all physical memory below 4 GiB, in the kernel's half of every space.
 
 use super::boot::DIRECT_MAP_SLOT;
-use kernel_core::frames::PhysicalAddress;
+use kernel_core::{arch::Table, frames::PhysicalAddress};
+
+/// The most RAM that the kernel can work with: from there on the direct map is for devices.
+pub const RAM_LIMIT: u64 = 0xc000_0000;
 
 const BASE: u64 = 0xffff_0000_0000_0000 | (DIRECT_MAP_SLOT as u64) << 39;
 
 unsafe extern "C" {
-    static boot_pml4: [u64; 512];
+    static boot_pml4: Table;
     static kernel_end: u8;
 }
 
@@ -14,6 +17,11 @@ unsafe extern "C" {
 #[inline]
 pub fn pointer<T>(address: PhysicalAddress) -> *mut T {
     (BASE + address.0) as *mut T
+}
+
+/// Where the kernel sees a device's register.
+pub fn device_register(address: PhysicalAddress) -> *mut u32 {
+    pointer(address)
 }
 
 /// The physical address of something that the direct map shows.
@@ -27,10 +35,12 @@ pub fn image_end() -> PhysicalAddress {
     PhysicalAddress(&raw const kernel_end as u64)
 }
 
-/// The entries of the kernel's half of every top-level page table.
-pub fn kernel_half() -> [(usize, u64); 2] {
-    let table = pointer::<[u64; 512]>(PhysicalAddress(&raw const boot_pml4 as u64));
+/// Copies the entries of the kernel's half of every top-level page table into a new one.
+pub fn copy_kernel_half(table: &mut Table) {
+    let boot_table = pointer::<Table>(PhysicalAddress(&raw const boot_pml4 as u64));
     // SAFETY: the boot tables lie in the image, are aligned, and nobody writes them.
-    let table = unsafe { &*table };
-    [DIRECT_MAP_SLOT, 511].map(|slot| (slot, table[slot]))
+    let boot_table = unsafe { &*boot_table };
+    for slot in [DIRECT_MAP_SLOT, 511] {
+        table[slot] = boot_table[slot];
+    }
 }

@@ -12,9 +12,12 @@
 
 use super::{
     descriptors::{FRAME_END_OFFSET, KERNEL_CODE, SYSRET_BASE, TASK_STATE_SEGMENT},
-    local_apic, processor,
+    features,
 };
-use crate::kernel_cell::kernel;
+use crate::{
+    arch::{local_apic, processor},
+    kernel_cell::kernel,
+};
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 use kernel_core::{
@@ -262,9 +265,9 @@ pub fn enable_system_calls() {
     // SAFETY: the entry is the one for system calls; the selectors are those of the descriptor
     // table, and interrupts are off while it runs.
     unsafe {
-        processor::write_msr(STAR, selectors);
-        processor::write_msr(LSTAR, entry);
-        processor::write_msr(FMASK, ENTRY_FLAGS_OFF);
+        features::write_msr(STAR, selectors);
+        features::write_msr(LSTAR, entry);
+        features::write_msr(FMASK, ENTRY_FLAGS_OFF);
     }
 }
 

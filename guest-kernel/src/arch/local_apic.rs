@@ -25,7 +25,7 @@ const TICKS_PER_SLICE: u32 = 10_000_000;
 const PIC_MASKS: [u16; 2] = [0x21, 0xa1];
 
 fn write(register: u64, value: u32) {
-    let pointer = direct_map::pointer::<u32>(PhysicalAddress(BASE + register));
+    let pointer = direct_map::device_register(PhysicalAddress(BASE + register));
     // SAFETY: the page is the local APIC's, which is mapped uncached and never given to a task;
     // the registers written here only affect interrupts, which the kernel is ready for.
     unsafe { pointer.write_volatile(value) }
