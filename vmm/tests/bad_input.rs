@@ -1,0 +1,124 @@
+//! Bad input: one clear message, a status that tells failure, no panic.
+
+mod common;
+
+use common::{Ran, file, image, run, run_without_kvm};
+use std::{fs, process::Stdio};
+
+#[track_caller]
+fn fails_with(ran: &Ran, parts: &[&str]) {
+    assert!(matches!(ran.status, Some(1 | 2)), "{ran:?}");
+    for part in parts {
+        assert!(ran.stderr.contains(part), "no '{part}' in:\n{}", ran.stderr);
+    }
+    assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+    assert_eq!(ran.stdout, "", "nothing on standard output");
+}
+
+fn with_kernel(contents: &[u8]) -> Ran {
+    let file = file(contents);
+    run(&["words", "--kernel", file.path().to_str().expect("a plain name")])
+}
+
+#[test]
+fn unknown_scenarios_list_the_known_ones() {
+    let ran = run_without_kvm(&["run", "nonsense"]);
+    fails_with(&ran, &["nonsense", "broken", "squares", "words"]);
+}
+
+#[test]
+fn the_scenarios_are_listed_with_a_sentence_each() {
+    let ran = run_without_kvm(&["run", "--list"]);
+    assert_eq!(ran.status, Some(0));
+    for name in ["bench", "broken", "squares", "words"] {
+        let line = ran.stdout.lines().find(|line| line.starts_with(name));
+        assert!(line.is_some_and(|line| line.ends_with('.')), "{}", ran.stdout);
+    }
+}
+
+#[test]
+fn devices_that_are_missing_forbidden_or_something_else() {
+    fails_with(
+        &run_without_kvm(&["run", "--kvm", "/dev/no-such-device"]),
+        &["/dev/no-such-device"],
+    );
+    fails_with(&run_without_kvm(&["run", "--kvm", "/dev/null"]), &["/dev/null"]);
+}
+
+#[test]
+fn files_that_cannot_be_read() {
+    fails_with(&run(&["words", "--file", "/no/such/file"]), &["/no/such/file", "No such file"]);
+    fails_with(&run(&["words", "--file", "/"]), &["cannot read /"]);
+    fails_with(&run(&["--module", "/no/such/module"]), &["/no/such/module"]);
+    fails_with(&run(&["--kernel", "/no/such/kernel"]), &["/no/such/kernel"]);
+}
+
+#[test]
+fn kernels_that_are_none() {
+    fails_with(&with_kernel(b""), &["ELF"]);
+    fails_with(&with_kernel(b"#!/bin/sh\n"), &["not an ELF file"]);
+    let kernel = fs::read(image("kernel")).expect("the kernel");
+    fails_with(&with_kernel(&kernel[..40]), &[]);
+    fails_with(&with_kernel(&kernel[..5000]), &["truncated"]);
+    let mut arm = kernel.clone();
+    arm[18] = 183;
+    fails_with(&with_kernel(&arm), &["machine"]);
+    // A program of the guest is an ELF file for this machine, but nobody can boot it.
+    fails_with(&with_kernel(&fs::read(image("words")).expect("words")), &["PVH"]);
+}
+
+#[test]
+fn memory_out_of_range() {
+    for (memory, parts) in [
+        ("8M", ["16 MiB"]),
+        ("4G", ["3 GiB"]),
+        ("0", ["memory"]),
+        ("many", ["256M"]),
+        ("99999999999999999999G", ["memory"]),
+    ] {
+        fails_with(&run_without_kvm(&["run", "--memory", memory]), &parts);
+    }
+}
+
+#[test]
+fn a_module_that_is_larger_than_memory() {
+    let large = file(&[]);
+    large.as_file().set_len(64 << 20).expect("a sparse file");
+    let path = large.path().to_str().expect("a plain name");
+    fails_with(&run(&["words", "--memory", "32M", "--file", path]), &["32 MiB"]);
+}
+
+#[test]
+fn a_broken_program_is_refused_with_its_name() {
+    let mut program = fs::read(image("words")).expect("words");
+    // Program headers far outside the file.
+    program[32..40].copy_from_slice(&u64::MAX.to_le_bytes());
+    let program = file(&program);
+    let module = format!("{},name=twisted,kind=program", program.path().display());
+    let ran = run(&["--quiet", "--module", &module]);
+    assert!(matches!(ran.status, Some(1..=126)), "{ran:?}");
+    let said = format!("{}{}", ran.stdout, ran.stderr);
+    assert!(said.contains("twisted"), "{said}");
+}
+
+#[test]
+fn a_full_disk_ends_the_run_with_a_message() {
+    common::require_kvm();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
+    let output = common::glass()
+        .args(["run", "words", "--quiet", "--timeout", "60s"])
+        .stdout(Stdio::from(full))
+        .output()
+        .expect("glass can be started");
+    let ran = common::finish(output);
+    fails_with(&ran, &["No space left"]);
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let mut child = common::start(&["words"]);
+    drop(child.stdout.take());
+    drop(child.stderr.take());
+    let status = child.wait().expect("glass ends");
+    assert_ne!(status.code(), Some(101), "a panic");
+}

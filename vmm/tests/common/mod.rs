@@ -1,0 +1,127 @@
+//! Runs the real `glass` on real machines.
+//!
+//! A test that boots one needs `/dev/kvm`: where it cannot be opened, the test fails and says why.
+
+#![allow(dead_code, reason = "each test file uses its own part of this module")]
+
+use serde_json::Value;
+use std::{
+    ffi::OsStr,
+    fs::{self, OpenOptions},
+    io::Write,
+    path::PathBuf,
+    process::{Child, Command, Output, Stdio},
+};
+use tempfile::NamedTempFile;
+
+/// Longer than any test's guest runs, even on a busy machine whose KVM interprets ring 0.
+const TIMEOUT: &str = "120s";
+
+/// What a run of `glass` left behind.
+#[derive(Debug)]
+pub struct Ran {
+    pub status: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// The command under test.
+pub fn glass() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_glass"))
+}
+
+/// Runs `glass` with these arguments, which boot nothing.
+pub fn run_without_kvm<S: AsRef<OsStr>>(arguments: &[S]) -> Ran {
+    finish(glass().args(arguments).output().expect("glass can be started"))
+}
+
+/// Runs `glass run` with these arguments and a time limit.
+pub fn run<S: AsRef<OsStr>>(arguments: &[S]) -> Ran {
+    require_kvm();
+    let mut command = glass();
+    command.args(["run", "--timeout", TIMEOUT]).args(arguments);
+    finish(command.output().expect("glass can be started"))
+}
+
+/// Starts `glass run` and leaves it running.
+pub fn start<S: AsRef<OsStr>>(arguments: &[S]) -> Child {
+    require_kvm();
+    let mut command = glass();
+    command.args(["run", "--timeout", TIMEOUT]).args(arguments);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().expect("glass can be started")
+}
+
+pub fn finish(output: Output) -> Ran {
+    Ran {
+        status: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Fails the test where no machine can be booted.
+pub fn require_kvm() {
+    if let Err(error) = OpenOptions::new().read(true).write(true).open("/dev/kvm") {
+        panic!("this test boots a machine and cannot open /dev/kvm: {error}; see `glass doctor`");
+    }
+}
+
+impl Ran {
+    /// The events of a run with `--json`; every line must be an object of version 1.
+    pub fn events(&self) -> Vec<Value> {
+        let events: Vec<Value> = self.stderr.lines().map(parse).collect();
+        for event in &events {
+            assert_eq!(event["v"], 1, "{event}");
+        }
+        events
+    }
+
+    /// The events of one kind.
+    pub fn events_of(&self, kind: &str) -> Vec<Value> {
+        self.events().into_iter().filter(|event| event["k"] == kind).collect()
+    }
+
+    /// Fails unless the guest ended with `status`; shows what it printed.
+    #[track_caller]
+    pub fn expect_status(self, status: i32) -> Self {
+        let (stdout, stderr) = (&self.stdout, &self.stderr);
+        assert_eq!(self.status, Some(status), "stdout:\n{stdout}\nstderr:\n{stderr}");
+        self
+    }
+}
+
+fn parse(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in: {line}"))
+}
+
+/// A number that JSON carries as a string in hexadecimal.
+#[track_caller]
+pub fn hex(value: &Value) -> u64 {
+    let text = value.as_str().unwrap_or_else(|| panic!("not a string: {value}"));
+    let digits = text.strip_prefix("0x").unwrap_or_else(|| panic!("no 0x: {text}"));
+    u64::from_str_radix(digits, 16).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// A temporary file with these contents.
+pub fn file(contents: &[u8]) -> NamedTempFile {
+    let mut file = NamedTempFile::new().expect("a temporary file");
+    file.write_all(contents).expect("room for a temporary file");
+    file
+}
+
+/// An image of the guest, from where the build left it.
+pub fn image(name: &str) -> PathBuf {
+    let folder = std::env::var_os("GLASS_GUEST_DIR").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/guest"),
+        PathBuf::from,
+    );
+    let path = folder.join("amd64").join(name);
+    assert!(fs::exists(&path).unwrap_or(false), "{} is missing: cargo xtask guest", path.display());
+    path
+}
+
+/// `--module` for test-assist, which does what its arguments say.
+pub fn assist(what: &str) -> String {
+    format!("{},{what}", image("test-assist").display())
+}

@@ -1,0 +1,178 @@
+//! How machines end: by themselves, by a deadline, by a signal, by a crash.
+
+mod common;
+
+use common::{assist, finish, run, start};
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, Read},
+    os::unix::process::ExitStatusExt,
+    process::Command,
+    time::{Duration, Instant},
+};
+use tempfile::NamedTempFile;
+
+/// Machine code of a guest, placed at 1 MiB and entered in flat 32-bit protected mode.
+struct Code<'c>(&'c [u8]);
+
+impl Code<'_> {
+    const ENTRY: u32 = 0x10_0000;
+
+    /// A PVH kernel with this code: an ELF header, a segment, a note.
+    fn kernel(&self) -> NamedTempFile {
+        let mut note = Vec::new();
+        for word in [4u32, 4, 18] {
+            note.extend(word.to_le_bytes());
+        }
+        note.extend(b"Xen\0");
+        note.extend(Self::ENTRY.to_le_bytes());
+
+        let mut file = Vec::new();
+        file.extend(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
+        file.extend([2u16, 62].iter().flat_map(|half| half.to_le_bytes()));
+        file.extend(1u32.to_le_bytes());
+        file.extend([u64::from(Self::ENTRY), 64, 0].iter().flat_map(|word| word.to_le_bytes()));
+        file.extend(0u32.to_le_bytes());
+        file.extend([64u16, 56, 2, 0, 0, 0].iter().flat_map(|half| half.to_le_bytes()));
+        let segments =
+            [(1u32, 7u32, 0x1000u64, self.0.len() as u64, 0x1000u64), (4, 4, 0x800, 20, 4)];
+        for (kind, flags, offset, size, alignment) in segments {
+            file.extend([kind, flags].iter().flat_map(|word| word.to_le_bytes()));
+            let address = u64::from(Self::ENTRY);
+            let words = [offset, address, address, size, size, alignment];
+            file.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+        }
+        file.resize(0x800, 0);
+        file.extend(note);
+        file.resize(0x1000, 0);
+        file.extend(self.0);
+        common::file(&file)
+    }
+
+    fn run(&self, options: &[&str]) -> common::Ran {
+        let kernel = self.kernel();
+        let path = kernel.path().to_str().expect("a plain name");
+        run(&[&["words", "--kernel", path], options].concat())
+    }
+}
+
+/// `mov dx, 0xf4; mov al, STATUS; out dx, al; hlt`
+#[test]
+fn a_kernel_of_ones_own_can_end_the_machine() {
+    let ran = Code(&[0x66, 0xba, 0xf4, 0, 0xb0, 42, 0xee, 0xf4]).run(&[]).expect_status(42);
+    assert!(ran.stderr.contains("no trace"), "{}", ran.stderr);
+}
+
+/// `lidt [0]` of an empty table, then `ud2`
+#[test]
+fn a_triple_fault_is_reported_with_registers() {
+    let ran = Code(&[0x0f, 0x01, 0x1d, 0, 0, 0, 0, 0x0f, 0x0b]).run(&["--quiet"]).expect_status(1);
+    for part in ["triple fault", "100007", "cr0"] {
+        let said = ran.stderr.to_lowercase();
+        assert!(said.contains(part), "no '{part}' in:\n{}", ran.stderr);
+    }
+}
+
+/// `cli; hlt`: nothing can ever wake it.
+#[test]
+fn a_halted_machine_meets_its_deadline() {
+    let began = Instant::now();
+    let kernel = Code(&[0xfa, 0xf4]).kernel();
+    let path = kernel.path().to_str().expect("a plain name");
+    let ran = common::run_without_kvm(&["run", "words", "--kernel", path, "--timeout", "1s"]);
+    assert_eq!(ran.status, Some(124), "{ran:?}");
+    assert!(began.elapsed() >= Duration::from_secs(1));
+}
+
+/// `jmp $`
+#[test]
+fn an_endless_loop_meets_its_deadline() {
+    let kernel = Code(&[0xeb, 0xfe]).kernel();
+    let path = kernel.path().to_str().expect("a plain name");
+    let ran = common::run_without_kvm(&["run", "words", "--kernel", path, "--timeout", "1s"]);
+    assert_eq!(ran.status, Some(124), "{ran:?}");
+    assert!(ran.stderr.contains("--timeout"), "{}", ran.stderr);
+}
+
+/// Writes to ports and memory where nothing is, then ends.
+#[test]
+fn accesses_to_nothing_do_no_harm() {
+    let code = [
+        0x66, 0xba, 0x34, 0x12, // mov dx, 0x1234
+        0xee, 0xec, 0xef, 0xed, // out dx, al; in al, dx; out dx, eax; in eax, dx
+        0xa1, 0, 0, 0, 0xd0, // mov eax, [0xd0000000]
+        0xa3, 0, 0, 0, 0xd0, // mov [0xd0000000], eax
+        0x66, 0xba, 0xf4, 0, 0xb0, 7, 0xee, 0xf4, // end with 7
+    ];
+    Code(&code).run(&["--quiet"]).expect_status(7);
+}
+
+fn signalled(signal: &str) -> common::Ran {
+    // A kernel that never ends, but says when it runs: it writes "x" to the serial port.
+    let code = [0x66, 0xba, 0xf8, 3, 0xb0, b'x', 0xee, 0xb0, b'\n', 0xee, 0xeb, 0xfe];
+    let kernel = Code(&code).kernel();
+    let path = kernel.path().to_str().expect("a plain name");
+    let mut child = start(&["words", "--kernel", path]);
+    let mut line = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+    stdout.read_line(&mut line).expect("a line");
+    assert_eq!(line, "x\n");
+    let kill = Command::new("kill").args([signal, &child.id().to_string()]).status();
+    assert!(kill.expect("kill can be started").success());
+    finish(child.wait_with_output().expect("glass ends"))
+}
+
+#[test]
+fn interrupt_and_termination_end_cleanly() {
+    assert_eq!(signalled("-INT").status, Some(130));
+    assert_eq!(signalled("-TERM").status, Some(143));
+}
+
+#[test]
+fn a_program_that_waits_for_ever_meets_its_deadline() {
+    common::require_kvm();
+    // Two programs that page each other: neither can ever run.
+    let modules = [
+        format!("{},name=a,pager=b", common::image("lazy-squares").display()),
+        format!("{},name=b,pager=a", common::image("lazy-squares").display()),
+    ];
+    let arguments = ["run", "--timeout", "2s", "--module", &modules[0], "--module", &modules[1]];
+    let ran = common::run_without_kvm(&arguments);
+    assert!(matches!(ran.status, Some(1 | 124)), "{ran:?}");
+}
+
+#[test]
+fn many_machines_can_run_at_once() {
+    let children: Vec<_> = (0..4)
+        .map(|number| start(&["--quiet", "--module", &assist(&format!("exit {number}"))]))
+        .collect();
+    for (number, child) in (0..).zip(children) {
+        let ran = finish(child.wait_with_output().expect("glass ends"));
+        assert_eq!(ran.status, Some(number), "{ran:?}");
+    }
+}
+
+#[test]
+fn the_terminal_is_left_as_it_was() {
+    common::require_kvm();
+    // `script` gives the command a terminal of its own; stty prints that terminal's settings.
+    let glass = env!("CARGO_BIN_EXE_glass");
+    let line = format!("stty -g; {glass} run words --quiet --timeout 60s; stty -g");
+    let log = NamedTempFile::new().expect("a temporary file");
+    let status = Command::new("script")
+        .args(["-qec", &line])
+        .arg(log.path())
+        .stdout(File::create("/dev/null").expect("/dev/null"))
+        .status()
+        .expect("script can be started");
+    assert_eq!(status.code(), Some(0), "{:?}", status.signal());
+    let mut text = String::new();
+    File::open(log.path()).expect("the log").read_to_string(&mut text).expect("text");
+    let settings: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.len() > 40 && line.contains(':') && !line.contains("Script"))
+        .collect();
+    assert_eq!(settings.len(), 2, "{text}");
+    assert_eq!(settings[0], settings[1]);
+}
