@@ -1,7 +1,9 @@
-//! The processors that the guest is built for, and how.
+//! The processors that the guest is built for, how, and what operations may cost there.
+
+use crate::bench::{budget::Budget, others::Others};
 
 /// One of them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Architecture {
     /// What people call it. Its images lie in a folder of that name.
     pub name: &'static str,
@@ -14,6 +16,12 @@ pub struct Architecture {
     /// What Debian's toolchain needs besides: it brings no core library for the target, but sources
     /// of one, and no linker.
     pub debian: Debian,
+    /// Mebibytes of a large machine: the boot must not take longer there.
+    pub large_memory: u32,
+    /// The most that operations may cost.
+    pub budget: Budget,
+    /// What they cost in other kernels.
+    pub others: Others,
 }
 
 /// What Debian's toolchain needs.
@@ -28,7 +36,7 @@ pub struct Debian {
 const BUILD_STD: &str = "-Zbuild-std=core,alloc,compiler_builtins";
 
 /// 64-bit x86.
-pub const AMD64: Architecture = Architecture {
+pub static AMD64: Architecture = Architecture {
     name: "amd64",
     target: "x86_64-unknown-none",
     // At a fixed place in the upper half of the address space.
@@ -39,6 +47,19 @@ pub const AMD64: Architecture = Architecture {
     debian: Debian {
         flags: &["-Clinker=ld", "-Clinker-flavor=ld"],
         arguments: &[BUILD_STD, "-Zbuild-std-features=compiler-builtins-mem"],
+    },
+    large_memory: 2048,
+    budget: Budget {
+        page_fault: 1200,
+        ipc_call: 600,
+        null_syscall: Some(150),
+        boot: Some(60_000),
+        trace_percent: Some(15.0),
+    },
+    others: Others {
+        page_fault: ["2027"],
+        ipc_call: ["439"],
+        null_syscall: ["89 to 271"],
     },
 };
 
@@ -54,14 +75,27 @@ const IA32_FLAGS: &[&str] = &[
 ];
 
 /// 32-bit x86.
-pub const IA32: Architecture = Architecture {
+pub static IA32: Architecture = Architecture {
     name: "ia32",
     // Without SSE, as the kernel does not save its registers.
     target: "i586-unknown-linux-gnu",
     kernel_flags: IA32_FLAGS,
     program_flags: IA32_FLAGS,
     debian: Debian { flags: &[], arguments: &[BUILD_STD] },
+    large_memory: 512,
+    budget: Budget {
+        page_fault: 1200,
+        ipc_call: 600,
+        null_syscall: None,
+        boot: None,
+        trace_percent: None,
+    },
+    others: Others {
+        page_fault: ["2340"],
+        ipc_call: ["499"],
+        null_syscall: ["103 to 308"],
+    },
 };
 
 /// All of them.
-pub const ALL: [Architecture; 2] = [AMD64, IA32];
+pub static ALL: [&Architecture; 2] = [&AMD64, &IA32];

@@ -39,7 +39,7 @@ impl Kind {
 /// Builds everything for the guest.
 pub fn build(workspace: &Workspace) -> Result<()> {
     let programs = workspace.programs().context("cannot list guest-pagers")?;
-    for architecture in &ALL {
+    for architecture in ALL {
         build_for(workspace, architecture, &programs, &workspace.images(architecture.name))?;
     }
     // The host's build takes the images of amd64 from here.
@@ -90,7 +90,7 @@ fn remove_others(images: &Path, programs: &[String]) -> Result<()> {
 pub fn lint(workspace: &Workspace) -> Result<()> {
     let mut programs = workspace.programs().context("cannot list guest-pagers")?;
     programs.push("runtime".to_owned());
-    for architecture in &ALL {
+    for architecture in ALL {
         if architecture.name == AMD64.name {
             let mut command = cargo_for(workspace, architecture, Kind::Kernel, "clippy");
             run(command.args(["--package", "guest-kernel", "--", "-D", "warnings"]))?;

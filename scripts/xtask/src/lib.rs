@@ -4,7 +4,7 @@
 //! a toolchain at hand, `cargo xtask COMMAND` does the same.
 #![forbid(unsafe_code)]
 
-mod architecture;
+pub mod architecture;
 pub mod bench;
 mod command;
 mod guest;
@@ -15,6 +15,7 @@ mod test;
 mod workspace;
 
 use anyhow::{Result, bail};
+pub use architecture::Architecture;
 pub use workspace::Workspace;
 
 const USAGE: &str = "usage: cargo xtask COMMAND

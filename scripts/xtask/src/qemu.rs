@@ -1,7 +1,7 @@
 //! Booting the guest under QEMU's software emulation, where the time stamp counter counts
 //! instructions.
 
-use crate::{command::say, host, workspace::Workspace};
+use crate::{Architecture, architecture::AMD64, command::say, host, workspace::Workspace};
 use anyhow::{Context, Result, bail};
 use std::{
     fs,
@@ -21,6 +21,8 @@ const KERNEL: &str = "kernel";
 /// A machine to boot.
 #[derive(Clone, Copy, Debug)]
 pub struct Machine<'a> {
+    /// Its processor.
+    pub architecture: &'a Architecture,
     /// Name of the scenario.
     pub scenario: &'a str,
     /// The kernel's command line.
@@ -78,7 +80,7 @@ impl Machine<'_> {
     }
 
     fn command(&self, workspace: &Workspace, folder: &Path) -> Result<Command> {
-        let (kernel, bundle) = bundle(workspace, self.scenario, folder)?;
+        let (kernel, bundle) = bundle(workspace, self, folder)?;
         let size = self.mebibytes;
         let memory = folder.join("memory");
         let mut command = Command::new("qemu-system-x86_64");
@@ -105,7 +107,8 @@ pub fn interactive(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     host::build(workspace)?;
     let scenario = arguments.first().map_or("words", String::as_str);
     let command_line = arguments.get(1..).unwrap_or_default().join(" ");
-    let machine = Machine { scenario, command_line: &command_line, mebibytes: 128 };
+    let machine =
+        Machine { architecture: &AMD64, scenario, command_line: &command_line, mebibytes: 128 };
     say(&format!("run: {scenario} under QEMU"));
     let finished = Finished { folder: scratch(workspace)?, console: String::new() };
     let mut command = machine.command(workspace, &finished.folder)?;
@@ -126,13 +129,14 @@ fn scratch(workspace: &Workspace) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Writes the scenario's kernel and boot bundle into `folder`.
-fn bundle(workspace: &Workspace, scenario: &str, folder: &Path) -> Result<(PathBuf, PathBuf)> {
-    let output = Command::new(workspace.glass())
-        .args(["bundle", scenario, "-o"])
-        .arg(folder)
-        .output()
-        .context("cannot start target/release/glass")?;
+/// Writes the machine's kernel and boot bundle into `folder`.
+fn bundle(workspace: &Workspace, machine: &Machine, folder: &Path) -> Result<(PathBuf, PathBuf)> {
+    let mut command = Command::new(workspace.glass());
+    command.args(["bundle", machine.scenario, "-o"]).arg(folder);
+    if machine.architecture.name != AMD64.name {
+        command.args(["--arch", machine.architecture.name]);
+    }
+    let output = command.output().context("cannot start target/release/glass")?;
     if !output.status.success() {
         bail!("`glass bundle` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }

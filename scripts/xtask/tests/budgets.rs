@@ -1,14 +1,19 @@
 //! The budgets for the kernel's main operations, held against exact instruction counts.
 
 use xtask::{
-    Workspace,
+    Architecture, Workspace,
+    architecture::AMD64,
     bench::{budget, exact::Counts},
 };
 
-#[test]
-fn operations_stay_within_their_budgets() {
-    let counts = Counts::measure(&Workspace::find())
+fn check(architecture: &'static Architecture) {
+    let counts = Counts::measure(&Workspace::find(), architecture)
         .unwrap_or_else(|error| panic!("cannot count: {error:#}. Run ./scripts/test"));
     let exceeded = budget::exceeded(&counts);
     assert!(exceeded.is_empty(), "over budget: {exceeded:#?}\n{counts:#?}");
+}
+
+#[test]
+fn operations_of_amd64_stay_within_their_budgets() {
+    check(&AMD64);
 }

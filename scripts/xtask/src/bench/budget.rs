@@ -1,44 +1,49 @@
 //! What the operations may cost.
 
-use super::exact::Counts;
+use super::exact::{Counts, SMALL};
 
-/// Instructions for a page fault: touch, pager in another task, map a page, resume.
-pub const PAGE_FAULT: u64 = 1200;
-/// Instructions for a call to another task and its answer.
-pub const IPC_CALL: u64 = 600;
-/// Instructions for a system call that does nothing.
-pub const NULL_SYSCALL: u64 = 150;
-/// Instructions from the kernel's entry to the first user instruction.
-pub const BOOT: u64 = 60_000;
-/// What the trace may add to a page fault, in percent.
-pub const TRACE_PERCENT: f64 = 15.0;
-/// By how much the boot with 2 GiB of memory may differ from the one with 128 MiB, in percent.
-pub const GROWTH_PERCENT: u64 = 10;
+/// The most that operations may cost, in instructions. What is `None` is not limited.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// A page fault: touch, pager in another task, map a page, resume.
+    pub page_fault: u64,
+    /// A call to another task and its answer.
+    pub ipc_call: u64,
+    /// A system call that does nothing.
+    pub null_syscall: Option<u64>,
+    /// From the kernel's entry to the first user instruction.
+    pub boot: Option<u64>,
+    /// What the trace may add to a page fault, in percent.
+    pub trace_percent: Option<f64>,
+}
 
-/// Says for each budget that is exceeded by how much.
+/// By how much the boot with much memory may differ from the one with little, in percent.
+const GROWTH_PERCENT: u64 = 10;
+
+/// Says for each limit that is exceeded by how much.
 pub fn exceeded(counts: &Counts) -> Vec<String> {
+    let budget = &counts.architecture.budget;
     let mut found = Vec::new();
-    for (what, count, budget) in [
-        ("a page fault", counts.traced.page_fault, PAGE_FAULT),
-        ("a call and its reply", counts.traced.ipc_call, IPC_CALL),
-        ("a null system call", counts.traced.null_syscall, NULL_SYSCALL),
-        ("the boot", counts.boot, BOOT),
+    for (what, count, limit) in [
+        ("a page fault", counts.traced.page_fault, Some(budget.page_fault)),
+        ("a call and its reply", counts.traced.ipc_call, Some(budget.ipc_call)),
+        ("a null system call", counts.traced.null_syscall, budget.null_syscall),
+        ("the boot", counts.boot, budget.boot),
     ] {
-        if count > budget {
-            found.push(format!("{what} takes {count} instructions, more than {budget}"));
+        if let Some(limit) = limit.filter(|limit| count > *limit) {
+            found.push(format!("{what} takes {count} instructions, more than {limit}"));
         }
     }
-    if counts.trace_share() > TRACE_PERCENT {
-        let share = counts.trace_share();
-        found.push(format!(
-            "the trace adds {share:.1} % to a page fault, more than {TRACE_PERCENT}"
-        ));
+    let share = counts.trace_share();
+    if let Some(limit) = budget.trace_percent.filter(|limit| share > *limit) {
+        found.push(format!("the trace adds {share:.1} % to a page fault, more than {limit}"));
     }
     let (small, large) = (counts.boot, counts.boot_large);
     if small.abs_diff(large) * 100 > small * GROWTH_PERCENT {
+        let large_memory = counts.architecture.large_memory;
         found.push(format!(
-            "the boot takes {small} instructions with 128 MiB and {large} with 2 GiB, \
-             more than {GROWTH_PERCENT} % apart"
+            "the boot takes {small} instructions with {SMALL} MiB and {large} with {large_memory} \
+             MiB, more than {GROWTH_PERCENT} % apart"
         ));
     }
     found
@@ -47,7 +52,10 @@ pub fn exceeded(counts: &Counts) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::exceeded;
-    use crate::bench::{exact::Counts, guest_report::GuestReport};
+    use crate::{
+        architecture::{AMD64, IA32},
+        bench::{exact::Counts, guest_report::GuestReport},
+    };
 
     fn counts() -> Counts {
         let traced = GuestReport {
@@ -58,7 +66,7 @@ mod tests {
             page_fault: 1150,
         };
         let untraced = GuestReport { page_fault: 1000, ..traced };
-        Counts { traced, untraced, boot: 60_000, boot_large: 66_000 }
+        Counts { architecture: &AMD64, traced, untraced, boot: 60_000, boot_large: 66_000 }
     }
 
     #[test]
@@ -76,7 +84,7 @@ mod tests {
             (|counts| counts.traced.null_syscall = 151, "a null system call takes 151"),
             (|counts| counts.boot = 60_001, "the boot takes 60001"),
             (|counts| counts.untraced.page_fault = 990, "the trace adds 16.2 %"),
-            (|counts| counts.boot_large = 66_001, "66001 with 2 GiB"),
+            (|counts| counts.boot_large = 66_001, "66001 with 2048 MiB"),
         ];
         for (worsen, complaint) in cases {
             let mut counts = counts();
@@ -84,5 +92,14 @@ mod tests {
             let found = exceeded(&counts);
             assert!(found.iter().any(|line| line.contains(complaint)), "{complaint}: {found:?}");
         }
+    }
+
+    #[test]
+    fn what_has_no_budget_may_cost_anything() {
+        let mut counts = Counts { architecture: &IA32, ..counts() };
+        counts.traced.null_syscall = 10_000;
+        assert_eq!(exceeded(&counts), Vec::<String>::new());
+        counts.traced.ipc_call = 601;
+        assert_eq!(exceeded(&counts).len(), 1);
     }
 }

@@ -2,36 +2,41 @@
 //! where the time stamp counter advances by one with each instruction.
 
 use super::{guest_report::GuestReport, header};
-use crate::{command::say, qemu::Machine, workspace::Workspace};
+use crate::{Architecture, command::say, qemu::Machine, workspace::Workspace};
 use anyhow::{Result, ensure};
 
 /// One million rounds of two instructions, two moves before them and the reading of the counter.
 const KNOWN_LOOP: u64 = 2_000_003;
 
-const SMALL: u32 = 128;
-const LARGE: u32 = 2048;
+/// Mebibytes of a small machine.
+pub const SMALL: u32 = 128;
 
 /// Instructions, user stubs included.
 #[derive(Clone, Copy, Debug)]
 pub struct Counts {
+    /// On which processor.
+    pub architecture: &'static Architecture,
     /// The operations with the trace on.
     pub traced: GuestReport,
     /// The same with the trace off.
     pub untraced: GuestReport,
     /// From the kernel's entry to the first user instruction, with 128 MiB of memory.
     pub boot: u64,
-    /// The same with 2 GiB.
+    /// The same with [`Architecture::large_memory`].
     pub boot_large: u64,
 }
 
 impl Counts {
     /// Boots the scenario `bench` three times and counts.
-    pub fn measure(workspace: &Workspace) -> Result<Self> {
-        say("bench: counting instructions under QEMU");
-        let (traced, boot) = run(workspace, "", SMALL)?;
-        let (untraced, _) = run(workspace, "trace=off", SMALL)?;
-        let (_, boot_large) = run(workspace, "", LARGE)?;
-        Ok(Self { traced, untraced, boot, boot_large })
+    pub fn measure(workspace: &Workspace, architecture: &'static Architecture) -> Result<Self> {
+        say(&format!("bench: counting instructions of {} under QEMU", architecture.name));
+        let run = |command_line, mebibytes| {
+            run(workspace, Machine { architecture, scenario: "bench", command_line, mebibytes })
+        };
+        let (traced, boot) = run("", SMALL)?;
+        let (untraced, _) = run("trace=off", SMALL)?;
+        let (_, boot_large) = run("", architecture.large_memory)?;
+        Ok(Self { architecture, traced, untraced, boot, boot_large })
     }
 
     /// How much of a page fault the trace makes up, in percent.
@@ -41,8 +46,8 @@ impl Counts {
     }
 }
 
-fn run(workspace: &Workspace, command_line: &str, mebibytes: u32) -> Result<(GuestReport, u64)> {
-    let finished = Machine { scenario: "bench", command_line, mebibytes }.count(workspace)?;
+fn run(workspace: &Workspace, machine: Machine) -> Result<(GuestReport, u64)> {
+    let finished = machine.count(workspace)?;
     let report = GuestReport::find(&finished.console)?;
     ensure!(
         report.known_loop == KNOWN_LOOP,

@@ -1,9 +1,9 @@
 //! The header that the kernel leaves in memory, read from a file of that memory.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use object::{
-    Endianness, elf,
-    read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _},
+    Endianness, FileKind, elf,
+    read::elf::{FileHeader, ProgramHeader as _},
 };
 use protocol::introspection::{HEADER_MAGIC, HEADER_VERSION, Header, NOTE_OWNER, NOTE_TYPE};
 use std::{
@@ -31,9 +31,17 @@ pub fn read(kernel: &Path, memory: &Path) -> Result<Header> {
 
 /// Physical address of the header, from the kernel's ELF note.
 fn note_address(image: &[u8]) -> Result<u64> {
-    let file = ElfFile64::<Endianness>::parse(image).context("this is no 64-bit ELF file")?;
-    let endian = file.endian();
-    let headers = file.elf_header().program_headers(endian, image)?;
+    match FileKind::parse(image).context("this is no ELF file")? {
+        FileKind::Elf32 => find_note::<elf::FileHeader32<Endianness>>(image),
+        FileKind::Elf64 => find_note::<elf::FileHeader64<Endianness>>(image),
+        other => bail!("this is no ELF file, but {other:?}"),
+    }
+}
+
+fn find_note<Elf: FileHeader<Endian = Endianness>>(image: &[u8]) -> Result<u64> {
+    let file = Elf::parse(image)?;
+    let endian = file.endian()?;
+    let headers = file.program_headers(endian, image)?;
     for header in headers.iter().filter(|header| header.p_type(endian) == elf::PT_NOTE) {
         let Some(mut notes) = header.notes(endian, image)? else { continue };
         while let Some(note) = notes.next()? {
@@ -43,5 +51,5 @@ fn note_address(image: &[u8]) -> Result<u64> {
             }
         }
     }
-    anyhow::bail!("it has no note of the owner {NOTE_OWNER}")
+    bail!("it has no note of the owner {NOTE_OWNER}")
 }

@@ -4,10 +4,11 @@ pub mod budget;
 pub mod exact;
 mod guest_report;
 mod header;
+pub mod others;
 mod report;
 mod timed;
 
-use crate::{host, workspace::Workspace};
+use crate::{Architecture, architecture::AMD64, host, workspace::Workspace};
 use anyhow::{Result, bail};
 
 /// Counts, times, and prints a table or, with `--json`, one JSON object a line and architecture.
@@ -18,12 +19,20 @@ pub fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
         _ => bail!("usage: ./scripts/bench [--json]"),
     };
     host::build(workspace)?;
-    let counts = exact::Counts::measure(workspace)?;
+    report(workspace, &AMD64, json)?;
+    if !json {
+        print!("{}", report::NOTES);
+    }
+    Ok(())
+}
+
+fn report(workspace: &Workspace, architecture: &'static Architecture, json: bool) -> Result<()> {
+    let counts = exact::Counts::measure(workspace, architecture)?;
     let times = timed::Times::measure(workspace)?;
     if json {
         println!("{}", report::json(&counts, times.as_ref()));
     } else {
-        print!("{}", report::table(&counts, times.as_ref()));
+        println!("{}", report::table(&counts, times.as_ref()));
     }
     Ok(())
 }

@@ -1,19 +1,18 @@
 //! The results as a table for people and as JSON for programs.
 
-use super::{budget, exact::Counts, timed::Times};
+use super::{
+    exact::{Counts, SMALL},
+    others,
+    timed::Times,
+};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
-/// What seL4 takes for the same on x86-64, measured by the same method.
-const SEL4_PAGE_FAULT: &str = "2027";
-const SEL4_IPC_CALL: &str = "439";
-const SEL4_NULL_SYSCALL: &str = "89 to 271";
-
 /// One object on one line.
 pub fn json(counts: &Counts, times: Option<&Times>) -> Value {
-    let Counts { traced, untraced, boot, boot_large } = counts;
+    let Counts { architecture, traced, untraced, boot, boot_large } = counts;
     json!({
-        "arch": "amd64",
+        "arch": architecture.name,
         "page_fault": traced.page_fault,
         "page_fault_untraced": untraced.page_fault,
         "ipc_call": traced.ipc_call,
@@ -22,7 +21,8 @@ pub fn json(counts: &Counts, times: Option<&Times>) -> Value {
         "null_syscall": traced.null_syscall,
         "null_syscall_untraced": untraced.null_syscall,
         "boot": boot,
-        "boot_2_gib": boot_large,
+        "boot_large": boot_large,
+        "boot_large_mib": architecture.large_memory,
         "kvm": times.map(times_json),
     })
 }
@@ -55,53 +55,66 @@ pub fn table(counts: &Counts, times: Option<&Times>) -> String {
     text
 }
 
+/// What stands below all tables.
+pub const NOTES: &str = "\
+seL4: measured by the same method, user stubs included.
+L4Re publishes 587 instructions for an IPC between tasks on amd64, 543 inside one.
+";
+
 fn write_counts(text: &mut String, counts: &Counts) -> std::fmt::Result {
-    let Counts { traced, untraced, .. } = counts;
-    writeln!(text, "amd64, instructions (QEMU, one tick an instruction; medians)\n")?;
-    let mut row = |what: &str, cells: [&str; 4]| {
-        let [traced, untraced, budget, sel4] = cells;
-        writeln!(text, "{what:<26}{traced:>9}{untraced:>10}{budget:>9}{sel4:>12}")
+    let Counts { architecture, traced, untraced, boot, boot_large } = counts;
+    let (budget, others) = (&architecture.budget, &architecture.others);
+    let limited = |limit: Option<u64>| limit.map_or(String::new(), |limit| limit.to_string());
+    writeln!(
+        text,
+        "{}, instructions (QEMU, one tick an instruction; medians)\n",
+        architecture.name
+    )?;
+    let mut row = |what: &str, traced: &str, untraced: &str, budget: &str, others: [&str; 1]| {
+        let [sel4] = others;
+        writeln!(text, "{what:<26}{traced:>9}{untraced:>10}{budget:>9}{sel4:>13}")
     };
-    row("", ["traced", "untraced", "budget", "seL4"])?;
-    for (what, traced, untraced, budget, sel4) in [
+    row("", "traced", "untraced", "budget", others::NAMES)?;
+    for (what, traced, untraced, limit, others) in [
         (
             "page fault",
             traced.page_fault,
             untraced.page_fault,
-            budget::PAGE_FAULT.to_string(),
-            SEL4_PAGE_FAULT,
+            Some(budget.page_fault),
+            others.page_fault,
         ),
         (
             "call and reply, 0 words",
             traced.ipc_call,
             untraced.ipc_call,
-            budget::IPC_CALL.to_string(),
-            SEL4_IPC_CALL,
+            Some(budget.ipc_call),
+            others.ipc_call,
         ),
         (
             "call and reply, 4 words",
             traced.ipc_call_4_words,
             untraced.ipc_call_4_words,
-            String::new(),
-            "",
+            None,
+            [""; 1],
         ),
         (
             "null system call",
             traced.null_syscall,
             untraced.null_syscall,
-            budget::NULL_SYSCALL.to_string(),
-            SEL4_NULL_SYSCALL,
+            budget.null_syscall,
+            others.null_syscall,
         ),
     ] {
-        row(what, [&traced.to_string(), &untraced.to_string(), &budget, sel4])?;
+        row(what, &traced.to_string(), &untraced.to_string(), &limited(limit), others)?;
     }
-    row("boot, 128 MiB", [&counts.boot.to_string(), "", &budget::BOOT.to_string(), ""])?;
-    row("boot, 2 GiB", [&counts.boot_large.to_string(), "", "", ""])?;
-    writeln!(text)?;
-    let (share, most) = (counts.trace_share(), budget::TRACE_PERCENT);
-    writeln!(text, "The trace adds {share:.1} % to a page fault; {most} % is the budget.")?;
-    writeln!(text, "seL4: x86-64, measured by the same method, user stubs included.")?;
-    writeln!(text, "L4Re publishes 587 instructions for an IPC between tasks, 543 inside one.")
+    for (size, count, limit) in
+        [(SMALL, boot, budget.boot), (architecture.large_memory, boot_large, None)]
+    {
+        row(&format!("boot, {size} MiB"), &count.to_string(), "", &limited(limit), [""; 1])?;
+    }
+    let limit =
+        budget.trace_percent.map_or(String::new(), |most| format!("; {most} % is the budget"));
+    writeln!(text, "\nThe trace adds {:.1} % to a page fault{limit}.", counts.trace_share())
 }
 
 fn write_times(text: &mut String, times: &Times) -> std::fmt::Result {
@@ -125,7 +138,10 @@ fn write_times(text: &mut String, times: &Times) -> std::fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::{json, table};
-    use crate::bench::{exact::Counts, guest_report::GuestReport, timed::Times};
+    use crate::{
+        architecture::{AMD64, IA32},
+        bench::{exact::Counts, guest_report::GuestReport, timed::Times},
+    };
 
     const TRACED: GuestReport = GuestReport {
         known_loop: 2_000_003,
@@ -137,7 +153,7 @@ mod tests {
 
     fn counts() -> Counts {
         let untraced = GuestReport { page_fault: 1010, ..TRACED };
-        Counts { traced: TRACED, untraced, boot: 40_000, boot_large: 41_000 }
+        Counts { architecture: &AMD64, traced: TRACED, untraced, boot: 40_000, boot_large: 41_000 }
     }
 
     #[test]
@@ -155,6 +171,8 @@ mod tests {
         }
         assert!(value["kvm"].is_null());
         assert!(!value.to_string().contains('\n'));
+        let value = json(&Counts { architecture: &IA32, ..counts() }, None);
+        assert_eq!((&value["arch"], &value["boot_large_mib"]), (&"ia32".into(), &512.into()));
     }
 
     #[test]
