@@ -102,7 +102,7 @@ fn read_start_info(address: u32) -> LoaderInfo {
     if ram_end > RAM_LIMIT {
         panic!(
             "{} MiB of RAM are more than the {} MiB that this kernel can map; start the machine with less",
-            ram_end / MEBIBYTE,
+            ram_end.div_ceil(MEBIBYTE),
             RAM_LIMIT / MEBIBYTE
         );
     }

@@ -17,6 +17,7 @@ mod trace_ring;
 
 use core::fmt::Write;
 use core::panic::PanicInfo;
+use memory_functions as _;
 
 /// The machine's exit status after a kernel panic.
 const STATUS_PANIC: u8 = 127;

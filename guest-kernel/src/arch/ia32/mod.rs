@@ -1,0 +1,20 @@
+//! ia32.
+
+mod boot;
+mod descriptors;
+pub mod direct_map;
+mod entry;
+mod features;
+
+use crate::arch::local_apic;
+pub use entry::leave_kernel;
+
+/// Sets up what a thread needs to enter the kernel: descriptors, system calls, the timer.
+///
+/// An error names a feature that the processor lacks.
+pub fn prepare() -> Result<(), &'static str> {
+    features::enable()?;
+    descriptors::load();
+    local_apic::start_timer();
+    Ok(())
+}
