@@ -175,7 +175,8 @@ fn fill_emergency_task_state() {
     unsafe {
         asm!("mov {}, cr3", out(reg) directory, options(nomem, nostack, preserves_flags));
         EMERGENCY_TASK_STATE_SEGMENT.directory = directory;
-        EMERGENCY_TASK_STATE_SEGMENT.instruction = double_fault as extern "C" fn() -> ! as u32;
+        EMERGENCY_TASK_STATE_SEGMENT.instruction =
+            double_fault as extern "C" fn() -> ! as usize as u32;
         EMERGENCY_TASK_STATE_SEGMENT.stack =
             &raw const EMERGENCY_STACK as u32 + EMERGENCY_STACK_SIZE as u32;
         EMERGENCY_TASK_STATE_SEGMENT.code_segment = KERNEL_CODE.into();
@@ -203,7 +204,7 @@ fn fill_gates() {
         };
         set_gate(vector, Gate::new(KERNEL_CODE, offset, kind));
     }
-    let system_call = system_call_entry as unsafe extern "C" fn() as u32;
+    let system_call = system_call_entry as unsafe extern "C" fn() as usize as u32;
     set_gate(SYSTEM_CALL_VECTOR, Gate::new(KERNEL_CODE, system_call, USER_INTERRUPT_GATE));
     set_gate(DOUBLE_FAULT, Gate::new(EMERGENCY_TASK_STATE, 0, TASK_GATE));
 }
