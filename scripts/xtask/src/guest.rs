@@ -57,12 +57,10 @@ fn build_for(
         let folder = workspace.guest_target(kind.name()).join(architecture.target);
         folder.join("guest").join(name)
     };
-    if name == AMD64.name {
-        say(&format!("build: kernel for {name}"));
-        let mut command = cargo_for(workspace, architecture, Kind::Kernel, "build");
-        run(command.args(["--package", "guest-kernel"]))?;
-        install(&product(Kind::Kernel, "guest-kernel"), &images.join("kernel"))?;
-    }
+    say(&format!("build: kernel for {name}"));
+    let mut command = cargo_for(workspace, architecture, Kind::Kernel, "build");
+    run(command.args(["--package", "guest-kernel"]))?;
+    install(&product(Kind::Kernel, "guest-kernel"), &images.join("kernel"))?;
     say(&format!("build: programs for {name} ({})", programs.join(", ")));
     let mut command = cargo_for(workspace, architecture, Kind::Programs, "build");
     run(command.args(packages(programs)))?;
@@ -91,10 +89,8 @@ pub fn lint(workspace: &Workspace) -> Result<()> {
     let mut programs = workspace.programs().context("cannot list guest-pagers")?;
     programs.push("runtime".to_owned());
     for architecture in ALL {
-        if architecture.name == AMD64.name {
-            let mut command = cargo_for(workspace, architecture, Kind::Kernel, "clippy");
-            run(command.args(["--package", "guest-kernel", "--", "-D", "warnings"]))?;
-        }
+        let mut command = cargo_for(workspace, architecture, Kind::Kernel, "clippy");
+        run(command.args(["--package", "guest-kernel", "--", "-D", "warnings"]))?;
         let mut command = cargo_for(workspace, architecture, Kind::Programs, "clippy");
         run(command.args(packages(&programs)).args(["--", "-D", "warnings"]))?;
     }

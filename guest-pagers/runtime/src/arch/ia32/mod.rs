@@ -1,8 +1,8 @@
 //! 32-bit x86: see `protocol::syscall` for the registers.
 
-mod memory_functions;
-
 use core::arch::{asm, naked_asm};
+// They are for code that the compiler makes up.
+use memory_functions as _;
 use policy::elf::Machine;
 use protocol::{
     Word,

@@ -1,0 +1,94 @@
+//! Makes system calls at random: any capability, operation, tag and message. Arguments: a seed, and
+//! how many calls.
+//!
+//! It may well end itself, by mapping something over its own stack or by sending its own thread
+//! elsewhere. What it must not do is to harm the kernel, its parent, or any other program.
+#![no_std]
+#![no_main]
+#![forbid(unsafe_code)]
+
+use runtime::{
+    ipc, message, println, program,
+    protocol::{
+        Word,
+        flexpage::Flexpage,
+        message::MessageTag,
+        object::{CapabilityIndex, label},
+        syscall::{Operation, Timeouts},
+    },
+};
+
+runtime::entry!(main);
+
+fn main() -> i32 {
+    let mut numbers = program::arguments().split_whitespace().map(str::parse::<u64>);
+    let (Some(Ok(seed)), Some(Ok(calls))) = (numbers.next(), numbers.next()) else {
+        println!("hostile: the arguments are a seed and a number of calls");
+        return 2;
+    };
+    let mut random = Random(seed);
+    for _ in 0..calls {
+        random_call(&mut random);
+    }
+    0
+}
+
+fn random_call(random: &mut Random) {
+    let target = target(random);
+    let operation = Operation(random.below(16));
+    // Nobody will ever send to this program: only its parent, as an answer.
+    let waits = operation.contains(Operation::RECEIVE) && operation != Operation::CALL;
+    let timeouts = if waits { Timeouts::ZERO } else { Timeouts(random.below(2) << 16) };
+    message::set_receive_window(Flexpage(random.word()));
+    for register in 0..random.below(8) {
+        message::set(register, random.word());
+    }
+    let tag = MessageTag::new(protocol_label(random), random.below(10), random.below(4));
+    // Whatever it says is fine.
+    let _ = ipc::invoke(target, operation, tag, timeouts);
+}
+
+/// Mostly capabilities that there are; its own task and thread less often, as those calls tend to
+/// end the program, and never the console, which is for others to read.
+fn target(random: &mut Random) -> CapabilityIndex {
+    let rarely = random.below(64) == 0;
+    match CapabilityIndex(random.below(20)) {
+        CapabilityIndex::TASK | CapabilityIndex::THREAD if !rarely => CapabilityIndex::PARENT,
+        CapabilityIndex::CONSOLE => CapabilityIndex(random.word() >> 12),
+        index => index,
+    }
+}
+
+fn protocol_label(random: &mut Random) -> isize {
+    let known = -(random.below(32) as isize);
+    // That would be the end of the program.
+    if known == label::EXIT { 0 } else { known }
+}
+
+/// Random numbers (splitmix64).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
+    }
+
+    fn below(&mut self, bound: Word) -> Word {
+        (self.next() >> 33) as Word % bound
+    }
+
+    /// A word as a flexpage, as a map item, as a small number, or as anything.
+    fn word(&mut self) -> Word {
+        let any = self.next() as Word;
+        match self.below(4) {
+            0 => any & !0xfff | (12 + self.below(20)) << 6 | 1 << 4 | self.below(8),
+            1 => any & !0xfff | 8 | self.below(2) << 1,
+            2 => self.below(256),
+            _ => any,
+        }
+    }
+}
