@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{assist, hex, run};
+use common::{assist, hex, image, run};
 
 #[test]
 fn a_null_function_pointer_is_reported_with_caller_and_source_line() {
@@ -119,4 +119,26 @@ fn a_pager_of_ones_own_answers_for_its_area() {
         assert_eq!((&fault["task"], &fault["pager"]), (&"squares".into(), &"lazy-squares".into()));
         assert_eq!(fault["maps"][0]["rights"], "r--");
     }
+}
+
+/// Programs that make any system call there is, beside one that just does its work.
+#[test]
+fn hostile_programs_harm_only_themselves() {
+    let hostile = image("hostile");
+    let mut arguments = vec!["--json".to_owned()];
+    for seed in 1..=8 {
+        let module = format!("{},name=hostile{seed},{seed} 400", hostile.display());
+        arguments.extend(["--module".to_owned(), module]);
+    }
+    arguments.extend(["--module".to_owned(), assist("recurse 40")]);
+    let ran = run(&arguments);
+    assert!(
+        matches!(ran.status, Some(0 | 1)),
+        "the machine ended as its root task wished: {ran:?}"
+    );
+    assert_eq!(ran.stdout, "40\n");
+    let victim = ran.events_of("fault");
+    let victim = victim.iter().filter(|fault| fault["task"] == "test-assist");
+    assert!(victim.clone().count() > 40);
+    assert!(victim.clone().all(|fault| fault["result"] == "resumed"));
 }
