@@ -15,7 +15,7 @@ const EDGES: [(&str, &[&str]); 12] = [
     ("guest-kernel", &["kernel-core", "memory-functions", "protocol"]),
     ("linking", &["protocol"]),
     ("policy", &["protocol"]),
-    ("runtime", &["policy", "protocol"]),
+    ("runtime", &["memory-functions", "policy", "protocol"]),
     ("machine", &["protocol"]),
     ("observe", &["protocol"]),
     ("glass", &["machine", "observe", "protocol"]),
