@@ -128,3 +128,93 @@ unsafe extern "C" fn strlen(text: *const u8) -> usize {
         "ret",
     )
 }
+
+/// These run where a 64-bit host runs programs with 32-bit words.
+#[cfg(test)]
+mod tests {
+    use super::{bcmp, memcmp, memcpy, memmove, memset, strlen};
+    use std::hint::black_box;
+
+    const SIZE: usize = 48;
+
+    /// No byte is like its neighbours.
+    fn pattern() -> [u8; SIZE] {
+        std::array::from_fn(|index| (index * 7 + 3) as u8)
+    }
+
+    /// Bytes `from` on, copied to `to` on by way of another place, one by one.
+    fn copied(from: usize, to: usize, length: usize) -> Vec<u8> {
+        let source = pattern();
+        (0..SIZE)
+            .map(|index| match index.wrapping_sub(to) {
+                offset if offset < length => source[from + offset],
+                _ => source[index],
+            })
+            .collect()
+    }
+
+    #[test]
+    fn copies_are_right_however_the_areas_lie() {
+        for length in 0..20 {
+            for (from, to) in (0..28).flat_map(|from| (0..28).map(move |to| (from, to))) {
+                let expected = copied(from, to, length);
+                let mut bytes = pattern();
+                let place = bytes.as_mut_ptr();
+                // SAFETY: both areas end inside the array.
+                let result = unsafe { memmove(place.add(to), place.add(from), length) };
+                assert_eq!((result, &bytes[..]), (place.wrapping_add(to), &expected[..]));
+                if from.abs_diff(to) >= length {
+                    let mut bytes = pattern();
+                    let place = bytes.as_mut_ptr();
+                    // SAFETY: both areas end inside the array, and do not overlap.
+                    let result = unsafe { memcpy(place.add(to), place.add(from), length) };
+                    assert_eq!((result, &bytes[..]), (place.wrapping_add(to), &expected[..]));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_lowest_byte_of_the_value_is_set() {
+        for (start, length) in (0..8).flat_map(|start| (0..20).map(move |length| (start, length))) {
+            let mut bytes = pattern();
+            // SAFETY: the area ends inside the array.
+            unsafe { memset(bytes.as_mut_ptr().add(start), 0x1a5, length) };
+            for (index, byte) in bytes.into_iter().enumerate() {
+                let is_set = (start..start + length).contains(&index);
+                assert_eq!(byte, if is_set { 0xa5 } else { pattern()[index] });
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_difference_decides() {
+        let compare = |left: &[u8; SIZE], right: &[u8; SIZE], length| {
+            let (left, right) = (black_box(left).as_ptr(), black_box(right).as_ptr());
+            // SAFETY: both arrays have as many bytes.
+            let (order, differ) =
+                unsafe { (memcmp(left, right, length), bcmp(left, right, length)) };
+            assert_eq!(order == 0, differ == 0);
+            order.signum()
+        };
+        let left = pattern();
+        for place in 0..SIZE {
+            let mut right = pattern();
+            right[place] = !right[place];
+            let expected = if left[place] < right[place] { -1 } else { 1 };
+            assert_eq!(compare(&left, &right, place), 0);
+            assert_eq!(compare(&left, &right, place + 1), expected);
+            assert_eq!(compare(&left, &right, SIZE), expected);
+        }
+    }
+
+    #[test]
+    fn a_length_ends_at_the_first_zero() {
+        for length in 0..9 {
+            let mut text = [b'x'; 10];
+            text[length] = 0;
+            // SAFETY: there is a zero.
+            assert_eq!(unsafe { strlen(black_box(&text).as_ptr()) }, length);
+        }
+    }
+}

@@ -3,7 +3,7 @@
 //!
 //! The core library for `x86_64-unknown-none` brings them; the one for `i586-unknown-linux-gnu`
 //! does not. Whoever needs them writes `use memory_functions as _;`.
-#![no_std]
+#![cfg_attr(not(test), no_std)]
 
 #[cfg(target_arch = "x86")]
 mod ia32;
