@@ -82,6 +82,14 @@ need_lints() {
   fi || die "cannot install clippy and rustfmt. Install them, then run this again."
 }
 
+# A target with 32-bit words whose programs run here. Only rustup has it; tests can do without it.
+want_narrow_words() {
+  local target=i686-unknown-linux-musl
+  [[ $GLASS_TOOLCHAIN == debian || -d ${bin%/bin}/lib/rustlib/$target ]] && return
+  say "set-up: rustup target add $target"
+  (cd "$root" && rustup target add "$target") >&2 || say "set-up: going on without $target"
+}
+
 choose_toolchain() {
   unset RUSTUP_TOOLCHAIN RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS \
     CARGO_BUILD_TARGET RUSTC_BOOTSTRAP

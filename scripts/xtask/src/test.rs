@@ -8,8 +8,15 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use std::{
     io::{BufRead, BufReader},
+    path::Path,
     process::{Command, Stdio},
 };
+
+/// A target with 32-bit words whose programs run on the host.
+const NARROW_TARGET: &str = "i686-unknown-linux-musl";
+
+/// The crates that the guest is made of and that can be tested on the host.
+const NARROW_CRATES: [&str; 4] = ["kernel-core", "memory-functions", "policy", "protocol"];
 
 /// Runs every check and every test, or only `cargo test` with `arguments` if there are some.
 pub fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
@@ -18,8 +25,44 @@ pub fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     }
     // Tests boot the guest and start the finished command.
     host::build(workspace)?;
-    say("test: cargo test");
-    test(cargo(workspace).args(["test", "--no-fail-fast"]).args(arguments))
+    let mut tests = cargo_test(workspace);
+    tests.args(arguments);
+    let mut runs = vec![("cargo test", tests)];
+    if arguments.is_empty() {
+        runs.extend(narrow_tests(workspace)?);
+    }
+    test(runs)
+}
+
+fn cargo_test(workspace: &Workspace) -> Command {
+    let mut command = cargo(workspace);
+    command.args(["test", "--no-fail-fast"]);
+    command
+}
+
+/// The tests of what the guest is made of once more, on 32-bit words, where the toolchain can.
+fn narrow_tests(workspace: &Workspace) -> Result<Option<(&'static str, Command)>> {
+    if !is_installed(NARROW_TARGET)? {
+        say(&format!("test: nothing with 32-bit words, {NARROW_TARGET} is not installed"));
+        return Ok(None);
+    }
+    let mut command = cargo_test(workspace);
+    command.args(["--target", NARROW_TARGET]);
+    command.args(NARROW_CRATES.iter().flat_map(|name| ["--package", name]));
+    // The target brings a C library; no other one and no compiler for it is needed.
+    let flags = ["-Clinker=rust-lld", "-Clinker-flavor=ld.lld", "-Clink-self-contained=yes"];
+    command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+    Ok(Some(("what the guest is made of, with 32-bit words", command)))
+}
+
+fn is_installed(target: &str) -> Result<bool> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc)
+        .args(["--print", "target-libdir", "--target", target])
+        .output()
+        .context("cannot start rustc")?;
+    let libraries = String::from_utf8_lossy(&output.stdout);
+    Ok(Path::new(libraries.trim()).is_dir())
 }
 
 /// Format and lints. Building the guest checks the layouts of `protocol` on both word sizes, which
@@ -39,23 +82,32 @@ fn run_cargo(workspace: &Workspace, arguments: &[&str]) -> Result<()> {
     command::run(cargo(workspace).args(arguments))
 }
 
-/// Runs `cargo test`, passes on what it prints, and closes with one line for all of its parts.
-fn test(command: &mut Command) -> Result<()> {
+/// Runs `cargo test` as often as is wanted, and closes with one line for all.
+fn test(runs: Vec<(&str, Command)>) -> Result<()> {
+    let mut total = Tally::default();
+    let mut is_success = true;
+    for (what, mut command) in runs {
+        say(&format!("test: {what}"));
+        is_success &= run_tests(&mut command, &mut total)?;
+    }
+    println!("\n{} passed, {} failed", total.passed, total.failed);
+    match is_success {
+        true if total.passed == 0 => bail!("no test ran"),
+        true => Ok(()),
+        false => bail!("tests failed"),
+    }
+}
+
+/// Runs one `cargo test`, passes on what it prints, and says whether it succeeded.
+fn run_tests(command: &mut Command, total: &mut Tally) -> Result<bool> {
     let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start cargo test")?;
     let output = child.stdout.take().context("cargo test has an output")?;
-    let mut total = Tally::default();
     for line in BufReader::new(output).lines() {
         let line = line.context("cannot read what cargo test prints")?;
         println!("{line}");
         total.add(&line);
     }
-    let status = child.wait().context("cannot wait for cargo test")?;
-    println!("\n{} passed, {} failed", total.passed, total.failed);
-    match status.success() {
-        true if total.passed == 0 => bail!("no test ran"),
-        true => Ok(()),
-        false => bail!("tests failed"),
-    }
+    Ok(child.wait().context("cannot wait for cargo test")?.success())
 }
 
 /// How many tests passed and failed.
