@@ -30,9 +30,13 @@ impl Access {
     }
 }
 
-/// Which bits of word 0 hold access flags: two on the lecture's 32-bit machine, three where the
-/// word has a bit to spare.
-const ACCESS_MASK: Word = if Word::BITS == 64 { 7 } else { 3 };
+/// Which bits of word 0 hold access flags.
+const ACCESS_MASK: Word = access_mask(Word::BITS);
+
+/// Two flags on the lecture's 32-bit machine, three where the word has a bit to spare.
+const fn access_mask(word_bits: u32) -> Word {
+    if word_bits == 64 { 7 } else { 3 }
+}
 
 /// A page fault as its pager sees it: two words with the label [`label::PAGE_FAULT`].
 ///
@@ -55,18 +59,22 @@ impl PageFault {
     /// The two message words.
     #[inline]
     pub const fn to_words(self) -> [Word; 2] {
-        let access = self.access.bits() as Word & ACCESS_MASK;
-        [self.address & !ACCESS_MASK | access, self.instruction]
+        [self.word0(ACCESS_MASK), self.instruction]
+    }
+
+    const fn word0(self, access_mask: Word) -> Word {
+        self.address & !access_mask | self.access.bits() as Word & access_mask
     }
 
     /// Reads the two message words.
     #[inline]
     pub const fn from_words(words: [Word; 2]) -> Self {
-        Self {
-            address: words[0] & !ACCESS_MASK,
-            instruction: words[1],
-            access: Access::from_bits_truncate((words[0] & ACCESS_MASK) as u8),
-        }
+        Self::from_word0(words[0], words[1], ACCESS_MASK)
+    }
+
+    const fn from_word0(word: Word, instruction: Word, access_mask: Word) -> Self {
+        let access = Access::from_bits_truncate((word & access_mask) as u8);
+        Self { address: word & !access_mask, instruction, access }
     }
 }
 
@@ -104,15 +112,45 @@ impl Exception {
 mod tests {
     use super::*;
 
+    const ADDRESS: Word = 0x4030_100c;
+
+    fn fault(access: Access) -> PageFault {
+        PageFault { address: ADDRESS, instruction: 0x40_02a1, access }
+    }
+
+    /// The slide: `fault address / 4 (30) | w | p`, in a word of 32 bits.
     #[test]
     fn word_zero_is_the_address_by_four_then_w_then_p() {
-        let fault =
-            PageFault { address: 0x4030_1008, instruction: 0x4002a1, access: Access::WRITE };
-        let [word0, word1] = fault.to_words();
-        assert_eq!((word0 >> 3 << 1, word0 >> 1 & 1, word0 & 1), (0x4030_1008 / 4, 1, 0));
-        assert_eq!(word1, 0x4002a1);
-        assert_eq!(PageFault::from_words([word0, word1]), fault);
-        let protection = PageFault { access: Access::WRITE | Access::PRESENT, ..fault };
-        assert_eq!(protection.to_words()[0], 0x4030_1008 | 3);
+        let mask = access_mask(32);
+        for (w, p) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            let access = Access::from_bits_truncate(w << 1 | p);
+            let word = fault(access).word0(mask);
+            let fields = (word >> 2, word >> 1 & 1, word & 1);
+            assert_eq!(fields, (ADDRESS / 4, w.into(), p.into()));
+            let word = (ADDRESS / 4) << 2 | Word::from(w) << 1 | Word::from(p);
+            assert_eq!(PageFault::from_word0(word, 0x40_02a1, mask), fault(access));
+        }
+        // There is no room for an execute flag.
+        assert_eq!(fault(Access::EXECUTE).word0(mask), ADDRESS);
+    }
+
+    /// Widened: `fault address / 8 (61) | x | w | p`.
+    #[test]
+    fn a_word_of_64_bits_has_an_execute_flag_too() {
+        let mask = access_mask(64);
+        for bits in 0..8 {
+            let access = Access::from_bits_truncate(bits);
+            let word = fault(access).word0(mask);
+            assert_eq!((word >> 3, word & 7), (ADDRESS / 8, bits.into()));
+            let read = PageFault::from_word0(word, 0, mask);
+            assert_eq!((read.address, read.access), (ADDRESS & !7, access));
+        }
+    }
+
+    #[test]
+    fn word_one_is_the_instruction() {
+        let [word0, word1] = fault(Access::WRITE).to_words();
+        assert_eq!(word1, 0x40_02a1);
+        assert_eq!(PageFault::from_words([word0, word1]).instruction, 0x40_02a1);
     }
 }

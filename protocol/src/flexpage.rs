@@ -242,6 +242,27 @@ mod tests {
         assert_eq!(Flexpage::io_ports(0x3f8, 3).0, 0x3f8 << 12 | 3 << 6 | 2 << 4 | 6);
     }
 
+    /// The slide: `page address (20) | size (6) | ~ (2) | rights (4)`, in the lower 32 bits of any
+    /// word; a wider one only has room for more address.
+    #[test]
+    fn the_lower_32_bits_are_the_slide_on_both_word_sizes() {
+        for order in 12..32 {
+            for bits in 0..8 {
+                let rights = Rights::from_bits_truncate(bits);
+                let page = Flexpage::memory(0xbfff_f000, order, rights);
+                let word = page.0 as u32;
+                let fields = (word >> 12, word >> 6 & 0x3f, word >> 4 & 3, word & 0xf);
+                let base = 0xbfff_f000 >> order << order;
+                assert_eq!(fields, (base >> 12, order, 1, bits.into()));
+                assert_eq!(page.0, word as Word, "nothing beyond");
+                let (address, rest) = (base, order << 6 | 1 << 4 | u32::from(bits));
+                let read = Flexpage((address | rest) as Word);
+                assert_eq!((read.address(), read.order()), (base as Word, order));
+                assert_eq!((read.kind(), read.rights()), (Kind::Memory, rights));
+            }
+        }
+    }
+
     #[test]
     fn every_word_decodes_to_an_area_below_three_gib_or_to_none() {
         for order in 0..64 {

@@ -120,6 +120,18 @@ mod tests {
         assert!(!MessageTag(!0).without_flags().is_ipc_error());
     }
 
+    /// The slide: a send base, then the flexpage. The base is a page address, so that flags fit
+    /// below it; in the lower 32 bits of any word.
+    #[test]
+    fn an_item_is_a_send_base_with_flags_and_a_flexpage() {
+        for (grant, flags) in [(false, 8), (true, 10)] {
+            let item = MapItem { send_base: 0xbfff_f000, grant, flexpage: Flexpage(0x1234_5317) };
+            let [base, flexpage] = item.to_words();
+            assert_eq!((base as u32 >> 12, base as u32 & 0xfff), (0xb_ffff, flags));
+            assert_eq!((base, flexpage), (0xbfff_f000 | flags as Word, 0x1234_5317));
+        }
+    }
+
     #[test]
     fn items_come_back_and_voids_are_refused() {
         let item = MapItem { send_base: 0x5000, grant: true, flexpage: Flexpage(0x1337) };

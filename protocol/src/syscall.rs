@@ -10,10 +10,24 @@
 //! | `rbx rbp r12-r15 rsp` | kept | kept |
 //! | `rcx r8-r11` | - | destroyed |
 //!
-//! then `syscall`. The message itself is in the caller's UTCB, before and after; the kernel copies
-//! exactly the words that the tag counts. A thread finds its UTCB through the FS base, which is the
-//! UTCB's address: the first word of [`crate::utcb::Utcb::user`] holds that address too, so that
-//! one load through FS gives it.
+//! then `syscall`.
+//!
+//! # `ia32`
+//! | register | in | out |
+//! |---|---|---|
+//! | `eax` | capability index << 12 \| [`Operation`] bits | message tag |
+//! | `edx` | message tag | label of the gate through which the message came |
+//! | `ecx` | timeouts: see [`Timeouts`] | destroyed |
+//! | `ebx esi edi ebp esp` | kept | kept |
+//!
+//! then `int 0x30`. Segment registers are the kernel's: what a task loads into `ds`, `es`, `fs` or
+//! `gs` is gone after its thread was in the kernel.
+//!
+//! # Both
+//! The message itself is in the caller's UTCB, before and after; the kernel copies exactly the words
+//! that the tag counts. A thread finds its UTCB through FS, whose base is the UTCB's address: the
+//! first word of [`crate::utcb::Utcb::user`] holds that address too, so that one load through FS
+//! gives it.
 
 use crate::Word;
 
