@@ -1,6 +1,6 @@
 //! Reading the boot bundle: the images of the two tasks that the kernel itself starts.
 
-use crate::arch::{ELF_MACHINE, ProgramHeader};
+use crate::arch::{ELF_CLASS, ELF_MACHINE, ProgramHeader};
 use protocol::{
     PAGE_SIZE, Word,
     boot::{BUNDLE_MAGIC, BUNDLE_VERSION, BundleHeader, ModuleEntry, ModuleKind},
@@ -100,13 +100,12 @@ struct ElfHeader {
 
 const EXECUTABLE: u16 = 2;
 const LOADABLE: u32 = 1;
-const CLASS: u8 = if Word::BITS == 64 { 2 } else { 1 };
 const LITTLE_ENDIAN: u8 = 1;
 
 fn read_elf(file: &[u8], address: u64) -> Option<Image> {
     let (header, _) = ElfHeader::read_from_prefix(file).ok()?;
     let is_ours = header.magic == *b"\x7fELF"
-        && header.class == CLASS
+        && header.class == ELF_CLASS
         && header.data == LITTLE_ENDIAN
         && header.kind == EXECUTABLE
         && header.machine == ELF_MACHINE

@@ -20,6 +20,8 @@ pub const DIRECTORY_FRAMES: usize = 3;
 pub const SPINE_FRAMES: usize = 2;
 /// Pages can be mapped without the right to execute (NX).
 pub const HAS_EXECUTE_RIGHT: bool = true;
+/// ELF class of this architecture's programs: 64-bit.
+pub const ELF_CLASS: u8 = 2;
 /// ELF machine number of this architecture's programs.
 pub const ELF_MACHINE: u16 = 62;
 

@@ -19,6 +19,8 @@ pub const DIRECTORY_FRAMES: usize = 1;
 pub const SPINE_FRAMES: usize = 0;
 /// What can be read can be executed: without PAE there is no NX.
 pub const HAS_EXECUTE_RIGHT: bool = false;
+/// ELF class of this architecture's programs: 32-bit.
+pub const ELF_CLASS: u8 = 1;
 /// ELF machine number of this architecture's programs.
 pub const ELF_MACHINE: u16 = 3;
 
