@@ -52,9 +52,9 @@ pub static AMD64: Architecture = Architecture {
     budget: Budget {
         page_fault: 1200,
         ipc_call: 600,
-        null_syscall: Some(150),
-        boot: Some(60_000),
-        trace_percent: Some(15.0),
+        null_syscall: 150,
+        boot: 60_000,
+        trace_percent: 15.0,
     },
     others: Others {
         page_fault: ["2027"],
@@ -82,13 +82,14 @@ pub static IA32: Architecture = Architecture {
     kernel_flags: IA32_FLAGS,
     program_flags: IA32_FLAGS,
     debian: Debian { flags: &[], arguments: &[BUILD_STD] },
-    large_memory: 512,
+    // All that the kernel can map.
+    large_memory: 960,
     budget: Budget {
         page_fault: 1200,
         ipc_call: 600,
-        null_syscall: None,
-        boot: None,
-        trace_percent: None,
+        null_syscall: 150,
+        boot: 60_000,
+        trace_percent: 25.0,
     },
     others: Others {
         page_fault: ["2340"],
