@@ -2,7 +2,11 @@
 
 use crate::{cli::BundleArgs, guest::Guest};
 use anyhow::{Context, Result};
-use std::{fs, path::Path};
+use std::{
+    fs,
+    io::{self, Write},
+    path::Path,
+};
 
 /// Writes `kernel` and `bundle`, and says how QEMU boots them.
 pub fn write(args: &BundleArgs) -> Result<u8> {
@@ -17,11 +21,12 @@ pub fn write(args: &BundleArgs) -> Result<u8> {
     let (kernel_path, bundle_path) = (folder.join("kernel"), folder.join("bundle"));
     write(&kernel_path, &guest.kernel)?;
     write(&bundle_path, &bundle)?;
-    eprintln!(
+    writeln!(
+        io::stderr(),
         "qemu-system-x86_64 -M microvm -cpu max -m 256M -display none -nodefaults -no-reboot \
          -serial stdio -device isa-debug-exit,iobase=0xf4,iosize=1 -kernel {} -initrd {}",
         kernel_path.display(),
         bundle_path.display()
-    );
+    )?;
     Ok(0)
 }

@@ -104,8 +104,7 @@ pub fn run(args: &DoctorArgs) -> Result<u8> {
     let findings = examine(&args.kvm);
     let mut out = io::stdout().lock();
     if args.json {
-        serde_json::to_writer(&mut out, &findings)?;
-        writeln!(out)?;
+        writeln!(out, "{}", serde_json::to_string(&findings)?)?;
     } else {
         for (what, answer) in table(&findings) {
             writeln!(out, "{what:<16}{answer}")?;

@@ -1,6 +1,6 @@
 //! Follows a running guest: reads its trace, shows it, and keeps the console moving.
 
-use crate::{console::Console, run::Event};
+use crate::{console::Console, message::say, run::Event};
 use machine::Memory;
 use observe::{GuestMemory, Images, Observer, OutsideMemory, Printer};
 use std::{
@@ -123,7 +123,7 @@ impl<W: Write> View<W> {
         }
         self.open = written.is_ok() && read.is_ok();
         if let Err(error) = read {
-            eprintln!("glass: there is no trace from here on: {error}");
+            say(format_args!("there is no trace from here on: {error}"));
         }
         written
     }

@@ -5,7 +5,7 @@
 //! | [`cli`], [`units`], [`module_spec`] | what the user said |
 //! | [`scenario`], [`embedded`], [`guest`] | what that means: a kernel and its boot modules |
 //! | [`run`] | a guest from its start to its exit status |
-//! | [`console`], [`follow`], [`report`] | what the user sees of it |
+//! | [`console`], [`follow`], [`report`], [`message`] | what the user sees of it |
 //! | [`bundle`], [`doctor`] | the other verbs |
 //!
 //! The two rooms `machine` (knows KVM) and `observe` (knows the trace) meet only here.
@@ -18,6 +18,7 @@ mod doctor;
 mod embedded;
 mod follow;
 mod guest;
+mod message;
 mod module_spec;
 mod report;
 mod run;
@@ -26,6 +27,7 @@ mod units;
 
 use clap::Parser;
 use cli::{Cli, Command};
+use message::say;
 use std::{
     io::{self, Write},
     process::ExitCode,
@@ -34,12 +36,18 @@ use std::{
 fn main() -> ExitCode {
     match execute(&Cli::parse()) {
         Ok(status) => ExitCode::from(status),
+        // A reader that has had enough, as `head` does, is no error worth a word.
+        Err(error) if is_broken_pipe(&error) => ExitCode::from(run::BROKEN_PIPE),
         Err(error) => {
-            // With nowhere to write there is nobody to tell.
-            let _ = writeln!(io::stderr(), "glass: {error:#}");
+            say(format_args!("{error:#}"));
             ExitCode::FAILURE
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref().map(io::Error::kind);
+    kind == Some(io::ErrorKind::BrokenPipe)
 }
 
 fn execute(cli: &Cli) -> anyhow::Result<u8> {

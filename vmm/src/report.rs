@@ -4,7 +4,6 @@ use crate::guest::Guest;
 use machine::{CpuState, Crash, Memory};
 use observe::symbols::Location;
 use protocol::introspection::{Header, TaskRecord};
-use std::fmt::Write;
 
 /// Finds out where a processor was.
 #[derive(Debug)]
@@ -50,15 +49,12 @@ impl Locator<'_> {
     }
 }
 
-/// The report on a crash.
+/// The report on a crash, of several lines.
 pub fn crash(crash: &Crash, locator: &Locator<'_>) -> String {
-    let mut text = format!("glass: the guest cannot go on: {}\n", crash.cause);
+    let mut lines = vec![format!("the guest cannot go on: {}", crash.cause)];
     if let Some(cpu) = &crash.cpu {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "  at  {}", locator.place(cpu));
-        cpu.to_string().lines().for_each(|line| {
-            let _ = writeln!(text, "  {line}");
-        });
+        lines.push(format!("  at  {}", locator.place(cpu)));
+        lines.extend(cpu.to_string().lines().map(|line| format!("  {line}")));
     }
-    text
+    lines.join("\n")
 }

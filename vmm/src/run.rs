@@ -5,6 +5,7 @@ use crate::{
     console::Console,
     follow::{Follower, Ram, Trace},
     guest::Guest,
+    message::say,
     report::{self, Locator},
 };
 use anyhow::{Context, Result};
@@ -46,7 +47,9 @@ enum End {
 /// Exit statuses as shells and `timeout` have them.
 const TIMED_OUT: u8 = 124;
 const KILLED_BY: u8 = 128;
-const SIGPIPE: u8 = 13;
+
+/// The status where nobody reads the output any more: that of a program that SIGPIPE killed.
+pub const BROKEN_PIPE: u8 = KILLED_BY + 13;
 
 /// Runs a guest and shows what it does. Gives the exit status.
 pub fn run(args: &RunArgs) -> Result<u8> {
@@ -94,9 +97,7 @@ fn trace(
         return None;
     }
     let Some(header) = header else {
-        eprintln!(
-            "glass: there is no trace: the kernel has no note that names its introspection header"
-        );
+        say("there is no trace: the kernel has no note that names its introspection header");
         return None;
     };
     Some(Trace {
@@ -175,7 +176,7 @@ fn conclude(end: End, events: &Receiver<Event>, locator: &Locator<'_>) -> u8 {
         End::Output(error) => output_failed(&error),
         End::Timeout(place) => {
             let place = place.map(|cpu| format!("; it was at {}", locator.place(&cpu)));
-            eprintln!("glass: the guest's time is up (--timeout){}", place.unwrap_or_default());
+            say(format_args!("the guest's time is up (--timeout){}", place.unwrap_or_default()));
             TIMED_OUT
         }
         End::Guest(Outcome::Crash(crash)) => crashed(&crash, locator),
@@ -194,15 +195,15 @@ fn late_failure(events: &Receiver<Event>) -> Option<u8> {
 }
 
 fn crashed(crash: &Crash, locator: &Locator<'_>) -> u8 {
-    eprint!("{}", report::crash(crash, locator));
+    say(report::crash(crash, locator));
     1
 }
 
-/// A reader that has had enough, as `head` does, is no error worth a word.
+/// A closed pipe is no error worth a word; anything else is.
 fn output_failed(error: &io::Error) -> u8 {
     if error.kind() == io::ErrorKind::BrokenPipe {
-        return KILLED_BY + SIGPIPE;
+        return BROKEN_PIPE;
     }
-    eprintln!("glass: cannot write the output: {error}");
+    say(format_args!("cannot write the output: {error}"));
     1
 }

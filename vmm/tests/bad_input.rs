@@ -114,11 +114,25 @@ fn a_full_disk_ends_the_run_with_a_message() {
     fails_with(&ran, &["No space left"]);
 }
 
+/// As `glass run words | true`: the program that reads the pipe has gone.
 #[test]
 fn a_closed_pipe_ends_quietly() {
     let mut child = common::start(&["words"]);
     drop(child.stdout.take());
     drop(child.stderr.take());
     let status = child.wait().expect("glass ends");
-    assert_ne!(status.code(), Some(101), "a panic");
+    assert_eq!(status.code(), Some(141));
+}
+
+#[test]
+fn errors_that_nobody_reads_keep_their_status() {
+    for (arguments, status) in [(&["run", "nothing"][..], 1), (&["list"], 141), (&["doctor"], 141)]
+    {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let stdout = writer.try_clone().expect("the same pipe");
+        let mut command = common::glass();
+        let ended = command.args(arguments).stdout(stdout).stderr(writer).status();
+        assert_eq!(ended.expect("glass can be started").code(), Some(status), "{arguments:?}");
+    }
 }

@@ -63,6 +63,22 @@ fn a_kernel_of_ones_own_can_end_the_machine() {
     assert!(ran.stderr.contains("no trace"), "{}", ran.stderr);
 }
 
+/// `jmp .`: glass has something to say before the guest starts and after its end.
+#[test]
+fn words_of_glass_that_nobody_reads_change_nothing() {
+    let kernel = Code(&[0xeb, 0xfe]).kernel();
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    common::require_kvm();
+    let status = common::glass()
+        .args(["run", "--timeout", "100ms", "--kernel"])
+        .arg(kernel.path())
+        .stderr(writer)
+        .status()
+        .expect("glass can be started");
+    assert_eq!(status.code(), Some(124));
+}
+
 /// `lidt [0]` of an empty table, then `ud2`
 #[test]
 fn a_triple_fault_is_reported_with_registers() {
