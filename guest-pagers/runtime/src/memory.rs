@@ -91,6 +91,8 @@ pub fn receive(order: u32, request: impl FnOnce(Flexpage) -> Result<Arrived>) ->
 pub struct Pool {
     free: RangeList<32>,
     arrival: Arrival,
+    /// How much it asks for at once.
+    usual_order: u32,
 }
 
 /// Where memory arrives in this program.
@@ -100,24 +102,24 @@ enum Arrival {
     ReceiveArea,
 }
 
-/// What the root task gets at once: a superpage of `amd64`.
-const LARGE_ORDER: u32 = 21;
-/// What other programs get at once: 64 KiB.
+/// What ordinary programs get at once: 64 KiB.
 const SMALL_ORDER: u32 = 16;
 
 impl Pool {
     /// A pool of an ordinary program.
     pub const fn new() -> Self {
-        Self { free: RangeList::new(), arrival: Arrival::ReceiveArea }
+        let arrival = Arrival::ReceiveArea;
+        Self { free: RangeList::new(), arrival, usual_order: SMALL_ORDER }
     }
 
-    /// A pool of the root task: memory has the same addresses as in sigma0.
+    /// A pool of the root task: memory has the same addresses as in sigma0, and comes in superpages.
     ///
     /// # Panics
     /// In a program that is linked where such memory may lie.
     pub fn one_to_one() -> Self {
         assert!(boot::sees_memory_one_to_one(), "only the root task can have memory 1:1");
-        Self { free: RangeList::new(), arrival: Arrival::OneToOne }
+        let usual_order = boot::kernel_info().superpage_order;
+        Self { free: RangeList::new(), arrival: Arrival::OneToOne, usual_order }
     }
 
     /// Takes a page.
@@ -143,10 +145,7 @@ impl Pool {
 
     /// Asks for as much as is usual; when the parent runs out of that, for what is needed.
     fn refill(&mut self, needed: u32) -> Result<()> {
-        let usual = match self.arrival {
-            Arrival::OneToOne => LARGE_ORDER,
-            Arrival::ReceiveArea => SMALL_ORDER,
-        };
+        let usual = self.usual_order;
         let range = match self.request(usual.max(needed)) {
             Err(Error::Object(ObjectError::NoMemory)) if needed < usual => self.request(needed)?,
             other => other?,
