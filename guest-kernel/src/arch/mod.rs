@@ -1,18 +1,23 @@
 //! The processor: boot, entry and exit, descriptors, timer, direct map.
 //!
-//! Each architecture's module exports the same names; nothing else in the kernel names a register.
+//! Each architecture's module exports the same names; what both do alike is beside them. Nothing else
+//! in the kernel names a register.
 
 mod local_apic;
 pub mod processor;
+mod switch;
+mod trap;
 
 #[cfg(target_arch = "x86_64")]
 mod amd64;
 #[cfg(target_arch = "x86_64")]
-pub use amd64::{direct_map, leave_kernel, prepare};
+use amd64 as own;
 
 #[cfg(target_arch = "x86")]
 mod ia32;
 #[cfg(target_arch = "x86")]
-pub use ia32::{direct_map, leave_kernel, prepare};
+use ia32 as own;
 
+pub use own::{direct_map, prepare};
 pub use processor::halt;
+pub use switch::leave_kernel;

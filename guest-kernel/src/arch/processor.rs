@@ -1,6 +1,7 @@
 //! Single instructions that only ring 0 has, one function each, for both architectures.
 
 use core::arch::asm;
+use kernel_core::frames::PhysicalAddress;
 
 /// Reads the time stamp counter.
 #[inline]
@@ -25,6 +26,17 @@ pub fn fault_address() -> usize {
     // SAFETY: reading the register has no effect.
     unsafe { asm!("mov {}, cr2", out(reg) address, options(nomem, nostack, preserves_flags)) }
     address
+}
+
+/// Changes to another space.
+///
+/// # Safety
+/// `root` must be the root of a space that maps the kernel as the current one does.
+#[inline(always)]
+pub unsafe fn set_root(root: PhysicalAddress) {
+    let root = root.0 as usize;
+    // SAFETY: the caller vouches for the space.
+    unsafe { asm!("mov cr3, {}", in(reg) root, options(nostack, preserves_flags)) }
 }
 
 /// Forgets the cached translation of one page.

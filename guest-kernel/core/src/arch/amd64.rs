@@ -163,9 +163,9 @@ pub struct Context {
     /// Not preserved by system calls: r11, r10, r9, r8, rdi, rsi, rdx, rcx, rax.
     pub scratch: [u64; 9],
     /// Exception number, or [`Context::SYSTEM_CALL`].
-    pub vector: u64,
+    pub vector: Word,
     /// The processor's error code.
-    pub error_code: u64,
+    pub error_code: Word,
     /// Instruction pointer.
     pub instruction: u64,
     /// Code segment.
@@ -187,7 +187,7 @@ const RAX: usize = 8;
 
 impl Context {
     /// [`Context::vector`] of a thread that entered by a system call.
-    pub const SYSTEM_CALL: u64 = 256;
+    pub const SYSTEM_CALL: Word = 256;
     /// Selector of user code, the one that Linux uses.
     pub const USER_CODE: u64 = 0x33;
     /// Selector of user data and stacks.

@@ -156,9 +156,9 @@ pub struct Context {
     /// edi, esi, ebp, nothing, ebx, edx, ecx, eax: what PUSHAD pushes.
     pub general: [u32; 8],
     /// Exception number, or [`Context::SYSTEM_CALL`].
-    pub vector: u32,
+    pub vector: Word,
     /// The processor's error code.
-    pub error_code: u32,
+    pub error_code: Word,
     /// Instruction pointer.
     pub instruction: u32,
     /// Code segment.
@@ -178,7 +178,7 @@ const EAX: usize = 7;
 
 impl Context {
     /// [`Context::vector`] of a thread that entered by a system call.
-    pub const SYSTEM_CALL: u32 = 256;
+    pub const SYSTEM_CALL: Word = 256;
     /// Selector of user code.
     pub const USER_CODE: u32 = 0x1b;
     /// Selector of user data and stacks.

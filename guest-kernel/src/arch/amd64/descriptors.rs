@@ -16,7 +16,7 @@ const TASK_STATE: u16 = 0x40;
 pub struct TaskState {
     reserved0: u32,
     /// Stack pointer for traps from ring 3: the end of the current thread's register frame.
-    pub frame_end: u64,
+    pub frame_end: usize,
     rings: [u64; 2],
     reserved1: u64,
     /// Stacks of their own for what may happen at any time; the first one for double faults, NMIs

@@ -20,7 +20,7 @@ const EMERGENCY_TASK_STATE: u16 = 0x38;
 pub struct TaskState {
     link: u32,
     /// Stack pointer for traps from ring 3: the end of the current thread's register frame.
-    pub frame_end: u32,
+    pub frame_end: usize,
     frame_segment: u32,
     rings: [u32; 4],
     directory: u32,

@@ -8,19 +8,17 @@
 //! The segment registers are the kernel's: what a task loads there is gone after its next entry.
 //! DS and ES are flat user data, in the kernel too, FS is the thread's UTCB.
 
-use super::descriptors::{FRAME_END_OFFSET, TASK_STATE_SEGMENT, load_utcb_segment};
+use super::descriptors::{FRAME_END_OFFSET, load_utcb_segment};
 use crate::{
-    arch::{local_apic, processor},
+    arch::{
+        switch::leave_kernel,
+        trap::{handle_trap, handle_trap_in_kernel},
+    },
     kernel_cell::kernel,
 };
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
-use kernel_core::{
-    arch::Context,
-    frames::PhysicalAddress,
-    index::{MaybeThread, ThreadIndex},
-    page_fault::PAGE_FAULT_VECTOR,
-};
+use kernel_core::arch::Context;
 use protocol::fault::Access;
 
 /// How many vectors have a trap entry: the processor's exceptions, the timer's, and the spurious
@@ -40,14 +38,18 @@ unsafe extern "C" {
     #[link_name = "trap_entries"]
     pub static TRAP_ENTRIES: [u32; TRAPS];
     pub fn system_call_entry();
-    fn idle() -> !;
-    fn restore() -> !;
+    /// Sleeps until an interrupt, which never returns here.
+    pub fn idle() -> !;
+    /// Goes on with the thread whose frame ends at the task state segment's stack pointer.
+    pub fn restore() -> !;
 }
 
 // Offsets from the saved edi, which is where a frame begins.
 const FRAME: usize = offset_of!(Context, general);
-const VECTOR: usize = offset_of!(Context, vector) - FRAME;
-const INSTRUCTION: usize = offset_of!(Context, instruction) - FRAME;
+/// Where an entry has pushed the vector; behind it is the error code.
+pub const VECTOR: usize = offset_of!(Context, vector) - FRAME;
+/// Where it has pushed the instruction pointer.
+pub const INSTRUCTION: usize = offset_of!(Context, instruction) - FRAME;
 const CODE_SEGMENT: usize = offset_of!(Context, code_segment) - FRAME;
 
 global_asm!(
@@ -164,101 +166,25 @@ extern "fastcall" fn handle_system_call(timeouts: usize, tag: usize, target: usi
 
 /// Bits of a page fault's error code (Intel manual volume 3, 4.7): `p` and `w`. There is none for
 /// instruction fetches without NX.
-const ERROR_ACCESS: u32 = 3;
+const ERROR_ACCESS: usize = 3;
 
-extern "C" fn handle_trap() -> ! {
-    let kernel = kernel();
-    if let Some(current) = kernel.current.get() {
-        let context = &kernel.threads[current].context;
-        let (vector, error) = (context.vector, context.error_code);
-        if vector == u32::from(PAGE_FAULT_VECTOR) {
-            let access = Access::from_bits_truncate((error & ERROR_ACCESS) as u8);
-            kernel.page_fault(processor::fault_address(), access);
-        } else if vector == u32::from(local_apic::TIMER_VECTOR) {
-            local_apic::end_of_interrupt();
-            kernel.timer_tick();
-        } else if vector < u32::from(local_apic::TIMER_VECTOR) {
-            kernel.exception(vector as u8, error as usize);
-        }
-    }
-    leave_kernel()
-}
-
-/// Only the timer may interrupt the kernel, and only while it idles.
-extern "C" fn handle_trap_in_kernel(frame: *const u32) -> ! {
-    // SAFETY: the entry code has just pushed a whole frame there, but for the user's stack.
-    let [vector, error, instruction] = unsafe {
-        [*frame.byte_add(VECTOR), *frame.byte_add(VECTOR + 4), *frame.byte_add(INSTRUCTION)]
-    };
-    if vector != u32::from(local_apic::TIMER_VECTOR) {
-        let address = processor::fault_address();
-        panic!(
-            "trap {vector} (error {error:#x}, address {address:#x}) in the kernel at {instruction:#x}"
-        );
-    }
-    local_apic::end_of_interrupt();
-    kernel().timer_tick();
-    leave_kernel()
-}
-
-/// Whose registers the processor holds beside those in the frame, and which space it works in.
-struct Loaded {
-    thread: MaybeThread,
-    root: PhysicalAddress,
-}
-
-static mut LOADED: Loaded = Loaded { thread: MaybeThread::NOBODY, root: PhysicalAddress(0) };
-
-/// Goes on with the current thread, after loading all of it that is not in its frame. Idles if
-/// there is none.
+/// The access that a page fault's error code tells.
 #[inline(always)]
-pub fn leave_kernel() -> ! {
-    let kernel = kernel();
-    let Some(next) = kernel.current.get() else {
-        // SAFETY: nothing on the kernel stack is needed any more: the kernel is event style.
-        unsafe { idle() }
-    };
-    let loaded = &raw mut LOADED;
-    // SAFETY: only this function uses it, on the one processor, with interrupts off.
-    let loaded = unsafe { &mut *loaded };
-    if loaded.thread != next.into() {
-        switch(loaded, next);
-    }
-    // SAFETY: the frame of the loaded thread is a whole one: the thread entered the kernel or was
-    // set up to run.
-    unsafe { restore() }
+pub fn fault_access(error: usize) -> Access {
+    Access::from_bits_truncate((error & ERROR_ACCESS) as u8)
 }
 
+/// Saves what the processor holds of a thread beside its frame.
 #[inline(always)]
-fn switch(loaded: &mut Loaded, next: ThreadIndex) {
-    let kernel = kernel();
-    if let Some(previous) = loaded.thread.get() {
-        save(&mut kernel.threads[previous].context);
-    }
-    let next_thread = &kernel.threads[next];
-    let root = next_thread.root;
-    if loaded.root != root {
-        let directory = root.0 as u32;
-        // SAFETY: every space maps the kernel as this one does.
-        unsafe { asm!("mov cr3, {}", in(reg) directory, options(nostack, preserves_flags)) }
-        loaded.root = root;
-    }
-    load(&next_thread.context);
-    let end = &raw const next_thread.context.end_of_frame;
-    // SAFETY: one processor, interrupts off; the frame belongs to the thread that will run.
-    unsafe { TASK_STATE_SEGMENT.frame_end = end as u32 }
-    loaded.thread = next.into();
-}
-
-#[inline]
-fn save(context: &mut Context) {
+pub fn save(context: &mut Context) {
     let fx = &raw mut context.fx;
     // SAFETY: the area is 64-byte aligned and 512 bytes long.
     unsafe { asm!("fxsave [{}]", in(reg) fx, options(nostack, preserves_flags)) }
 }
 
-#[inline]
-fn load(context: &Context) {
+/// Loads what [`save`] has saved.
+#[inline(always)]
+pub fn load(context: &Context) {
     let fx = &raw const context.fx;
     // SAFETY: the area holds what FXSAVE stored or the initial state; the kernel itself does not
     // use these registers.

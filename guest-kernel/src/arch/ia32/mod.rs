@@ -1,13 +1,12 @@
 //! ia32.
 
 mod boot;
-mod descriptors;
+pub mod descriptors;
 pub mod direct_map;
-mod entry;
+pub mod entry;
 mod features;
 
 use crate::arch::local_apic;
-pub use entry::leave_kernel;
 
 /// Sets up what a thread needs to enter the kernel: descriptors, system calls, the timer.
 ///

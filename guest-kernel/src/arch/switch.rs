@@ -1,0 +1,62 @@
+//! Out of the kernel, into the thread that goes on, on both architectures.
+
+use super::{
+    own::{
+        descriptors::TASK_STATE_SEGMENT,
+        entry::{idle, load, restore, save},
+    },
+    processor,
+};
+use crate::kernel_cell::kernel;
+use kernel_core::{
+    frames::PhysicalAddress,
+    index::{MaybeThread, ThreadIndex},
+};
+
+/// Whose registers the processor holds beside those in the frame, and which space it works in.
+struct Loaded {
+    thread: MaybeThread,
+    root: PhysicalAddress,
+}
+
+static mut LOADED: Loaded = Loaded { thread: MaybeThread::NOBODY, root: PhysicalAddress(0) };
+
+/// Goes on with the current thread, after loading all of it that is not in its frame. Idles if
+/// there is none.
+#[inline(always)]
+pub fn leave_kernel() -> ! {
+    let kernel = kernel();
+    let Some(next) = kernel.current.get() else {
+        // SAFETY: nothing on the kernel stack is needed any more: the kernel is event style.
+        unsafe { idle() }
+    };
+    let loaded = &raw mut LOADED;
+    // SAFETY: only this function uses it, on the one processor, with interrupts off.
+    let loaded = unsafe { &mut *loaded };
+    if loaded.thread != next.into() {
+        switch(loaded, next);
+    }
+    // SAFETY: the frame of the loaded thread is a whole one: the thread entered the kernel or was
+    // set up to run.
+    unsafe { restore() }
+}
+
+#[inline(always)]
+fn switch(loaded: &mut Loaded, next: ThreadIndex) {
+    let kernel = kernel();
+    if let Some(previous) = loaded.thread.get() {
+        save(&mut kernel.threads[previous].context);
+    }
+    let next_thread = &kernel.threads[next];
+    let root = next_thread.root;
+    if loaded.root != root {
+        // SAFETY: every space maps the kernel as this one does.
+        unsafe { processor::set_root(root) }
+        loaded.root = root;
+    }
+    load(&next_thread.context);
+    let end = &raw const next_thread.context.end_of_frame;
+    // SAFETY: one processor, interrupts off; the frame belongs to the thread that will run.
+    unsafe { TASK_STATE_SEGMENT.frame_end = end as usize }
+    loaded.thread = next.into();
+}

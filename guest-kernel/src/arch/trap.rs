@@ -1,0 +1,45 @@
+//! What becomes of traps, on both architectures: the entries call this when they have pushed a frame.
+
+use super::{
+    local_apic,
+    own::entry::{INSTRUCTION, VECTOR, fault_access},
+    processor,
+    switch::leave_kernel,
+};
+use crate::kernel_cell::kernel;
+use kernel_core::page_fault::PAGE_FAULT_VECTOR;
+
+/// The current thread has left user mode other than by a system call.
+pub extern "C" fn handle_trap() -> ! {
+    let kernel = kernel();
+    if let Some(current) = kernel.current.get() {
+        let context = &kernel.threads[current].context;
+        let (vector, error) = (context.vector, context.error_code);
+        if vector == usize::from(PAGE_FAULT_VECTOR) {
+            kernel.page_fault(processor::fault_address(), fault_access(error));
+        } else if vector == usize::from(local_apic::TIMER_VECTOR) {
+            local_apic::end_of_interrupt();
+            kernel.timer_tick();
+        } else if vector < usize::from(local_apic::TIMER_VECTOR) {
+            kernel.exception(vector as u8, error);
+        }
+    }
+    leave_kernel()
+}
+
+/// Only the timer may interrupt the kernel, and only while it idles.
+pub extern "C" fn handle_trap_in_kernel(frame: *const usize) -> ! {
+    const ERROR: usize = VECTOR + size_of::<usize>();
+    // SAFETY: the entry code has just pushed a frame there, at least as far as the flags.
+    let [vector, error, instruction] =
+        unsafe { [VECTOR, ERROR, INSTRUCTION].map(|offset| *frame.byte_add(offset)) };
+    if vector != usize::from(local_apic::TIMER_VECTOR) {
+        let address = processor::fault_address();
+        panic!(
+            "trap {vector} (error {error:#x}, address {address:#x}) in the kernel at {instruction:#x}"
+        );
+    }
+    local_apic::end_of_interrupt();
+    kernel().timer_tick();
+    leave_kernel()
+}
