@@ -6,8 +6,9 @@ use kernel_core::frames::PhysicalAddress;
 /// Reads the time stamp counter.
 #[inline]
 pub fn time() -> u64 {
-    let (low, high): (u32, u32);
-    // SAFETY: reading the counter has no effect on memory or on other state.
+    let (low, high): (usize, usize);
+    // SAFETY: reading the counter has no effect on memory or on other state. It clears what there
+    // is of the two registers beyond 32 bits.
     unsafe {
         asm!(
             "rdtsc",
@@ -16,7 +17,7 @@ pub fn time() -> u64 {
             options(nomem, nostack, preserves_flags),
         );
     }
-    u64::from(high) << 32 | u64::from(low)
+    (high as u64) << 32 | low as u64
 }
 
 /// The address of the last page fault.
