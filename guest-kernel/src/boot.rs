@@ -254,7 +254,8 @@ fn describe(error: BundleError) -> &'static str {
         BundleError::BadModule => "a module lies outside it or off a page boundary",
         BundleError::NoRoot => "it has no sigma0 or no root task",
         BundleError::BadImage => {
-            "sigma0 or the root task is no static executable whose segments are whole pages"
+            "sigma0 or the root task is no static executable of this architecture with segments of \
+             whole pages"
         }
     }
 }
