@@ -5,6 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// The guest's architectures: a folder of images each.
+const ARCHITECTURES: [&str; 2] = ["amd64", "ia32"];
+
 /// Without these the command could not keep what its help promises.
 const REQUIRED: [&str; 8] =
     ["kernel", "sigma0", "root-task", "words", "broken", "bench", "squares", "lazy-squares"];
@@ -22,13 +25,20 @@ fn embed() -> Result<(), String> {
         None => here.parent().unwrap_or(&here).join("target/guest"),
     };
     println!("cargo::rerun-if-env-changed=GLASS_GUEST_DIR");
-    if let Some(missing) = REQUIRED.iter().find(|name| !guest.join(name).is_file()) {
-        return Err(format!(
-            "the guest image {} is missing: run ./scripts/run (or cargo run -p xtask -- guest) first",
-            guest.join(missing).display()
-        ));
+    let mut images = "pub const IMAGES: &[(&str, Images)] = &[\n".to_owned();
+    for architecture in ARCHITECTURES {
+        let folder = guest.join(architecture);
+        if let Some(missing) = REQUIRED.iter().find(|name| !folder.join(name).is_file()) {
+            return Err(format!(
+                "the guest image {} is missing: run ./scripts/run (or cargo xtask guest) first",
+                folder.join(missing).display()
+            ));
+        }
+        let name = architecture.to_uppercase();
+        images = table(&name, "&[u8]", "include_bytes!", &files(&folder, None)?) + &images;
+        images += &format!("    ({architecture:?}, {name}),\n");
     }
-    let images = table("IMAGES", "&[u8]", "include_bytes!", &files(&guest, None)?);
+    images += "];\n";
     let scenarios =
         table("SCENARIOS", "&str", "include_str!", &files(&here.join("scenarios"), Some("toml"))?);
     let output = PathBuf::from(variable("OUT_DIR")?).join("embedded.rs");

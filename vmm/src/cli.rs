@@ -2,10 +2,11 @@
 
 use crate::{module_spec::ModuleSpec, units};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
-use machine::RamSize;
+use machine::{Architecture, RamSize};
 use std::{path::PathBuf, time::Duration};
 
-/// Boots a microkernel under KVM and shows every page fault that its user-level pagers resolve.
+/// Boots a microkernel under KVM or QEMU and shows every page fault that its user-level pagers
+/// resolve.
 #[derive(Debug, Parser)]
 #[command(name = "glass", version, arg_required_else_help = true)]
 pub struct Cli {
@@ -30,13 +31,16 @@ pub enum Command {
 }
 
 /// What is booted.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct GuestArgs {
     /// Scenario to run: a name (see `glass list`) or a TOML file [default: words]
     pub scenario: Option<String>,
     /// File of the host that the scenario's programs read
     #[arg(long, value_name = "PATH")]
     pub file: Option<PathBuf>,
+    /// What kernel and programs are built for: amd64 or ia32
+    #[arg(long, value_name = "ARCHITECTURE", default_value_t)]
+    pub arch: Architecture,
     /// Kernel to boot instead of the embedded one (a PVH ELF executable)
     #[arg(long, value_name = "ELF")]
     pub kernel: Option<PathBuf>,
@@ -58,7 +62,7 @@ pub struct RunArgs {
     /// The kernel's command line (trace=off, trace=all, trace_ring=RECORDS)
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub cmdline: String,
-    /// Memory of the guest, 16M to 3G
+    /// Memory of the guest: 16M to 3G; to 960M with --arch ia32; to 2815M under QEMU
     #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = units::ram_size)]
     pub memory: RamSize,
     /// End a guest that runs longer, with exit status 124
@@ -82,9 +86,33 @@ pub struct RunArgs {
     /// List the scenarios and end
     #[arg(long, exclusive = true)]
     pub list: bool,
-    /// KVM's device
-    #[arg(long, value_name = "PATH", default_value = machine::KVM_DEVICE)]
-    pub kvm: PathBuf,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+}
+
+/// What runs the guest.
+#[derive(Debug, Args)]
+pub struct EngineArgs {
+    /// What runs the guest
+    #[arg(long, value_enum, value_name = "ENGINE", default_value_t = EngineChoice::Auto)]
+    pub engine: EngineChoice,
+    /// KVM's device [default: /dev/kvm]; auto then means KVM
+    #[arg(long, value_name = "PATH")]
+    pub kvm: Option<PathBuf>,
+    /// QEMU's program [default: qemu-system-x86_64]; auto then means QEMU
+    #[arg(long, value_name = "PATH", conflicts_with = "kvm")]
+    pub qemu: Option<PathBuf>,
+}
+
+/// Which engine is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EngineChoice {
+    /// KVM where it can run the architecture, else QEMU.
+    Auto,
+    /// The host's processor.
+    Kvm,
+    /// Emulation in software.
+    Qemu,
 }
 
 /// Whether to use colours.
@@ -142,6 +170,10 @@ mod tests {
         let args = run(&[]).unwrap();
         assert_eq!((args.guest.scenario, args.timeout), (None, None));
         assert_eq!((args.memory.bytes(), args.color), (256 << 20, Colour::Auto));
+        assert_eq!(
+            (args.guest.arch, args.engine.engine),
+            (Architecture::Amd64, EngineChoice::Auto)
+        );
     }
 
     #[test]
@@ -164,6 +196,9 @@ mod tests {
             &["--module", ",x"],
             &["--color", "sometimes"],
             &["--list", "words"],
+            &["--arch", "arm"],
+            &["--engine", "xen"],
+            &["--kvm", "/dev/kvm", "--qemu", "qemu"],
             &["words", "broken"],
         ] {
             run(arguments).expect_err("accepted");

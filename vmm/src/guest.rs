@@ -7,7 +7,7 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use machine::{
-    Kernel,
+    Architecture, Kernel,
     bundle::{self, Module},
 };
 use observe::Images;
@@ -20,6 +20,8 @@ const DEFAULT_SCENARIO: &str = "words";
 /// A guest that is ready to be packed.
 #[derive(Debug)]
 pub struct Guest {
+    /// What kernel and programs are built for.
+    pub architecture: Architecture,
     /// How to call the kernel in messages.
     kernel_name: String,
     /// The kernel's image.
@@ -31,8 +33,9 @@ pub struct Guest {
 impl Guest {
     /// Reads everything that the command line names.
     pub fn new(args: &GuestArgs) -> Result<Self> {
+        let architecture = args.arch;
         let (kernel_name, kernel) = match &args.kernel {
-            None => ("the embedded kernel".to_owned(), embedded_image("kernel")?),
+            None => ("the embedded kernel".to_owned(), embedded_image(architecture, "kernel")?),
             Some(path) => {
                 let name = path.display().to_string();
                 let bytes = fs::read(path).with_context(|| format!("cannot read {name}"))?;
@@ -41,20 +44,21 @@ impl Guest {
         };
         let mut modules = Vec::new();
         if let Some(scenario) = chosen_scenario(args)? {
-            modules.extend(scenario.modules(args.file.as_deref())?);
+            modules.extend(scenario.modules(architecture, args.file.as_deref())?);
         } else if let Some(path) = &args.file {
             modules.push(scenario::read_file(path)?);
         }
         for spec in &args.modules {
             modules.push(spec.module()?);
         }
-        let modules = with_ground(modules)?;
-        Ok(Self { kernel_name, kernel, modules })
+        let modules = with_ground(architecture, modules)?;
+        Ok(Self { architecture, kernel_name, kernel, modules })
     }
 
     /// The kernel, checked.
     pub fn kernel(&self) -> Result<Kernel<'_>> {
-        Kernel::parse(&self.kernel).with_context(|| format!("cannot boot {}", self.kernel_name))
+        Kernel::parse(&self.kernel, self.architecture)
+            .with_context(|| format!("cannot boot {}", self.kernel_name))
     }
 
     /// Symbols of the kernel and of every program.
@@ -71,7 +75,7 @@ impl Guest {
 
     /// The modules, packed.
     pub fn bundle(&self) -> Result<Vec<u8>> {
-        Ok(bundle::pack(&self.modules)?)
+        Ok(bundle::pack(&self.modules, self.architecture)?)
     }
 }
 
@@ -86,21 +90,21 @@ fn chosen_scenario(args: &GuestArgs) -> Result<Option<Scenario>> {
 }
 
 /// Puts the embedded sigma0 and root task before the other modules, unless these bring their own.
-fn with_ground(modules: Vec<Module>) -> Result<Vec<Module>> {
+fn with_ground(architecture: Architecture, modules: Vec<Module>) -> Result<Vec<Module>> {
     let mut all = Vec::new();
     for (kind, name) in [(ModuleKind::Sigma0, "sigma0"), (ModuleKind::RootTask, "root-task")] {
         if !modules.iter().any(|module| module.kind == kind) {
-            all.push(Module::new(name, kind, embedded_image(name)?));
+            all.push(Module::new(name, kind, embedded_image(architecture, name)?));
         }
     }
     all.extend(modules);
     Ok(all)
 }
 
-fn embedded_image(name: &str) -> Result<Arc<[u8]>> {
-    match embedded::image(name) {
+fn embedded_image(architecture: Architecture, name: &str) -> Result<Arc<[u8]>> {
+    match embedded::image(architecture, name) {
         Some(bytes) => Ok(bytes.into()),
-        None => bail!("this binary has no embedded image '{name}'"),
+        None => bail!("this binary has no embedded image '{name}' for {architecture}"),
     }
 }
 
@@ -111,7 +115,7 @@ mod tests {
     fn guest(scenario: Option<&str>, modules: &[&str]) -> Result<Guest> {
         let modules = modules.iter().map(|text| text.parse().unwrap()).collect();
         let scenario = scenario.map(str::to_owned);
-        Guest::new(&GuestArgs { scenario, file: None, kernel: None, modules })
+        Guest::new(&GuestArgs { scenario, modules, ..GuestArgs::default() })
     }
 
     fn names(guest: &Guest) -> Vec<&str> {
@@ -137,13 +141,17 @@ mod tests {
     }
 
     #[test]
+    fn both_architectures_have_all_images() {
+        for arch in Architecture::ALL {
+            let guest = Guest::new(&GuestArgs { arch, ..GuestArgs::default() }).unwrap();
+            guest.kernel().unwrap();
+            assert!(!guest.bundle().unwrap().is_empty());
+        }
+    }
+
+    #[test]
     fn a_kernel_that_cannot_boot_is_named() {
-        let args = GuestArgs {
-            scenario: None,
-            file: None,
-            kernel: Some("Cargo.toml".into()),
-            modules: vec![],
-        };
+        let args = GuestArgs { kernel: Some("Cargo.toml".into()), ..GuestArgs::default() };
         let guest = Guest::new(&args).unwrap();
         let error = format!("{:#}", guest.kernel().unwrap_err());
         assert!(error.starts_with("cannot boot Cargo.toml: it is not an ELF file"), "{error}");

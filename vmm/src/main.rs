@@ -4,11 +4,12 @@
 //! |---|---|
 //! | [`cli`], [`units`], [`module_spec`] | what the user said |
 //! | [`scenario`], [`embedded`], [`guest`] | what that means: a kernel and its boot modules |
+//! | [`engine`] | whether KVM or QEMU runs it |
 //! | [`run`] | a guest from its start to its exit status |
 //! | [`console`], [`follow`], [`report`], [`message`] | what the user sees of it |
 //! | [`bundle`], [`doctor`] | the other verbs |
 //!
-//! The two rooms `machine` (knows KVM) and `observe` (knows the trace) meet only here.
+//! The two rooms `machine` (knows KVM and QEMU) and `observe` (knows the trace) meet only here.
 #![forbid(unsafe_code)]
 
 mod bundle;
@@ -16,6 +17,7 @@ mod cli;
 mod console;
 mod doctor;
 mod embedded;
+mod engine;
 mod follow;
 mod guest;
 mod message;

@@ -3,6 +3,7 @@
 use crate::{
     cli::{Colour, RunArgs},
     console::Console,
+    engine,
     follow::{Follower, Ram, Trace},
     guest::Guest,
     message::say,
@@ -56,13 +57,14 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let guest = Guest::new(&args.guest)?;
     let kernel = guest.kernel()?;
     let header = kernel.introspection_header();
-    let machine = Machine::new(&Config {
-        device: args.kvm.clone(),
+    let config = Config {
         ram: args.memory,
         kernel: &kernel,
         bundle: &guest.bundle()?,
         command_line: &args.cmdline,
-    })?;
+    };
+    let engine = engine::choose(&args.engine, guest.architecture)?;
+    let machine = Machine::new(&engine, &config)?;
     let locator = Locator { guest: &guest, memory: machine.memory(), header };
 
     let (sender, events) = mpsc::channel();

@@ -2,7 +2,10 @@
 
 use crate::embedded;
 use anyhow::{Context, Result, bail};
-use machine::bundle::{DEFAULT_PRIORITY, Module};
+use machine::{
+    Architecture,
+    bundle::{DEFAULT_PRIORITY, Module},
+};
 use protocol::boot::ModuleKind;
 use serde::Deserialize;
 use std::{
@@ -96,12 +99,12 @@ fn parse(text: &str) -> Result<Scenario> {
 }
 
 impl Scenario {
-    /// Its boot modules. `file` takes the place of its first file.
-    pub fn modules(&self, file: Option<&Path>) -> Result<Vec<Module>> {
+    /// Its boot modules for this architecture. `file` takes the place of its first file.
+    pub fn modules(&self, architecture: Architecture, file: Option<&Path>) -> Result<Vec<Module>> {
         if file.is_some() && self.files.is_empty() {
             bail!("scenario '{}' reads no file: leave out --file", self.name);
         }
-        let programs = self.programs.iter().map(|program| self.program(program));
+        let programs = self.programs.iter().map(|program| self.program(architecture, program));
         let files = self.files.iter().enumerate().map(|(index, own)| match file {
             Some(path) if index == 0 => read_file(path),
             _ => Ok(Module::new(&own.name, ModuleKind::File, own.text.as_bytes().into())),
@@ -109,7 +112,7 @@ impl Scenario {
         programs.chain(files).collect()
     }
 
-    fn program(&self, program: &Program) -> Result<Module> {
+    fn program(&self, architecture: Architecture, program: &Program) -> Result<Module> {
         let image = &program.image;
         let (name, bytes) = if image.contains('/') {
             let path = self.folder.join(image);
@@ -117,7 +120,8 @@ impl Scenario {
                 fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
             (file_name(&path), bytes.into())
         } else {
-            let bytes = embedded::image(image).with_context(|| unknown_image(&self.name, image))?;
+            let bytes = embedded::image(architecture, image)
+                .with_context(|| unknown_image(architecture, &self.name, image))?;
             (image.clone(), bytes.into())
         };
         Ok(Module {
@@ -131,8 +135,8 @@ impl Scenario {
     }
 }
 
-fn unknown_image(scenario: &str, image: &str) -> String {
-    let known: Vec<_> = embedded::IMAGES.iter().map(|(name, _)| *name).collect();
+fn unknown_image(architecture: Architecture, scenario: &str, image: &str) -> String {
+    let known: Vec<_> = embedded::images(architecture).iter().map(|(name, _)| *name).collect();
     format!(
         "scenario '{scenario}' names the image '{image}', which is not embedded; embedded are {}, \
          and other images are named by a path with a '/'",
@@ -159,6 +163,8 @@ pub fn file_name(path: &Path) -> String {
 mod tests {
     use super::*;
 
+    const AMD64: Architecture = Architecture::Amd64;
+
     #[test]
     fn every_embedded_scenario_can_be_packed() {
         let scenarios = embedded().unwrap();
@@ -166,8 +172,10 @@ mod tests {
         assert_eq!(names, ["bench", "broken", "squares", "words"]);
         for scenario in scenarios {
             assert!(scenario.summary.ends_with('.'), "{}: a summary is a sentence", scenario.name);
-            let modules = scenario.modules(None).unwrap();
-            assert!(modules.iter().any(|module| module.kind == ModuleKind::Program));
+            for architecture in Architecture::ALL {
+                let modules = scenario.modules(architecture, None).unwrap();
+                assert!(modules.iter().any(|module| module.kind == ModuleKind::Program));
+            }
         }
     }
 
@@ -182,15 +190,15 @@ mod tests {
     #[test]
     fn a_file_of_the_host_replaces_the_built_in_one() {
         let words = find("words").unwrap();
-        let built_in = words.modules(None).unwrap();
+        let built_in = words.modules(AMD64, None).unwrap();
         assert_eq!(built_in.last().unwrap().name, "pagers.txt");
-        let own = words.modules(Some(Path::new("Cargo.toml"))).unwrap();
+        let own = words.modules(AMD64, Some(Path::new("Cargo.toml"))).unwrap();
         assert_eq!(own.len(), built_in.len());
         assert_eq!(own.last().unwrap().name, "Cargo.toml");
         assert!(own.last().unwrap().bytes.starts_with(b"[package]"));
-        let error = find("broken").unwrap().modules(Some(Path::new("x"))).unwrap_err();
+        let error = find("broken").unwrap().modules(AMD64, Some(Path::new("x"))).unwrap_err();
         assert_eq!(error.to_string(), "scenario 'broken' reads no file: leave out --file");
-        let error = words.modules(Some(Path::new("/nonexistent"))).unwrap_err();
+        let error = words.modules(AMD64, Some(Path::new("/nonexistent"))).unwrap_err();
         assert_eq!(error.to_string(), "cannot read /nonexistent");
     }
 
@@ -209,7 +217,7 @@ mod tests {
             [[program]]
             image = "broken"
         "#;
-        let modules = parse(text).unwrap().modules(None).unwrap();
+        let modules = parse(text).unwrap().modules(AMD64, None).unwrap();
         let app = &modules[0];
         assert_eq!((app.name.as_str(), app.arguments.as_str()), ("app", "a b"));
         assert_eq!(app.pager.as_deref(), Some("broken"));
@@ -222,7 +230,7 @@ mod tests {
         let error = parse("name = 'x'\nsummary = 'X.'\nprogramm = []").unwrap_err().to_string();
         assert!(error.contains("programm"), "{error}");
         let text = "name = 'x'\nsummary = 'X.'\n[[program]]\nimage = 'wrods'";
-        let error = parse(text).unwrap().modules(None).unwrap_err().to_string();
+        let error = parse(text).unwrap().modules(AMD64, None).unwrap_err().to_string();
         assert!(error.contains("'wrods', which is not embedded; embedded are"), "{error}");
     }
 

@@ -1,6 +1,9 @@
 //! Packs boot modules into the bundle that the kernel finds ([`protocol::boot`]).
 
-use crate::elf::{ElfError, Executable, Segment};
+use crate::{
+    Architecture,
+    elf::{ElfError, Executable},
+};
 use protocol::{
     PAGE_SIZE,
     boot::{
@@ -163,9 +166,9 @@ fn known(programs: &[String]) -> String {
     }
 }
 
-/// Packs modules in their order.
-pub fn pack(modules: &[Module]) -> Result<Vec<u8>, BundleError> {
-    check(modules)?;
+/// Packs modules in their order, for a guest of this architecture.
+pub fn pack(modules: &[Module], architecture: Architecture) -> Result<Vec<u8>, BundleError> {
+    check(modules, architecture)?;
     let entries_end = size_of::<BundleHeader>() + modules.len() * size_of::<ModuleEntry>();
     let arguments: usize = modules.iter().map(|module| module.arguments.len()).sum();
     let mut offset = (entries_end + arguments).next_multiple_of(PAGE_SIZE);
@@ -235,7 +238,7 @@ fn is_program(module: &Module) -> bool {
     module.kind == ModuleKind::Program
 }
 
-fn check(modules: &[Module]) -> Result<(), BundleError> {
+fn check(modules: &[Module], architecture: Architecture) -> Result<(), BundleError> {
     for (kind, what) in [(ModuleKind::Sigma0, "sigma0"), (ModuleKind::RootTask, "root task")] {
         match modules.iter().filter(|module| module.kind == kind).count() {
             1 => {}
@@ -243,7 +246,7 @@ fn check(modules: &[Module]) -> Result<(), BundleError> {
         }
     }
     for (index, module) in modules.iter().enumerate() {
-        check_module(module)?;
+        check_module(module, architecture)?;
         let same = |other: &Module| other.kind == module.kind && other.name == module.name;
         if modules[..index].iter().any(same) {
             return Err(BundleError::SameName(module.name.clone()));
@@ -253,7 +256,7 @@ fn check(modules: &[Module]) -> Result<(), BundleError> {
     check_files(modules)
 }
 
-fn check_module(module: &Module) -> Result<(), BundleError> {
+fn check_module(module: &Module, architecture: Architecture) -> Result<(), BundleError> {
     let name = || module.name.clone();
     if module.name.is_empty() {
         return Err(BundleError::NoName);
@@ -271,11 +274,11 @@ fn check_module(module: &Module) -> Result<(), BundleError> {
     if module.kind == ModuleKind::File {
         return Ok(());
     }
-    let executable = Executable::parse(&module.bytes)
+    let executable = Executable::parse(&module.bytes, architecture)
         .map_err(|error| BundleError::NotExecutable { name: name(), error })?;
     let end = if is_program(module) { HEAP_BASE } else { USER_END } as u64;
     check_image(&executable, end).map_err(|error| BundleError::BadImage { name: name(), error })?;
-    let entry_found = executable.segments().any(|segment| {
+    let entry_found = executable.segments.iter().any(|segment| {
         let start = segment.virtual_address;
         segment.executable && (start..start + segment.memory_size).contains(&executable.entry)
     });
@@ -290,7 +293,7 @@ fn check_module(module: &Module) -> Result<(), BundleError> {
 
 fn check_image(executable: &Executable<'_>, end: u64) -> Result<(), ImageError> {
     let page = PAGE_SIZE as u64;
-    let mut segments: Vec<Segment> = executable.segments().collect();
+    let mut segments = executable.segments.clone();
     segments.sort_by_key(|segment| segment.virtual_address);
     let mut previous_end = 0;
     for segment in segments {
@@ -363,7 +366,7 @@ mod tests {
     }
 
     fn refusal(extra: Vec<Module>) -> BundleError {
-        pack(&with(extra)).expect_err("bad modules were packed")
+        pack(&with(extra), Architecture::Amd64).expect_err("bad modules were packed")
     }
 
     fn unpack(bundle: &[u8]) -> (BundleHeader, Vec<ModuleEntry>) {
@@ -383,7 +386,7 @@ mod tests {
             ..program("app")
         };
         let modules = with(vec![app, program("pager"), file("text", b"hello"), file("empty", b"")]);
-        let bundle = pack(&modules).unwrap();
+        let bundle = pack(&modules, Architecture::Amd64).unwrap();
         let (header, entries) = unpack(&bundle);
         assert_eq!((header.magic, header.version), (BUNDLE_MAGIC, BUNDLE_VERSION));
         assert_eq!(header.length, bundle.len() as u64);
@@ -407,7 +410,7 @@ mod tests {
 
     #[test]
     fn there_is_one_sigma0_and_one_root_task() {
-        let error = pack(&[program("alone")]).unwrap_err();
+        let error = pack(&[program("alone")], Architecture::Amd64).unwrap_err();
         assert_eq!(error, BundleError::NotOne { what: "sigma0", count: 0 });
         let second = Module::new("other", ModuleKind::RootTask, image());
         assert_eq!(refusal(vec![second]), BundleError::NotOne { what: "root task", count: 2 });
@@ -418,10 +421,10 @@ mod tests {
         assert_eq!(refusal(vec![program("")]), BundleError::NoName);
         let long = "x".repeat(NAME_LENGTH);
         assert_eq!(refusal(vec![program(&long)]), BundleError::LongName(long));
-        pack(&with(vec![program(&"x".repeat(NAME_LENGTH - 1))])).unwrap();
+        pack(&with(vec![program(&"x".repeat(NAME_LENGTH - 1))]), Architecture::Amd64).unwrap();
         let twice = vec![program("a"), program("a")];
         assert_eq!(refusal(twice), BundleError::SameName("a".to_owned()));
-        pack(&with(vec![program("a"), file("a", b"")])).unwrap();
+        pack(&with(vec![program("a"), file("a", b"")]), Architecture::Amd64).unwrap();
     }
 
     #[test]
@@ -445,7 +448,7 @@ mod tests {
         let a = Module { pager: Some("b".to_owned()), ..program("a") };
         let b = Module { pager: Some("a".to_owned()), ..program("b") };
         assert_eq!(refusal(vec![a.clone(), b]), BundleError::PagerCycle("a".to_owned()));
-        pack(&with(vec![a, program("b")])).unwrap();
+        pack(&with(vec![a, program("b")]), Architecture::Amd64).unwrap();
     }
 
     #[test]
@@ -493,6 +496,8 @@ mod tests {
         let script = Module { bytes: b"#!/bin/sh".as_slice().into(), ..program("script") };
         let error = refusal(vec![script]).to_string();
         assert!(error.starts_with("cannot run module 'script': it is not an ELF file"), "{error}");
+        let error = pack(&with(vec![]), Architecture::Ia32).unwrap_err().to_string();
+        assert!(error.starts_with("cannot run module 'sigma0': it is for amd64"), "{error}");
         let sample = Sample { entry: 0x50_0000, ..Sample::program() };
         let lost = Module { bytes: sample.bytes().into(), ..program("lost") };
         let error = refusal(vec![lost]).to_string();

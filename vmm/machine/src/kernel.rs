@@ -1,6 +1,7 @@
 //! The kernel's image: a PVH ELF executable.
 
 use crate::{
+    Architecture,
     elf::{ElfError, Executable},
     layout::KERNEL_FLOOR,
 };
@@ -36,7 +37,8 @@ pub enum KernelError {
 /// A kernel image that has been checked.
 #[derive(Debug)]
 pub struct Kernel<'a> {
-    pub(crate) bytes: &'a [u8],
+    pub(crate) architecture: Architecture,
+    pub(crate) executable: Executable<'a>,
     pub(crate) entry: u32,
     pub(crate) end: u64,
     header: Option<u64>,
@@ -46,14 +48,14 @@ pub struct Kernel<'a> {
 const PVH_NOTE: (&str, u32) = ("Xen", 18);
 
 impl<'a> Kernel<'a> {
-    /// Checks an image.
-    pub fn parse(bytes: &'a [u8]) -> Result<Self, KernelError> {
-        let executable = Executable::parse(bytes)?;
+    /// Checks an image for this architecture.
+    pub fn parse(bytes: &'a [u8], architecture: Architecture) -> Result<Self, KernelError> {
+        let executable = Executable::parse(bytes, architecture)?;
         let note = executable.note(PVH_NOTE.0, PVH_NOTE.1).ok_or(KernelError::NoPvhNote)?;
         let entry = little_endian(note).ok_or(KernelError::NoPvhNote)?;
         let mut end = 0;
         let mut entry_found = false;
-        for segment in executable.segments() {
+        for segment in &executable.segments {
             let start = segment.physical_address;
             if start < KERNEL_FLOOR {
                 return Err(KernelError::TooLow(start));
@@ -66,7 +68,7 @@ impl<'a> Kernel<'a> {
         let in_reach = u32::try_from(entry).ok().filter(|_| entry_found);
         let entry = in_reach.ok_or(KernelError::BadEntry(entry))?;
         let header = executable.note(NOTE_OWNER, NOTE_TYPE).and_then(little_endian);
-        Ok(Self { bytes, entry, end, header })
+        Ok(Self { architecture, executable, entry, end, header })
     }
 
     /// Physical address of its introspection header, if it has one.
@@ -100,7 +102,8 @@ pub mod tests {
     }
 
     fn refusal(sample: &Sample) -> KernelError {
-        Kernel::parse(&sample.bytes()).expect_err("a broken kernel was accepted")
+        Kernel::parse(&sample.bytes(), sample.architecture)
+            .expect_err("a broken kernel was accepted")
     }
 
     #[test]
@@ -109,11 +112,14 @@ pub mod tests {
         with_header.notes.extend(note("Glasspager", 1, &0x20_0000_u64.to_le_bytes()));
         with_header.segments[0].memory_size = 0x3000;
         let bytes = with_header.bytes();
-        let kernel = Kernel::parse(&bytes).unwrap();
+        let kernel = Kernel::parse(&bytes, Architecture::Amd64).unwrap();
         assert_eq!((kernel.entry, kernel.end), (0x10_0000, 0x10_3000));
         assert_eq!(kernel.introspection_header(), Some(0x20_0000));
         let bytes = sample().bytes();
-        assert_eq!(Kernel::parse(&bytes).unwrap().introspection_header(), None);
+        assert_eq!(
+            Kernel::parse(&bytes, Architecture::Amd64).unwrap().introspection_header(),
+            None
+        );
     }
 
     #[test]
@@ -129,7 +135,7 @@ pub mod tests {
         let mut endless = sample();
         endless.segments[0].memory_size = u64::MAX;
         assert_eq!(refusal(&endless), KernelError::Endless(0x10_0000));
-        let error = Kernel::parse(b"hello").unwrap_err();
-        assert_eq!(error, KernelError::Executable(ElfError::NotElf));
+        let error = Kernel::parse(b"hello", Architecture::Ia32).unwrap_err();
+        assert_eq!(error, KernelError::Executable(ElfError::NotElf(Architecture::Ia32)));
     }
 }

@@ -18,6 +18,10 @@ pub const RAM_MIN: u64 = 16 << 20;
 /// processor keeps for itself (its local APIC, KVM's own pages) lies above.
 pub const RAM_MAX: u64 = protocol::layout::USER_END as u64;
 
+/// The largest RAM for an `ia32` kernel, 960 MiB: it maps all of RAM into its own part of the
+/// address space, the last GiB, and needs some of that for devices.
+pub const IA32_RAM_MAX: u64 = 960 << 20;
+
 /// The PVH start info.
 pub const START_INFO: GuestAddress = GuestAddress(0x6000);
 

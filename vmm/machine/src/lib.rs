@@ -1,37 +1,38 @@
-//! The virtual machine: the one room that knows KVM.
+//! The virtual machine: the one room that knows KVM and QEMU.
 //!
 //! [`Machine::new`] makes a guest of a kernel image, a bundle of boot modules ([`bundle`]) and a
-//! [`Config`]; [`Machine::start`] runs it in a thread of its own until it ends ([`Outcome`]).
-//! Meanwhile others read its [`Memory`]: running and watching don't know each other.
+//! [`Config`] for an [`Engine`]; [`Machine::start`] runs it in a thread of its own until it ends
+//! ([`Outcome`]). Meanwhile others read its [`Memory`]: running and watching don't know each other.
 //!
 //! What the guest finds is a small PC: RAM from address 0 ([`layout`]), a 16550 for its console, a
-//! port that ends the machine, and KVM's own interrupt controllers. It enters at the kernel's PVH
-//! entry. Nothing that a guest does makes this crate panic: what it writes is data.
+//! port that ends the machine, and a local APIC. It enters at the kernel's PVH entry. Nothing that
+//! a guest does makes this crate panic: what it writes is data.
 
-mod access;
+mod architecture;
 pub mod bundle;
 mod cpu;
 mod elf;
-mod exit;
 pub mod host;
 mod kernel;
 mod kvm;
 pub mod layout;
-mod loader;
+mod machine;
+mod memfd;
 mod memory;
-pub mod probe;
-mod registers;
-mod vcpu;
-mod vm;
+mod outcome;
+mod qemu;
 
+pub use architecture::{Architecture, UnknownArchitecture};
 pub use cpu::CpuState;
-pub use exit::{Cause, InternalError};
 pub use kernel::{Kernel, KernelError};
-pub use kvm::KvmError;
-pub use loader::LoadError;
+pub use kvm::{KvmError, LoadError, can_run as kvm_can_run, probe};
+pub use machine::{Config, Engine, Machine, MachineError, Running};
 pub use memory::{Memory, MemoryError, OutsideRam, RamSize, RamSizeError, human};
-pub use vcpu::{Crash, Outcome};
-pub use vm::{Config, Machine, MachineError, Running};
+pub use outcome::{Cause, Crash, InternalError, Outcome};
+pub use qemu::{Qemu, QemuError};
 
 /// Where KVM's device usually is.
 pub const KVM_DEVICE: &str = "/dev/kvm";
+
+/// What QEMU's program is usually called. It runs guests of both architectures.
+pub const QEMU_PROGRAM: &str = "qemu-system-x86_64";

@@ -3,8 +3,11 @@
 //! The guest runs while others read here, so there are never references into it: everything is
 //! copied in or out.
 
-use crate::layout::{RAM_MAX, RAM_MIN};
-use std::{fs::File, io, os::fd::FromRawFd};
+use crate::{
+    layout::{RAM_MAX, RAM_MIN},
+    memfd,
+};
+use std::{fs::File, io, sync::Arc};
 use thiserror::Error;
 use vm_memory::{
     Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
@@ -91,16 +94,20 @@ pub struct OutsideRam {
 #[derive(Clone, Debug)]
 pub struct Memory {
     map: GuestMemoryMmap,
+    file: Arc<File>,
 }
 
 impl Memory {
     /// Fresh RAM, all zero, from guest address 0.
     pub fn new(size: RamSize) -> Result<Self, MemoryError> {
-        let file = memory_file(size.bytes()).map_err(MemoryError::Create)?;
-        let range = (GuestAddress(0), size.bytes() as usize, Some(FileOffset::new(file, 0)));
+        let file = memfd::create(c"guest-ram").map_err(MemoryError::Create)?;
+        file.set_len(size.bytes()).map_err(MemoryError::Create)?;
+        let file = Arc::new(file);
+        let backing = FileOffset::from_arc(Arc::clone(&file), 0);
+        let range = (GuestAddress(0), size.bytes() as usize, Some(backing));
         let map = GuestMemoryMmap::from_ranges_with_files([range])
             .map_err(|error| MemoryError::Map { bytes: size.bytes(), reason: error.to_string() })?;
-        Ok(Self { map })
+        Ok(Self { map, file })
     }
 
     /// Its size in bytes.
@@ -135,23 +142,15 @@ impl Memory {
         self.write(address, value.as_bytes())
     }
 
+    /// The file whose bytes are the guest's physical memory.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// For the loader and the memory slot, which work on the whole.
     pub(crate) fn map(&self) -> &GuestMemoryMmap {
         &self.map
     }
-}
-
-fn memory_file(bytes: u64) -> io::Result<File> {
-    // SAFETY: the name is a string that ends in zero and lives as long as the program; the call
-    // touches no other memory.
-    let descriptor = unsafe { libc::memfd_create(c"guest-ram".as_ptr(), libc::MFD_CLOEXEC) };
-    if descriptor < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the descriptor is fresh, open, and nobody else knows it.
-    let file = unsafe { File::from_raw_fd(descriptor) };
-    file.set_len(bytes)?;
-    Ok(file)
 }
 
 #[cfg(test)]

@@ -2,14 +2,17 @@
 //!
 //! Nothing is taken on trust: each answer is what such a guest saw.
 
-use crate::{
+use super::{
+    KvmError, Vm, call,
     exit::{Exit, Next},
-    kvm::{self, KvmError, Vm, call},
+    open, registers,
+    vm::Running,
+};
+use crate::{
     layout::EXIT_PORT,
+    machine::MachineError,
     memory::{Memory, RamSize},
-    registers,
-    vcpu::Outcome,
-    vm::{MachineError, Running},
+    outcome::Outcome,
 };
 use kvm_bindings::{kvm_segment, kvm_sregs};
 use kvm_ioctls::Kvm;
@@ -67,7 +70,7 @@ pub struct Probe {
 impl Probe {
     /// Opens KVM.
     pub fn open(path: &Path) -> Result<Self, KvmError> {
-        Ok(Self { kvm: kvm::open(path)?, path: path.to_owned() })
+        Ok(Self { kvm: open(path)?, path: path.to_owned() })
     }
 
     /// The version of KVM's API.

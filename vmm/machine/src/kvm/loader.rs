@@ -12,15 +12,10 @@ use linux_loader::{
     cmdline::Cmdline,
     configurator::{BootConfigurator, BootParams, pvh::PvhBootConfigurator},
     loader::{
-        KernelLoader,
-        elf::{
-            Elf,
-            start_info::{hvm_memmap_table_entry, hvm_modlist_entry, hvm_start_info},
-        },
+        elf::start_info::{hvm_memmap_table_entry, hvm_modlist_entry, hvm_start_info},
         load_cmdline,
     },
 };
-use std::io::Cursor;
 use thiserror::Error;
 
 /// Why a guest does not fit its machine.
@@ -50,9 +45,6 @@ pub enum LoadError {
         /// Where RAM ends.
         ram: u64,
     },
-    /// linux-loader refused the kernel.
-    #[error("cannot load the kernel: {0}")]
-    Kernel(linux_loader::loader::Error),
     /// The command line is too long or has characters that are not printable ASCII.
     #[error("the kernel's command line is not usable: {0}; use plain ASCII, under 64 KiB")]
     CommandLine(linux_loader::cmdline::Error),
@@ -89,8 +81,12 @@ pub fn load(
     if start + length > ram.min(BUNDLE_CEILING) {
         return Err(LoadError::BundleTooBig { start, length, ram });
     }
-    Elf::load(memory.map(), None, &mut Cursor::new(kernel.bytes), None)
-        .map_err(LoadError::Kernel)?;
+    for segment in &kernel.executable.segments {
+        let (offset, length) = (segment.offset as usize, segment.file_size as usize);
+        // Parsing has checked that the file has these bytes. Fresh RAM is zero, as the rest must be.
+        let contents = &kernel.executable.bytes[offset..offset + length];
+        memory.write(segment.physical_address, contents)?;
+    }
     memory.write(start, bundle)?;
     write_command_line(memory, command_line)?;
     write_start_info(memory, start, length)
@@ -135,7 +131,7 @@ fn write_start_info(memory: &Memory, bundle: u64, length: u64) -> Result<(), Loa
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{kernel::tests::sample, memory::RamSize};
+    use crate::{Architecture, kernel::tests::sample, memory::RamSize};
 
     fn memory(mebibytes: u64) -> Memory {
         Memory::new(RamSize::new(mebibytes << 20).unwrap()).unwrap()
@@ -145,7 +141,7 @@ mod tests {
     fn the_guest_finds_kernel_bundle_and_command_line() {
         let memory = memory(16);
         let bytes = sample().bytes();
-        let kernel = Kernel::parse(&bytes).unwrap();
+        let kernel = Kernel::parse(&bytes, Architecture::Amd64).unwrap();
         load(&memory, &kernel, b"bundle", "trace=off").unwrap();
         assert_eq!(memory.read_plain::<[u8; 4]>(0x10_0000).unwrap(), [0x90; 4]);
         assert_eq!(memory.read_plain::<u32>(START_INFO.0).unwrap(), 0x336E_C578);
@@ -161,7 +157,7 @@ mod tests {
     fn what_does_not_fit_is_refused_with_a_size_that_would() {
         let memory = memory(16);
         let bytes = sample().bytes();
-        let kernel = Kernel::parse(&bytes).unwrap();
+        let kernel = Kernel::parse(&bytes, Architecture::Amd64).unwrap();
         let error = load(&memory, &kernel, &vec![0; 15 << 20], "").unwrap_err().to_string();
         assert_eq!(
             error,
@@ -171,7 +167,7 @@ mod tests {
         let mut big = sample();
         big.segments[0].memory_size = 32 << 20;
         let bytes = big.bytes();
-        let kernel = Kernel::parse(&bytes).unwrap();
+        let kernel = Kernel::parse(&bytes, Architecture::Amd64).unwrap();
         let error = load(&memory, &kernel, b"", "").unwrap_err().to_string();
         assert_eq!(
             error,
@@ -184,7 +180,7 @@ mod tests {
     fn command_lines_that_the_guest_could_not_read_are_refused() {
         let memory = memory(16);
         let bytes = sample().bytes();
-        let kernel = Kernel::parse(&bytes).unwrap();
+        let kernel = Kernel::parse(&bytes, Architecture::Amd64).unwrap();
         for text in ["a\nb".to_owned(), "x".repeat(0x1_0000)] {
             let error = load(&memory, &kernel, b"", &text).expect_err("accepted");
             assert!(matches!(error, LoadError::CommandLine(_)), "{error}");

@@ -1,18 +1,19 @@
 //! A machine from its parts: memory, what is loaded into it, a processor, a console.
 
-use crate::{
+use super::{
+    Vm, call,
     exit::{Devices, Exit, Next},
-    kernel::Kernel,
-    kvm::{self, KvmError, Vm, call},
-    loader::{self, LoadError},
-    memory::{Memory, MemoryError, RamSize},
-    registers,
-    vcpu::{self, Outcome},
+    loader, open, registers, vcpu,
+};
+use crate::{
+    machine::{Config, MachineError},
+    memory::Memory,
+    outcome::Outcome,
 };
 use std::{
     fmt,
     io::{self, Write},
-    path::PathBuf,
+    path::Path,
     sync::{
         Arc, Once,
         atomic::{AtomicBool, Ordering},
@@ -20,40 +21,7 @@ use std::{
     thread::{self, JoinHandle},
     time::Duration,
 };
-use thiserror::Error;
 use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
-
-/// What a machine is made of.
-#[derive(Debug)]
-pub struct Config<'a> {
-    /// KVM's device, usually [`crate::KVM_DEVICE`].
-    pub device: PathBuf,
-    /// How much RAM.
-    pub ram: RamSize,
-    /// The kernel.
-    pub kernel: &'a Kernel<'a>,
-    /// The boot modules, as [`crate::bundle`] packs them.
-    pub bundle: &'a [u8],
-    /// The kernel's command line.
-    pub command_line: &'a str,
-}
-
-/// Why there is no machine.
-#[derive(Debug, Error)]
-pub enum MachineError {
-    /// KVM won't.
-    #[error(transparent)]
-    Kvm(#[from] KvmError),
-    /// No memory.
-    #[error(transparent)]
-    Memory(#[from] MemoryError),
-    /// The guest does not fit.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// No thread for the processor.
-    #[error("cannot start a thread for the guest's processor: {0}")]
-    Thread(io::Error),
-}
 
 /// A machine that is loaded and has not run yet.
 pub struct Machine {
@@ -69,11 +37,11 @@ impl fmt::Debug for Machine {
 
 impl Machine {
     /// Builds the machine and loads the guest.
-    pub fn new(config: &Config<'_>) -> Result<Self, MachineError> {
-        let kvm = kvm::open(&config.device)?;
+    pub fn new(device: &Path, config: &Config<'_>) -> Result<Self, MachineError> {
+        let kvm = open(device)?;
         let memory = Memory::new(config.ram)?;
         loader::load(&memory, config.kernel, config.bundle, config.command_line)?;
-        let vm = Vm::new(&kvm, &config.device, memory)?;
+        let vm = Vm::new(&kvm, device, memory)?;
         let mut sregs = call("read system registers", vm.vcpu.get_sregs())?;
         registers::protected_mode(&mut sregs);
         call("set system registers", vm.vcpu.set_sregs(&sregs))?;
@@ -153,7 +121,10 @@ fn listen_for_kicks() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{elf::tests::Sample, exit::Cause, kernel::tests::sample, vcpu::Crash};
+    use crate::{
+        Architecture, Cause, Crash, KVM_DEVICE, Kernel, RamSize, elf::tests::Sample,
+        kernel::tests::sample,
+    };
     use std::sync::{Mutex, mpsc};
 
     const PATIENCE: Duration = Duration::from_secs(10);
@@ -174,15 +145,15 @@ mod tests {
 
     fn boot(code: &[u8]) -> Machine {
         let bytes = Sample { code: code.to_vec(), ..sample() }.bytes();
-        let kernel = Kernel::parse(&bytes).unwrap();
+        let kernel = Kernel::parse(&bytes, Architecture::Amd64).unwrap();
         let config = Config {
-            device: crate::KVM_DEVICE.into(),
             ram: RamSize::new(16 << 20).unwrap(),
             kernel: &kernel,
             bundle: b"bundle",
             command_line: "",
         };
-        Machine::new(&config).unwrap_or_else(|error| panic!("this test boots a machine: {error}"))
+        Machine::new(Path::new(KVM_DEVICE), &config)
+            .unwrap_or_else(|error| panic!("this test boots a machine: {error}"))
     }
 
     /// Runs 32-bit code to its end.

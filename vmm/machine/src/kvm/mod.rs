@@ -1,12 +1,25 @@
-//! Opens KVM, and says what to do where that fails.
+//! KVM: the guest's processor is the host's.
+//!
+//! This module opens it, and says what to do where that fails; [`vm`] has the machine.
+
+mod access;
+mod exit;
+mod loader;
+pub mod probe;
+mod registers;
+mod vcpu;
+pub mod vm;
+
+pub use loader::LoadError;
 
 use crate::{
-    access,
+    Architecture,
     layout::{KVM_IDENTITY_MAP, KVM_TSS},
     memory::Memory,
 };
 use kvm_bindings::{CpuId, KVM_API_VERSION, KVM_MAX_CPUID_ENTRIES, kvm_userspace_memory_region};
 use kvm_ioctls::{Cap, Kvm, VcpuFd, VmFd};
+use probe::{Attempt, PagingMode, Probe};
 use std::{
     io,
     path::{Path, PathBuf},
@@ -55,6 +68,17 @@ pub enum KvmError {
     /// A capability that the machine is built on.
     #[error("this KVM lacks {0}, which the machine needs: use a newer Linux")]
     Lacks(&'static str),
+    /// Guests of this architecture cannot switch their paging on.
+    #[error(
+        "this KVM cannot run {architecture} guests: it refuses {}-bit paging ({reason})",
+        .architecture.word_bits()
+    )]
+    CannotPage {
+        /// The architecture.
+        architecture: Architecture,
+        /// What a guest saw when it tried.
+        reason: String,
+    },
     /// One of its system calls.
     #[error("KVM cannot {what}: {error}")]
     Call {
@@ -80,6 +104,23 @@ pub fn open(path: &Path) -> Result<Kvm, KvmError> {
         version if version as u32 == KVM_API_VERSION => Ok(kvm),
         version => Err(KvmError::ApiVersion(version)),
     }
+}
+
+/// Finds out, with a guest of a few instructions if need be, whether guests of this architecture
+/// run here.
+pub fn can_run(device: &Path, architecture: Architecture) -> Result<(), KvmError> {
+    let probe = Probe::open(device)?;
+    let attempt = match architecture {
+        // Whatever has a KVM has long mode.
+        Architecture::Amd64 => return Ok(()),
+        Architecture::Ia32 => probe.paging(PagingMode::TwoLevels),
+    };
+    let reason = match attempt {
+        Ok(Attempt::Works) => return Ok(()),
+        Ok(Attempt::Fails(reason)) => reason,
+        Err(error) => error.to_string(),
+    };
+    Err(KvmError::CannotPage { architecture, reason })
 }
 
 fn open_error(path: &Path, error: io::Error) -> KvmError {

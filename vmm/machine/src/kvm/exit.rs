@@ -2,8 +2,11 @@
 //!
 //! Nothing here knows KVM, so that tests feed every exit by hand.
 
-use crate::layout::{CONSOLE_PORT, CONSOLE_PORTS, EXIT_PORT, EXIT_STATUS_MAX};
-use std::{convert::Infallible, fmt, io::Write};
+use crate::{
+    layout::{CONSOLE_PORT, CONSOLE_PORTS, EXIT_PORT, EXIT_STATUS_MAX},
+    outcome::Cause,
+};
+use std::{convert::Infallible, io::Write};
 use vm_superio::{Serial, Trigger, serial::NoEvents};
 
 /// Why the guest left KVM.
@@ -36,85 +39,6 @@ pub enum Exit<'a> {
     Fatal(Cause),
     /// A signal, or nothing that concerns the guest.
     Nothing,
-}
-
-/// Why a guest could not go on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// The processor shut down: a fault while it delivered a double fault.
-    TripleFault,
-    /// The guest halted with no interrupt controller to wake it.
-    Halted,
-    /// KVM gave up.
-    InternalError(Box<InternalError>),
-    /// The processor refused the guest's state.
-    FailedEntry {
-        /// The hardware's reason.
-        reason: u64,
-    },
-    /// KVM reports a shutdown, reset or crash of the platform.
-    SystemEvent {
-        /// A `KVM_SYSTEM_EVENT` number.
-        kind: u32,
-    },
-    /// KVM_RUN itself failed.
-    RunFailed(String),
-    /// An exit that this machine never asks for.
-    UnexpectedExit(String),
-}
-
-/// What KVM says when it gives up.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct InternalError {
-    /// Its reason, a `KVM_INTERNAL_ERROR` number.
-    pub suberror: u32,
-    /// What it adds.
-    pub details: Vec<u64>,
-    /// The bytes at the instruction pointer, where they can be read.
-    pub instruction: Vec<u8>,
-}
-
-impl fmt::Display for InternalError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { suberror, details, instruction } = self;
-        let meaning = match suberror {
-            1 => "it could not emulate the instruction",
-            2 => "two exceptions at once",
-            3 => "a fault while it delivered an event",
-            4 => "an exit that it did not expect",
-            _ => "no reason known",
-        };
-        write!(f, "KVM gave up: {meaning} (KVM_EXIT_INTERNAL_ERROR, suberror {suberror}")?;
-        details.iter().try_for_each(|detail| write!(f, " {detail:#x}"))?;
-        write!(f, ")")?;
-        if !instruction.is_empty() {
-            write!(f, ", bytes at rip:")?;
-        }
-        instruction.iter().try_for_each(|byte| write!(f, " {byte:02x}"))
-    }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TripleFault => write!(
-                f,
-                "triple fault: the processor met an exception that it could not deliver \
-                 (KVM_EXIT_SHUTDOWN)"
-            ),
-            Self::Halted => write!(f, "the guest halted and nothing can wake it (KVM_EXIT_HLT)"),
-            Self::InternalError(error) => error.fmt(f),
-            Self::FailedEntry { reason } => write!(
-                f,
-                "the processor refused the guest's state (KVM_EXIT_FAIL_ENTRY, reason {reason:#x})"
-            ),
-            Self::SystemEvent { kind } => {
-                write!(f, "the platform went down (KVM_EXIT_SYSTEM_EVENT, type {kind})")
-            }
-            Self::RunFailed(reason) => write!(f, "KVM_RUN failed: {reason}"),
-            Self::UnexpectedExit(exit) => write!(f, "KVM left the guest with {exit}"),
-        }
-    }
 }
 
 /// What comes next.
@@ -192,6 +116,7 @@ fn console_register(port: u16) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outcome::InternalError;
     use std::io;
 
     fn write<W: Write>(devices: &mut Devices<W>, port: u16, data: &[u8]) -> Next {

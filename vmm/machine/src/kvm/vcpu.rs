@@ -1,32 +1,15 @@
 //! The processor's loop: into the guest, out of it, do what it asks for, and again.
 
+use super::{
+    Vm,
+    exit::{Exit, Next},
+};
 use crate::{
     cpu::CpuState,
-    exit::{Cause, Exit, InternalError, Next},
-    kvm::Vm,
+    outcome::{Cause, Crash, InternalError, Outcome},
 };
 use kvm_ioctls::{VcpuExit, VcpuFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// How a guest ended.
-#[derive(Debug)]
-pub enum Outcome {
-    /// It asked for the end, with this status.
-    Exit(u8),
-    /// Somebody stopped it; where it was then.
-    Stopped(Option<Box<CpuState>>),
-    /// It could not go on.
-    Crash(Crash),
-}
-
-/// What is known of a guest that could not go on.
-#[derive(Debug)]
-pub struct Crash {
-    /// Why.
-    pub cause: Cause,
-    /// Its registers, if KVM gave them.
-    pub cpu: Option<Box<CpuState>>,
-}
 
 /// Runs the guest until it ends or `stop` is set and a signal interrupts KVM_RUN. `handle` says
 /// what comes of each exit.

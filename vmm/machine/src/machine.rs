@@ -1,0 +1,137 @@
+//! One machine, whatever engine runs it.
+
+use crate::{
+    Architecture, Kernel, Outcome,
+    kvm::{self, KvmError, LoadError},
+    memory::{Memory, MemoryError, RamSize, human},
+    qemu::{self, Qemu, QemuError},
+};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
+use thiserror::Error;
+
+/// What runs a guest.
+#[derive(Clone, Debug)]
+pub enum Engine {
+    /// KVM, by its device, usually [`crate::KVM_DEVICE`].
+    Kvm(PathBuf),
+    /// QEMU's software emulation.
+    Qemu(Qemu),
+}
+
+/// What a machine is made of.
+#[derive(Debug)]
+pub struct Config<'a> {
+    /// How much RAM.
+    pub ram: RamSize,
+    /// The kernel.
+    pub kernel: &'a Kernel<'a>,
+    /// The boot modules, as [`crate::bundle`] packs them.
+    pub bundle: &'a [u8],
+    /// The kernel's command line.
+    pub command_line: &'a str,
+}
+
+/// Why there is no machine.
+#[derive(Debug, Error)]
+pub enum MachineError {
+    /// KVM won't.
+    #[error(transparent)]
+    Kvm(#[from] KvmError),
+    /// QEMU won't.
+    #[error(transparent)]
+    Qemu(#[from] QemuError),
+    /// No memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// More memory than the kernel can use.
+    #[error(
+        "{} of memory is too much for an {architecture} guest: its kernel can map {} at most; \
+         give less with --memory", human(*.ram), human(.architecture.ram_limit())
+    )]
+    TooMuchRam {
+        /// The guest's architecture.
+        architecture: Architecture,
+        /// What was asked for.
+        ram: u64,
+    },
+    /// The guest does not fit.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// No thread for the machine.
+    #[error("cannot start a thread for the guest's machine: {0}")]
+    Thread(io::Error),
+}
+
+/// A machine that is loaded and has not run yet.
+#[derive(Debug)]
+pub enum Machine {
+    /// On KVM.
+    Kvm(kvm::vm::Machine),
+    /// On QEMU.
+    Qemu(qemu::Machine),
+}
+
+impl Machine {
+    /// Builds a machine with the guest in it.
+    pub fn new(engine: &Engine, config: &Config<'_>) -> Result<Self, MachineError> {
+        let (architecture, ram) = (config.kernel.architecture, config.ram.bytes());
+        if ram > architecture.ram_limit() {
+            return Err(MachineError::TooMuchRam { architecture, ram });
+        }
+        Ok(match engine {
+            Engine::Kvm(device) => Self::Kvm(kvm::vm::Machine::new(device, config)?),
+            Engine::Qemu(qemu) => Self::Qemu(qemu::Machine::new(qemu, config)?),
+        })
+    }
+
+    /// The guest's RAM, to be read while the guest runs.
+    pub fn memory(&self) -> Memory {
+        match self {
+            Self::Kvm(machine) => machine.memory(),
+            Self::Qemu(machine) => machine.memory(),
+        }
+    }
+
+    /// Ticks of the guest's time stamp counter in a second.
+    pub fn ticks_per_second(&self) -> u64 {
+        match self {
+            Self::Kvm(machine) => machine.ticks_per_second(),
+            Self::Qemu(machine) => machine.ticks_per_second(),
+        }
+    }
+
+    /// Runs the guest in a thread of its own. `console` gets what it prints; `ended` is called
+    /// when it is over.
+    pub fn start(
+        self,
+        console: impl Write + Send + 'static,
+        ended: impl FnOnce(Outcome) + Send + 'static,
+    ) -> Result<Running, MachineError> {
+        Ok(match self {
+            Self::Kvm(machine) => Running::Kvm(machine.start(console, ended)?),
+            Self::Qemu(machine) => Running::Qemu(machine.start(console, ended)?),
+        })
+    }
+}
+
+/// A guest that runs.
+#[derive(Debug)]
+pub enum Running {
+    /// On KVM.
+    Kvm(kvm::vm::Running),
+    /// On QEMU.
+    Qemu(qemu::Running),
+}
+
+impl Running {
+    /// Stops the guest if it still runs, and waits until its thread has ended.
+    pub fn stop(self) {
+        match self {
+            Self::Kvm(running) => running.stop(),
+            Self::Qemu(running) => running.stop(),
+        }
+    }
+}

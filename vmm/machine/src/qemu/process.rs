@@ -1,0 +1,276 @@
+//! A machine that is a process: QEMU.
+//!
+//! Kernel, bundle and RAM are files without names that QEMU inherits, and the kernel of the host
+//! ends QEMU when its parent ends, however that happens: nothing remains.
+
+use super::{
+    Qemu, QemuError, RAM_MAX, clock,
+    command::{Descriptors, arguments},
+    start_error,
+};
+use crate::{
+    machine::{Config, MachineError},
+    memfd,
+    memory::Memory,
+    outcome::{Cause, Crash, Outcome},
+};
+use std::{
+    ffi::CStr,
+    fs::File,
+    io::{self, Read, Write},
+    os::{
+        fd::{AsRawFd, RawFd},
+        unix::{fs::FileExt, process::CommandExt},
+    },
+    process::{self, Child, ChildStdout, Command, ExitStatus, Stdio},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread::{self, JoinHandle},
+};
+
+/// A machine that has not run yet.
+#[derive(Debug)]
+pub struct Machine {
+    qemu: Qemu,
+    command_line: String,
+    memory: Memory,
+    kernel: File,
+    bundle: File,
+    /// What QEMU says on standard error.
+    messages: File,
+    /// Guest addresses where the kernel's image will lie: start and length.
+    image: (u64, usize),
+    ticks_per_second: u64,
+}
+
+impl Machine {
+    /// Prepares everything that QEMU will open.
+    pub fn new(qemu: &Qemu, config: &Config<'_>) -> Result<Self, MachineError> {
+        if config.ram.bytes() > RAM_MAX {
+            return Err(QemuError::TooMuchRam(config.ram.bytes()).into());
+        }
+        let memory = Memory::new(config.ram)?;
+        let executable = &config.kernel.executable;
+        let file = |name, bytes| file(name, bytes).map_err(QemuError::Files);
+        let first = executable.segments[0];
+        Ok(Self {
+            qemu: qemu.clone(),
+            command_line: config.command_line.to_owned(),
+            memory,
+            kernel: file(c"kernel", executable.bytes)?,
+            bundle: file(c"bundle", config.bundle)?,
+            messages: file(c"messages", b"")?,
+            image: (first.physical_address, first.file_size as usize),
+            ticks_per_second: clock::ticks_per_second(),
+        })
+    }
+
+    /// The guest's RAM, to be read while the guest runs.
+    pub fn memory(&self) -> Memory {
+        self.memory.clone()
+    }
+
+    /// Ticks of the guest's time stamp counter in a second.
+    pub fn ticks_per_second(&self) -> u64 {
+        self.ticks_per_second
+    }
+
+    /// Starts QEMU. `console` gets what the guest prints; `ended` is called when it is over.
+    pub fn start(
+        self,
+        console: impl Write + Send + 'static,
+        ended: impl FnOnce(Outcome) + Send + 'static,
+    ) -> Result<Running, MachineError> {
+        let (sender, started) = mpsc::channel();
+        // QEMU ends with the thread that starts it, which must therefore be the one that waits.
+        let body = move || match self.spawn() {
+            Err(error) => {
+                // Without a receiver nobody wants to know.
+                let _ = sender.send(Err(start_error(self.qemu.program(), error)));
+            }
+            Ok((child, output)) => {
+                let shared = Arc::new(Shared { child: Mutex::new(child), stop: false.into() });
+                let _ = sender.send(Ok(Arc::clone(&shared)));
+                pass_on(output, console);
+                ended(self.outcome(&shared));
+            }
+        };
+        let thread = thread::Builder::new()
+            .name("qemu".to_owned())
+            .spawn(body)
+            .map_err(MachineError::Thread)?;
+        match started.recv() {
+            Ok(Ok(shared)) => Ok(Running { shared, thread }),
+            Ok(Err(error)) => Err(error.into()),
+            Err(mpsc::RecvError) => Err(MachineError::Thread(io::ErrorKind::Other.into())),
+        }
+    }
+
+    fn spawn(&self) -> io::Result<(Child, ChildStdout)> {
+        let descriptors = Descriptors {
+            ram: self.memory.file().as_raw_fd(),
+            kernel: self.kernel.as_raw_fd(),
+            bundle: self.bundle.as_raw_fd(),
+        };
+        let mut command = Command::new(self.qemu.program());
+        command
+            .args(arguments(&self.qemu, self.memory.size(), descriptors, &self.command_line))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(self.messages.try_clone()?)
+            // Ctrl-C is for us; what comes of it for QEMU is our decision.
+            .process_group(0);
+        let (parent, descriptors) = (process::id(), descriptors.all());
+        // SAFETY: between fork and exec only system calls are made, which are safe to call there;
+        // all that they use was copied into the closure, and nothing is allocated.
+        unsafe { command.pre_exec(move || prepare_child(parent, descriptors)) };
+        let mut child = command.spawn()?;
+        let output = child.stdout.take().expect("it was asked for");
+        Ok((child, output))
+    }
+
+    /// Waits for QEMU, which has closed its standard output, and says what its end means.
+    fn outcome(&self, shared: &Shared) -> Outcome {
+        let result = shared.child().wait();
+        if shared.stop.load(Ordering::Acquire) {
+            return Outcome::Stopped(None);
+        }
+        let cause = match result {
+            Err(error) => Cause::QemuLost(error.to_string()),
+            Ok(status) => match meaning(status, self.has_booted(), &self.said()) {
+                Ok(status) => return Outcome::Exit(status),
+                Err(cause) => cause,
+            },
+        };
+        Outcome::Crash(Crash { cause, cpu: None })
+    }
+
+    /// Whether QEMU has come as far as loading the kernel, the last thing before it starts the
+    /// guest: fresh RAM is zero.
+    fn has_booted(&self) -> bool {
+        let (address, length) = self.image;
+        let mut bytes = vec![0; length];
+        self.memory.read(address, &mut bytes).is_ok() && bytes.iter().any(|byte| *byte != 0)
+    }
+
+    fn said(&self) -> String {
+        const MOST: usize = 4096;
+        let mut bytes = vec![0; MOST];
+        let length = self.messages.read_at(&mut bytes, 0).unwrap_or(0);
+        String::from_utf8_lossy(&bytes[..length]).trim().to_owned()
+    }
+}
+
+/// Runs in the child before it becomes QEMU: it ends with its parent and keeps its files.
+fn prepare_child(parent: u32, descriptors: [RawFd; 3]) -> io::Result<()> {
+    let check = |result: i32| match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    };
+    // SAFETY: this call changes one attribute of the calling process and takes no pointers.
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
+    // A parent that had ended before that call will never end again.
+    // SAFETY: the call cannot fail and touches nothing.
+    if unsafe { libc::getppid() } != parent as i32 {
+        return Err(io::ErrorKind::BrokenPipe.into());
+    }
+    for descriptor in descriptors {
+        // SAFETY: this call changes one flag of a descriptor and takes no pointers.
+        check(unsafe { libc::fcntl(descriptor, libc::F_SETFD, 0) })?;
+    }
+    Ok(())
+}
+
+/// The guest's exit status, or why there is none.
+fn meaning(status: ExitStatus, has_booted: bool, said: &str) -> Result<u8, Cause> {
+    match status.code() {
+        // The exit device: (status << 1) | 1. QEMU itself fails with 1, but before the guest runs.
+        Some(code) if code & 1 == 1 && has_booted => Ok((code >> 1) as u8),
+        Some(0) if said.is_empty() => Err(Cause::Reset),
+        _ => Err(Cause::QemuEnded { status, message: said.to_owned() }),
+    }
+}
+
+fn file(name: &CStr, bytes: &[u8]) -> io::Result<File> {
+    let mut file = memfd::create(name)?;
+    file.write_all(bytes)?;
+    Ok(file)
+}
+
+/// Passes on what the guest prints until QEMU closes its end.
+fn pass_on(mut output: ChildStdout, mut console: impl Write) {
+    let mut bytes = [0; 4096];
+    loop {
+        match output.read(&mut bytes) {
+            Ok(0) => return,
+            // The guest can't help it if the console's reader is gone; whoever gave us the writer
+            // hears of it there.
+            Ok(length) => drop(console.write_all(&bytes[..length])),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// What the thread that waits for QEMU shares with those who may end it.
+#[derive(Debug)]
+struct Shared {
+    /// Locked for long only once QEMU has closed its standard output, when it is about to end.
+    child: Mutex<Child>,
+    stop: AtomicBool,
+}
+
+impl Shared {
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A guest that runs.
+#[derive(Debug)]
+pub struct Running {
+    shared: Arc<Shared>,
+    thread: JoinHandle<()>,
+}
+
+impl Running {
+    /// Ends QEMU if it still runs, and waits until its thread has ended.
+    pub fn stop(self) {
+        self.shared.stop.store(true, Ordering::Release);
+        // An error means that it has ended already.
+        let _ = self.shared.child().kill();
+        // An error means that the thread panicked, which has been printed already.
+        let _ = self.thread.join();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+
+    fn exited(code: i32) -> ExitStatus {
+        ExitStatus::from_raw(code << 8)
+    }
+
+    #[test]
+    fn the_exit_device_makes_odd_codes_of_the_guests_status() {
+        for status in [0, 1, 42, 127] {
+            assert_eq!(meaning(exited(status << 1 | 1), true, "warning"), Ok(status as u8));
+        }
+    }
+
+    #[test]
+    fn a_failure_of_qemu_is_no_status_of_the_guest() {
+        let failed = meaning(exited(1), false, "qemu: no such machine").unwrap_err();
+        assert_eq!(failed.to_string(), "QEMU ended (exit status: 1): qemu: no such machine");
+        let killed = meaning(ExitStatus::from_raw(6), true, "qemu: fatal").unwrap_err();
+        assert_eq!(killed.to_string(), "QEMU ended (signal: 6 (SIGABRT)): qemu: fatal");
+        let told = meaning(exited(0), true, "terminating on signal 15").unwrap_err();
+        assert!(matches!(told, Cause::QemuEnded { .. }), "{told}");
+        assert_eq!(meaning(exited(0), true, ""), Err(Cause::Reset));
+    }
+}
