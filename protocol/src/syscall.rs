@@ -21,7 +21,7 @@
 //! | `ebx esi edi ebp esp` | kept | kept |
 //!
 //! then `int 0x30`. Segment registers are the kernel's: what a task loads into `ds`, `es`, `fs` or
-//! `gs` is gone after its thread was in the kernel.
+//! `gs` may be gone after its thread was in the kernel.
 //!
 //! # Both
 //! The message itself is in the caller's UTCB, before and after; the kernel copies exactly the words

@@ -27,7 +27,8 @@ pub extern "C" fn handle_trap() -> ! {
     leave_kernel()
 }
 
-/// Only the timer may interrupt the kernel, and only while it idles.
+/// Only the timer may interrupt the kernel, and only while it idles. What the machine itself reports
+/// (NMI, double fault, machine check) ends here too, wherever the processor was.
 pub extern "C" fn handle_trap_in_kernel(frame: *const usize) -> ! {
     const ERROR: usize = VECTOR + size_of::<usize>();
     // SAFETY: the entry code has just pushed a frame there, at least as far as the flags.
@@ -36,7 +37,7 @@ pub extern "C" fn handle_trap_in_kernel(frame: *const usize) -> ! {
     if vector != usize::from(local_apic::TIMER_VECTOR) {
         let address = processor::fault_address();
         panic!(
-            "trap {vector} (error {error:#x}, address {address:#x}) in the kernel at {instruction:#x}"
+            "trap {vector} (error {error:#x}, address {address:#x}) at {instruction:#x}: the kernel cannot go on"
         );
     }
     local_apic::end_of_interrupt();

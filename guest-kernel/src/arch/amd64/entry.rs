@@ -170,7 +170,11 @@ trap_\number:
     push 0
     .endif
     push \number
+    .if \number == 2 || \number == 8 || \number == 18
+    jmp trap_emergency
+    .else
     jmp trap_common
+    .endif
     .endm
     .altmacro
     .set number, 0
@@ -203,6 +207,9 @@ trap_common:
     jz trap_in_kernel
     mov rsp, offset KERNEL_STACK_END
     call {handle_trap}
+trap_emergency:
+    # On the emergency stack, not in a thread's frame. No registers are needed any more.
+    sub rsp, {vector}
 trap_in_kernel:
     mov rdi, rsp
     and rsp, -16

@@ -5,7 +5,7 @@
 //! is taken, from its end, and a Rust function runs to completion. It returns the frame of the
 //! thread to go on with.
 //!
-//! The segment registers are the kernel's: what a task loads there is gone after its next entry.
+//! The segment registers are the kernel's: what a task loads there may be gone after its next entry.
 //! DS and ES are flat user data, in the kernel too, FS is the thread's UTCB.
 
 use super::descriptors::{FRAME_END_OFFSET, load_utcb_segment};
@@ -95,7 +95,11 @@ trap_\number:
     push 0
     .endif
     push \number
+    .if \number == 2 || \number == 18
+    jmp trap_emergency
+    .else
     jmp trap_common
+    .endif
     .endm
     .altmacro
     .set number, 0
@@ -117,6 +121,12 @@ trap_common:
     jz trap_in_kernel
     mov esp, offset KERNEL_STACK_END
     call {handle_trap}
+trap_emergency:
+    # The thread that was interrupted has nothing to do with it. No registers are needed any more.
+    sub esp, {vector}
+    mov eax, {user_data}
+    mov ds, eax
+    mov es, eax
 trap_in_kernel:
     mov eax, esp
     and esp, -16
@@ -153,6 +163,7 @@ trap_entries:
     user_data = const Context::USER_DATA,
     system_call = const Context::SYSTEM_CALL,
     frame_size = const offset_of!(Context, end_of_frame) - FRAME,
+    vector = const VECTOR,
     code_segment = const CODE_SEGMENT,
     handle_system_call = sym handle_system_call,
     handle_trap = sym handle_trap,
