@@ -5,7 +5,7 @@
 //! but only if they changed: the host's build embeds them, and is thus not repeated for nothing.
 
 use crate::{
-    architecture::{ALL, AMD64, Architecture},
+    architecture::{ALL, Architecture},
     command::{cargo, run, say},
     workspace::Workspace,
 };
@@ -39,20 +39,16 @@ impl Kind {
 /// Builds everything for the guest.
 pub fn build(workspace: &Workspace) -> Result<()> {
     let programs = workspace.programs().context("cannot list guest-pagers")?;
-    for architecture in ALL {
-        build_for(workspace, architecture, &programs, &workspace.images(architecture.name))?;
-    }
-    // The host's build takes the images of amd64 from here.
-    build_for(workspace, &AMD64, &programs, &workspace.all_images())
+    ALL.iter().try_for_each(|architecture| build_for(workspace, architecture, &programs))
 }
 
 fn build_for(
     workspace: &Workspace,
     architecture: &Architecture,
     programs: &[String],
-    images: &Path,
 ) -> Result<()> {
     let name = architecture.name;
+    let images = workspace.images(name);
     let product = |kind: Kind, name: &str| {
         let folder = workspace.guest_target(kind.name()).join(architecture.target);
         folder.join("guest").join(name)
@@ -67,7 +63,7 @@ fn build_for(
     for name in programs {
         install(&product(Kind::Programs, name), &images.join(name))?;
     }
-    remove_others(images, programs)
+    remove_others(&images, programs)
 }
 
 /// Removes images of programs that there are no more.

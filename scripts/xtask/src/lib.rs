@@ -26,8 +26,6 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   lint            format and lints
   test [ARGS]     every check and every test; with ARGS only `cargo test ARGS`
   bench [--json]  count instructions under QEMU, and time them under KVM
-  qemu [SCENARIO [KERNEL COMMAND LINE]]
-                  boot a scenario under QEMU's software emulation
   rooms           check who imports whom, and where unsafe code may be";
 
 /// Does what the command line asks for.
@@ -41,7 +39,6 @@ pub fn run(arguments: &[String]) -> Result<()> {
         "lint" => test::lint(&workspace),
         "test" => test::run(&workspace, rest),
         "bench" => bench::run(&workspace, rest),
-        "qemu" => qemu::interactive(&workspace, rest),
         "rooms" => rooms::check_workspace(&workspace),
         _ => bail!("there is no command `{command}`\n{USAGE}"),
     }

@@ -1,7 +1,7 @@
 //! Booting the guest under QEMU's software emulation, where the time stamp counter counts
 //! instructions.
 
-use crate::{Architecture, architecture::AMD64, command::say, host, workspace::Workspace};
+use crate::{Architecture, workspace::Workspace};
 use anyhow::{Context, Result, bail};
 use std::{
     fs,
@@ -102,24 +102,6 @@ impl Machine<'_> {
     }
 }
 
-/// `xtask qemu`: boots a scenario with its console on this terminal.
-pub fn interactive(workspace: &Workspace, arguments: &[String]) -> Result<()> {
-    host::build(workspace)?;
-    let scenario = arguments.first().map_or("words", String::as_str);
-    let command_line = arguments.get(1..).unwrap_or_default().join(" ");
-    let machine =
-        Machine { architecture: &AMD64, scenario, command_line: &command_line, mebibytes: 128 };
-    say(&format!("run: {scenario} under QEMU"));
-    let finished = Finished { folder: scratch(workspace)?, console: String::new() };
-    let mut command = machine.command(workspace, &finished.folder)?;
-    let status = command.args(["-serial", "stdio"]).status().context(MISSING)?;
-    match status.code() {
-        Some(1) => Ok(()),
-        Some(code) if code & 1 == 1 => bail!("the guest ended with status {}", code >> 1),
-        _ => bail!("QEMU failed ({status})"),
-    }
-}
-
 /// A new folder for the files of one machine.
 fn scratch(workspace: &Workspace) -> Result<PathBuf> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -131,12 +113,11 @@ fn scratch(workspace: &Workspace) -> Result<PathBuf> {
 
 /// Writes the machine's kernel and boot bundle into `folder`.
 fn bundle(workspace: &Workspace, machine: &Machine, folder: &Path) -> Result<(PathBuf, PathBuf)> {
-    let mut command = Command::new(workspace.glass());
-    command.args(["bundle", machine.scenario, "-o"]).arg(folder);
-    if machine.architecture.name != AMD64.name {
-        command.args(["--arch", machine.architecture.name]);
-    }
-    let output = command.output().context("cannot start target/release/glass")?;
+    let output = Command::new(workspace.glass())
+        .args(["bundle", machine.scenario, "--arch", machine.architecture.name, "-o"])
+        .arg(folder)
+        .output()
+        .context("cannot start target/release/glass")?;
     if !output.status.success() {
         bail!("`glass bundle` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }

@@ -36,14 +36,9 @@ impl Workspace {
         self.target.join("guest-build").join(kind)
     }
 
-    /// The guest's ELF images, which the host's build embeds.
-    pub fn all_images(&self) -> PathBuf {
-        self.root.join("target/guest")
-    }
-
-    /// Those for one architecture.
+    /// The guest's ELF images for one architecture, which the host's build embeds.
     pub fn images(&self, architecture: &str) -> PathBuf {
-        self.all_images().join(architecture)
+        self.root.join("target/guest").join(architecture)
     }
 
     /// The command that all this is about.

@@ -2,7 +2,7 @@
 
 use xtask::{
     Architecture, Workspace,
-    architecture::AMD64,
+    architecture::{AMD64, IA32},
     bench::{budget, exact::Counts},
 };
 
@@ -16,4 +16,9 @@ fn check(architecture: &'static Architecture) {
 #[test]
 fn operations_of_amd64_stay_within_their_budgets() {
     check(&AMD64);
+}
+
+#[test]
+fn operations_of_ia32_stay_within_their_budgets() {
+    check(&IA32);
 }

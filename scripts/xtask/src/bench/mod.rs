@@ -8,7 +8,7 @@ pub mod others;
 mod report;
 mod timed;
 
-use crate::{Architecture, architecture::AMD64, host, workspace::Workspace};
+use crate::{Architecture, architecture::ALL, host, workspace::Workspace};
 use anyhow::{Result, bail};
 
 /// Counts, times, and prints a table or, with `--json`, one JSON object a line and architecture.
@@ -19,7 +19,9 @@ pub fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
         _ => bail!("usage: ./scripts/bench [--json]"),
     };
     host::build(workspace)?;
-    report(workspace, &AMD64, json)?;
+    for architecture in ALL {
+        report(workspace, architecture, json)?;
+    }
     if !json {
         print!("{}", report::NOTES);
     }
@@ -28,7 +30,7 @@ pub fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
 
 fn report(workspace: &Workspace, architecture: &'static Architecture, json: bool) -> Result<()> {
     let counts = exact::Counts::measure(workspace, architecture)?;
-    let times = timed::Times::measure(workspace)?;
+    let times = timed::Times::measure(workspace, architecture)?;
     if json {
         println!("{}", report::json(&counts, times.as_ref()));
     } else {

@@ -3,6 +3,7 @@
 
 use super::guest_report::GuestReport;
 use crate::{
+    Architecture,
     command::{cargo, run, say},
     workspace::Workspace,
 };
@@ -32,15 +33,19 @@ pub struct Times {
 }
 
 impl Times {
-    /// Runs the scenario `bench` under KVM; `None`, said in one line, where there is none.
-    pub fn measure(workspace: &Workspace) -> Result<Option<Self>> {
+    /// Runs the scenario `bench` under KVM; `None`, said in one line, where KVM can't.
+    pub fn measure(workspace: &Workspace, architecture: &Architecture) -> Result<Option<Self>> {
+        let name = architecture.name;
+        say(&format!("bench: timing {name} under KVM, and Linux"));
+        let console = match guest_console(workspace, name)? {
+            Ok(console) => console,
+            Err(refusal) => {
+                say(&format!("bench: no times for {name}: {refusal}"));
+                return Ok(None);
+            }
+        };
         let host = Host::read(&doctor(workspace)?)?;
-        if let Some(problem) = host.problem {
-            say(&format!("bench: no times: {problem}"));
-            return Ok(None);
-        }
-        say("bench: timing under KVM and Linux");
-        let ticks = GuestReport::find(&guest_console(workspace)?)?;
+        let ticks = GuestReport::find(&console)?;
         let linux = yardsticks(workspace)?;
         let number = |key: &str| {
             linux[key].as_f64().with_context(|| format!("yardsticks printed no `{key}`: {linux}"))
@@ -66,20 +71,15 @@ impl Times {
 struct Host {
     backend: String,
     cpu: String,
-    /// Why no guest runs here.
-    problem: Option<String>,
 }
 
 impl Host {
     fn read(findings: &Value) -> Result<Self> {
-        let text = |value: &Value| {
-            value.as_str().map(str::to_owned).with_context(|| format!("unexpected: {findings}"))
-        };
-        let why = || text(&findings["kvm"]["problem"]).unwrap_or("KVM runs no amd64 guest".into());
+        let backend = findings["backend"]["kind"].as_str();
+        let cpu = findings["processors"]["model"].as_str().unwrap_or("unknown processor");
         Ok(Self {
-            backend: text(&findings["backend"]["kind"])?,
-            cpu: findings["processors"]["model"].as_str().unwrap_or("unknown processor").to_owned(),
-            problem: (findings["ok"] != true).then(why),
+            backend: backend.with_context(|| format!("unexpected: {findings}"))?.to_owned(),
+            cpu: cpu.to_owned(),
         })
     }
 }
@@ -94,9 +94,23 @@ fn doctor(workspace: &Workspace) -> Result<Value> {
     serde_json::from_slice(&output.stdout).context("glass doctor printed no JSON")
 }
 
-/// The guest reads the same time stamp counter as the host, or one that is as fast.
-fn guest_console(workspace: &Workspace) -> Result<String> {
-    output(Command::new(workspace.glass()).args(["run", "bench", "--quiet", "--timeout", "120s"]))
+/// What the guest prints, or why KVM does not run it. It reads the same time stamp counter as the
+/// host, or one that is as fast.
+fn guest_console(workspace: &Workspace, architecture: &str) -> Result<Result<String, String>> {
+    let output = Command::new(workspace.glass())
+        .args(["run", "bench", "--quiet", "--timeout", "120s"])
+        .args(["--engine", "kvm", "--arch", architecture])
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot start target/release/glass")?;
+    let [printed, complaint] =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    match output.status.success() {
+        true => Ok(Ok(printed)),
+        // No guest has run.
+        false if printed.is_empty() => Ok(Err(complaint.trim().to_owned())),
+        false => bail!("the scenario `bench` failed:\n{printed}{complaint}"),
+    }
 }
 
 fn yardsticks(workspace: &Workspace) -> Result<Value> {
@@ -126,18 +140,11 @@ mod tests {
     #[test]
     fn the_doctor_is_understood() {
         let mut findings = json!({
-            "ok": true,
-            "kvm": {},
             "backend": {"kind": "svm", "module": "kvm_amd"},
             "processors": {"count": 2, "model": "Fast CPU"},
         });
         let host = Host::read(&findings).expect("complete");
         assert_eq!((host.backend.as_str(), host.cpu.as_str()), ("svm", "Fast CPU"));
-        assert_eq!(host.problem, None);
-        findings["ok"] = false.into();
-        findings["kvm"]["problem"] = "not permitted".into();
-        let host = Host::read(&findings).expect("complete");
-        assert_eq!(host.problem.as_deref(), Some("not permitted"));
         findings["backend"] = json!(null);
         assert!(Host::read(&findings).is_err_and(|error| error.to_string().contains("unexpected")));
     }
