@@ -64,6 +64,7 @@ pub const CAPABILITY_SHIFT: u32 = 12;
 
 /// How long a thread waits for its partner in each phase: 0 for ever, 1 not at all. Bits 0 to 15
 /// are the receive timeout, bits 16 to 31 the send timeout; other values are invalid arguments.
+/// A call waits for its answer as long as it takes: only its send timeout counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(transparent)]
 pub struct Timeouts(pub Word);
