@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{module_spec::ModuleSpec, units};
+use crate::{module_spec::ModuleSpec, units, views::ListArgs};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use machine::{Architecture, RamSize};
 use std::{path::PathBuf, time::Duration};
@@ -24,6 +24,8 @@ pub enum Command {
     Run(RunArgs),
     /// Say what this host can do, and how to repair what it can't.
     Doctor(DoctorArgs),
+    /// List the machines that run, for the views below.
+    Ls(ListArgs),
     /// List the scenarios.
     List,
     /// Write a scenario's kernel and boot bundle to a folder, for QEMU and other PVH loaders.

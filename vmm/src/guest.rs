@@ -22,6 +22,8 @@ const DEFAULT_SCENARIO: &str = "words";
 pub struct Guest {
     /// What kernel and programs are built for.
     pub architecture: Architecture,
+    /// Name of the scenario, unless only modules were given.
+    pub scenario: Option<String>,
     /// How to call the kernel in messages.
     kernel_name: String,
     /// The kernel's image.
@@ -43,7 +45,8 @@ impl Guest {
             }
         };
         let mut modules = Vec::new();
-        if let Some(scenario) = chosen_scenario(args)? {
+        let scenario = chosen_scenario(args)?;
+        if let Some(scenario) = &scenario {
             modules.extend(scenario.modules(architecture, args.file.as_deref())?);
         } else if let Some(path) = &args.file {
             modules.push(scenario::read_file(path)?);
@@ -52,7 +55,8 @@ impl Guest {
             modules.push(spec.module()?);
         }
         let modules = with_ground(architecture, modules)?;
-        Ok(Self { architecture, kernel_name, kernel, modules })
+        let scenario = scenario.map(|scenario| scenario.name);
+        Ok(Self { architecture, scenario, kernel_name, kernel, modules })
     }
 
     /// The kernel, checked.

@@ -7,11 +7,13 @@
 //! | [`engine`] | whether KVM or QEMU runs it |
 //! | [`run`] | a guest from its start to its exit status |
 //! | [`console`], [`follow`], [`report`], [`message`] | what the user sees of it |
+//! | [`attach`], [`views`] | looking into a guest that another process runs |
 //! | [`bundle`], [`doctor`] | the other verbs |
 //!
 //! The two rooms `machine` (knows KVM and QEMU) and `observe` (knows the trace) meet only here.
 #![forbid(unsafe_code)]
 
+mod attach;
 mod bundle;
 mod cli;
 mod console;
@@ -26,6 +28,7 @@ mod report;
 mod run;
 mod scenario;
 mod units;
+mod views;
 
 use clap::Parser;
 use cli::{Cli, Command};
@@ -57,6 +60,7 @@ fn execute(cli: &Cli) -> anyhow::Result<u8> {
         Command::Run(args) if args.list => list(),
         Command::Run(args) => run::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Ls(args) => views::ls(args),
         Command::List => list(),
         Command::Bundle(args) => bundle::write(args),
     }

@@ -1,6 +1,7 @@
 //! `glass run`.
 
 use crate::{
+    attach::{Introduction, server},
     cli::{Colour, RunArgs},
     console::Console,
     engine,
@@ -10,7 +11,7 @@ use crate::{
     report::{self, Locator},
 };
 use anyhow::{Context, Result};
-use machine::{Config, CpuState, Crash, Machine, Outcome};
+use machine::{Config, CpuState, Crash, Engine, Machine, Outcome};
 use observe::{Printer, Style};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
@@ -65,6 +66,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     };
     let engine = engine::choose(&args.engine, guest.architecture)?;
     let machine = Machine::new(&engine, &config)?;
+    let _listener = listen(&guest, &engine, &machine, header);
     let locator = Locator { guest: &guest, memory: machine.memory(), header };
 
     let (sender, events) = mpsc::channel();
@@ -85,6 +87,19 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     }
     follower.finish();
     Ok(conclude(end, &events, &locator))
+}
+
+/// Lets viewers attach. A guest runs as well without them.
+fn listen(
+    guest: &Guest,
+    engine: &Engine,
+    machine: &Machine,
+    header: Option<u64>,
+) -> Option<server::Listener> {
+    let introduction = Introduction::new(guest, engine, machine, header);
+    server::listen(&introduction, &machine.memory())
+        .inspect_err(|error| say(format_args!("nobody can view this run: {error:#}")))
+        .ok()
 }
 
 /// What is shown while the guest runs, if anything.

@@ -7,7 +7,7 @@ use crate::{
     layout::{RAM_MAX, RAM_MIN},
     memfd,
 };
-use std::{fs::File, io, sync::Arc};
+use std::{fs::File, io, os::fd::AsRawFd, sync::Arc};
 use thiserror::Error;
 use vm_memory::{
     Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
@@ -142,6 +142,12 @@ impl Memory {
         self.write(address, value.as_bytes())
     }
 
+    /// The same memory for somebody who may only read it: a descriptor that cannot write, and of
+    /// which no writable mapping can be made.
+    pub fn reader(&self) -> io::Result<File> {
+        File::open(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+    }
+
     /// The file whose bytes are the guest's physical memory.
     pub(crate) fn file(&self) -> &File {
         &self.file
@@ -156,6 +162,7 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::FileExt;
 
     #[test]
     fn sizes_have_a_floor_and_a_ceiling() {
@@ -183,6 +190,18 @@ mod tests {
         let outside = OutsideRam { address: end - 4, length: 8 };
         assert_eq!(memory.read_plain::<u64>(end - 4), Err(outside));
         assert_eq!(memory.write(u64::MAX, &[0]), Err(OutsideRam { address: u64::MAX, length: 1 }));
+    }
+
+    #[test]
+    fn a_reader_sees_every_write_and_can_write_nothing() {
+        let memory = Memory::new(RamSize::new(16 << 20).unwrap()).unwrap();
+        let reader = memory.reader().unwrap();
+        memory.write(0x1000, b"seen").unwrap();
+        let mut bytes = [0; 4];
+        reader.read_exact_at(&mut bytes, 0x1000).unwrap();
+        assert_eq!(bytes, *b"seen");
+        reader.write_at(b"over", 0x1000).expect_err("written");
+        reader.set_len(0).expect_err("cut off");
     }
 
     #[test]
