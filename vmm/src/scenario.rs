@@ -5,6 +5,7 @@ use anyhow::{Context, Result, bail};
 use machine::{
     Architecture,
     bundle::{DEFAULT_PRIORITY, Module},
+    locale::Charset,
 };
 use protocol::boot::ModuleKind;
 use serde::Deserialize;
@@ -40,7 +41,8 @@ struct Program {
     image: String,
     /// The name of its task; that of its image if none is given.
     name: Option<String>,
-    /// Its arguments.
+    /// Its arguments. In them, `{charset}` stands for the character set of the user's locale:
+    /// `UTF-8` or `C`.
     #[serde(default)]
     arguments: String,
     /// The program that pages it; the root task if none is given.
@@ -126,13 +128,18 @@ impl Scenario {
         };
         Ok(Module {
             name: program.name.clone().unwrap_or(name),
-            arguments: program.arguments.clone(),
+            arguments: with_charset(&program.arguments, Charset::of_environment()),
             pager: program.pager.clone(),
             server: program.server.clone(),
             priority: program.priority,
             ..Module::new("", ModuleKind::Program, bytes)
         })
     }
+}
+
+/// What `{charset}` in a program's arguments stands for.
+fn with_charset(arguments: &str, charset: Charset) -> String {
+    arguments.replace("{charset}", charset.name())
 }
 
 fn unknown_image(architecture: Architecture, scenario: &str, image: &str) -> String {
@@ -223,6 +230,15 @@ mod tests {
         assert_eq!(app.pager.as_deref(), Some("broken"));
         assert_eq!((app.server.as_deref(), app.priority), (Some("broken"), 30));
         assert_eq!((modules[1].name.as_str(), modules[1].priority), ("broken", DEFAULT_PRIORITY));
+    }
+
+    #[test]
+    fn the_users_character_set_stands_where_a_scenario_wants_it() {
+        assert_eq!(with_charset("a {charset} b", Charset::Utf8), "a UTF-8 b");
+        assert_eq!(with_charset("{charset}{charset}", Charset::C), "CC");
+        assert_eq!(with_charset("{other} charset", Charset::C), "{other} charset");
+        let words = find("words").unwrap().modules(AMD64, None).unwrap();
+        assert_eq!(words[0].arguments, Charset::of_environment().name());
     }
 
     #[test]

@@ -35,11 +35,11 @@ fn main() -> i32 {
         return 1;
     };
     match arguments() {
-        "" => {}
+        "" | "UTF-8" => {}
         "C" => IS_UTF8.store(false, Relaxed),
         other => {
             println!(
-                "words: the argument is `{other}`: give C to count as in the C locale, or none"
+                "words: the argument is `{other}`: give UTF-8 or C, the character set to count in"
             );
             return 1;
         }

@@ -16,6 +16,7 @@ pub mod host;
 mod kernel;
 mod kvm;
 pub mod layout;
+pub mod locale;
 mod machine;
 mod memfd;
 mod memory;
