@@ -9,6 +9,10 @@ use crate::Word;
 /// End of the user area: 3 GiB. No task maps or sends anything at or above it.
 pub const USER_END: Word = 0xC000_0000;
 
+/// End of what can be mapped and sent: above are the kernel info page and the UTCB area, whose pages
+/// are the kernel's and stay where they are.
+pub const MAPPABLE_END: Word = KERNEL_INFO_PAGE;
+
 /// Ordinary programs are linked here.
 pub const PROGRAM_BASE: Word = 0x0040_0000;
 

@@ -18,7 +18,7 @@ use protocol::{
         ThreadState,
         record::{Kind, MapStatus, Record, head, word},
     },
-    layout::USER_END,
+    layout::MAPPABLE_END,
     message::{MapItem, MessageTag},
     object::{CAPABILITY_TABLE_SIZE, CapabilityIndex},
 };
@@ -68,7 +68,7 @@ impl<M: Machine> Kernel<'_, M> {
         let plain = flexpage.kind() == FlexpageKind::Memory
             && flexpage.order() == PAGE_ORDER
             && !item.grant
-            && flexpage.address() < USER_END
+            && flexpage.address() < MAPPABLE_END
             && destination == to.fault.address & !low_mask(PAGE_ORDER);
         if !plain {
             return false;
@@ -315,6 +315,10 @@ impl<M: Machine> Kernel<'_, M> {
         let first = table_index(step.destination);
         for page in 0..1 << (step.order - PAGE_ORDER) {
             let from_address = step.source + page * PAGE_SIZE;
+            let to_address = step.destination + page * PAGE_SIZE;
+            if from_address.max(to_address) >= MAPPABLE_END {
+                break;
+            }
             let entry = match source {
                 DirectoryEntry::Table(frame) => {
                     self.machine.view::<Table>(frame)[table_index(from_address)]
@@ -331,7 +335,7 @@ impl<M: Machine> Kernel<'_, M> {
             let new = entry_over(old, entry.physical(), allowed);
             *slot = new;
             if old.is_present() {
-                self.flush_if_current(to, step.destination + page * PAGE_SIZE);
+                self.flush_if_current(to, to_address);
             }
             if grant && let DirectoryEntry::Table(frame) = source {
                 self.machine.view::<Table>(frame)[table_index(from_address)] = Entry::EMPTY;

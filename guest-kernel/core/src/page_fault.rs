@@ -17,7 +17,7 @@ use protocol::{
         ThreadState,
         record::{Kind, Record, Unresolved, head, word},
     },
-    layout::USER_END,
+    layout::MAPPABLE_END,
     message::MessageTag,
     object::CapabilityIndex,
 };
@@ -61,7 +61,7 @@ impl<M: Machine> Kernel<'_, M> {
             record[word::E] = from.context.stack() as u64;
             self.machine.end_record();
         }
-        let hopeless = address >= USER_END || from.fault.repeated >= REPETITION_LIMIT;
+        let hopeless = address >= MAPPABLE_END || from.fault.repeated >= REPETITION_LIMIT;
         if hopeless || !to.accepts(faulter) {
             return self.fault_that_waits(faulter, gate);
         }
@@ -86,7 +86,7 @@ impl<M: Machine> Kernel<'_, M> {
     #[inline(never)]
     fn fault_that_waits(&mut self, faulter: ThreadIndex, gate: Gate) {
         let fault = self.threads[faulter].fault;
-        if fault.address >= USER_END {
+        if fault.address >= MAPPABLE_END {
             self.unresolved(faulter, Unresolved::OutsideUserArea, 0);
         } else if fault.repeated >= REPETITION_LIMIT {
             self.unresolved(faulter, Unresolved::NoProgress, 0);

@@ -182,7 +182,7 @@ pub enum Unresolved {
     NoProgress = 4,
     /// An item of the answer could not be mapped; the IPC error says why.
     MapFailed = 5,
-    /// The address is not in the user area: no pager could map it.
+    /// The address is beyond what can be mapped ([`crate::layout::MAPPABLE_END`]).
     OutsideUserArea = 6,
 }
 

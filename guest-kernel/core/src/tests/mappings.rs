@@ -6,6 +6,7 @@ use protocol::{
     Word,
     flexpage::{Flexpage, Rights},
     introspection::record::MapStatus,
+    layout::{KERNEL_INFO_PAGE, UTCB_AREA},
     message::MapItem,
     object::CapabilityIndex,
 };
@@ -113,6 +114,31 @@ fn a_grant_leaves_nothing_behind() {
     pair.bench.kernel.map_item(pair.from, pair.to, item, Flexpage::WHOLE_SPACE);
     assert!(!pair.bench.page(pair.from, 0x1000).is_present());
     assert!(pair.bench.page(pair.to, 0x4000).is_present());
+}
+
+/// Neither as a source nor as a destination: the pages at the end of the user area are the kernel's.
+#[test]
+fn the_kernels_own_pages_stay_where_they_are() {
+    let mut pair = Pair::new();
+    pair.bench.enter(pair.from, 0x1000, 0x300_0000, Rights::all());
+    for page in [KERNEL_INFO_PAGE, UTCB_AREA, UTCB_AREA + 0x1000] {
+        let before = pair.bench.page(pair.to, page);
+        let sent = pair.map(0x5000, Flexpage::memory(page, 12, Rights::all()));
+        assert_eq!(sent.status, MapStatus::SourceEmpty, "{page:#x}");
+        assert!(!pair.bench.page(pair.to, 0x5000).is_present());
+        let over = pair.map(page, Flexpage::memory(0x1000, 12, Rights::all()));
+        assert_eq!(over.status, MapStatus::SourceEmpty, "{page:#x}");
+        assert_eq!(pair.bench.page(pair.to, page), before);
+    }
+    // Whatever is large enough to reach there stops before.
+    let whole = Flexpage::memory(0x8000_0000, 30, Rights::all());
+    let item = MapItem::map(0x8000_0000, whole);
+    let kernel = &mut pair.bench.kernel;
+    kernel.map_item(pair.from, TaskIndex::SIGMA0, item, Flexpage::WHOLE_SPACE);
+    for page in [KERNEL_INFO_PAGE, UTCB_AREA] {
+        let own = pair.bench.page(TaskIndex::SIGMA0, page).physical();
+        assert_ne!(own, pair.bench.page(pair.from, UTCB_AREA).physical(), "{page:#x}");
+    }
 }
 
 #[test]
