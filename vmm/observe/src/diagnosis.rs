@@ -57,11 +57,18 @@ fn hint(span: &Span, facts: &Facts<'_>) -> Option<String> {
                 }
                 _ => None,
             };
-            by_reason.or_else(|| hint_at_access(address, access, area, facts))
+            by_reason.or_else(|| hint_at_access(address, seen(span, address, access), area, facts))
         }
         Cause::Exception { vector, .. } => hint_at_exception(vector).map(str::to_owned),
         Cause::Unresolved | Cause::Lost => None,
     }
+}
+
+/// An access at the very address of its instruction fetched that instruction, also where the
+/// processor does not say so.
+fn seen(span: &Span, address: u64, access: Access) -> Access {
+    let is_fetch = span.code.as_ref().is_some_and(|code| code.address == address);
+    if is_fetch { access | Access::EXECUTE } else { access }
 }
 
 /// What the pager or the one who set it up did wrong.

@@ -11,7 +11,7 @@ use crate::{
     ring::{ObserveError, Read, RingReader},
     span::{OpenSpans, RecordSpan},
     symbols::{Image, Images, Location},
-    walk,
+    walk::Paging,
 };
 use protocol::{
     fault::Access,
@@ -22,12 +22,6 @@ use protocol::{
     },
     message::MessageTag,
 };
-
-/// ELF machine number of `amd64` in [`Header::machine`].
-const AMD64: u32 = 62;
-
-/// User addresses end where the upper half begins.
-const UPPER_HALF: u64 = 1 << 63;
 
 /// Bit of a map record's flags that marks a grant.
 const GRANT_FLAG: u8 = 8;
@@ -59,7 +53,7 @@ impl<M: GuestMemory> Observer<M> {
             return Ok(());
         }
         let Self { memory, ring, interpreter } = self;
-        interpreter.machine = header.machine;
+        interpreter.paging = Paging::of_machine(header.machine);
         interpreter.names.refresh(&header);
         ring.poll(memory, header.trace, &mut |read| {
             interpreter.take(memory, read);
@@ -106,7 +100,8 @@ struct Interpreter {
     regions: Regions,
     open: OpenSpans,
     order: Order,
-    machine: u32,
+    /// How the guest translates addresses; nothing before its kernel has said what it is.
+    paging: Option<&'static Paging>,
     /// Time stamp of the last record.
     now: u64,
 }
@@ -120,7 +115,7 @@ impl Interpreter {
             regions: Regions::default(),
             open: OpenSpans::default(),
             order: Order::default(),
-            machine: 0,
+            paging: None,
             now: 0,
         }
     }
@@ -336,18 +331,18 @@ impl Interpreter {
     }
 
     fn locate<M: GuestMemory>(&mut self, memory: &M, task: u16, address: u64) -> Location {
-        let image =
-            if address >= UPPER_HALF { self.images.kernel() } else { self.image(memory, task) };
+        let is_kernel = self.paging.is_some_and(|paging| paging.is_kernel(address));
+        let image = if is_kernel { self.images.kernel() } else { self.image(memory, task) };
         image.map_or(Location::unknown(address), |image| image.locate(address))
     }
 
     fn diagnose<M: GuestMemory>(&mut self, memory: &M, span: &Span) -> crate::event::Diagnosis {
         let task = self.names.task(memory, span.who.task);
         let image = task.image.and_then(|module| self.images.module(module));
-        let return_address = span
-            .stack
-            .filter(|_| self.machine == AMD64)
-            .and_then(|stack| walk::read_word(memory, task.page_table, stack));
+        let return_address = span.stack.and_then(|stack| {
+            let paging = self.paging?;
+            paging.read_word(memory, task.page_table, stack)
+        });
         let around = match span.cause {
             Cause::Fault { address, .. } => self.regions.around(span.who.task, address, image),
             _ => Default::default(),
