@@ -1,9 +1,9 @@
 //! `glass doctor`: what this host can do, and how to repair what it can't.
 
-use crate::cli::DoctorArgs;
+use crate::{cli::DoctorArgs, trial};
 use anyhow::Result;
 use machine::{
-    KvmError,
+    Architecture, Engine, KvmError, Qemu, QemuError,
     host::{Backend, Host, HugePages},
     human,
     probe::{Attempt, PagingMode, Probe, SyscallEntry},
@@ -23,6 +23,8 @@ struct Findings {
     /// Whether `amd64` guests run under KVM here.
     ok: bool,
     kvm: Kvm,
+    qemu: QemuFindings,
+    guests: Guests,
     backend: Named,
     /// Whether the host is itself a virtual machine.
     nested: bool,
@@ -52,6 +54,35 @@ struct Answers {
     two_level_paging: Tried,
     pae_paging: Tried,
     syscall: Syscall,
+}
+
+/// What QEMU's program says.
+#[derive(Debug, Serialize)]
+struct QemuFindings {
+    program: String,
+    usable: bool,
+    /// Why it is not usable and what to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    /// The machine that guests get.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    machine: Option<&'static str>,
+}
+
+/// What became of a guest of each architecture.
+#[derive(Debug, Serialize)]
+struct Guests {
+    amd64: Engines,
+    ia32: Engines,
+}
+
+/// What became of a guest on each engine.
+#[derive(Debug, Serialize)]
+struct Engines {
+    kvm: Tried,
+    qemu: Tried,
 }
 
 /// Something that works or doesn't.
@@ -99,9 +130,9 @@ struct Huge {
     free_2m: u64,
 }
 
-/// Examines the host and shows what was found. The status is 0 if `amd64` guests run here.
+/// Examines the host and shows what was found. The status is 0 if `amd64` guests run under KVM.
 pub fn run(args: &DoctorArgs) -> Result<u8> {
-    let findings = examine(&args.kvm);
+    let findings = examine(&args.kvm, &args.qemu);
     let mut out = io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&findings)?)?;
@@ -113,14 +144,28 @@ pub fn run(args: &DoctorArgs) -> Result<u8> {
     Ok(u8::from(!findings.ok))
 }
 
-fn examine(device: &Path) -> Findings {
+fn examine(device: &Path, program: &Path) -> Findings {
     let host = Host::here();
     let HugePages { transparent, shared, reserved, free } = host.huge_pages();
     let kvm = examine_kvm(device);
+    let qemu = Qemu::find(program);
+    let guests = |architecture| Engines {
+        kvm: match kvm.usable {
+            true => try_guest(device, architecture),
+            false => Tried::fails("KVM is not usable"),
+        },
+        qemu: match &qemu {
+            Ok(qemu) => tried_out(&Engine::Qemu(qemu.clone()), architecture),
+            Err(_) => Tried::fails("QEMU is not usable"),
+        },
+    };
+    let guests = Guests { amd64: guests(Architecture::Amd64), ia32: guests(Architecture::Ia32) };
     Findings {
         v: 1,
-        ok: kvm.answers.as_ref().is_some_and(Answers::run_amd64),
+        ok: guests.amd64.kvm.works,
         kvm,
+        qemu: describe_qemu(program, qemu),
+        guests,
         backend: host.backend().into(),
         nested: host.is_virtual(),
         processors: Processors { count: host.processors(), model: host.processor_model() },
@@ -145,11 +190,47 @@ fn examine_kvm(device: &Path) -> Kvm {
     }
 }
 
+fn describe_qemu(program: &Path, qemu: Result<Qemu, QemuError>) -> QemuFindings {
+    let program = program.display().to_string();
+    let problem = qemu.as_ref().err().map(QemuError::to_string);
+    let qemu = qemu.ok();
+    QemuFindings {
+        program,
+        usable: qemu.is_some(),
+        problem,
+        version: qemu.as_ref().map(|qemu| qemu.version().to_string()),
+        machine: qemu.as_ref().map(Qemu::machine),
+    }
+}
+
+/// Runs a guest under KVM, unless KVM cannot page its architecture.
+fn try_guest(device: &Path, architecture: Architecture) -> Tried {
+    match machine::kvm_can_run(device, architecture) {
+        Ok(()) => tried_out(&Engine::Kvm(device.to_owned()), architecture),
+        Err(refusal) => Tried::fails(refusal),
+    }
+}
+
+fn tried_out(engine: &Engine, architecture: Architecture) -> Tried {
+    match trial::run(engine, architecture) {
+        Ok(()) => Tried::WORKS,
+        Err(error) => Tried::fails(format_args!("{error:#}")),
+    }
+}
+
+impl Tried {
+    const WORKS: Self = Self { works: true, instead: None };
+
+    fn fails(reason: impl Display) -> Self {
+        Self { works: false, instead: Some(reason.to_string()) }
+    }
+}
+
 fn ask(probe: &Probe) -> Answers {
     let paging = |mode| match probe.paging(mode) {
-        Ok(Attempt::Works) => Tried { works: true, instead: None },
-        Ok(Attempt::Fails(reason)) => Tried { works: false, instead: Some(reason) },
-        Err(error) => Tried { works: false, instead: Some(error.to_string()) },
+        Ok(Attempt::Works) => Tried::WORKS,
+        Ok(Attempt::Fails(reason)) => Tried::fails(reason),
+        Err(error) => Tried::fails(error),
     };
     Answers {
         api_version: probe.api_version(),
@@ -166,12 +247,6 @@ fn ask(probe: &Probe) -> Answers {
     }
 }
 
-impl Answers {
-    fn run_amd64(&self) -> bool {
-        self.long_mode.works && !matches!(self.syscall, Syscall::Fails(_))
-    }
-}
-
 impl From<Backend> for Named {
     fn from(backend: Backend) -> Self {
         match backend {
@@ -185,12 +260,15 @@ impl From<Backend> for Named {
 
 /// The findings for people.
 fn table(findings: &Findings) -> Vec<(&'static str, String)> {
-    let Findings { kvm, backend, processors, memory, huge_pages, .. } = findings;
+    let Findings { kvm, qemu, guests, backend, processors, memory, huge_pages, .. } = findings;
     let mut rows = vec![("KVM device", device_row(kvm))];
     rows.push(("backend", backend_row(backend, findings.nested)));
     if let Some(answers) = &kvm.answers {
         rows.extend(answer_rows(answers));
     }
+    rows.push(("QEMU", qemu_row(qemu)));
+    rows.push(("amd64 guests", guests_row(&guests.amd64)));
+    rows.push(("ia32 guests", guests_row(&guests.ia32)));
     let model = processors.model.as_deref().unwrap_or("unknown");
     rows.push(("processors", format!("{} x {model}", processors.count)));
     let bytes = |bytes: Option<u64>| bytes.map_or("unknown".to_owned(), human);
@@ -199,12 +277,17 @@ fn table(findings: &Findings) -> Vec<(&'static str, String)> {
         format!("{}, {} available", bytes(memory.total), bytes(memory.available)),
     ));
     rows.push(("huge pages", huge_pages_row(huge_pages)));
-    let verdict = match findings.ok {
-        true => "amd64 guests run under KVM here",
-        false => "amd64 guests do not run under KVM here: see above",
-    };
-    rows.push(("verdict", verdict.to_owned()));
+    rows.push(("verdict", verdict(guests)));
     rows
+}
+
+fn verdict(guests: &Guests) -> String {
+    let line = |name, engines: &Engines| match (engines.kvm.works, engines.qemu.works) {
+        (true, _) => format!("{name} guests run under KVM here"),
+        (false, true) => format!("{name} guests do not run under KVM here, but under QEMU"),
+        (false, false) => format!("{name} guests do not run here: see above"),
+    };
+    format!("{}; {}", line("amd64", &guests.amd64), line("ia32", &guests.ia32))
 }
 
 fn device_row(kvm: &Kvm) -> String {
@@ -212,6 +295,23 @@ fn device_row(kvm: &Kvm) -> String {
         None => format!("{}: usable", kvm.device),
         Some(problem) => problem.clone(),
     }
+}
+
+fn qemu_row(qemu: &QemuFindings) -> String {
+    match (&qemu.problem, &qemu.version, qemu.machine) {
+        (None, Some(version), Some(machine)) => {
+            format!("{}: version {version}, machine {machine}", qemu.program)
+        }
+        (problem, ..) => problem.clone().unwrap_or_default(),
+    }
+}
+
+fn guests_row(engines: &Engines) -> String {
+    let engine = |name, tried: &Tried| match &tried.instead {
+        None => format!("{name} runs one"),
+        Some(reason) => format!("{name} runs none: {reason}"),
+    };
+    format!("{}; {}", engine("KVM", &engines.kvm), engine("QEMU", &engines.qemu))
 }
 
 fn backend_row(backend: &Named, nested: bool) -> String {
@@ -267,34 +367,57 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_a_device_the_reason_and_the_way_out_are_shown() {
-        let findings = examine(Path::new("/nonexistent/kvm"));
+    fn without_an_engine_the_reasons_and_the_ways_out_are_shown() {
+        let findings = examine(Path::new("/nonexistent/kvm"), Path::new("/nonexistent/qemu"));
         assert!(!findings.ok);
         let rows = table(&findings);
-        assert!(rows[0].1.contains("/nonexistent/kvm does not exist: load KVM with"), "{rows:?}");
-        assert!(rows.last().unwrap().1.contains("do not run under KVM"), "{rows:?}");
+        let row = |name| &rows.iter().find(|(known, _)| *known == name).expect(name).1;
+        assert!(row("KVM device").contains("/nonexistent/kvm does not exist: load KVM with"));
+        assert!(row("QEMU").contains("/nonexistent/qemu is not installed: run `sudo apt-get"));
+        assert_eq!(
+            row("ia32 guests"),
+            "KVM runs none: KVM is not usable; QEMU runs none: QEMU is not usable"
+        );
+        assert_eq!(
+            row("verdict"),
+            "amd64 guests do not run here: see above; ia32 guests do not run here: see above"
+        );
         let json = serde_json::to_value(&findings).unwrap();
         assert_eq!((&json["v"], &json["ok"]), (&1.into(), &false.into()));
-        assert_eq!(json["kvm"]["usable"], false);
+        assert_eq!(
+            (&json["kvm"]["usable"], &json["qemu"]["usable"]),
+            (&false.into(), &false.into())
+        );
+        assert_eq!(json["guests"]["ia32"]["qemu"]["works"], false);
         assert!(json["kvm"].get("long_mode").is_none());
     }
 
     #[test]
-    fn a_refused_mode_is_no_obstacle_but_long_mode_is() {
-        let works = |works| Tried { works, instead: (!works).then(|| "triple fault".to_owned()) };
-        let answers = |long_mode, syscall| Answers {
+    fn guests_of_both_architectures_are_run_on_qemu() {
+        let findings = examine(Path::new("/nonexistent/kvm"), Path::new(machine::QEMU_PROGRAM));
+        let (Guests { amd64, ia32 }, qemu) = (&findings.guests, &findings.qemu);
+        assert!(amd64.qemu.works && ia32.qemu.works, "this test needs QEMU: {findings:?}");
+        assert!(qemu_row(qemu).contains(": version "), "{qemu:?}");
+        assert_eq!(guests_row(ia32), "KVM runs none: KVM is not usable; QEMU runs one");
+        assert_eq!(
+            verdict(&findings.guests),
+            "amd64 guests do not run under KVM here, but under QEMU; \
+             ia32 guests do not run under KVM here, but under QEMU"
+        );
+    }
+
+    #[test]
+    fn a_refused_mode_is_shown_with_what_happened_instead() {
+        let answers = Answers {
             api_version: 12,
             recommended_processors: 2,
-            long_mode: works(long_mode),
-            two_level_paging: works(false),
-            pae_paging: works(false),
-            syscall,
+            long_mode: Tried::WORKS,
+            two_level_paging: Tried::fails("triple fault"),
+            pae_paging: Tried::fails("triple fault"),
+            syscall: Syscall::PageFault,
         };
-        assert!(answers(true, Syscall::PageFault).run_amd64());
-        assert!(answers(true, Syscall::Ring0).run_amd64());
-        assert!(!answers(false, Syscall::Ring0).run_amd64());
-        assert!(!answers(true, Syscall::Fails(String::new())).run_amd64());
-        let rows = answer_rows(&answers(true, Syscall::PageFault));
+        let rows = answer_rows(&answers);
+        assert_eq!(rows[1].1, "works (amd64 guests need it)");
         assert_eq!(rows[2].1, "refused (ia32 guests need it, or QEMU): triple fault");
     }
 }

@@ -8,7 +8,7 @@
 //! | [`run`] | a guest from its start to its exit status |
 //! | [`console`], [`follow`], [`report`], [`message`] | what the user sees of it |
 //! | [`attach`], [`views`] | looking into a guest that another process runs |
-//! | [`bundle`], [`doctor`] | the other verbs |
+//! | [`bundle`], [`doctor`], [`trial`] | the other verbs |
 //!
 //! The two rooms `machine` (knows KVM and QEMU) and `observe` (knows the trace) meet only here.
 #![forbid(unsafe_code)]
@@ -27,6 +27,7 @@ mod module_spec;
 mod report;
 mod run;
 mod scenario;
+mod trial;
 mod units;
 mod views;
 
