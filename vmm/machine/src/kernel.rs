@@ -93,11 +93,16 @@ pub mod tests {
 
     /// A kernel of one page at 1 MiB.
     pub fn sample() -> Sample {
+        sample_for(Architecture::Amd64)
+    }
+
+    /// The same for one architecture.
+    pub fn sample_for(architecture: Architecture) -> Sample {
         Sample {
             entry: 0x10_0000,
             segments: vec![segment(0x1000, 0x10_0000, 0x1000, true)],
             notes: note("Xen", 18, &0x10_0000_u32.to_le_bytes()),
-            ..Sample::program()
+            ..Sample::program_for(architecture)
         }
     }
 

@@ -2,7 +2,8 @@
 
 use crate::{
     Architecture, Kernel, Outcome,
-    kvm::{self, KvmError, LoadError},
+    kvm::{self, KvmError},
+    loader::{self, LoadError},
     memory::{Memory, MemoryError, RamSize, human},
     qemu::{self, Qemu, QemuError},
 };
@@ -81,6 +82,7 @@ impl Machine {
         if ram > architecture.ram_limit() {
             return Err(MachineError::TooMuchRam { architecture, ram });
         }
+        loader::check(ram, config.kernel, config.bundle, config.command_line)?;
         Ok(match engine {
             Engine::Kvm(device) => Self::Kvm(kvm::vm::Machine::new(device, config)?),
             Engine::Qemu(qemu) => Self::Qemu(qemu::Machine::new(qemu, config)?),
@@ -133,5 +135,41 @@ impl Running {
             Self::Kvm(running) => running.stop(),
             Self::Qemu(running) => running.stop(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::tests::sample_for;
+
+    #[test]
+    fn memory_that_the_kernel_cannot_map_is_refused_with_the_limit() {
+        let bytes = sample_for(Architecture::Ia32).bytes();
+        let kernel = Kernel::parse(&bytes, Architecture::Ia32).unwrap();
+        let ram = RamSize::new(961 << 20).unwrap();
+        let config = Config { ram, kernel: &kernel, bundle: b"", command_line: "" };
+        let error = Machine::new(&Engine::Kvm("/dev/kvm".into()), &config).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "961 MiB of memory is too much for an ia32 guest: its kernel can map 960 MiB at most; \
+             give less with --memory"
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_whatever_the_engine() {
+        let bytes = sample_for(Architecture::Amd64).bytes();
+        let kernel = Kernel::parse(&bytes, Architecture::Amd64).unwrap();
+        let ram = RamSize::new(16 << 20).unwrap();
+        let engine = Engine::Kvm("/no/such/device".into());
+        let refusal = |bundle: &[u8], command_line| {
+            let config = Config { ram, kernel: &kernel, bundle, command_line };
+            Machine::new(&engine, &config).unwrap_err()
+        };
+        let big = refusal(&vec![0; 15 << 20], "");
+        assert!(matches!(big, MachineError::Load(LoadError::BundleTooBig { .. })), "{big}");
+        let line = refusal(b"", "two\nlines");
+        assert!(matches!(line, MachineError::Load(LoadError::CommandLine(_))), "{line}");
     }
 }

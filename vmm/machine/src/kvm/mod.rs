@@ -4,13 +4,10 @@
 
 mod access;
 mod exit;
-mod loader;
 pub mod probe;
 mod registers;
 mod vcpu;
 pub mod vm;
-
-pub use loader::LoadError;
 
 use crate::{
     Architecture,

@@ -3,9 +3,10 @@
 use super::{
     Vm, call,
     exit::{Devices, Exit, Next},
-    loader, open, registers, vcpu,
+    open, registers, vcpu,
 };
 use crate::{
+    loader,
     machine::{Config, MachineError},
     memory::Memory,
     outcome::Outcome,

@@ -73,8 +73,8 @@ pub enum QemuError {
     NoMachine(PathBuf),
     /// RAM that would be in two pieces.
     #[error(
-        "{} of memory is too much for QEMU's machines: the most is {}; \
-         give less with --memory, or use --engine kvm", human(*.0), human(RAM_MAX)
+        "{} of memory is too much for QEMU's machines: the most is {} MiB; \
+         give less with --memory, or use --engine kvm", human(*.0), RAM_MAX >> 20
     )]
     TooMuchRam(u64),
     /// No memfd for the kernel or the bundle.

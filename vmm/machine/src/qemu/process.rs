@@ -249,8 +249,18 @@ impl Running {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use std::os::unix::process::ExitStatusExt;
+    use super::{
+        super::{Board, OLDEST},
+        *,
+    };
+    use crate::{
+        Architecture, Kernel, QEMU_PROGRAM, RamSize, elf::tests::Sample, kernel::tests::sample_for,
+    };
+    use std::{
+        os::unix::process::ExitStatusExt,
+        path::Path,
+        time::{Duration, Instant},
+    };
 
     fn exited(code: i32) -> ExitStatus {
         ExitStatus::from_raw(code << 8)
@@ -272,5 +282,135 @@ mod tests {
         let told = meaning(exited(0), true, "terminating on signal 15").unwrap_err();
         assert!(matches!(told, Cause::QemuEnded { .. }), "{told}");
         assert_eq!(meaning(exited(0), true, ""), Err(Cause::Reset));
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// A console whose contents outlive the machine.
+    #[derive(Clone, Default)]
+    struct Paper(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A machine with 32-bit code in the image of a kernel of this architecture.
+    fn boot(code: &[u8], architecture: Architecture, command_line: &str) -> Machine {
+        let bytes = Sample { code: code.to_vec(), ..sample_for(architecture) }.bytes();
+        let kernel = Kernel::parse(&bytes, architecture).unwrap();
+        let ram = RamSize::new(16 << 20).unwrap();
+        let config = Config { ram, kernel: &kernel, bundle: b"bundle", command_line };
+        let qemu = Qemu::find(Path::new(QEMU_PROGRAM))
+            .unwrap_or_else(|error| panic!("this test needs QEMU: {error}"));
+        Machine::new(&qemu, &config).unwrap()
+    }
+
+    fn run(code: &[u8], architecture: Architecture) -> (Outcome, Vec<u8>) {
+        let (sender, receiver) = mpsc::channel();
+        let paper = Paper::default();
+        let machine = boot(code, architecture, "");
+        let running =
+            machine.start(paper.clone(), move |outcome| sender.send(outcome).unwrap()).unwrap();
+        let outcome = receiver.recv_timeout(PATIENCE).expect("the guest does not end");
+        running.stop();
+        let printed = paper.0.lock().unwrap().clone();
+        (outcome, printed)
+    }
+
+    #[test]
+    fn a_guest_prints_and_ends_with_its_status() {
+        let code = [
+            0x66, 0xBA, 0xF8, 0x03, // mov dx, 0x3f8
+            0xB0, b'h', 0xEE, // mov al, 'h'; out dx, al
+            0xB0, b'i', 0xEE, // mov al, 'i'; out dx, al
+            0xB0, 0x2A, 0xE6, 0xF4, // mov al, 42; out 0xf4, al
+        ];
+        for architecture in Architecture::ALL {
+            let (outcome, printed) = run(&code, architecture);
+            assert!(matches!(outcome, Outcome::Exit(42)), "{architecture}: {outcome:?}");
+            assert_eq!(printed, b"hi");
+        }
+    }
+
+    #[test]
+    fn a_triple_fault_is_reported_as_what_qemu_makes_of_it() {
+        let (outcome, _) = run(
+            &[
+                0x0F, 0x01, 0x1D, 0x20, 0x00, 0x10, 0x00, // lidt [0x100020]
+                0x0F, 0x0B, // ud2
+                0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+                0, // to 0x20
+                0, 0, 0, 0, 0, 0, // an interrupt table of no length
+            ],
+            Architecture::Amd64,
+        );
+        let Outcome::Crash(Crash { cause, cpu: None }) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(cause, Cause::Reset);
+    }
+
+    #[test]
+    fn an_endless_guest_can_be_stopped_and_its_memory_seen() {
+        // inc dword [0x200000]; jmp
+        let code = [0xFF, 0x05, 0, 0, 0x20, 0, 0xEB, 0xF8];
+        let (sender, receiver) = mpsc::channel();
+        let machine = boot(&code, Architecture::Ia32, "");
+        let memory = machine.memory();
+        let running = machine.start(io::sink(), move |outcome| sender.send(outcome).unwrap());
+        let running = running.unwrap();
+        let since = Instant::now();
+        while memory.read_plain::<u32>(0x20_0000).unwrap() == 0 && since.elapsed() < PATIENCE {
+            thread::yield_now();
+        }
+        assert_ne!(memory.read_plain::<u32>(0x20_0000).unwrap(), 0);
+        let qemu = running.shared.child().id();
+        running.stop();
+        assert!(matches!(receiver.try_recv(), Ok(Outcome::Stopped(None))));
+        assert!(!Path::new(&format!("/proc/{qemu}")).exists(), "QEMU {qemu} is still there");
+    }
+
+    #[test]
+    fn memory_in_two_pieces_is_refused_with_the_limit() {
+        let bytes = sample_for(Architecture::Amd64).bytes();
+        let kernel = Kernel::parse(&bytes, Architecture::Amd64).unwrap();
+        let qemu = Qemu { program: "qemu".into(), version: OLDEST, board: Board::Pc };
+        let ram = RamSize::new(3 << 30).unwrap();
+        let config = Config { ram, kernel: &kernel, bundle: b"", command_line: "" };
+        let error = Machine::new(&qemu, &config).unwrap_err().to_string();
+        assert!(
+            error.starts_with(
+                "3 GiB of memory is too much for QEMU's machines: the most is 2815 MiB"
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_program_that_is_gone_is_reported_before_the_guest_runs() {
+        let machine = boot(&[], Architecture::Amd64, "");
+        let qemu = Qemu { program: "/no/qemu".into(), ..machine.qemu };
+        let error = Machine { qemu, ..machine }.start(io::sink(), |_| {}).unwrap_err();
+        assert!(matches!(error, MachineError::Qemu(QemuError::Missing(_))), "{error}");
+    }
+
+    #[test]
+    fn what_qemu_says_when_it_fails_is_passed_on() {
+        let machine = boot(&[], Architecture::Amd64, "");
+        let (sender, receiver) = mpsc::channel();
+        // No kernel of any kind.
+        let kernel = file(c"kernel", b"").unwrap();
+        let running = Machine { kernel, ..machine }
+            .start(io::sink(), move |outcome| sender.send(outcome).unwrap())
+            .unwrap();
+        let outcome = receiver.recv_timeout(PATIENCE).expect("QEMU does not end");
+        running.stop();
+        let Outcome::Crash(Crash { cause, .. }) = outcome else { panic!("{outcome:?}") };
+        let Cause::QemuEnded { message, .. } = &cause else { panic!("{cause}") };
+        assert!(!message.is_empty(), "{cause}");
     }
 }

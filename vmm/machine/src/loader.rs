@@ -65,6 +65,18 @@ fn way_out(end: u64) -> String {
     }
 }
 
+/// Whether a guest fits a machine with `ram` bytes of RAM, whoever loads it.
+pub fn check(
+    ram: u64,
+    kernel: &Kernel<'_>,
+    bundle: &[u8],
+    command_line: &str,
+) -> Result<(), LoadError> {
+    place_bundle(ram, kernel, bundle)?;
+    parse_command_line(command_line)?;
+    Ok(())
+}
+
 /// Loads everything that the guest finds when it starts.
 pub fn load(
     memory: &Memory,
@@ -72,7 +84,21 @@ pub fn load(
     bundle: &[u8],
     command_line: &str,
 ) -> Result<(), LoadError> {
-    let ram = memory.size();
+    let start = place_bundle(memory.size(), kernel, bundle)?;
+    for segment in &kernel.executable.segments {
+        let (offset, length) = (segment.offset as usize, segment.file_size as usize);
+        // Parsing has checked that the file has these bytes. Fresh RAM is zero, as the rest must be.
+        let contents = &kernel.executable.bytes[offset..offset + length];
+        memory.write(segment.physical_address, contents)?;
+    }
+    memory.write(start, bundle)?;
+    load_cmdline(memory.map(), COMMAND_LINE, &parse_command_line(command_line)?)
+        .map_err(|error| LoadError::BootData(error.to_string()))?;
+    write_start_info(memory, start, bundle.len() as u64)
+}
+
+/// Where the bundle goes: behind the kernel.
+fn place_bundle(ram: u64, kernel: &Kernel<'_>, bundle: &[u8]) -> Result<u64, LoadError> {
     if kernel.end > ram {
         return Err(LoadError::KernelTooBig { end: kernel.end, ram });
     }
@@ -81,24 +107,15 @@ pub fn load(
     if start + length > ram.min(BUNDLE_CEILING) {
         return Err(LoadError::BundleTooBig { start, length, ram });
     }
-    for segment in &kernel.executable.segments {
-        let (offset, length) = (segment.offset as usize, segment.file_size as usize);
-        // Parsing has checked that the file has these bytes. Fresh RAM is zero, as the rest must be.
-        let contents = &kernel.executable.bytes[offset..offset + length];
-        memory.write(segment.physical_address, contents)?;
-    }
-    memory.write(start, bundle)?;
-    write_command_line(memory, command_line)?;
-    write_start_info(memory, start, length)
+    Ok(start)
 }
 
-fn write_command_line(memory: &Memory, text: &str) -> Result<(), LoadError> {
+fn parse_command_line(text: &str) -> Result<Cmdline, LoadError> {
     let mut line = Cmdline::new(COMMAND_LINE_LENGTH).map_err(LoadError::CommandLine)?;
     if !text.is_empty() {
         line.insert_str(text).map_err(LoadError::CommandLine)?;
     }
-    load_cmdline(memory.map(), COMMAND_LINE, &line)
-        .map_err(|error| LoadError::BootData(error.to_string()))
+    Ok(line)
 }
 
 fn write_start_info(memory: &Memory, bundle: u64, length: u64) -> Result<(), LoadError> {
