@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Ran, file, image, run, run_without_kvm};
+use common::{Ran, Target, file, run_without_kvm};
 use std::{fs, process::Stdio};
 
 #[track_caller]
@@ -17,7 +17,7 @@ fn fails_with(ran: &Ran, parts: &[&str]) {
 
 fn with_kernel(contents: &[u8]) -> Ran {
     let file = file(contents);
-    run(&["words", "--kernel", file.path().to_str().expect("a plain name")])
+    Target::AMD64_ON_KVM.run(&["words", "--kernel", file.path().to_str().expect("a plain name")])
 }
 
 #[test]
@@ -47,24 +47,30 @@ fn devices_that_are_missing_forbidden_or_something_else() {
 
 #[test]
 fn files_that_cannot_be_read() {
-    fails_with(&run(&["words", "--file", "/no/such/file"]), &["/no/such/file", "No such file"]);
-    fails_with(&run(&["words", "--file", "/"]), &["cannot read /"]);
-    fails_with(&run(&["--module", "/no/such/module"]), &["/no/such/module"]);
-    fails_with(&run(&["--kernel", "/no/such/kernel"]), &["/no/such/kernel"]);
+    fails_with(
+        &Target::AMD64_ON_KVM.run(&["words", "--file", "/no/such/file"]),
+        &["/no/such/file", "No such file"],
+    );
+    fails_with(&Target::AMD64_ON_KVM.run(&["words", "--file", "/"]), &["cannot read /"]);
+    fails_with(&Target::AMD64_ON_KVM.run(&["--module", "/no/such/module"]), &["/no/such/module"]);
+    fails_with(&Target::AMD64_ON_KVM.run(&["--kernel", "/no/such/kernel"]), &["/no/such/kernel"]);
 }
 
 #[test]
 fn kernels_that_are_none() {
     fails_with(&with_kernel(b""), &["ELF"]);
     fails_with(&with_kernel(b"#!/bin/sh\n"), &["not an ELF file"]);
-    let kernel = fs::read(image("kernel")).expect("the kernel");
+    let kernel = fs::read(Target::AMD64_ON_KVM.image("kernel")).expect("the kernel");
     fails_with(&with_kernel(&kernel[..40]), &[]);
     fails_with(&with_kernel(&kernel[..5000]), &["truncated"]);
     let mut arm = kernel.clone();
     arm[18] = 183;
     fails_with(&with_kernel(&arm), &["machine"]);
     // A program of the guest is an ELF file for this machine, but nobody can boot it.
-    fails_with(&with_kernel(&fs::read(image("words")).expect("words")), &["PVH"]);
+    fails_with(
+        &with_kernel(&fs::read(Target::AMD64_ON_KVM.image("words")).expect("words")),
+        &["PVH"],
+    );
 }
 
 #[test]
@@ -85,17 +91,20 @@ fn a_module_that_is_larger_than_memory() {
     let large = file(&[]);
     large.as_file().set_len(64 << 20).expect("a sparse file");
     let path = large.path().to_str().expect("a plain name");
-    fails_with(&run(&["words", "--memory", "32M", "--file", path]), &["32 MiB"]);
+    fails_with(
+        &Target::AMD64_ON_KVM.run(&["words", "--memory", "32M", "--file", path]),
+        &["32 MiB"],
+    );
 }
 
 #[test]
 fn a_broken_program_is_refused_with_its_name() {
-    let mut program = fs::read(image("words")).expect("words");
+    let mut program = fs::read(Target::AMD64_ON_KVM.image("words")).expect("words");
     // Program headers far outside the file.
     program[32..40].copy_from_slice(&u64::MAX.to_le_bytes());
     let program = file(&program);
     let module = format!("{},name=twisted,kind=program", program.path().display());
-    let ran = run(&["--quiet", "--module", &module]);
+    let ran = Target::AMD64_ON_KVM.run(&["--quiet", "--module", &module]);
     assert!(matches!(ran.status, Some(1..=126)), "{ran:?}");
     let said = format!("{}{}", ran.stdout, ran.stderr);
     assert!(said.contains("twisted"), "{said}");
@@ -117,7 +126,7 @@ fn a_full_disk_ends_the_run_with_a_message() {
 /// As `glass run words | true`: the program that reads the pipe has gone.
 #[test]
 fn a_closed_pipe_ends_quietly() {
-    let mut child = common::start(&["words"]);
+    let mut child = common::Target::AMD64_ON_KVM.start(&["words"]);
     drop(child.stdout.take());
     drop(child.stderr.take());
     let status = child.wait().expect("glass ends");
@@ -134,5 +143,47 @@ fn errors_that_nobody_reads_keep_their_status() {
         let mut command = common::glass();
         let ended = command.args(arguments).stdout(stdout).stderr(writer).status();
         assert_eq!(ended.expect("glass can be started").code(), Some(status), "{arguments:?}");
+    }
+}
+
+#[test]
+fn images_of_the_other_architecture() {
+    let [amd64, ia32] = [Target::AMD64_ON_QEMU, Target::IA32_ON_QEMU];
+    for (target, other) in [(amd64, ia32), (ia32, amd64)] {
+        let parts = [format!("is for {}", other.arch), format!("--arch {}", other.arch)];
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        let path = |name| other.image(name).to_str().expect("a plain name").to_owned();
+        fails_with(&target.run(&["words", "--kernel", &path("kernel")]), &parts);
+        fails_with(&target.run(&["--module", &path("words")]), &parts);
+    }
+}
+
+#[test]
+fn more_memory_than_ia32_maps() {
+    fails_with(&Target::IA32_ON_QEMU.run(&["words", "--memory", "2G"]), &["960 MiB"]);
+}
+
+#[test]
+fn no_qemu() {
+    for (path, part) in [("/no/such/qemu", "/no/such/qemu"), ("/bin/true", "/bin/true")] {
+        let ran = Target::AMD64_ON_QEMU.run(&["words", "--qemu", path]);
+        fails_with(&ran, &[part]);
+    }
+    let output = common::glass()
+        .args(["run", "words", "--engine", "qemu"])
+        .env("PATH", "")
+        .output()
+        .expect("glass can be started");
+    fails_with(&common::finish(output), &["not installed", "qemu-system-x86"]);
+}
+
+/// Where KVM refuses ia32, it says so with the way out; where it does not, the guest runs.
+#[test]
+fn ia32_under_kvm_runs_or_says_why_not() {
+    common::require_kvm();
+    let options = ["run", "words", "--quiet", "--arch", "ia32", "--engine", "kvm"];
+    let ran = run_without_kvm(&options);
+    if ran.status != Some(0) {
+        fails_with(&ran, &["32-bit paging", "--engine qemu"]);
     }
 }

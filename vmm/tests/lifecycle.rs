@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{assist, finish, run, start};
+use common::{Target, finish};
 use std::{
     fs::File,
     io::{BufRead, BufReader, Read},
@@ -52,7 +52,7 @@ impl Code<'_> {
     fn run(&self, options: &[&str]) -> common::Ran {
         let kernel = self.kernel();
         let path = kernel.path().to_str().expect("a plain name");
-        run(&[&["words", "--kernel", path], options].concat())
+        Target::AMD64_ON_KVM.run(&[&["words", "--kernel", path], options].concat())
     }
 }
 
@@ -128,7 +128,7 @@ fn signalled(signal: &str) -> common::Ran {
     let code = [0x66, 0xba, 0xf8, 3, 0xb0, b'x', 0xee, 0xb0, b'\n', 0xee, 0xeb, 0xfe];
     let kernel = Code(&code).kernel();
     let path = kernel.path().to_str().expect("a plain name");
-    let mut child = start(&["words", "--kernel", path]);
+    let mut child = Target::AMD64_ON_KVM.start(&["words", "--kernel", path]);
     let mut line = String::new();
     let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
     stdout.read_line(&mut line).expect("a line");
@@ -149,8 +149,8 @@ fn a_program_that_waits_for_ever_meets_its_deadline() {
     common::require_kvm();
     // Two programs that page each other: neither can ever run.
     let modules = [
-        format!("{},name=a,pager=b", common::image("lazy-squares").display()),
-        format!("{},name=b,pager=a", common::image("lazy-squares").display()),
+        format!("{},name=a,pager=b", Target::AMD64_ON_KVM.image("lazy-squares").display()),
+        format!("{},name=b,pager=a", Target::AMD64_ON_KVM.image("lazy-squares").display()),
     ];
     let arguments = ["run", "--timeout", "2s", "--module", &modules[0], "--module", &modules[1]];
     let ran = common::run_without_kvm(&arguments);
@@ -160,7 +160,13 @@ fn a_program_that_waits_for_ever_meets_its_deadline() {
 #[test]
 fn many_machines_can_run_at_once() {
     let children: Vec<_> = (0..4)
-        .map(|number| start(&["--quiet", "--module", &assist(&format!("exit {number}"))]))
+        .map(|number| {
+            Target::AMD64_ON_KVM.start(&[
+                "--quiet",
+                "--module",
+                &Target::AMD64_ON_KVM.assist(&format!("exit {number}")),
+            ])
+        })
         .collect();
     for (number, child) in (0..).zip(children) {
         let ran = finish(child.wait_with_output().expect("glass ends"));
@@ -191,4 +197,53 @@ fn the_terminal_is_left_as_it_was() {
         .collect();
     assert_eq!(settings.len(), 2, "{text}");
     assert_eq!(settings[0], settings[1]);
+}
+
+/// Processes of this user whose parent or command line has to do with process `glass`.
+fn children_of(glass: u32) -> Vec<String> {
+    let output =
+        Command::new("ps").args(["-o", "pid=,comm=", "--ppid", &glass.to_string()]).output();
+    let text = String::from_utf8_lossy(&output.expect("ps can be started").stdout).into_owned();
+    text.lines().map(|line| line.trim().to_owned()).collect()
+}
+
+fn is_alive(process: &str) -> bool {
+    // A zombie has no memory any more, and /proc/PID/cmdline is empty.
+    std::fs::read(format!("/proc/{process}/cmdline")).is_ok_and(|line| !line.is_empty())
+}
+
+/// However glass ends, QEMU ends with it.
+#[test]
+fn qemu_never_outlives_glass() {
+    let code = [0x66, 0xba, 0xf8, 3, 0xb0, b'x', 0xee, 0xb0, b'\n', 0xee, 0xeb, 0xfe];
+    let kernel = Code(&code).kernel();
+    let path = kernel.path().to_str().expect("a plain name");
+    for (signal, status) in [("-KILL", None), ("-TERM", Some(143)), ("-INT", Some(130))] {
+        let mut child = Target::AMD64_ON_QEMU.start(&["words", "--kernel", path]);
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        stdout.read_line(&mut line).expect("a line");
+        assert_eq!(line, "x\n");
+        let children = children_of(child.id());
+        let qemu = children.iter().find(|child| child.contains("qemu"));
+        let qemu = qemu.unwrap_or_else(|| panic!("no QEMU among {children:?}"));
+        let process = qemu.split_whitespace().next().expect("a number").to_owned();
+        let kill = Command::new("kill").args([signal, &child.id().to_string()]).status();
+        assert!(kill.expect("kill can be started").success());
+        assert_eq!(child.wait().expect("glass ends").code(), status, "{signal}");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while is_alive(&process) {
+            assert!(Instant::now() < deadline, "QEMU is still there after {signal}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+#[test]
+fn a_deadline_ends_qemu_too() {
+    let kernel = Code(&[0xeb, 0xfe]).kernel();
+    let path = kernel.path().to_str().expect("a plain name");
+    let options = ["run", "words", "--engine", "qemu", "--kernel", path, "--timeout", "1s"];
+    let ran = common::run_without_kvm(&options);
+    assert_eq!(ran.status, Some(124), "{ran:?}");
 }

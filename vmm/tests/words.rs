@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Ran, file, hex, run};
+use common::{Ran, Target, file, hex, on_every_target};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,17 +21,17 @@ fn wc(path: &Path) -> Vec<u64> {
     numbers(&String::from_utf8_lossy(&output.stdout))
 }
 
-fn count(path: &Path, options: &[&str]) -> Ran {
+fn count(on: Target, path: &Path, options: &[&str]) -> Ran {
     let path = path.to_str().expect("a plain name");
-    run(&[&["words", "--file", path], options].concat()).expect_status(0)
+    on.run(&[&["words", "--file", path], options].concat()).expect_status(0)
 }
 
 #[track_caller]
-fn agrees_with_wc(contents: &[u8]) {
+fn agrees_with_wc(on: Target, contents: &[u8]) {
     let file = file(contents);
-    let ran = count(file.path(), &["--quiet"]);
+    let ran = count(on, file.path(), &["--quiet"]);
     assert_eq!(numbers(&ran.stdout), wc(file.path()));
-    assert_eq!(ran.stderr, "", "--quiet prints no trace");
+    assert_eq!(ran.trace().count(), 0, "--quiet prints no trace: {}", ran.stderr);
 }
 
 /// Bytes without any pattern that matters, the same every time (splitmix64).
@@ -48,47 +48,40 @@ fn noise(length: usize) -> Vec<u8> {
     bytes
 }
 
-#[test]
-fn an_empty_file() {
-    agrees_with_wc(b"");
+fn an_empty_file(on: Target) {
+    agrees_with_wc(on, b"");
 }
 
-#[test]
-fn text_with_and_without_a_last_newline() {
-    agrees_with_wc(b"one two\nthree\n");
-    agrees_with_wc(b"\n \t one\x0btwo\x0cthree\rfour");
+fn text_with_and_without_a_last_newline(on: Target) {
+    agrees_with_wc(on, b"one two\nthree\n");
+    agrees_with_wc(on, b"\n \t one\x0btwo\x0cthree\rfour");
 }
 
-#[test]
-fn a_file_that_ends_with_a_page() {
-    agrees_with_wc(&b"abc\n".repeat(1024));
+fn a_file_that_ends_with_a_page(on: Target) {
+    agrees_with_wc(on, &b"abc\n".repeat(1024));
 }
 
-#[test]
-fn a_binary_file() {
+fn a_binary_file(on: Target) {
     // Bytes below 0x80, of which all kinds of wc agree on what a word is.
     let bytes: Vec<u8> = noise(100_000).into_iter().map(|byte| byte & 0x7f).collect();
-    agrees_with_wc(&bytes);
+    agrees_with_wc(on, &bytes);
 }
 
-#[test]
-fn eight_megabytes() {
+fn eight_megabytes(on: Target) {
     let text = b"The quick brown fox jumps over the lazy dog.\n".repeat(8_000_000 / 45 + 1);
-    agrees_with_wc(&text[..8_000_000]);
+    agrees_with_wc(on, &text[..8_000_000]);
 }
 
-#[test]
-fn the_built_in_text() {
-    let ran = run(&["words", "--quiet"]).expect_status(0);
+fn the_built_in_text(on: Target) {
+    let ran = on.run(&["words", "--quiet"]).expect_status(0);
     assert_eq!(numbers(&ran.stdout), [13, 201, 994]);
 }
 
 /// Every page that the program uses was mapped because it faulted, by the pager that it has, and the
 /// page that arrived is the one that was asked for.
-#[test]
-fn nothing_is_mapped_ahead_of_time() {
+fn nothing_is_mapped_ahead_of_time(on: Target) {
     let file = file(&b"some words on a line\n".repeat(2000));
-    let ran = count(file.path(), &["--json"]);
+    let ran = count(on, file.path(), &["--json"]);
     let faults: Vec<Value> =
         ran.events_of("fault").into_iter().filter(|fault| fault["task"] == "words").collect();
     let mut pages = BTreeSet::new();
@@ -116,11 +109,11 @@ fn nothing_is_mapped_ahead_of_time() {
     }
 }
 
-#[test]
-fn rights_are_no_more_than_the_area_needs() {
-    let ran = run(&["words", "--json"]).expect_status(0);
+fn rights_are_no_more_than_the_area_needs(on: Target) {
+    let ran = on.run(&["words", "--json"]).expect_status(0);
     for fault in ran.events_of("fault").iter().filter(|fault| fault["task"] == "words") {
-        let rights = &fault["maps"][0]["rights"];
+        // Without an execute right in the page table, what arrives is more than what was sent.
+        let rights = &fault["maps"][0]["sent_rights"];
         let expected = match fault["area"].as_str() {
             Some("text") => "r-x",
             Some("rodata" | "files" | "program info") => "r--",
@@ -131,10 +124,9 @@ fn rights_are_no_more_than_the_area_needs() {
 }
 
 /// The file's pages go from sigma0 to the root task to the program, and each is the same frame.
-#[test]
-fn pagers_form_a_hierarchy() {
+fn pagers_form_a_hierarchy(on: Target) {
     let file = file(&noise(20_000));
-    let ran = count(file.path(), &["--json"]);
+    let ran = count(on, file.path(), &["--json"]);
     let faults = ran.events_of("fault");
     let nested: Vec<_> = faults.iter().filter(|fault| fault["serving"].is_u64()).collect();
     assert!(!nested.is_empty(), "no pager faulted while it served");
@@ -153,9 +145,8 @@ fn pagers_form_a_hierarchy() {
     }
 }
 
-#[test]
-fn stages_add_up_and_nothing_is_lost() {
-    let ran = run(&["words", "--json"]).expect_status(0);
+fn stages_add_up_and_nothing_is_lost(on: Target) {
+    let ran = on.run(&["words", "--json"]).expect_status(0);
     for fault in ran.events_of("fault").iter().filter(|fault| fault["pager"] != "kernel") {
         let stage = |key: &str| fault[key].as_u64().unwrap_or_else(|| panic!("{key}: {fault}"));
         let sum = stage("to_pager_ns") + stage("pager_ns") + stage("reply_ns");
@@ -166,47 +157,61 @@ fn stages_add_up_and_nothing_is_lost() {
     assert_eq!((&end["k"], &end["lost"]), (&"end".into(), &0.into()));
 }
 
-#[test]
-fn a_small_ring_loses_records_and_says_so() {
+fn a_small_ring_loses_records_and_says_so(on: Target) {
     let file = file(&noise(2_000_000));
-    let ran = count(file.path(), &["--json", "--cmdline", "trace_ring=2"]);
+    let ran = count(on, file.path(), &["--json", "--cmdline", "trace_ring=2"]);
     let end = ran.events().pop().expect("events");
     assert!(end["lost"].as_u64() > Some(0), "{end}");
 }
 
-#[test]
-fn without_a_trace_the_program_runs_all_the_same() {
-    let ran = run(&["words", "--cmdline", "trace=off"]).expect_status(0);
+fn without_a_trace_the_program_runs_all_the_same(on: Target) {
+    let ran = on.run(&["words", "--cmdline", "trace=off"]).expect_status(0);
     assert_eq!(numbers(&ran.stdout), [13, 201, 994]);
     assert!(!ran.stderr.contains("#PF"), "{}", ran.stderr);
 }
 
-#[test]
-fn messages_are_traced_when_asked_for() {
-    let ran = run(&["words", "--json", "--cmdline", "trace=all"]).expect_status(0);
+fn messages_are_traced_when_asked_for(on: Target) {
+    let ran = on.run(&["words", "--json", "--cmdline", "trace=all"]).expect_status(0);
     let messages = ran.events_of("message");
     assert!(messages.iter().any(|message| message["task"] == "words"), "{messages:?}");
 }
 
-#[test]
-fn every_style_shows_the_same_faults() {
-    let blocks = run(&["words"]).expect_status(0);
-    assert!(blocks.stderr.contains("#PF X 0x00400000"), "{}", blocks.stderr);
+fn every_style_shows_the_same_faults(on: Target) {
+    let blocks = on.run(&["words"]).expect_status(0);
+    let first = if on.arch == "ia32" { "#PF R 0x004000" } else { "#PF X 0x004000" };
+    assert!(blocks.stderr.contains(first), "{}", blocks.stderr);
     assert!(blocks.stderr.contains("-> root"));
-    let flat = run(&["words", "--flat"]).expect_status(0);
+    let flat = on.run(&["words", "--flat"]).expect_status(0);
     let in_blocks = blocks.stderr.lines().filter(|line| line.contains("words  ")).count();
     let in_flat = flat.stderr.lines().filter(|line| line.contains(" words ")).count();
     assert!(in_blocks > 5 && in_flat > 5, "{in_blocks} {in_flat}");
-    let summary = run(&["words", "-c"]).expect_status(0);
+    let summary = on.run(&["words", "-c"]).expect_status(0);
     let words = summary.stderr.lines().find(|line| line.starts_with("words"));
     assert!(words.is_some_and(|line| line.split_whitespace().count() > 6), "{}", summary.stderr);
     assert!(summary.stderr.contains("lost 0"), "{}", summary.stderr);
 }
 
-#[test]
-fn two_gigabytes_and_sixteen_megabytes() {
-    for memory in ["16M", "2G", "3G"] {
-        let ran = run(&["words", "--quiet", "--memory", memory]).expect_status(0);
+fn little_memory_and_much(on: Target) {
+    for memory in ["16M", "512M", on.most_memory()] {
+        let ran = on.run(&["words", "--quiet", "--memory", memory]).expect_status(0);
         assert_eq!(numbers(&ran.stdout), [13, 201, 994], "{memory}");
     }
+}
+
+on_every_target! {
+    an_empty_file,
+    text_with_and_without_a_last_newline,
+    a_file_that_ends_with_a_page,
+    a_binary_file,
+    eight_megabytes,
+    the_built_in_text,
+    nothing_is_mapped_ahead_of_time,
+    rights_are_no_more_than_the_area_needs,
+    pagers_form_a_hierarchy,
+    stages_add_up_and_nothing_is_lost,
+    a_small_ring_loses_records_and_says_so,
+    without_a_trace_the_program_runs_all_the_same,
+    messages_are_traced_when_asked_for,
+    every_style_shows_the_same_faults,
+    little_memory_and_much,
 }

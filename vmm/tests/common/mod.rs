@@ -1,8 +1,14 @@
 //! Runs the real `glass` on real machines.
 //!
-//! A test that boots one needs `/dev/kvm`: where it cannot be opened, the test fails and says why.
+//! A test that boots one under KVM needs `/dev/kvm`: where it cannot be opened, the test fails and
+//! says why.
 
-#![allow(dead_code, reason = "each test file uses its own part of this module")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "each test file uses its own part of this module"
+)]
 
 use serde_json::Value;
 use std::{
@@ -35,22 +41,91 @@ pub fn run_without_kvm<S: AsRef<OsStr>>(arguments: &[S]) -> Ran {
     finish(glass().args(arguments).output().expect("glass can be started"))
 }
 
-/// Runs `glass run` with these arguments and a time limit.
-pub fn run<S: AsRef<OsStr>>(arguments: &[S]) -> Ran {
-    require_kvm();
-    let mut command = glass();
-    command.args(["run", "--timeout", TIMEOUT]).args(arguments);
-    finish(command.output().expect("glass can be started"))
+/// What a guest runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub arch: &'static str,
+    engine: &'static str,
 }
 
-/// Starts `glass run` and leaves it running.
-pub fn start<S: AsRef<OsStr>>(arguments: &[S]) -> Child {
-    require_kvm();
-    let mut command = glass();
-    command.args(["run", "--timeout", TIMEOUT]).args(arguments);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().expect("glass can be started")
+impl Target {
+    pub const AMD64_ON_KVM: Self = Self { arch: "amd64", engine: "kvm" };
+    pub const AMD64_ON_QEMU: Self = Self { arch: "amd64", engine: "qemu" };
+    /// On KVM where it can page ia32, else on QEMU.
+    pub const IA32: Self = Self { arch: "ia32", engine: "auto" };
+    pub const IA32_ON_QEMU: Self = Self { arch: "ia32", engine: "qemu" };
+
+    /// The options that choose it.
+    pub fn options(self) -> [&'static str; 4] {
+        ["--arch", self.arch, "--engine", self.engine]
+    }
+
+    /// Runs `glass run` with these arguments and a time limit.
+    pub fn run<S: AsRef<OsStr>>(self, arguments: &[S]) -> Ran {
+        finish(self.command(arguments).output().expect("glass can be started"))
+    }
+
+    /// Starts `glass run` and leaves it running.
+    pub fn start<S: AsRef<OsStr>>(self, arguments: &[S]) -> Child {
+        let mut command = self.command(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("glass can be started")
+    }
+
+    fn command<S: AsRef<OsStr>>(self, arguments: &[S]) -> Command {
+        if self.engine == "kvm" {
+            require_kvm();
+        }
+        let mut command = glass();
+        command.args(["run", "--timeout", TIMEOUT]).args(self.options()).args(arguments);
+        command
+    }
+
+    /// The most that `--memory` can be: ia32 maps no more, and QEMU's machines have devices above.
+    pub fn most_memory(self) -> &'static str {
+        match (self.arch, self.engine) {
+            ("ia32", _) => "960M",
+            (_, "kvm") => "3G",
+            _ => "2500M",
+        }
+    }
+
+    /// An image of the guest, from where the build left it.
+    pub fn image(self, name: &str) -> PathBuf {
+        let folder = std::env::var_os("GLASS_GUEST_DIR").map_or_else(
+            || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/guest"),
+            PathBuf::from,
+        );
+        let path = folder.join(self.arch).join(name);
+        let there = fs::exists(&path).unwrap_or(false);
+        assert!(there, "{} is missing: cargo xtask guest", path.display());
+        path
+    }
+
+    /// `--module` for test-assist, which does what its arguments say.
+    pub fn assist(self, what: &str) -> String {
+        format!("{},{what}", self.image("test-assist").display())
+    }
 }
+
+/// Makes a test for each target out of each named function.
+macro_rules! on_every_target {
+    ($($name:ident),* $(,)?) => {
+        on_every_target!(@ amd64_on_kvm, AMD64_ON_KVM, $($name)*);
+        on_every_target!(@ amd64_on_qemu, AMD64_ON_QEMU, $($name)*);
+        on_every_target!(@ ia32, IA32, $($name)*);
+        on_every_target!(@ ia32_on_qemu, IA32_ON_QEMU, $($name)*);
+    };
+    (@ $module:ident, $target:ident, $($name:ident)*) => {
+        mod $module {$(
+            #[test]
+            fn $name() {
+                super::$name(super::common::Target::$target);
+            }
+        )*}
+    };
+}
+pub(crate) use on_every_target;
 
 pub fn finish(output: Output) -> Ran {
     Ran {
@@ -68,13 +143,19 @@ pub fn require_kvm() {
 }
 
 impl Ran {
-    /// The events of a run with `--json`; every line must be an object of version 1.
+    /// The events of a run with `--json`; every line must be an object of version 1, except words
+    /// of glass itself.
     pub fn events(&self) -> Vec<Value> {
-        let events: Vec<Value> = self.stderr.lines().map(parse).collect();
+        let events: Vec<Value> = self.trace().map(parse).collect();
         for event in &events {
             assert_eq!(event["v"], 1, "{event}");
         }
         events
+    }
+
+    /// Standard error without what glass itself says to people.
+    pub fn trace(&self) -> impl Iterator<Item = &str> {
+        self.stderr.lines().filter(|line| !line.starts_with("glass: "))
     }
 
     /// The events of one kind.
@@ -108,20 +189,4 @@ pub fn file(contents: &[u8]) -> NamedTempFile {
     let mut file = NamedTempFile::new().expect("a temporary file");
     file.write_all(contents).expect("room for a temporary file");
     file
-}
-
-/// An image of the guest, from where the build left it.
-pub fn image(name: &str) -> PathBuf {
-    let folder = std::env::var_os("GLASS_GUEST_DIR").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/guest"),
-        PathBuf::from,
-    );
-    let path = folder.join("amd64").join(name);
-    assert!(fs::exists(&path).unwrap_or(false), "{} is missing: cargo xtask guest", path.display());
-    path
-}
-
-/// `--module` for test-assist, which does what its arguments say.
-pub fn assist(what: &str) -> String {
-    format!("{},{what}", image("test-assist").display())
 }
