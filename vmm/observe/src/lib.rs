@@ -13,6 +13,9 @@
 //! | `observer` | runs these steps: an [`Observer`] turns guest memory into [`event::Event`]s |
 //! | [`view`] | a [`Printer`] turns events into text, JSON or a table |
 //!
+//! Beside them, [`inspect`] looks at the kernel's tables as they are at one moment, and [`paging`]
+//! knows the page tables of both architectures.
+//!
 //! Nothing here knows KVM, and nothing that stands in guest memory is believed: each address, index
 //! and length is checked, each loop has a bound.
 #![forbid(unsafe_code)]
@@ -20,10 +23,12 @@
 mod clock;
 mod diagnosis;
 pub mod event;
+pub mod inspect;
 pub mod memory;
 mod names;
 mod observer;
 mod order;
+pub mod paging;
 pub mod region;
 mod ring;
 #[cfg(test)]

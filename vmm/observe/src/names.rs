@@ -147,7 +147,7 @@ where
 }
 
 /// A name without padding; control characters become `?`. `None` if it is empty.
-fn printable(name: &[u8]) -> Option<String> {
+pub(crate) fn printable(name: &[u8]) -> Option<String> {
     let name = String::from_utf8_lossy(trim_name(name));
     let name: String = name.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
     if name.is_empty() { None } else { Some(name) }

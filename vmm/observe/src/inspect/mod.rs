@@ -1,0 +1,145 @@
+//! A running guest as its kernel's tables show it at this moment, without a trace.
+//!
+//! | module | what |
+//! |---|---|
+//! | this one | tasks and threads |
+//! | [`check`] | whether what the kernel promises is so |
+
+pub mod check;
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    memory::{GuestMemory, OutsideMemory, read_value},
+    names::printable,
+    paging::{Geometry, Walk},
+};
+use protocol::introspection::{
+    HEADER_MAGIC, HEADER_VERSION, Header, NOBODY, Table, TaskRecord, ThreadRecord, ThreadState,
+};
+use thiserror::Error;
+
+/// Why there is nothing to see.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum InspectError {
+    /// The kernel's ELF note points nowhere.
+    #[error("the kernel's introspection header is not in memory: {0}")]
+    Header(OutsideMemory),
+    /// The kernel has not come so far, or has overwritten its header.
+    #[error("the kernel has no valid introspection header yet; try again in a moment")]
+    NotReady,
+    /// The kernel is older or newer than this tool.
+    #[error(
+        "the kernel's introspection header has version {0}, this tool reads version \
+         {HEADER_VERSION}; use a kernel and a tool of the same release"
+    )]
+    Version(u32),
+    /// An architecture whose page tables are unknown.
+    #[error("the kernel's header names ELF machine {0}, which is neither amd64 nor ia32")]
+    Machine(u32),
+}
+
+/// A guest to look into. Everything is read anew each time: the guest runs on.
+#[derive(Debug)]
+pub struct Guest<'m, M: ?Sized> {
+    memory: &'m M,
+    header: Header,
+    geometry: &'static Geometry,
+}
+
+/// A task that is alive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// Its index in the kernel's table.
+    pub number: u16,
+    /// Its name, or its number if it has none.
+    pub name: String,
+    /// Physical address of its top-level page table.
+    pub page_table: u64,
+    /// The boot module that its image came from.
+    pub image: Option<u32>,
+    /// Its threads.
+    pub threads: Vec<Thread>,
+}
+
+/// A thread that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Thread {
+    /// Its index in the kernel's table.
+    pub number: u16,
+    /// Its name, if it has one of its own.
+    pub name: Option<String>,
+    /// What it does; `None` if that is no state.
+    pub state: Option<ThreadState>,
+    /// Its priority.
+    pub priority: u32,
+    /// The thread that it waits for; its pager, after a page fault.
+    pub partner: Option<u16>,
+}
+
+impl<'m, M: GuestMemory + ?Sized> Guest<'m, M> {
+    /// Reads the header.
+    pub fn open(memory: &'m M, header_address: u64) -> Result<Self, InspectError> {
+        let header: Header = read_value(memory, header_address).map_err(InspectError::Header)?;
+        if header.magic != HEADER_MAGIC {
+            return Err(InspectError::NotReady);
+        }
+        if header.version != HEADER_VERSION {
+            return Err(InspectError::Version(header.version));
+        }
+        let geometry = Geometry::of_machine(header.machine);
+        let geometry = geometry.ok_or(InspectError::Machine(header.machine))?;
+        Ok(Self { memory, header, geometry })
+    }
+
+    /// What its page tables look like.
+    pub fn geometry(&self) -> &'static Geometry {
+        self.geometry
+    }
+
+    /// The tasks that are alive, with their threads.
+    pub fn tasks(&self) -> Vec<Task> {
+        let mut tasks: Vec<Task> = entries::<TaskRecord, M>(self.memory, self.header.tasks)
+            .filter(|(_, record)| record.state != 0)
+            .map(|(number, record)| Task {
+                number,
+                name: printable(&record.name).unwrap_or_else(|| format!("task{number}")),
+                page_table: record.page_table,
+                image: record.image.checked_sub(1),
+                threads: Vec::new(),
+            })
+            .collect();
+        for (number, record) in entries::<ThreadRecord, M>(self.memory, self.header.threads) {
+            // Tasks are in the order of their numbers.
+            let task = tasks.binary_search_by_key(&record.task, |task| task.number);
+            if let (Ok(task), true) = (task, record.state != ThreadState::Unused as u32) {
+                tasks[task].threads.push(Thread {
+                    number,
+                    name: printable(&record.name),
+                    state: ThreadState::from_u32(record.state),
+                    priority: record.priority,
+                    partner: (record.partner != NOBODY).then_some(record.partner),
+                });
+            }
+        }
+        tasks
+    }
+
+    /// Where an address of a task leads.
+    pub fn walk(&self, task: &Task, address: u64) -> Walk {
+        Walk::new(self.memory, self.geometry, task.page_table, address)
+    }
+}
+
+/// The entries of a table that are in memory. The guest wrote its size: it is not believed.
+fn entries<T, M>(memory: &M, table: Table) -> impl Iterator<Item = (u16, T)>
+where
+    T: zerocopy::FromBytes + zerocopy::IntoBytes,
+    M: GuestMemory + ?Sized,
+{
+    let count = table.count.min(NOBODY.into()) as u16;
+    (0..count).map_while(move |number| {
+        let address = table.stride.checked_mul(number.into())?.checked_add(table.address)?;
+        Some((number, read_value(memory, address).ok()?))
+    })
+}
