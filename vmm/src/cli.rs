@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{module_spec::ModuleSpec, units, views::ListArgs};
+use crate::{module_spec::ModuleSpec, units, views::{CheckArgs, ListArgs, ViewArgs, WalkArgs}};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use machine::{Architecture, RamSize};
 use std::{path::PathBuf, time::Duration};
@@ -29,6 +29,12 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// List the machines that run, for the views below.
     Ls(ListArgs),
+    /// Show the tasks and threads of a running machine.
+    Tasks(ViewArgs),
+    /// Show how the page tables of a running machine translate an address of a task.
+    Walk(WalkArgs),
+    /// Check a running machine's page tables and records. The status is 1 if something is wrong.
+    Check(CheckArgs),
     /// List the scenarios.
     List,
     /// Write a scenario's kernel and boot bundle to a folder, for QEMU and other PVH loaders.

@@ -62,6 +62,9 @@ fn execute(cli: &Cli) -> anyhow::Result<u8> {
         Command::Run(args) => run::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Ls(args) => views::ls(args),
+        Command::Tasks(args) => views::tasks(args),
+        Command::Walk(args) => views::walk(args),
+        Command::Check(args) => views::check(args),
         Command::List => list(),
         Command::Bundle(args) => bundle::write(args),
     }
