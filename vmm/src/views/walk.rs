@@ -57,7 +57,7 @@ fn show(out: &mut impl Write, task: &Task, geometry: &Geometry, walk: &Walk) -> 
     writeln!(out, "  level      index  entry at    value               flags")?;
     for Step { index, entry_address, entry } in &walk.steps {
         let (level, value) = (entry.level.name, entry.value);
-        let flags = entry.flags().join(" ");
+        let flags = if entry.is_present() { entry.flags().join(" ") } else { "-".to_owned() };
         let spine = if entry.level.is_spine { " (spine)" } else { "" };
         writeln!(
             out,

@@ -149,8 +149,8 @@ fn sound_guests_are_clean() {
 fn every_broken_promise_about_pages_is_found_on_both_architectures() {
     for geometry in [&AMD64, &IA32] {
         for (address, value, rule, evidence) in [
-            (0x40_2000, IMAGE_END - 0x1000 | 5, Rule::Pages, "the kernel's memory"),
-            (0x40_2000, POOL.end - 0x1000 | 5, Rule::Pages, "the kernel's memory"),
+            (0x40_2000, (IMAGE_END - 0x1000) | 5, Rule::Pages, "the kernel's memory"),
+            (0x40_2000, (POOL.end - 0x1000) | 5, Rule::Pages, "the kernel's memory"),
             (0x40_2000, FIRST_FREE | 5, Rule::Pages, "a page table"),
             (UTCB_AREA as u64 + 0x1000, FIRST_FREE | 7, Rule::Pages, "a page table"),
             (UTCB_AREA as u64 + 0x1000, TASKS | 7, Rule::Pages, "the kernel's records"),
