@@ -1,6 +1,10 @@
 //! The command line.
 
-use crate::{module_spec::ModuleSpec, units, views::{CheckArgs, ListArgs, ViewArgs, WalkArgs}};
+use crate::{
+    module_spec::ModuleSpec,
+    units,
+    views::{CheckArgs, ListArgs, ViewArgs, WalkArgs},
+};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use machine::{Architecture, RamSize};
 use std::{path::PathBuf, time::Duration};

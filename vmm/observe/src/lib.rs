@@ -8,7 +8,7 @@
 //! | `ring` | the trace ring: copies records while the kernel writes them, counts lost ones |
 //! | `span` | puts the records of one page fault together |
 //! | `names`, [`symbols`], [`region`] | what tasks, instructions and addresses are called |
-//! | `diagnosis`, `walk` | why a fault stayed unresolved |
+//! | `diagnosis`, `user_memory` | why a fault stayed unresolved |
 //! | `order` | passes on what happened in the order in which it began |
 //! | `observer` | runs these steps: an [`Observer`] turns guest memory into [`event::Event`]s |
 //! | [`view`] | a [`Printer`] turns events into text, JSON or a table |
@@ -37,8 +37,8 @@ mod span;
 pub mod symbols;
 #[cfg(test)]
 mod testing;
+mod user_memory;
 pub mod view;
-mod walk;
 
 pub use event::Event;
 pub use memory::{GuestMemory, OutsideMemory};

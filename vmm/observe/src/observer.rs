@@ -7,11 +7,12 @@ use crate::{
     memory::GuestMemory,
     names::Names,
     order::Order,
+    paging::Geometry,
     region::{Regions, area_of},
     ring::{ObserveError, Read, RingReader},
     span::{OpenSpans, RecordSpan},
     symbols::{Image, Images, Location},
-    walk::Paging,
+    user_memory::read_word,
 };
 use protocol::{
     fault::Access,
@@ -53,7 +54,7 @@ impl<M: GuestMemory> Observer<M> {
             return Ok(());
         }
         let Self { memory, ring, interpreter } = self;
-        interpreter.paging = Paging::of_machine(header.machine);
+        interpreter.paging = Geometry::of_machine(header.machine);
         interpreter.names.refresh(&header);
         ring.poll(memory, header.trace, &mut |read| {
             interpreter.take(memory, read);
@@ -101,7 +102,7 @@ struct Interpreter {
     open: OpenSpans,
     order: Order,
     /// How the guest translates addresses; nothing before its kernel has said what it is.
-    paging: Option<&'static Paging>,
+    paging: Option<&'static Geometry>,
     /// Time stamp of the last record.
     now: u64,
 }
@@ -341,7 +342,7 @@ impl Interpreter {
         let image = task.image.and_then(|module| self.images.module(module));
         let return_address = span.stack.and_then(|stack| {
             let paging = self.paging?;
-            paging.read_word(memory, task.page_table, stack)
+            read_word(memory, paging, task.page_table, stack)
         });
         let around = match span.cause {
             Cause::Fault { address, .. } => self.regions.around(span.who.task, address, image),

@@ -37,6 +37,8 @@ pub struct Geometry {
     pub address_bits: u32,
     /// The part of an entry that is a physical address.
     pub address_mask: u64,
+    /// The kernel's addresses begin here.
+    pub kernel_start: u64,
     /// The right to execute: the processor's no-execute bit, or the kernel's own note.
     pub execute: Execute,
 }
@@ -71,6 +73,7 @@ pub static AMD64: Geometry = Geometry {
     entry_size: 8,
     address_bits: 48,
     address_mask: 0x000f_ffff_ffff_f000,
+    kernel_start: 1 << 63,
     execute: Execute::Withheld(1 << 63),
 };
 
@@ -82,6 +85,7 @@ pub static IA32: Geometry = Geometry {
     entry_size: 4,
     address_bits: 32,
     address_mask: 0xffff_f000,
+    kernel_start: protocol::layout::USER_END as u64,
     execute: Execute::Noted(1 << 9),
 };
 
@@ -99,6 +103,11 @@ impl Geometry {
     /// The entry for an address in a table of that level.
     pub fn index(&self, level: &Level, address: u64) -> u64 {
         (address >> level.shift) % self.entries()
+    }
+
+    /// Whether an address is the kernel's.
+    pub fn is_kernel(&self, address: u64) -> bool {
+        address >= self.kernel_start
     }
 
     /// Whether the processor translates the address at all.
