@@ -56,11 +56,7 @@ pub static AMD64: Architecture = Architecture {
         boot: 60_000,
         trace_percent: 15.0,
     },
-    others: Others {
-        page_fault: ["2027"],
-        ipc_call: ["439"],
-        null_syscall: ["89 to 271"],
-    },
+    others: Others { page_fault: "2027", ipc_call: "439", null_syscall: "89 to 271" },
 };
 
 /// At a fixed place, where any word is an address. This target is meant for Linux, so that the
@@ -91,11 +87,7 @@ pub static IA32: Architecture = Architecture {
         boot: 60_000,
         trace_percent: 25.0,
     },
-    others: Others {
-        page_fault: ["2340"],
-        ipc_call: ["499"],
-        null_syscall: ["103 to 308"],
-    },
+    others: Others { page_fault: "2340", ipc_call: "499", null_syscall: "103 to 308" },
 };
 
 /// All of them.

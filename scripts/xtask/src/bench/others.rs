@@ -1,15 +1,15 @@
-//! What other kernels take for the same.
+//! What another kernel takes for the same.
 
-/// Their names.
-pub const NAMES: [&str; 1] = ["seL4"];
+/// Its name.
+pub const NAME: &str = "seL4";
 
-/// Instructions, measured by the same method, user stubs included; in the order of [`NAMES`].
+/// Instructions, measured by the same method, user stubs included.
 #[derive(Clone, Copy, Debug)]
 pub struct Others {
     /// A page fault.
-    pub page_fault: [&'static str; 1],
+    pub page_fault: &'static str,
     /// A call and its reply.
-    pub ipc_call: [&'static str; 1],
+    pub ipc_call: &'static str,
     /// The cheapest system call that does nothing, and the cheapest one that does something.
-    pub null_syscall: [&'static str; 1],
+    pub null_syscall: &'static str,
 }

@@ -73,16 +73,15 @@ fn write_counts(text: &mut String, counts: &Counts) -> std::fmt::Result {
         "{}, instructions (QEMU, one tick an instruction; medians)\n",
         architecture.name
     )?;
-    let mut row = |what: &str, traced: &str, untraced: &str, budget: &str, others: [&str; 1]| {
-        let [sel4] = others;
-        writeln!(text, "{what:<26}{traced:>9}{untraced:>10}{budget:>9}{sel4:>13}")
+    let mut row = |what: &str, traced: &str, untraced: &str, budget: &str, other: &str| {
+        writeln!(text, "{what:<26}{traced:>9}{untraced:>10}{budget:>9}{other:>13}")
     };
-    row("", "traced", "untraced", "budget", others::NAMES)?;
+    row("", "traced", "untraced", "budget", others::NAME)?;
     type Operation = fn(&GuestReport) -> u64;
-    let rows: [(&str, Operation, String, [&str; 1]); 4] = [
+    let rows: [(&str, Operation, String, &str); 4] = [
         ("page fault", |run| run.page_fault, budget.page_fault.to_string(), others.page_fault),
         (CALL, |run| run.ipc_call, budget.ipc_call.to_string(), others.ipc_call),
-        ("call and reply, 4 words", |run| run.ipc_call_4_words, String::new(), [""; 1]),
+        ("call and reply, 4 words", |run| run.ipc_call_4_words, String::new(), ""),
         (NULL, |run| run.null_syscall, budget.null_syscall.to_string(), others.null_syscall),
     ];
     for (what, operation, budget, others) in rows {
@@ -94,7 +93,7 @@ fn write_counts(text: &mut String, counts: &Counts) -> std::fmt::Result {
         (architecture.large_memory, boot_large, String::new()),
     ];
     for (size, count, budget) in boots {
-        row(&format!("boot, {size} MiB"), &count.to_string(), "", &budget, [""; 1])?;
+        row(&format!("boot, {size} MiB"), &count.to_string(), "", &budget, "")?;
     }
     let (share, most) = (counts.trace_share(), budget.trace_percent);
     writeln!(text, "\nThe trace adds {share:.1} % to a page fault; {most} % is the budget.")
