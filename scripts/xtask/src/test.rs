@@ -25,6 +25,8 @@ pub fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     }
     // Tests boot the guest and start the finished command.
     host::build(workspace)?;
+    say("test: what this host can run the guests on");
+    report_engines(workspace)?;
     let mut tests = cargo_test(workspace);
     tests.args(arguments);
     let mut runs = vec![("cargo test", tests)];
@@ -32,6 +34,17 @@ pub fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
         runs.extend(narrow_tests(workspace)?);
     }
     test(runs)
+}
+
+/// Prints what runs which architecture here: tests of ia32 take KVM where it can page that, else QEMU.
+fn report_engines(workspace: &Workspace) -> Result<()> {
+    let output = Command::new(workspace.glass()).arg("doctor").output();
+    let output = output.context("cannot start glass doctor")?;
+    let report = String::from_utf8_lossy(&output.stdout);
+    for line in report.lines().filter(|line| line.contains(" guests  ")) {
+        println!("  {line}");
+    }
+    Ok(())
 }
 
 fn cargo_test(workspace: &Workspace) -> Command {
