@@ -63,7 +63,12 @@ impl<M: Machine> Kernel<'_, M> {
             Some(gate) if was_current => {
                 self.send_fault(thread, gate, Exception::TAG, AfterSend::AwaitHandler);
             }
-            Some(gate) => self.send_exception_of_waiting(thread, gate),
+            // Whoever runs goes on.
+            Some(gate) => {
+                if self.offer_fault(thread, gate, Exception::TAG, AfterSend::AwaitHandler) {
+                    self.ready.push_back(&mut self.threads, gate.thread);
+                }
+            }
             None => {
                 self.stop_unhandled(thread, Unresolved::NoPager, 0);
                 if was_current {
@@ -76,21 +81,6 @@ impl<M: Machine> Kernel<'_, M> {
     /// The handler of a waiting thread took the message and will never answer.
     pub(crate) fn lose_handler_reply(&mut self, thread: ThreadIndex) {
         self.stop_unhandled(thread, Unresolved::ReplyLost, IpcError::ReplyLost as u64);
-    }
-
-    /// Sends the exception message of a thread that does not run: whoever runs goes on.
-    fn send_exception_of_waiting(&mut self, thread: ThreadIndex, gate: crate::kernel::Gate) {
-        let tag = Exception::TAG;
-        if self.threads[gate.thread].accepts(thread) {
-            self.deliver_fault(thread, gate.thread, tag, AfterSend::AwaitHandler);
-            self.threads[gate.thread].context.set_result(tag, gate.label);
-            self.accept_call(gate.thread, thread);
-            self.make_ready(gate.thread);
-        } else {
-            let then = AfterSend::AwaitHandler;
-            let pending = crate::thread::PendingMessage { tag, label: gate.label, then };
-            self.enqueue_sender(thread, gate.thread, pending);
-        }
     }
 
     /// Stops a thread with an exception that nobody handled. What became of a page fault was

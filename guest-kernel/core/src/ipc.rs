@@ -107,7 +107,7 @@ impl<M: Machine> Kernel<'_, M> {
         if tag.words() != 0 {
             self.machine.copy_message(from.utcb, to.utcb, tag.words());
         }
-        if tag.items() != 0 || self.machine.enabled_records() >> Kind::Message as u8 & 1 != 0 {
+        if tag.items() != 0 || self.machine.records(Kind::Message) {
             return self.send(caller, receiver, label, tag, AfterSend::AwaitReply);
         }
         from.set_state(ThreadState::Receiving, receiver.into());
@@ -259,7 +259,7 @@ impl<M: Machine> Kernel<'_, M> {
         }
         let plain = tag.items() == 0
             && to.is(ThreadState::Receiving)
-            && self.machine.enabled_records() >> Kind::Message as u8 & 1 == 0;
+            && !self.machine.records(Kind::Message);
         if !plain {
             return self.reply_with_more(server, caller, tag);
         }

@@ -3,7 +3,7 @@
 use crate::{frames::KernelFrame, thread::UtcbReference};
 use protocol::{
     Word,
-    introspection::record::{Record, Words},
+    introspection::record::{Kind, Record, Words},
     utcb::Utcb,
 };
 use zerocopy::{FromBytes, IntoBytes, KnownLayout};
@@ -40,6 +40,12 @@ pub trait Machine {
 
     /// Which kinds of records are wanted: bit `1 << kind`. 0 when tracing is off.
     fn enabled_records(&self) -> u64;
+
+    /// Whether records of this kind are wanted.
+    #[inline(always)]
+    fn records(&self, kind: Kind) -> bool {
+        self.enabled_records() >> kind as u8 & 1 != 0
+    }
 
     /// Tells the host how many objects exist.
     fn publish_counts(&mut self, tasks: u16, threads: u16, pool_used_until: u64);

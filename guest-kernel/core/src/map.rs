@@ -88,7 +88,7 @@ impl<M: Machine> Kernel<'_, M> {
         *slot = new;
         to.fault.repeated = 0;
         to.set_state(ThreadState::Ready, MaybeThread::NOBODY);
-        if self.machine.enabled_records() >> Kind::Resolve as u8 & 1 != 0 {
+        if self.machine.records(Kind::Resolve) {
             let time = self.machine.time();
             let record = self.machine.begin_record();
             record[word::TIME] = time;
@@ -249,12 +249,9 @@ impl<M: Machine> Kernel<'_, M> {
             return Outcome::failed(MapStatus::Overflow);
         };
         let mut outcome = Outcome {
-            status: MapStatus::SourceEmpty,
             destination: placement.destination,
             order: placement.order,
-            physical: PhysicalAddress(0),
-            rights: Rights::empty(),
-            entries: 0,
+            ..Outcome::failed(MapStatus::SourceEmpty)
         };
         let step_order = placement.order.min(TABLE_ORDER);
         let steps = 1 << (placement.order - step_order);

@@ -50,7 +50,7 @@ impl<M: Machine> Kernel<'_, M> {
         let Some((from, to)) = self.threads.pair(faulter, gate.thread) else {
             return self.fault_without_pager(faulter, time);
         };
-        if self.machine.enabled_records() >> Kind::Fault as u8 & 1 != 0 {
+        if self.machine.records(Kind::Fault) {
             let record = self.machine.begin_record();
             record[word::TIME] = time;
             record[word::HEAD] = head(from.head, Kind::Fault, access.bits());
@@ -123,7 +123,8 @@ impl<M: Machine> Kernel<'_, M> {
         able.then_some(gate)
     }
 
-    /// Sends the fault's message: at once if the receiver waits, else by way of its queue.
+    /// Sends the fault's message of the current thread, and leaves the processor to the receiver
+    /// or, if that has to take it later, to whoever is next.
     #[inline(never)]
     pub(crate) fn send_fault(
         &mut self,
@@ -132,18 +133,33 @@ impl<M: Machine> Kernel<'_, M> {
         tag: MessageTag,
         then: AfterSend,
     ) {
-        let receiver = gate.thread;
-        if self.threads[receiver].accepts(faulter) {
-            self.deliver_fault(faulter, receiver, tag, then);
-            self.threads[receiver].set_state(ThreadState::Ready, MaybeThread::NOBODY);
-            self.threads[receiver].context.set_result(tag, gate.label);
-            self.accept_call(receiver, faulter);
-            self.run(receiver);
+        if self.offer_fault(faulter, gate, tag, then) {
+            self.run(gate.thread);
         } else {
-            let pending = PendingMessage { tag, label: gate.label, then };
-            self.enqueue_sender(faulter, receiver, pending);
             self.schedule();
         }
+    }
+
+    /// Delivers the fault's message if the receiver waits, which is ready then but not queued; else
+    /// the faulter queues at it, and the result is false.
+    pub(crate) fn offer_fault(
+        &mut self,
+        faulter: ThreadIndex,
+        gate: Gate,
+        tag: MessageTag,
+        then: AfterSend,
+    ) -> bool {
+        let receiver = gate.thread;
+        if !self.threads[receiver].accepts(faulter) {
+            let pending = PendingMessage { tag, label: gate.label, then };
+            self.enqueue_sender(faulter, receiver, pending);
+            return false;
+        }
+        self.deliver_fault(faulter, receiver, tag, then);
+        self.threads[receiver].set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        self.threads[receiver].context.set_result(tag, gate.label);
+        self.accept_call(receiver, faulter);
+        true
     }
 
     /// Writes the fault's message into the receiver's UTCB; the faulter waits for its answer.

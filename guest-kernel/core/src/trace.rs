@@ -14,7 +14,7 @@ impl<M: Machine> Kernel<'_, M> {
     /// Whether records of this kind are wanted.
     #[inline]
     pub fn traces(&self, kind: Kind) -> bool {
-        self.machine.enabled_records() >> kind as u8 & 1 != 0
+        self.machine.records(kind)
     }
 
     /// A record about `thread` with the rest still zero.
