@@ -1,15 +1,18 @@
 //! What differs between processors. Each architecture's module has the same names:
-//! `syscall`, `utcb`, `stop`, `MACHINE`, and the symbol `_start`.
+//! `syscall`, `MACHINE`, and the symbol `_start`; [`x86`] has what both do alike.
+
+mod x86;
+pub use x86::{stop, utcb};
 
 #[cfg(target_arch = "x86_64")]
 mod amd64;
 #[cfg(target_arch = "x86_64")]
-pub use amd64::{MACHINE, stop, syscall, utcb};
+pub use amd64::{MACHINE, syscall};
 
 #[cfg(target_arch = "x86")]
 mod ia32;
 #[cfg(target_arch = "x86")]
-pub use ia32::{MACHINE, stop, syscall, utcb};
+pub use ia32::{MACHINE, syscall};
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "x86")))]
 compile_error!(

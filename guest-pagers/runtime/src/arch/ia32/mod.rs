@@ -4,10 +4,7 @@ use core::arch::{asm, naked_asm};
 // They are for code that the compiler makes up.
 use memory_functions as _;
 use policy::elf::Machine;
-use protocol::{
-    Word,
-    utcb::{SELF_OFFSET, Utcb},
-};
+use protocol::Word;
 
 /// What images must be built for.
 pub const MACHINE: Machine = Machine::Ia32;
@@ -50,27 +47,4 @@ pub fn syscall(target: Word, tag: Word, timeouts: Word) -> (Word, Word) {
         );
     }
     (answer, label)
-}
-
-/// This thread's UTCB.
-#[inline(always)]
-pub fn utcb() -> *mut Utcb {
-    let address: *mut Utcb;
-    // SAFETY: reads the word in which the kernel keeps the UTCB's own address. It never changes,
-    // so that the compiler may keep what it read before.
-    unsafe {
-        asm!(
-            "mov {address}, fs:[{offset}]",
-            address = out(reg) address,
-            offset = const SELF_OFFSET,
-            options(pure, nomem, nostack, preserves_flags),
-        );
-    }
-    address
-}
-
-/// Raises an exception, for the end of a task that has nobody to tell: the kernel stops it.
-pub fn stop() -> ! {
-    // SAFETY: an undefined instruction changes nothing.
-    unsafe { asm!("ud2", options(noreturn, nomem, nostack)) }
 }

@@ -1,0 +1,27 @@
+//! What 32-bit and 64-bit x86 do with the same instructions.
+
+use core::arch::asm;
+use protocol::utcb::{SELF_OFFSET, Utcb};
+
+/// This thread's UTCB.
+#[inline(always)]
+pub fn utcb() -> *mut Utcb {
+    let address: *mut Utcb;
+    // SAFETY: reads the word in which the kernel keeps the UTCB's own address. It never changes,
+    // so that the compiler may keep what it read before.
+    unsafe {
+        asm!(
+            "mov {address}, fs:[{offset}]",
+            address = out(reg) address,
+            offset = const SELF_OFFSET,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    address
+}
+
+/// Raises an exception, for the end of a task that has nobody to tell: the kernel stops it.
+pub fn stop() -> ! {
+    // SAFETY: an undefined instruction changes nothing.
+    unsafe { asm!("ud2", options(noreturn, nomem, nostack)) }
+}
