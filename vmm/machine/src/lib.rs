@@ -23,6 +23,8 @@ mod memfd;
 mod memory;
 mod outcome;
 mod qemu;
+#[cfg(test)]
+mod testing;
 
 pub use architecture::{Architecture, UnknownArchitecture};
 pub use cpu::CpuState;

@@ -124,25 +124,11 @@ mod tests {
     use super::*;
     use crate::{
         Architecture, Cause, Crash, KVM_DEVICE, Kernel, RamSize, elf::tests::Sample,
-        kernel::tests::sample,
+        kernel::tests::sample, testing::Paper,
     };
-    use std::sync::{Mutex, mpsc};
+    use std::sync::mpsc;
 
     const PATIENCE: Duration = Duration::from_secs(10);
-
-    /// A console whose contents outlive the machine.
-    #[derive(Clone, Default)]
-    struct Paper(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Paper {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     fn boot(code: &[u8]) -> Machine {
         let bytes = Sample { code: code.to_vec(), ..sample() }.bytes();

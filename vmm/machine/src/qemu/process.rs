@@ -255,6 +255,7 @@ mod tests {
     };
     use crate::{
         Architecture, Kernel, QEMU_PROGRAM, RamSize, elf::tests::Sample, kernel::tests::sample_for,
+        testing::Paper,
     };
     use std::{
         os::unix::process::ExitStatusExt,
@@ -285,20 +286,6 @@ mod tests {
     }
 
     const PATIENCE: Duration = Duration::from_secs(20);
-
-    /// A console whose contents outlive the machine.
-    #[derive(Clone, Default)]
-    struct Paper(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Paper {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     /// A machine with 32-bit code in the image of a kernel of this architecture.
     fn boot(code: &[u8], architecture: Architecture, command_line: &str) -> Machine {
