@@ -1,6 +1,6 @@
 //! The messages that the kernel sends on behalf of a faulting thread.
 
-use crate::{Word, message::MessageTag, object::label};
+use crate::{Word, flexpage::Flexpage, message::MessageTag, object::label};
 use bitflags::bitflags;
 
 bitflags! {
@@ -14,6 +14,9 @@ bitflags! {
         /// The access was an instruction fetch (the CPU reports this only where pages have an
         /// execute right: not on `ia32`).
         const EXECUTE = 4;
+        /// Not memory but an I/O port was accessed (only in trace records; ports have a message of
+        /// their own, [`PortFault`]).
+        const PORT = 8;
     }
 }
 
@@ -75,6 +78,31 @@ impl PageFault {
     const fn from_word0(word: Word, instruction: Word, access_mask: Word) -> Self {
         let access = Access::from_bits_truncate((word & access_mask) as u8);
         Self { address: word & !access_mask, instruction, access }
+    }
+}
+
+/// An access to I/O ports that the task may not use, as its pager sees it: two words with the label
+/// [`label::PORT_FAULT`]. The pager answers as to a page fault, with an item of ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortFault {
+    /// The smallest flexpage of ports that holds all of the access.
+    pub ports: Flexpage,
+    /// The instruction.
+    pub instruction: Word,
+}
+
+impl PortFault {
+    /// The tag of the message.
+    pub const TAG: MessageTag = MessageTag::new(label::PORT_FAULT, 2, 0);
+
+    /// The message words.
+    pub const fn to_words(self) -> [Word; 2] {
+        [self.ports.0, self.instruction]
+    }
+
+    /// Reads the message words.
+    pub const fn from_words(words: [Word; 2]) -> Self {
+        Self { ports: Flexpage(words[0]), instruction: words[1] }
     }
 }
 

@@ -3,7 +3,7 @@
 //! Lecture, "Flexpage IPC": from the highest bit `page address (20) | size (6) | ~ (2) |
 //! rights (4)`. On `amd64` the page address has 52 bits; the lower twelve bits are the same.
 
-use crate::{PAGE_ORDER, Word, layout::USER_END};
+use crate::{PAGE_ORDER, Word, layout::USER_END, object::CAPABILITY_TABLE_SIZE};
 use bitflags::bitflags;
 
 bitflags! {
@@ -160,6 +160,38 @@ impl Flexpage {
         Some(Area { base, order })
     }
 }
+
+impl Flexpage {
+    /// The piece of the port space that this flexpage of ports (or whole-space window) names, where
+    /// port `p` is the page at `p << 12`; `None` if it names none.
+    pub const fn port_area(self) -> Option<Area> {
+        self.counted_area(Kind::IoPorts, IO_PORTS)
+    }
+
+    /// The piece of a capability table that this flexpage of capabilities (or whole-space window)
+    /// names, where capability `c` is the page at `c << 12`; `None` if it names none.
+    pub const fn capability_area(self) -> Option<Area> {
+        self.counted_area(Kind::Capability, CAPABILITY_TABLE_SIZE)
+    }
+
+    const fn counted_area(self, kind: Kind, count: Word) -> Option<Area> {
+        if self.is_whole_space() {
+            return Some(Area::WHOLE);
+        }
+        let order = self.order();
+        if self.kind() as u8 != kind as u8 || order > count.ilog2() {
+            return None;
+        }
+        let first = align_down(self.address(), order);
+        if first >= count {
+            return None;
+        }
+        Some(Area { base: first << PAGE_ORDER, order: order + PAGE_ORDER })
+    }
+}
+
+/// Number of I/O ports.
+pub const IO_PORTS: Word = 1 << 16;
 
 /// A checked, size-aligned piece of a user area: `2^order` bytes from `base` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

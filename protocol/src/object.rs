@@ -13,6 +13,8 @@ pub mod label {
     pub const PAGE_FAULT: isize = -2;
     /// An exception, from the kernel to an exception handler ([`crate::fault::Exception`]).
     pub const EXCEPTION: isize = -5;
+    /// An access to an I/O port, from the kernel to a pager ([`crate::fault::PortFault`]).
+    pub const PORT_FAULT: isize = -8;
     /// Asking for memory ([`crate::sigma0`]).
     pub const SIGMA0: isize = -6;
     /// Operations of tasks.
@@ -60,6 +62,25 @@ pub mod task {
     /// Maps a flexpage of the invoker's task into this one. Message registers: `0: operation,
     /// 1 and 2: a map item (send base and flags, flexpage)`. The receive window is the whole space.
     pub const MAP: Word = 1;
+    /// Takes rights away from all mappings that were derived, directly or not, from this task's
+    /// mappings of some flexpages (of memory, ports or capabilities); with [`UNMAP_OWN`] from this
+    /// task's own mappings too. Nobody else has to agree. Message registers: `0: operation, 1: the
+    /// rights to take away ([`crate::flexpage::Rights`]) and [`UNMAP_OWN`], 2: number of flexpages
+    /// (at most [`UNMAP_MAX_FLEXPAGES`]), 3..: the flexpages with their rights clear`. The read
+    /// right is the mapping itself: without it, it is gone. No rights at all is allowed: then
+    /// nothing is taken away.
+    ///
+    /// Of all memory that it covers it returns and clears what the processor notes: the answer has
+    /// the flexpages again in registers 3 and up, with [`crate::flexpage::Rights::READ`] if a page
+    /// was accessed and [`crate::flexpage::Rights::WRITE`] if one was written.
+    ///
+    /// What a flexpage covers are whole mappings: of a superpage that it touches, the derived small
+    /// pages outside it stay, but derived superpages, and the task's own, count as covered.
+    pub const UNMAP: Word = 2;
+    /// In [`UNMAP`]: the task's own mappings too. sigma0 never loses its own.
+    pub const UNMAP_OWN: Word = 1 << 3;
+    /// The most flexpages of one [`UNMAP`].
+    pub const UNMAP_MAX_FLEXPAGES: usize = crate::utcb::MESSAGE_REGISTERS - 3;
 }
 
 /// Operations of a thread (label [`label::THREAD`]); they need the control right.

@@ -244,7 +244,7 @@ impl<M: Machine> Kernel<'_, M> {
             MapStatus::Done => Ok(0),
             MapStatus::SourceEmpty => Err(ObjectError::NoSuchCapability),
             MapStatus::Overflow => Err(ObjectError::InvalidArgument),
-            MapStatus::NoMemory => Err(ObjectError::NoMemory),
+            MapStatus::NoMemory | MapStatus::TooDeep => Err(ObjectError::NoMemory),
         }
     }
 

@@ -185,7 +185,7 @@ impl<M: Machine> Kernel<'_, M> {
         match outcome.status {
             MapStatus::Done | MapStatus::SourceEmpty => Ok(outcome),
             MapStatus::Overflow => Err(IpcError::WindowOverflow),
-            MapStatus::NoMemory => Err(IpcError::MapFailed),
+            MapStatus::NoMemory | MapStatus::TooDeep => Err(IpcError::MapFailed),
         }
     }
 

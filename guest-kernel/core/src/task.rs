@@ -3,12 +3,12 @@
 use crate::{
     capability::CapabilityTable,
     frames::KernelFrame,
-    index::{FactoryIndex, Table, TaskIndex},
+    index::{FactoryIndex, Table, TableIndex, TaskIndex},
     space::Space,
 };
 use protocol::{
     Word,
-    introspection::{NAME_LENGTH, TaskRecord},
+    introspection::{CAPABILITY_TABLE_FRAMES, NAME_LENGTH, TaskRecord},
     layout::UTCB_AREA,
 };
 
@@ -47,7 +47,10 @@ impl Task {
                 generation: 1,
                 page_table: space.root().0,
                 image: 0,
+                factory: factory.position(),
                 reserved: 0,
+                capability_table: [0; CAPABILITY_TABLE_FRAMES],
+                port_directory: 0,
                 name: [0; NAME_LENGTH],
             },
             space,

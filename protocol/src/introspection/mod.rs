@@ -5,6 +5,7 @@
 //! Everything is fixed-width and little-endian. Readers copy, check, and believe nothing: the
 //! guest runs on while they read.
 
+pub mod mapping;
 pub mod record;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -19,7 +20,7 @@ pub const NOTE_TYPE: u32 = 1;
 pub const HEADER_MAGIC: u64 = u64::from_le_bytes(*b"GLASSPGR");
 
 /// Changes with any layout in this module.
-pub const HEADER_VERSION: u32 = 1;
+pub const HEADER_VERSION: u32 = 2;
 
 /// Bytes in the name of a task or thread.
 pub const NAME_LENGTH: usize = 16;
@@ -44,6 +45,12 @@ pub struct Header {
     pub tasks: Table,
     /// Thread records.
     pub threads: Table,
+    /// [`mapping::FactoryRecord`]s.
+    pub factories: Table,
+    /// [`mapping::GateRecord`]s.
+    pub gates: Table,
+    /// Where the kernel waits for the host to look at it.
+    pub checkpoints: Checkpoints,
     /// The kernel's own memory: start and end of the pool that objects and page tables come from.
     pub pool_start: u64,
     /// See `pool_start`.
@@ -52,9 +59,29 @@ pub struct Header {
     pub pool_used: u64,
     /// 0 while the kernel runs; 1 after a kernel panic.
     pub panicked: u64,
+    /// Ticks of the longest stretch of a map or unmap between two preemption points so far.
+    pub longest_stretch: u64,
+    /// Times that a map or unmap was left at a preemption point.
+    pub preemptions: u64,
 }
 
-const _: () = assert!(size_of::<Header>() == 32 + 32 + 2 * 24 + 32);
+const _: () = assert!(size_of::<Header>() == 32 + 32 + 4 * 24 + 24 + 48);
+
+/// Lets the host look at the machine between two operations of the kernel.
+///
+/// After every `interval`th record of a map, resolve or unmap the kernel increments `reached` and
+/// waits until the host has set `released` to the same number. Nothing in the guest runs meanwhile.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(8))]
+pub struct Checkpoints {
+    /// Mapping operations from one checkpoint to the next (`check=N` on the kernel's command line);
+    /// 0: there are none.
+    pub interval: u64,
+    /// Checkpoints that the kernel has come to. Written by the kernel.
+    pub reached: u64,
+    /// Checkpoints that it may go on from. Written by the host.
+    pub released: u64,
+}
 
 /// A ring of [`record::Record`]s. Record number `n` (from 0) lies in slot `n % capacity`; its
 /// `sequence` is `n + 1`, set to 0 before its other words change and written last.
@@ -95,13 +122,22 @@ pub struct TaskRecord {
     pub page_table: u64,
     /// Index of the boot module with its image and symbols plus 1, or 0.
     pub image: u32,
+    /// The factory that pays for its kernel memory.
+    pub factory: u16,
     /// Zero.
-    pub reserved: u32,
+    pub reserved: u16,
+    /// Physical addresses of the frames of its capability table, 0 for those that it does not have.
+    pub capability_table: [u64; CAPABILITY_TABLE_FRAMES],
+    /// Physical address of the directory of its ports (see [`mapping`]), or 0.
+    pub port_directory: u64,
     /// Its name, padded with zeros.
     pub name: [u8; NAME_LENGTH],
 }
 
-const _: () = assert!(size_of::<TaskRecord>() == 40);
+const _: () = assert!(size_of::<TaskRecord>() == 80);
+
+/// Frames of a capability table: [`crate::object::CAPABILITY_TABLE_SIZE`] slots of four bytes.
+pub const CAPABILITY_TABLE_FRAMES: usize = 4;
 
 /// What a thread is doing. Stored as `u32`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,9 +194,15 @@ pub struct ThreadRecord {
     /// The thread it waits for, or [`NOBODY`].
     pub partner: u16,
     /// Priority, 0 to 255.
-    pub priority: u32,
+    pub priority: u16,
+    /// Index of the gate to its pager in its task's capability table.
+    pub pager: u16,
+    /// Index of the gate to its exception handler.
+    pub exception_handler: u16,
+    /// Zero.
+    pub reserved: [u16; 3],
     /// Its name, padded with zeros; empty for a task's first thread.
     pub name: [u8; NAME_LENGTH],
 }
 
-const _: () = assert!(size_of::<ThreadRecord>() == 32);
+const _: () = assert!(size_of::<ThreadRecord>() == 40);

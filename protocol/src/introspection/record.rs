@@ -109,14 +109,15 @@ impl Record {
 #[repr(u8)]
 pub enum Kind {
     /// A thread faulted. `time`: at the kernel's entry. flags: [`crate::fault::Access`];
-    /// a: address; b: instruction pointer; c: ids of the pager (the kernel, [`super::NOBODY`], for
+    /// a: address, or the first port; b: instruction pointer; c: ids of the pager (the kernel, [`super::NOBODY`], for
     /// sigma0); d: number of the fault; e: stack pointer.
     Fault = 1,
     /// One flexpage was mapped or granted. task, thread: the receiver. flags: rights that arrived,
     /// bit 3 for a grant, bits 4 to 7 [`MapStatus`]; order: of what was mapped; a: destination
     /// address; b: the sender's flexpage word; c: physical address of the first page; d: number of
     /// the fault that it answers, 0 if none; e: ids of the sender << 32 | number of table entries
-    /// written. For capabilities (see the flexpage's type) a is the index and c is 0. If nobody
+    /// written. For ports and capabilities (see the flexpage's type) a is the port or the index, order
+    /// counts them and c is 0. If nobody
     /// receives because a task was given something by `task::MAP`, thread is [`super::NOBODY`].
     Map = 2,
     /// The thread runs on after a fault or exception. a: number of the fault; b: time at which the
@@ -144,7 +145,22 @@ pub enum Kind {
     /// word | destination address << 32; c: physical address of the page; d: number of the fault;
     /// e: ids of who answered | ticks from the entry of the answer to `time` << 32.
     Resolve = 10,
+    /// One flexpage was unmapped: by request, or because another mapping took the place of an old
+    /// one ([`UNMAP_REPLACED`]). task: in whose terms; thread: the invoker. flags: the rights to take
+    /// away, then [`UNMAP_OWN`] and its siblings; order: of the flexpage; a: address, port or
+    /// capability index; b: the flexpage word; c: mappings taken away << 32 | mappings left with
+    /// fewer rights; d: number of the fault whose answer did this, 0 if none; e: ids of the invoker.
+    Unmap = 11,
 }
+
+/// In [`Kind::Unmap`]'s flags: the task's own mappings too.
+pub const UNMAP_OWN: u8 = 1 << 3;
+/// In [`Kind::Unmap`]'s flags: one of the pages had been accessed.
+pub const UNMAP_ACCESSED: u8 = 1 << 4;
+/// In [`Kind::Unmap`]'s flags: one of the pages had been written.
+pub const UNMAP_DIRTY: u8 = 1 << 5;
+/// In [`Kind::Unmap`]'s flags: nobody asked for it, a new mapping took the place.
+pub const UNMAP_REPLACED: u8 = 1 << 6;
 
 impl Kind {
     /// Reads the wire form.
@@ -160,12 +176,13 @@ impl Kind {
             8 => Self::ThreadStarted,
             9 => Self::ShutDown,
             10 => Self::Resolve,
+            11 => Self::Unmap,
             _ => return None,
         })
     }
 
     /// The kinds that are written unless the command line says otherwise: all but messages.
-    pub const DEFAULT_ENABLED: u64 = 0b111_1101_1110;
+    pub const DEFAULT_ENABLED: u64 = 0b1111_1101_1110;
 }
 
 /// Why nobody resolved a fault.
@@ -213,6 +230,8 @@ pub enum MapStatus {
     Overflow = 2,
     /// No kernel memory.
     NoMemory = 3,
+    /// The sender's mapping is already as far from the root of its tree as a mapping can be.
+    TooDeep = 4,
 }
 
 impl MapStatus {
@@ -223,6 +242,7 @@ impl MapStatus {
             1 => Self::SourceEmpty,
             2 => Self::Overflow,
             3 => Self::NoMemory,
+            4 => Self::TooDeep,
             _ => return None,
         })
     }

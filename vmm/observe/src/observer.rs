@@ -169,6 +169,8 @@ impl Interpreter {
                 }
                 Event::Map(self.mapping(memory, &record))
             }
+            // No kernel writes these yet.
+            Kind::Unmap => return,
             Kind::Message => Event::Message(self.message(memory, &record)),
             Kind::TaskCreated => {
                 self.names.task_created(record.task);

@@ -72,7 +72,7 @@ pub struct Thread {
     /// What it does; `None` if that is no state.
     pub state: Option<ThreadState>,
     /// Its priority.
-    pub priority: u32,
+    pub priority: u16,
     /// The thread that it waits for; its pager, after a page fault.
     pub partner: Option<u16>,
 }

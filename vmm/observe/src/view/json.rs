@@ -334,6 +334,7 @@ impl MapBody {
                 Some(MapStatus::SourceEmpty) => "source_empty",
                 Some(MapStatus::Overflow) => "overflow",
                 Some(MapStatus::NoMemory) => "no_memory",
+                Some(MapStatus::TooDeep) => "too_deep",
                 None => "unknown",
             },
             to: Hex(mapping.destination),

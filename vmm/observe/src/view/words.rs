@@ -123,6 +123,7 @@ pub(super) fn map_status(status: Option<MapStatus>) -> &'static str {
         Some(MapStatus::SourceEmpty) => "the sender has nothing there",
         Some(MapStatus::Overflow) => "it does not fit the receive window",
         Some(MapStatus::NoMemory) => "no kernel memory",
+        Some(MapStatus::TooDeep) => "too many mappings lie between it and its origin",
         None => "unknown status",
     }
 }
