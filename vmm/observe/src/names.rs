@@ -156,7 +156,7 @@ pub(crate) fn printable(name: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::FakeGuest;
+    use crate::testing::{FakeGuest, STRIDE, TASKS};
     use protocol::introspection::record::ids;
 
     fn name(names: &mut Names, guest: &FakeGuest, ids: u64) -> String {
@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(name(&mut names, &guest, ids(2, 4)), "late");
         let task = names.task(&guest, 2);
         assert_eq!((task.image, task.page_table), (Some(6), 0x5000));
-        guest.put(0x2000 + 2 * 64, &0u32);
+        guest.put(TASKS + 2 * STRIDE, &0u32);
         names.refresh(&guest.header());
         assert_eq!(name(&mut names, &guest, ids(2, 4)), "late");
         names.task_created(2);

@@ -350,7 +350,8 @@ mod tests {
         guest.put(HEADER, &Header { version: 9, ..valid });
         let error = reader.header(&guest).unwrap_err();
         assert_eq!(error, ObserveError::Version { found: 9 });
-        assert!(error.to_string().contains("version 9, this tool reads version 1"), "{error}");
+        let sentence = format!("version 9, this tool reads version {HEADER_VERSION}");
+        assert!(error.to_string().contains(&sentence), "{error}");
         let outside = RingReader::new(u64::MAX - 3).header(&guest);
         assert!(matches!(outside, Err(ObserveError::Header(_))));
         for capacity in [3, MAX_CAPACITY * 2, u64::MAX] {

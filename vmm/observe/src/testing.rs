@@ -43,11 +43,11 @@ use std::{
 use zerocopy::{FromZeros, IntoBytes};
 
 pub(crate) const HEADER: u64 = 0x1000;
-const TASKS: u64 = 0x2000;
+pub(crate) const TASKS: u64 = 0x2000;
 const THREADS: u64 = 0x3000;
 const RING: u64 = 0x1_0000;
 /// Entries are larger than their records, as the kernel's objects are.
-const STRIDE: u64 = 64;
+pub(crate) const STRIDE: u64 = 96;
 const ENTRIES: u64 = 16;
 
 type Hook = Box<dyn FnMut(&FakeGuest)>;

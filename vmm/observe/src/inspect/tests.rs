@@ -24,7 +24,7 @@ const TASKS: u64 = POOL.start;
 const THREADS: u64 = POOL.start + 0x1000;
 const INFO_PAGE: u64 = POOL.start + 0x2000;
 const FIRST_FREE: u64 = POOL.start + 0x3000;
-const STRIDE: u64 = 64;
+const STRIDE: u64 = 96;
 
 /// Memory with a kernel of one task, "app", that has an info page, a UTCB and two pages.
 struct Made {
@@ -276,7 +276,8 @@ fn flipped_words_are_reported_or_harmless() {
             let mut memory = sound.memory.clone();
             for _ in 0..=random.below(4) {
                 let place = [HEADER, POOL.start][random.below(2) as usize];
-                let size = [0xa0, sound.next - POOL.start][usize::from(place != HEADER)];
+                let size = [size_of::<Header>() as u64, sound.next - POOL.start]
+                    [usize::from(place != HEADER)];
                 let address = (place + random.below(size) / 8 * 8) as usize;
                 let word = random.next() >> random.below(64);
                 memory[address..address + 8].copy_from_slice(&word.to_le_bytes());
