@@ -12,10 +12,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const BUNDLE_MAGIC: u64 = u64::from_le_bytes(*b"GLASSBND");
 
 /// Changes with the layout.
-pub const BUNDLE_VERSION: u32 = 1;
+pub const BUNDLE_VERSION: u32 = 2;
 
 /// Bytes in a module's name.
 pub const NAME_LENGTH: usize = 32;
+
+/// Ranges of I/O ports that one program can be given.
+pub const MAX_PORT_RANGES: usize = 4;
 
 /// The first bytes of the bundle.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -65,8 +68,20 @@ impl ModuleKind {
 /// In [`ModuleEntry::pager`] and [`ModuleEntry::server`]: the root task.
 pub const ROOT: u32 = u32::MAX;
 
+/// I/O ports that follow each other.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct PortRange {
+    /// The first port.
+    pub first: u16,
+    /// The last port, not below the first one.
+    pub last: u16,
+}
+
 /// One module of the bundle.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(8))]
 pub struct ModuleEntry {
     /// Where its bytes begin, a multiple of the page size.
@@ -86,11 +101,25 @@ pub struct ModuleEntry {
     pub server: u32,
     /// For programs: priority, 1 to 255.
     pub priority: u32,
+    /// For programs: KiB of kernel memory that it may cause, in a factory of its own; 0 for no
+    /// limit but its parent's.
+    pub quota: u32,
+    /// For programs: number of valid entries of `ports`.
+    pub port_ranges: u32,
+    /// For programs: I/O ports that it begins with.
+    pub ports: [PortRange; MAX_PORT_RANGES],
     /// Its name, padded with zeros.
     pub name: [u8; NAME_LENGTH],
 }
 
-const _: () = assert!(size_of::<ModuleEntry>() == 72);
+const _: () = assert!(size_of::<ModuleEntry>() == 96);
+
+impl ModuleEntry {
+    /// The ports that the program begins with. Their number is not believed.
+    pub fn port_ranges(&self) -> &[PortRange] {
+        &self.ports[..MAX_PORT_RANGES.min(self.port_ranges as usize)]
+    }
+}
 
 /// The priority of programs for which the manifest names none.
 pub const DEFAULT_PRIORITY: u32 = 10;
@@ -118,6 +147,14 @@ mod tests {
     fn names_are_padded_and_trimmed() {
         assert_eq!(trim_name(&pad_name::<8>(b"words")), b"words");
         assert_eq!(trim_name(&pad_name::<4>(b"words")), b"word");
+    }
+
+    #[test]
+    fn no_more_port_ranges_than_there_are() {
+        let entry = |port_ranges| ModuleEntry { port_ranges, ..ModuleEntry::default() };
+        assert_eq!(entry(0).port_ranges(), []);
+        assert_eq!(entry(2).port_ranges().len(), 2);
+        assert_eq!(entry(u32::MAX).port_ranges().len(), MAX_PORT_RANGES);
     }
 
     #[test]

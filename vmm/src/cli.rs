@@ -59,7 +59,8 @@ pub struct GuestArgs {
     /// Kernel to boot instead of the embedded one (a PVH ELF executable)
     #[arg(long, value_name = "ELF")]
     pub kernel: Option<PathBuf>,
-    /// Module to add; keys are name=, kind=program|file|sigma0|root, pager=, server=, priority=
+    /// Module to add; keys are name=, kind=program|file|sigma0|root, pager=, server=, priority=,
+    /// ports=, quota=
     ///
     /// An ELF file is a program, any other one a file, unless kind= says otherwise. What follows
     /// the keys are the program's arguments. Without a scenario, only these modules run, under the

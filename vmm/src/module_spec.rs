@@ -1,8 +1,11 @@
 //! `--module FILE[,key=value...][,arguments]`.
 
-use crate::scenario::file_name;
+use crate::{
+    scenario::file_name,
+    units::{self, PortsError, QuotaError},
+};
 use anyhow::{Context, Result};
-use machine::bundle::{DEFAULT_PRIORITY, Module, is_elf};
+use machine::bundle::{DEFAULT_PRIORITY, Module, PortRange, is_elf};
 use protocol::boot::ModuleKind;
 use std::{fs, path::PathBuf, str::FromStr};
 use thiserror::Error;
@@ -16,6 +19,8 @@ pub struct ModuleSpec {
     pager: Option<String>,
     server: Option<String>,
     priority: u32,
+    ports: Vec<PortRange>,
+    quota: Option<u32>,
     arguments: String,
 }
 
@@ -34,6 +39,12 @@ pub enum SpecError {
     /// Not a number.
     #[error("priority '{0}' is not a number from 1 to 255")]
     Priority(String),
+    /// Not ports.
+    #[error("ports '{0}': {1}")]
+    Ports(String, PortsError),
+    /// Not a size.
+    #[error("quota '{0}': {1}")]
+    Quota(String, QuotaError),
 }
 
 impl FromStr for ModuleSpec {
@@ -52,6 +63,8 @@ impl FromStr for ModuleSpec {
             pager: None,
             server: None,
             priority: DEFAULT_PRIORITY,
+            ports: Vec::new(),
+            quota: None,
             arguments: String::new(),
         };
         let mut seen = Vec::new();
@@ -64,9 +77,11 @@ impl FromStr for ModuleSpec {
                 "pager" => spec.pager = Some(value.to_owned()),
                 "server" => spec.server = Some(value.to_owned()),
                 "priority" => spec.priority = parse_priority(value)?,
+                "ports" => spec.ports.push(parse_ports(value)?),
+                "quota" => spec.quota = Some(parse_quota(value)?),
                 _ => break,
             }
-            if seen.contains(&key) {
+            if seen.contains(&key) && key != "ports" {
                 return Err(SpecError::Twice(key.to_owned()));
             }
             seen.push(key);
@@ -97,6 +112,14 @@ fn parse_priority(text: &str) -> Result<u32, SpecError> {
     priority.ok_or_else(|| SpecError::Priority(text.to_owned()))
 }
 
+fn parse_ports(text: &str) -> Result<PortRange, SpecError> {
+    units::ports(text).map_err(|error| SpecError::Ports(text.to_owned(), error))
+}
+
+fn parse_quota(text: &str) -> Result<u32, SpecError> {
+    units::quota(text).map_err(|error| SpecError::Quota(text.to_owned(), error))
+}
+
 impl ModuleSpec {
     /// Reads the file.
     pub fn module(&self) -> Result<Module> {
@@ -111,6 +134,8 @@ impl ModuleSpec {
             pager: self.pager.clone(),
             server: self.server.clone(),
             priority: self.priority,
+            ports: self.ports.clone(),
+            quota: self.quota,
         })
     }
 }
@@ -133,6 +158,13 @@ mod tests {
     }
 
     #[test]
+    fn ports_may_come_more_than_once() {
+        let spec = parse("app,ports=0x3f8-0x3ff,ports=0x60,quota=64K,rest");
+        assert_eq!(spec.ports.len(), 2);
+        assert_eq!((spec.quota, spec.arguments.as_str()), (Some(64), "rest"));
+    }
+
+    #[test]
     fn everything_but_the_file_can_be_left_out() {
         let spec = parse("app");
         assert_eq!((spec.kind, spec.pager, spec.priority), (None, None, DEFAULT_PRIORITY));
@@ -148,6 +180,10 @@ mod tests {
         assert_eq!(error(",name=x"), SpecError::NoFile);
         assert_eq!(error("a,kind=elf"), SpecError::Kind("elf".to_owned()));
         assert_eq!(error("a,name=x,name=y"), SpecError::Twice("name".to_owned()));
+        let bad_ports = SpecError::Ports("5-4".to_owned(), PortsError::Reversed);
+        assert_eq!(error("a,ports=5-4"), bad_ports);
+        assert_eq!(error("a,quota=64"), SpecError::Quota("64".to_owned(), QuotaError));
+        assert_eq!(error("a,quota=4K,quota=4K"), SpecError::Twice("quota".to_owned()));
         for priority in ["0", "256", "high", ""] {
             let expected = SpecError::Priority(priority.to_owned());
             assert_eq!(error(&format!("a,priority={priority}")), expected);

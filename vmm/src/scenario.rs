@@ -1,6 +1,6 @@
 //! Scenarios: TOML files that say which programs start, who pages whom, and what files they see.
 
-use crate::embedded;
+use crate::{embedded, units};
 use anyhow::{Context, Result, bail};
 use machine::{
     Architecture,
@@ -52,6 +52,11 @@ struct Program {
     /// 1 to 255.
     #[serde(default = "default_priority")]
     priority: u32,
+    /// The I/O ports that it begins with: `0x60`, or a range such as `0x3f8-0x3ff`.
+    #[serde(default)]
+    ports: Vec<String>,
+    /// How much kernel memory it may cause, such as `64K`; no limit of its own if none is given.
+    quota: Option<String>,
 }
 
 fn default_priority() -> u32 {
@@ -126,8 +131,14 @@ impl Scenario {
                 .with_context(|| unknown_image(architecture, &self.name, image))?;
             (image.clone(), bytes.into())
         };
+        let name = program.name.clone().unwrap_or(name);
+        let place = |what| format!("scenario '{}', program '{name}', {what}", self.name);
+        let ports = program.ports.iter().map(|text| units::ports(text));
+        let quota = program.quota.as_deref().map(units::quota).transpose();
         Ok(Module {
-            name: program.name.clone().unwrap_or(name),
+            ports: ports.collect::<Result<_, _>>().with_context(|| place("ports"))?,
+            quota: quota.with_context(|| place("quota"))?,
+            name,
             arguments: with_charset(&program.arguments, Charset::of_environment()),
             pager: program.pager.clone(),
             server: program.server.clone(),
@@ -221,6 +232,8 @@ mod tests {
             pager = "broken"
             server = "broken"
             priority = 30
+            ports = ["0x3f8-0x3ff", "0x60"]
+            quota = "64K"
             [[program]]
             image = "broken"
         "#;
@@ -229,7 +242,10 @@ mod tests {
         assert_eq!((app.name.as_str(), app.arguments.as_str()), ("app", "a b"));
         assert_eq!(app.pager.as_deref(), Some("broken"));
         assert_eq!((app.server.as_deref(), app.priority), (Some("broken"), 30));
+        let ports: Vec<_> = app.ports.iter().map(|range| (range.first, range.last)).collect();
+        assert_eq!((ports, app.quota), (vec![(0x3f8, 0x3ff), (0x60, 0x60)], Some(64)));
         assert_eq!((modules[1].name.as_str(), modules[1].priority), ("broken", DEFAULT_PRIORITY));
+        assert_eq!((modules[1].ports.len(), modules[1].quota), (0, None));
     }
 
     #[test]
@@ -248,6 +264,22 @@ mod tests {
         let text = "name = 'x'\nsummary = 'X.'\n[[program]]\nimage = 'wrods'";
         let error = parse(text).unwrap().modules(AMD64, None).unwrap_err().to_string();
         assert!(error.contains("'wrods', which is not embedded; embedded are"), "{error}");
+    }
+
+    #[test]
+    fn ports_and_quotas_that_make_no_sense_are_named() {
+        let error = |line: &str| {
+            let text = format!("name = 'x'\nsummary = 'X.'\n[[program]]\nimage = 'words'\n{line}");
+            format!("{:#}", parse(&text).unwrap().modules(AMD64, None).unwrap_err())
+        };
+        assert_eq!(
+            error("ports = ['0x3ff-0x3f8']"),
+            "scenario 'x', program 'words', ports: the first port of a range is not above the last one"
+        );
+        assert_eq!(
+            error("quota = '64'"),
+            "scenario 'x', program 'words', quota: write a quota as a number with K or M, such as 64K"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! Sizes and times as people write them on a command line.
+//! Sizes, times and ports as people write them on a command line and in scenarios.
 
-use machine::{RamSize, RamSizeError};
+use machine::{RamSize, RamSizeError, bundle::PortRange};
 use std::{num::ParseIntError, time::Duration};
 use thiserror::Error;
 
@@ -26,6 +26,49 @@ pub fn ram_size(text: &str) -> Result<RamSize, SizeError> {
     // Far too large is as wrong as too large.
     let bytes = number.saturating_mul(1 << shift);
     Ok(RamSize::new(bytes)?)
+}
+
+/// Why a quota can't be understood.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("write a quota as a number with K or M, such as 64K")]
+pub struct QuotaError;
+
+/// Reads `64K` or `1M`, in KiB.
+pub fn quota(text: &str) -> Result<u32, QuotaError> {
+    let (number, factor) = match (text.strip_suffix(['K', 'k']), text.strip_suffix(['M', 'm'])) {
+        (Some(number), _) => (number, 1),
+        (_, Some(number)) => (number, 1024),
+        _ => return Err(QuotaError),
+    };
+    let number: u32 = number.parse().map_err(|_| QuotaError)?;
+    // Far too large is as wrong as too large.
+    Ok(number.saturating_mul(factor))
+}
+
+/// Why ports can't be understood.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum PortsError {
+    /// Not ports.
+    #[error("write a port such as 0x60, or a range such as 0x3f8-0x3ff, up to 0xffff")]
+    NotPorts,
+    /// A range of nothing.
+    #[error("the first port of a range is not above the last one")]
+    Reversed,
+}
+
+/// Reads `0x60` or `0x3f8-0x3ff`.
+pub fn ports(text: &str) -> Result<PortRange, PortsError> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let range = PortRange { first: port(first)?, last: port(last)? };
+    if range.first > range.last { Err(PortsError::Reversed) } else { Ok(range) }
+}
+
+fn port(text: &str) -> Result<u16, PortsError> {
+    let number = match text.strip_prefix("0x") {
+        Some(digits) => u16::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    number.map_err(|_| PortsError::NotPorts)
 }
 
 /// Why a time can't be understood.
@@ -64,6 +107,26 @@ mod tests {
         }
         for text in ["15M", "0M", "4G", "18446744073709551615G"] {
             assert!(matches!(ram_size(text), Err(SizeError::Ram(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn quotas_are_in_kib() {
+        assert_eq!([quota("64K"), quota("1M"), quota("0K")], [Ok(64), Ok(1024), Ok(0)]);
+        assert_eq!(quota("4294967295M"), Ok(u32::MAX));
+        for text in ["", "64", "K", "-4K", "1G", "4294967296K", "64 K"] {
+            assert_eq!(quota(text), Err(QuotaError), "{text}");
+        }
+    }
+
+    #[test]
+    fn ports_are_one_or_a_range() {
+        assert_eq!(ports("0x3f8-0x3ff"), Ok(PortRange { first: 0x3f8, last: 0x3ff }));
+        assert_eq!(ports("96"), Ok(PortRange { first: 96, last: 96 }));
+        assert_eq!(ports("0-0xffff"), Ok(PortRange { first: 0, last: 0xffff }));
+        assert_eq!(ports("0x3ff-0x3f8"), Err(PortsError::Reversed));
+        for text in ["", "-", "1-", "-1", "0x", "0x10000", "65536", "1-2-3", "com1"] {
+            assert_eq!(ports(text), Err(PortsError::NotPorts), "{text}");
         }
     }
 

@@ -142,11 +142,10 @@ pub(crate) mod tests {
             length,
             kind,
             pager: ROOT,
-            arguments_offset: 0,
-            arguments_length: 0,
             server: ROOT,
             priority: 10,
             name: pad_name(b"module"),
+            ..ModuleEntry::default()
         }
     }
 

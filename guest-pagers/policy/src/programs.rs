@@ -230,11 +230,10 @@ mod tests {
             length: program.len() as u64,
             kind,
             pager: pager.map_or(ROOT, |number| number + 1),
-            arguments_offset: 0,
-            arguments_length: 0,
             server: server.map_or(ROOT, |number| number + 1),
             priority: 10,
             name: pad_name(b"program"),
+            ..ModuleEntry::default()
         };
         let mut entries = vec![entry(ModuleKind::File as u32, None, None)];
         let programs = links.iter().map(|(pager, server)| (*pager, *server));

@@ -7,9 +7,10 @@ use crate::{
 use protocol::{
     PAGE_SIZE,
     boot::{
-        BUNDLE_MAGIC, BUNDLE_VERSION, BundleHeader, ModuleEntry, ModuleKind, NAME_LENGTH, ROOT,
-        pad_name,
+        BUNDLE_MAGIC, BUNDLE_VERSION, BundleHeader, MAX_PORT_RANGES, ModuleEntry, ModuleKind,
+        NAME_LENGTH, ROOT, pad_name,
     },
+    flexpage::KERNEL_PORTS,
     layout::{FILES_BASE, FILES_END, HEAP_BASE, USER_END},
     program::{ARGUMENTS_LENGTH, MAX_FILES},
 };
@@ -18,7 +19,13 @@ use thiserror::Error;
 use zerocopy::IntoBytes;
 
 pub use crate::elf::is_elf;
-pub use protocol::boot::DEFAULT_PRIORITY;
+pub use protocol::boot::{DEFAULT_PRIORITY, PortRange};
+
+/// What a quota is a multiple of, in KiB: the kernel hands out whole pages.
+const QUOTA_STEP: u32 = 4;
+
+/// The largest quota in KiB: no kernel has more memory than this to give.
+const LARGEST_QUOTA: u32 = 128 * 1024;
 
 /// A module to be packed.
 #[derive(Clone, Debug)]
@@ -37,6 +44,10 @@ pub struct Module {
     pub server: Option<String>,
     /// Its priority.
     pub priority: u32,
+    /// The I/O ports that it begins with.
+    pub ports: Vec<PortRange>,
+    /// KiB of kernel memory that it may cause, if it has a limit of its own.
+    pub quota: Option<u32>,
 }
 
 impl Module {
@@ -50,6 +61,8 @@ impl Module {
             pager: None,
             server: None,
             priority: DEFAULT_PRIORITY,
+            ports: Vec::new(),
+            quota: None,
         }
     }
 }
@@ -115,6 +128,41 @@ pub enum BundleError {
         /// Its priority.
         priority: u32,
     },
+    /// A quota of no use.
+    #[error(
+        "the quota of module '{name}' is {quota}K: it must be a multiple of {QUOTA_STEP}K, from \
+         {QUOTA_STEP}K to {}M", LARGEST_QUOTA >> 10
+    )]
+    Quota {
+        /// The module.
+        name: String,
+        /// Its quota in KiB.
+        quota: u32,
+    },
+    /// More port ranges than fit.
+    #[error("module '{name}' has {count} ranges of ports: the most is {MAX_PORT_RANGES}")]
+    TooManyPorts {
+        /// The module.
+        name: String,
+        /// How many it has.
+        count: usize,
+    },
+    /// Ports that nobody gets.
+    #[error(
+        "the ports {:#x}-{:#x} of module '{name}' include {port:#x}, which the kernel keeps for \
+         itself", .range.first, .range.last
+    )]
+    KernelPort {
+        /// The module.
+        name: String,
+        /// The range.
+        range: PortRange,
+        /// The port in it.
+        port: u16,
+    },
+    /// Ports or a quota for something that does not run on its own.
+    #[error("module '{0}' is no program: only programs have ports or a quota")]
+    NotAProgram(String),
     /// Arguments that do not fit.
     #[error(
         "the arguments of module '{name}' are {length} bytes long: the most is {ARGUMENTS_LENGTH}"
@@ -204,6 +252,9 @@ fn entry(
     offset: usize,
     arguments_offset: usize,
 ) -> Result<ModuleEntry, BundleError> {
+    // Their number was checked.
+    let mut ports = [PortRange::default(); MAX_PORT_RANGES];
+    ports.iter_mut().zip(&module.ports).for_each(|(to, from)| *to = *from);
     Ok(ModuleEntry {
         offset: offset as u64,
         length: module.bytes.len() as u64,
@@ -213,6 +264,9 @@ fn entry(
         arguments_length: module.arguments.len() as u32,
         server: program_index(modules, module, "server", module.server.as_deref())?,
         priority: module.priority,
+        quota: module.quota.unwrap_or(0),
+        port_ranges: module.ports.len() as u32,
+        ports,
         name: pad_name(module.name.as_bytes()),
     })
 }
@@ -271,6 +325,7 @@ fn check_module(module: &Module, architecture: Architecture) -> Result<(), Bundl
     if !(1..=255).contains(&module.priority) {
         return Err(BundleError::Priority { name: name(), priority: module.priority });
     }
+    check_resources(module)?;
     if module.kind == ModuleKind::File {
         return Ok(());
     }
@@ -289,6 +344,29 @@ fn check_module(module: &Module, architecture: Architecture) -> Result<(), Bundl
             Err(BundleError::NotExecutable { name: name(), error })
         }
     }
+}
+
+/// The ports and the quota.
+fn check_resources(module: &Module) -> Result<(), BundleError> {
+    let name = || module.name.clone();
+    if !is_program(module) && (module.quota.is_some() || !module.ports.is_empty()) {
+        return Err(BundleError::NotAProgram(name()));
+    }
+    let is_usable =
+        |quota: &u32| quota.is_multiple_of(QUOTA_STEP) && (1..=LARGEST_QUOTA).contains(quota);
+    if let Some(quota) = module.quota.filter(|quota| !is_usable(quota)) {
+        return Err(BundleError::Quota { name: name(), quota });
+    }
+    if module.ports.len() > MAX_PORT_RANGES {
+        return Err(BundleError::TooManyPorts { name: name(), count: module.ports.len() });
+    }
+    for range in &module.ports {
+        let includes = |port: &u16| (range.first..=range.last).contains(port);
+        if let Some(port) = KERNEL_PORTS.into_iter().find(includes) {
+            return Err(BundleError::KernelPort { name: name(), range: *range, port });
+        }
+    }
+    Ok(())
 }
 
 fn check_image(executable: &Executable<'_>, end: u64) -> Result<(), ImageError> {
@@ -383,6 +461,8 @@ mod tests {
             pager: Some("pager".to_owned()),
             server: Some("pager".to_owned()),
             priority: 7,
+            ports: vec![PortRange { first: 0x3f8, last: 0x3ff }],
+            quota: Some(64),
             ..program("app")
         };
         let modules = with(vec![app, program("pager"), file("text", b"hello"), file("empty", b"")]);
@@ -404,6 +484,8 @@ mod tests {
         let app = entries[2];
         assert_eq!((app.pager, app.server, app.priority), (3, 3, 7));
         assert_eq!((entries[3].pager, entries[3].server), (ROOT, ROOT));
+        assert_eq!((app.port_ranges(), app.quota), (&modules[2].ports[..], 64));
+        assert_eq!((entries[3].port_ranges(), entries[3].quota), (&[][..], 0));
         let start = app.arguments_offset as usize;
         assert_eq!(&bundle[start..start + app.arguments_length as usize], b"one two");
     }
@@ -463,6 +545,31 @@ mod tests {
         assert_eq!(error, BundleError::LongArguments { name: "a".to_owned(), length });
         let files = (0..=MAX_FILES).map(|number| file(&number.to_string(), b"")).collect();
         assert_eq!(refusal(files), BundleError::TooManyFiles(MAX_FILES + 1));
+    }
+
+    #[test]
+    fn ports_and_quotas_have_their_ranges() {
+        let range = |first, last| PortRange { first, last };
+        for (ports, port) in [(range(0, 0xffff), 0x20), (range(0xa1, 0xa1), 0xa1)] {
+            let error = refusal(vec![Module { ports: vec![ports], ..program("a") }]);
+            let expected = BundleError::KernelPort { name: "a".to_owned(), range: ports, port };
+            assert_eq!(error, expected);
+        }
+        let ports = vec![range(0x60, 0x60); MAX_PORT_RANGES + 1];
+        let error = refusal(vec![Module { ports, ..program("a") }]).to_string();
+        assert_eq!(error, "module 'a' has 5 ranges of ports: the most is 4");
+        for quota in [0, 3, 6, LARGEST_QUOTA + 4, u32::MAX] {
+            let error = refusal(vec![Module { quota: Some(quota), ..program("a") }]);
+            assert_eq!(error, BundleError::Quota { name: "a".to_owned(), quota });
+        }
+        let error = refusal(vec![Module { quota: Some(4), ..file("text", b"") }]);
+        assert_eq!(error, BundleError::NotAProgram("text".to_owned()));
+        let most = Module {
+            quota: Some(LARGEST_QUOTA),
+            ports: vec![range(0, 0x1f), range(0xffff, 0xffff)],
+            ..program("a")
+        };
+        pack(&with(vec![most]), Architecture::Amd64).unwrap();
     }
 
     #[test]
