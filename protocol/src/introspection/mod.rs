@@ -159,6 +159,8 @@ pub enum ThreadState {
     Exception = 6,
     /// Stopped for good: nobody resolved its fault or exception.
     Stopped = 7,
+    /// Waits for its pager's answer to a port fault.
+    PortFault = 8,
 }
 
 impl ThreadState {
@@ -173,6 +175,7 @@ impl ThreadState {
             5 => Self::PageFault,
             6 => Self::Exception,
             7 => Self::Stopped,
+            8 => Self::PortFault,
             _ => return None,
         })
     }

@@ -65,6 +65,7 @@ fn describe(thread: &Thread, names: &HashMap<u16, String>) -> String {
         }
         Some(ThreadState::Receiving) => format!("waits for a message of {whom}"),
         Some(ThreadState::PageFault) => format!("page fault, at its pager {whom}"),
+        Some(ThreadState::PortFault) => format!("port fault, at its pager {whom}"),
         Some(ThreadState::Exception) => format!("exception, at its handler {whom}"),
         Some(ThreadState::Stopped) => "stopped for good".to_owned(),
     };
@@ -83,6 +84,7 @@ fn state_word(state: Option<ThreadState>) -> &'static str {
         Some(ThreadState::Sending) => "sending",
         Some(ThreadState::Receiving) => "receiving",
         Some(ThreadState::PageFault) => "page_fault",
+        Some(ThreadState::PortFault) => "port_fault",
         Some(ThreadState::Exception) => "exception",
         Some(ThreadState::Stopped) => "stopped",
     }

@@ -289,6 +289,7 @@ fn thread_problem(
         ThreadState::Sending
             | ThreadState::Receiving
             | ThreadState::PageFault
+            | ThreadState::PortFault
             | ThreadState::Exception
     );
     let partner_exists = partner.is_some_and(|state| state != ThreadState::Unused as u32);
