@@ -83,6 +83,11 @@ impl MapItem {
         Self { send_base, grant: false, flexpage }
     }
 
+    /// An item that grants `flexpage` at `send_base`.
+    pub const fn grant(send_base: Word, flexpage: Flexpage) -> Self {
+        Self { send_base, grant: true, flexpage }
+    }
+
     /// The two message words.
     pub const fn to_words(self) -> [Word; 2] {
         let grant = if self.grant { GRANT_FLAG } else { 0 };

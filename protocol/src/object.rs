@@ -151,7 +151,7 @@ impl CapabilityIndex {
     pub const TASK: Self = Self(1);
     /// The task's first thread.
     pub const THREAD: Self = Self(2);
-    /// A factory. sigma0 and ordinary programs start without one.
+    /// A factory. sigma0 starts without one, and so do programs for which the manifest sets no quota.
     pub const FACTORY: Self = Self(3);
     /// The parent, which is also the default pager: sigma0 for the root task, else the root task
     /// or the pager that the manifest names.

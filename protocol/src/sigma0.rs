@@ -1,9 +1,9 @@
-//! How to ask sigma0, or whoever speaks its protocol (the root task does), for memory.
+//! How to ask sigma0, or whoever speaks its protocol (the root task does), for memory and I/O ports.
 //!
 //! A call with the label [`crate::object::label::SIGMA0`]; the answer's label is 0 and it carries
 //! one map item, or it is a negated [`crate::error::ObjectError`]. The caller's receive window
-//! decides where the memory arrives: with the whole space it arrives 1:1 from sigma0.
-//! sigma0 also answers page faults: with the faulting page itself, 1:1, if nobody has it yet.
+//! decides where it arrives: with the whole space it arrives 1:1 from sigma0.
+//! sigma0 also answers faults: with the faulting page itself, 1:1, or with the ports.
 
 use crate::Word;
 
@@ -12,6 +12,7 @@ use crate::Word;
 /// register 0 is the physical address, its item follows.
 pub const REQUEST_ANY: Word = 0x90;
 
-/// The memory of one flexpage, first come, first served. Message registers: `0: operation,
-/// 1: flexpage`.
+/// The memory or the I/O ports of one flexpage, first come, first served. Message registers:
+/// `0: operation, 1: flexpage`. The root task gives a program only ports that the manifest names for
+/// it, and no memory that way.
 pub const REQUEST_AT: Word = 0x60;
