@@ -103,6 +103,11 @@ impl Flexpage {
         )
     }
 
+    /// The same piece with these rights.
+    pub const fn with_rights(self, rights: Rights) -> Self {
+        Self(self.0 & !RIGHTS_MASK | rights.bits() as Word)
+    }
+
     /// The kind of resource.
     pub const fn kind(self) -> Kind {
         match self.0 >> KIND_SHIFT & 3 {
@@ -274,6 +279,10 @@ mod tests {
         assert_eq!(page.0, 0x12345 << 12 | 12 << 6 | 1 << 4 | 6);
         assert_eq!((page.address(), page.order()), (0x1234_5000, 12));
         assert_eq!((page.kind(), page.rights()), (Kind::Memory, Rights::READ_WRITE));
+        assert_eq!(
+            page.with_rights(Rights::EXECUTE),
+            Flexpage::memory(0x1234_5000, 12, Rights::EXECUTE)
+        );
         assert_eq!(Flexpage::WHOLE_SPACE.0, 63 << 6);
         assert_eq!(Flexpage::capabilities(7, 0, Rights::READ).0, 7 << 12 | 3 << 4 | 4);
         assert_eq!(Flexpage::io_ports(0x3f8, 3).0, 0x3f8 << 12 | 3 << 6 | 2 << 4 | 6);

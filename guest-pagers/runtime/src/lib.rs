@@ -21,9 +21,10 @@
 //! | [`pager`] | being the pager of other programs: implement [`pager::Pager`], call [`pager::serve`] |
 //! | [`memory`] | getting memory from one's parent |
 //! | [`program`] | arguments and files |
-//! | [`capability`], [`objects`] | the kernel's objects, one method an operation |
+//! | [`capability`], [`objects`] | the kernel's objects, one method an operation: making tasks, taking memory back |
 //! | [`ipc`], [`message`] | plain messages |
-//! | [`parent`] | what a parent does for its child: memory, the end |
+//! | [`parent`] | what a parent does for its child: memory, I/O ports, the end |
+//! | [`port`] | I/O ports |
 //! | [`boot`] | the kernel info page and the boot bundle, for sigma0 and the root task |
 //!
 //! This crate has all the unsafe code of the user level. What knows the processor is in [`arch`],
@@ -43,6 +44,7 @@ pub mod message;
 pub mod objects;
 pub mod pager;
 pub mod parent;
+pub mod port;
 pub mod program;
 #[doc(hidden)]
 pub mod start;

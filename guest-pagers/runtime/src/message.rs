@@ -9,7 +9,7 @@ use protocol::{
     Word,
     error::IpcError,
     flexpage::Flexpage,
-    message::MapItem,
+    message::{MapItem, MessageTag},
     utcb::{MESSAGE_REGISTERS, Utcb},
 };
 
@@ -69,6 +69,32 @@ pub fn write_bytes(first: usize, bytes: &[u8]) -> usize {
 #[inline]
 pub fn item(first: usize) -> Option<MapItem> {
     MapItem::from_words(read(first))
+}
+
+/// The items of a received message with this tag.
+pub fn items(tag: MessageTag) -> impl Iterator<Item = MapItem> {
+    (0..tag.items()).filter_map(move |number| item(tag.words() + 2 * number))
+}
+
+/// Puts items into message registers from `first` on.
+///
+/// # Panics
+/// If there are more than fit.
+#[inline]
+pub fn write_items<const N: usize>(first: usize, items: [MapItem; N]) {
+    for (number, item) in items.into_iter().enumerate() {
+        write(first + 2 * number, item.to_words());
+    }
+}
+
+/// Makes a call whose answer may bring something: what it brings arrives in `window`. Nothing else
+/// may arrive there later.
+#[inline]
+pub fn accept<T>(window: Flexpage, call: impl FnOnce() -> T) -> T {
+    set_receive_window(window);
+    let answer = call();
+    set_receive_window(Flexpage::NIL);
+    answer
 }
 
 /// Sets what this thread accepts from messages: nothing after it started, [`Flexpage::NIL`].

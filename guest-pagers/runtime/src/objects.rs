@@ -9,7 +9,7 @@ use crate::{
 };
 use protocol::{
     Word,
-    flexpage::Flexpage,
+    flexpage::{Flexpage, Rights},
     introspection::NAME_LENGTH,
     message::MapItem,
     object::{CapabilityIndex, console, debugger, factory, platform, scheduler, task, thread},
@@ -51,6 +51,57 @@ impl Cap<Task> {
     pub fn map(self, item: MapItem) -> Result<()> {
         let [base, flexpage] = item.to_words();
         self.invoke([task::MAP, base, flexpage]).map(|_| ())
+    }
+
+    /// Takes from everybody who got something of these flexpages from the task, directly or not, what
+    /// `take` says; nobody has to agree. Says what was done to the memory of each flexpage since the
+    /// last time: the processor notes that, and the notes begin anew.
+    pub fn unmap<const N: usize>(self, flexpages: [Flexpage; N], take: Take) -> Result<[Use; N]> {
+        const { assert!(N <= task::UNMAP_MAX_FLEXPAGES, "too many flexpages for one message") };
+        message::write(0, [task::UNMAP, take.0, N]);
+        message::write(FIRST_FLEXPAGE, flexpages.map(|page| page.with_rights(Rights::empty()).0));
+        self.invoke_prepared(FIRST_FLEXPAGE + N)?;
+        Ok(message::read(FIRST_FLEXPAGE).map(|word| Use::of(Flexpage(word))))
+    }
+}
+
+/// Where the flexpages of an unmap begin.
+const FIRST_FLEXPAGE: usize = 3;
+
+/// What [`Cap::<Task>::unmap`] takes away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Take(Word);
+
+impl Take {
+    /// Nothing: to learn what was done to memory.
+    pub const NOTHING: Self = Self::rights(Rights::empty());
+    /// The mappings that were derived.
+    pub const EVERYTHING: Self = Self::rights(Rights::READ);
+
+    /// These rights of the mappings that were derived. The right to read is the mapping itself.
+    pub const fn rights(rights: Rights) -> Self {
+        Self(rights.bits() as Word)
+    }
+
+    /// The same of the task's own mappings too.
+    pub const fn own_too(self) -> Self {
+        Self(self.0 | task::UNMAP_OWN)
+    }
+}
+
+/// What was done to a flexpage's memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Use {
+    /// Somebody read, wrote or executed there.
+    pub accessed: bool,
+    /// Somebody wrote there.
+    pub written: bool,
+}
+
+impl Use {
+    const fn of(answer: Flexpage) -> Self {
+        let rights = answer.rights();
+        Self { accessed: rights.contains(Rights::READ), written: rights.contains(Rights::WRITE) }
     }
 }
 

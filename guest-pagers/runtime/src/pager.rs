@@ -4,7 +4,7 @@ use crate::{Error, capability::PARENT, ipc, ipc::Received, memory, message};
 use protocol::{
     PAGE_ORDER, Word,
     error::ObjectError,
-    fault::{Exception, PageFault},
+    fault::{Exception, PageFault, PortFault},
     flexpage::{Flexpage, align_down},
     message::{MapItem, MessageTag},
     object::label,
@@ -19,6 +19,13 @@ pub trait Pager {
     /// A client faulted. [`Answer::map`] is the usual answer, [`forward`] the one to faults that
     /// this pager has no opinion about, [`Answer::refuse`] stops the client.
     fn page_fault(&mut self, client: Client, fault: PageFault) -> Answer;
+
+    /// A client used I/O ports that it does not have. Answer as to a page fault, with an item of
+    /// ports. Refusing stops it.
+    fn port_fault(&mut self, client: Client, fault: PortFault) -> Answer {
+        let _ = (client, fault);
+        Answer::refuse(ObjectError::PermissionDenied)
+    }
 
     /// A client raised another exception. Refusing stops it.
     fn exception(&mut self, client: Client, exception: Exception) -> Answer {
@@ -46,17 +53,36 @@ impl Answer {
         Self(Some(MessageTag::new(0, 0, 1)))
     }
 
-    /// A number and a mapping: the answer of the sigma0 protocol.
-    pub fn map_with_word(word: Word, address: Word, flexpage: Flexpage) -> Self {
-        let [base, flexpage] = MapItem::map(address, flexpage).to_words();
-        message::write(0, [word, base, flexpage]);
-        Self(Some(MessageTag::new(0, 1, 1)))
+    /// As [`Self::map`], but this program's own mapping moves to the client. What was derived from it
+    /// before stays.
+    #[inline]
+    pub fn grant(address: Word, flexpage: Flexpage) -> Self {
+        Self::items([MapItem::grant(address, flexpage)])
+    }
+
+    /// Gives I/O ports, which this program must have itself, to the client.
+    pub fn ports(ports: Flexpage) -> Self {
+        Self::items([MapItem::map(ports.address() << PAGE_ORDER, ports)])
+    }
+
+    /// Maps and grants all these.
+    #[inline]
+    pub fn items<const N: usize>(items: [MapItem; N]) -> Self {
+        Self::message([], items)
     }
 
     /// Success, and these words.
     pub fn words<const N: usize>(words: [Word; N]) -> Self {
+        Self::message(words, [])
+    }
+
+    /// Success, these words, and all these mappings. There are
+    /// [`protocol::utcb::MESSAGE_REGISTERS`]; an item takes two.
+    #[inline]
+    pub fn message<const W: usize, const I: usize>(words: [Word; W], items: [MapItem; I]) -> Self {
         message::write(0, words);
-        Self(Some(MessageTag::new(0, N, 0)))
+        message::write_items(W, items);
+        Self(Some(MessageTag::new(0, W, I)))
     }
 
     /// No. A client that faulted is stopped.
@@ -104,6 +130,7 @@ fn answer(pager: &mut impl Pager, received: Received) -> Answer {
     let client = Client(received.label);
     match received.tag.label() {
         label::PAGE_FAULT => pager.page_fault(client, PageFault::from_words(message::read(0))),
+        label::PORT_FAULT => pager.port_fault(client, PortFault::from_words(message::read(0))),
         label::EXCEPTION => pager.exception(client, Exception::from_words(message::read(0))),
         _ => pager.request(client, received.tag),
     }

@@ -36,18 +36,23 @@ impl Arrived {
 impl Cap<Parent> {
     /// Asks for any free memory of `2^order` bytes; it arrives in `window`.
     pub fn request_any(self, order: u32, window: Flexpage) -> Result<Arrived> {
-        receive_memory(window, || self.invoke([REQUEST_ANY, order as Word]))
+        receive(window, || self.invoke([REQUEST_ANY, order as Word]))
     }
 
     /// Asks for the memory at `flexpage`; it arrives in `window`.
     pub fn request_at(self, flexpage: Flexpage, window: Flexpage) -> Result<Arrived> {
-        receive_memory(window, || self.invoke([REQUEST_AT, flexpage.0]))
+        receive(window, || self.invoke([REQUEST_AT, flexpage.0]))
+    }
+
+    /// Asks for I/O ports; they arrive where they are.
+    pub fn request_ports(self, ports: Flexpage) -> Result<()> {
+        receive(Flexpage::WHOLE_SPACE, || self.invoke([REQUEST_AT, ports.0])).map(|_| ())
     }
 
     /// Asks for the page that `client`, whose pager this program is, faulted on; it arrives in
     /// `window`, to be mapped on.
     pub fn page_in(self, client: Client, fault: PageFault, window: Flexpage) -> Result<Arrived> {
-        receive_memory(window, || {
+        receive(window, || {
             let [address, instruction] = fault.to_words();
             message::write(0, [client.0, address, instruction]);
             check(ipc::call(self.index(), MessageTag::new(label::PAGE_IN, 3, 0))?)
@@ -61,12 +66,9 @@ impl Cap<Parent> {
     }
 }
 
-fn receive_memory(window: Flexpage, call: impl FnOnce() -> Result<MessageTag>) -> Result<Arrived> {
-    message::set_receive_window(window);
-    let answer = call();
-    // Nothing else may arrive there later.
-    message::set_receive_window(Flexpage::NIL);
-    let tag = answer?;
+/// The one item that the answer to `call` brings.
+fn receive(window: Flexpage, call: impl FnOnce() -> Result<MessageTag>) -> Result<Arrived> {
+    let tag = message::accept(window, call)?;
     let item = message::item(tag.words()).filter(|_| tag.items() == 1).ok_or(Error::BadAnswer)?;
     let (order, rights) = (item.flexpage.order(), item.flexpage.rights());
     if rights.is_empty() {

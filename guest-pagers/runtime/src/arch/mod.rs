@@ -2,7 +2,7 @@
 //! `syscall`, `MACHINE`, and the symbol `_start`; [`x86`] has what both do alike.
 
 mod x86;
-pub use x86::{stop, utcb};
+pub use x86::{port_in, port_out, stop, utcb};
 
 #[cfg(target_arch = "x86_64")]
 mod amd64;

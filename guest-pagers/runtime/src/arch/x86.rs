@@ -20,6 +20,27 @@ pub fn utcb() -> *mut Utcb {
     address
 }
 
+/// Reads a byte from an I/O port.
+#[inline(always)]
+pub fn port_in(port: u16) -> u8 {
+    let value;
+    // SAFETY: touches no memory of this task. Whether the device behind the port may is for those who
+    // decide about ports: without the right to this one, the instruction does nothing but fault.
+    unsafe {
+        asm!("in al, dx", in("dx") port, out("al") value, options(nostack, preserves_flags));
+    }
+    value
+}
+
+/// Writes a byte to an I/O port.
+#[inline(always)]
+pub fn port_out(port: u16, value: u8) {
+    // SAFETY: as in `port_in`.
+    unsafe {
+        asm!("out dx, al", in("dx") port, in("al") value, options(nostack, preserves_flags));
+    }
+}
+
 /// Raises an exception, for the end of a task that has nobody to tell: the kernel stops it.
 pub fn stop() -> ! {
     // SAFETY: an undefined instruction changes nothing.
