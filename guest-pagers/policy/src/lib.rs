@@ -7,6 +7,7 @@
 //! | [`bundle`] | what the boot loader brought |
 //! | [`elf`] | which pages an ELF image has, with which rights |
 //! | [`programs`] | who pages and serves whom, and when all is done |
+//! | [`ports`] | which I/O ports a program may have |
 //! | [`regions`] | what lies at an address of a program |
 //! | [`frames`] | which frame a program's page already has |
 //! | [`words`] | lines, words and bytes of a text |
@@ -19,6 +20,7 @@ pub mod bundle;
 pub mod elf;
 pub mod frames;
 pub mod holdings;
+pub mod ports;
 pub mod programs;
 pub mod ranges;
 pub mod regions;

@@ -3,6 +3,7 @@
 use crate::{
     bundle::{Bundle, Module},
     elf::{ElfError, Image, Machine},
+    ports,
     regions::PROGRAM_AREA,
 };
 use arrayvec::ArrayVec;
@@ -10,6 +11,7 @@ use core::{fmt, iter, ops::Index};
 use protocol::{
     Word,
     boot::{ModuleKind, ROOT},
+    flexpage::Flexpage,
 };
 
 /// Programs that one manifest can have.
@@ -47,6 +49,20 @@ impl<'a> Program<'a> {
     /// Its name.
     pub const fn name(&self) -> &'a str {
         self.module.name
+    }
+
+    /// Whether the manifest names all these I/O ports for it.
+    pub fn may_use(&self, ports: Flexpage) -> bool {
+        ports::are_among(self.module.entry.port_ranges(), ports)
+    }
+
+    /// The kernel memory, in bytes, that it may cause to be used; `None`: no limit but that of the
+    /// root task.
+    pub const fn quota(&self) -> Option<Word> {
+        match self.module.entry.quota {
+            0 => None,
+            kib => Some((kib as Word).saturating_mul(1 << 10)),
+        }
     }
 
     /// The label that its messages to the program that pages or serves it carry.

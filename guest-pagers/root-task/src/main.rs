@@ -22,18 +22,20 @@ use paging::{Paging, Refused};
 use policy::programs::{ProgramIndex, Programs};
 use runtime::{
     arch::MACHINE,
-    boot, message,
+    boot,
+    capability::PARENT,
+    message,
     pager::{Answer, Client, Pager, serve},
     println,
     program::exit,
     protocol::{
         PAGE_ORDER, Word,
         error::ObjectError,
-        fault::{Exception, PageFault},
-        flexpage::{Rights, align_down},
-        message::MessageTag,
+        fault::{Exception, PageFault, PortFault},
+        flexpage::{Flexpage, Rights, align_down},
+        message::{MapItem, MessageTag},
         object::label,
-        sigma0::REQUEST_ANY,
+        sigma0::{REQUEST_ANY, REQUEST_AT},
     },
 };
 
@@ -72,6 +74,13 @@ impl Pager for Root {
         }
     }
 
+    fn port_fault(&mut self, client: Client, fault: PortFault) -> Answer {
+        match self.programs.of_client(client.0) {
+            Some(program) => self.give_ports(program, fault.ports),
+            None => Answer::refuse(ObjectError::InvalidArgument),
+        }
+    }
+
     /// Whoever raises an exception is stopped; so is, in the end, whoever's fault nobody resolved.
     fn exception(&mut self, client: Client, _: Exception) -> Answer {
         let answer = Answer::refuse(ObjectError::InvalidArgument);
@@ -90,7 +99,11 @@ impl Pager for Root {
         match (tag.label(), tag.words()) {
             (label::EXIT, 1..) => self.exit(program, message::get(0)),
             (label::PAGE_IN, 3..) => self.page_in_for(program),
-            (label::SIGMA0, 2..) => self.give_memory(message::get(0), message::get(1)),
+            (label::SIGMA0, 2..) => match message::read(0) {
+                [REQUEST_ANY, order] => self.give_memory(order),
+                [REQUEST_AT, flexpage] => self.give_ports(program, Flexpage(flexpage)),
+                _ => Answer::refuse(ObjectError::UnknownOperation),
+            },
             (label::EXIT | label::PAGE_IN | label::SIGMA0, _) => {
                 Answer::refuse(ObjectError::MessageTooShort)
             }
@@ -126,10 +139,7 @@ impl Root {
         }
     }
 
-    fn give_memory(&mut self, operation: Word, order: Word) -> Answer {
-        if operation != REQUEST_ANY {
-            return Answer::refuse(ObjectError::UnknownOperation);
-        }
+    fn give_memory(&mut self, order: Word) -> Answer {
         let order = match u32::try_from(order) {
             Ok(order @ PAGE_ORDER..=31) => order,
             _ => return Answer::refuse(ObjectError::OutOfRange),
@@ -137,8 +147,20 @@ impl Root {
         match self.paging.memory.take(order) {
             Ok(memory) => {
                 let address = memory.address();
-                Answer::map_with_word(address, address, memory.flexpage(Rights::all()))
+                let item = MapItem::map(address, memory.flexpage(Rights::all()));
+                Answer::message([address], [item])
             }
+            Err(error) => error.into(),
+        }
+    }
+
+    /// The ports that the manifest names for a program, if it names all of these.
+    fn give_ports(&self, program: ProgramIndex, ports: Flexpage) -> Answer {
+        if !self.programs[program].may_use(ports) {
+            return Answer::refuse(ObjectError::PermissionDenied);
+        }
+        match PARENT.request_ports(ports) {
+            Ok(()) => Answer::ports(ports),
             Err(error) => error.into(),
         }
     }

@@ -5,7 +5,7 @@ use core::fmt;
 use policy::programs::{MAX_PROGRAMS, ProgramIndex, Programs};
 use runtime::{
     Error, Result,
-    capability::{CONSOLE, Cap, DEBUGGER, FACTORY, Gate, SCHEDULER, THREAD, Task, Thread},
+    capability::{CONSOLE, Cap, DEBUGGER, FACTORY, Factory, Gate, SCHEDULER, THREAD, Task, Thread},
     protocol::{
         PAGE_ORDER, Word,
         flexpage::{Flexpage, Rights},
@@ -29,6 +29,8 @@ impl fmt::Display for StartError {
 
 #[derive(Clone, Copy)]
 struct Body {
+    /// One of its own, if the manifest sets a quota.
+    factory: Option<Cap<Factory>>,
     task: Cap<Task>,
     thread: Cap<Thread>,
 }
@@ -55,25 +57,32 @@ struct Starter<'p> {
 }
 
 impl Starter<'_> {
-    /// A task and a thread with the program's name.
+    /// A task and a thread with the program's name. What they and their mappings take of the kernel's
+    /// memory counts against the program's quota.
     fn create(&mut self, index: ProgramIndex) -> Result<()> {
         let module = &self.programs[index].module;
         let utcb_area = Flexpage::memory(UTCB_AREA, PAGE_ORDER, Rights::READ_WRITE);
-        let task = FACTORY.create_task(self.slot(), utcb_area)?;
-        let thread = FACTORY.create_thread(self.slot())?;
+        let quota = self.programs[index].quota();
+        let factory = quota.map(|limit| FACTORY.create_factory(self.slot(), limit)).transpose()?;
+        let payer = factory.unwrap_or(FACTORY);
+        let task = payer.create_task(self.slot(), utcb_area)?;
+        let thread = payer.create_thread(self.slot())?;
         DEBUGGER.set_name(task, Some(module.index), module.name)?;
-        self.bodies.push(Body { task, thread });
+        self.bodies.push(Body { factory, task, thread });
         Ok(())
     }
 
     /// The capabilities that the program starts with, its pager and its priority.
     fn connect(&mut self, index: ProgramIndex) -> Result<()> {
-        let Body { task, thread } = self.bodies[index.number()];
+        let Body { factory, task, thread } = self.bodies[index.number()];
         let program = &self.programs[index];
         task.map(task.item(CapabilityIndex::TASK, Rights::all()))?;
         task.map(thread.item(CapabilityIndex::THREAD, Rights::all()))?;
         task.map(CONSOLE.item(CapabilityIndex::CONSOLE, Rights::READ))?;
         task.map(DEBUGGER.item(CapabilityIndex::DEBUGGER, Rights::READ))?;
+        if let Some(factory) = factory {
+            task.map(factory.item(CapabilityIndex::FACTORY, Rights::all()))?;
+        }
 
         let parent = FACTORY.create_gate(self.slot(), Programs::label(index), THREAD)?;
         task.map(parent.item(CapabilityIndex::PARENT, Rights::READ))?;

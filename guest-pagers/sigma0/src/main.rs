@@ -1,5 +1,6 @@
-//! sigma0: the first task. It has all free memory at the addresses that it has physically, and
-//! hands it out: whole pieces by its protocol, and page by page to the root task when that faults.
+//! sigma0: the first task. It has all free memory at the addresses that it has physically, and all I/O
+//! ports, and hands them out: whole pieces by its protocol, and page by page to the root task when
+//! that faults.
 //!
 //! The kernel makes sigma0's own mappings when it faults; what sigma0 maps on it need not touch.
 #![no_std]
@@ -23,10 +24,10 @@ use runtime::{
         PAGE_ORDER, PAGE_SIZE, Word,
         boot::ModuleKind,
         error::ObjectError,
-        fault::PageFault,
-        flexpage::{Flexpage, align_down},
+        fault::{PageFault, PortFault},
+        flexpage::{Flexpage, Kind, align_down},
         layout::{ROOT_TASK_BASE, SIGMA0_BASE},
-        message::MessageTag,
+        message::{MapItem, MessageTag},
         object::label,
         sigma0::{REQUEST_ANY, REQUEST_AT},
     },
@@ -81,6 +82,10 @@ impl Pager for Sigma0 {
         }
     }
 
+    fn port_fault(&mut self, _: Client, fault: PortFault) -> Answer {
+        ports(fault.ports)
+    }
+
     fn request(&mut self, _: Client, tag: MessageTag) -> Answer {
         if tag.label() != label::SIGMA0 {
             return Answer::refuse(ObjectError::BadProtocol);
@@ -118,13 +123,17 @@ impl Sigma0 {
         };
         match self.holdings.take(order) {
             Ok(Some(block)) => {
-                Answer::map_with_word(block.address, block.address, one_to_one(block))
+                let item = MapItem::map(block.address, one_to_one(block));
+                Answer::message([block.address], [item])
             }
             Ok(None) | Err(TooManyPieces) => Answer::refuse(ObjectError::NoMemory),
         }
     }
 
     fn at(&mut self, flexpage: Flexpage) -> Answer {
+        if flexpage.kind() == Kind::IoPorts {
+            return ports(flexpage);
+        }
         let Some(area) = flexpage.memory_area().filter(|area| area.order() < 32) else {
             return Answer::refuse(ObjectError::InvalidArgument);
         };
@@ -132,6 +141,14 @@ impl Sigma0 {
             Ok(Some(block)) => Answer::map(block.address, one_to_one(block)),
             Ok(None) | Err(TooManyPieces) => Answer::refuse(ObjectError::NoMemory),
         }
+    }
+}
+
+/// All ports are there for who asks: that is the root task only. The kernel keeps those that it needs.
+fn ports(ports: Flexpage) -> Answer {
+    match ports.port_area() {
+        Some(_) => Answer::ports(ports),
+        None => Answer::refuse(ObjectError::InvalidArgument),
     }
 }
 
