@@ -24,7 +24,7 @@ pub struct Record {
     pub flags: u8,
     /// Depends on the kind.
     pub order: u8,
-    /// Number of the processor.
+    /// Number of the processor, unless the kind gives it another meaning.
     pub cpu: u8,
     /// The task it happened to.
     pub task: u16,
@@ -82,11 +82,14 @@ impl Record {
     /// The map and the resume that a [`Kind::Resolve`] record stands for.
     pub const fn split_resolve(self) -> [Self; 2] {
         let answered_by = self.e & 0xffff_ffff;
+        let sent = self.b & 0xffff_ffff;
+        let source = sent & !(crate::PAGE_SIZE as u64 - 1);
         let map = Self {
             kind: Kind::Map as u8,
             order: crate::PAGE_ORDER as u8,
-            a: self.b >> 32,
-            b: self.b & 0xffff_ffff,
+            cpu: crate::flexpage::WHOLE_SPACE_ORDER as u8,
+            a: self.b >> 32 | source << 32,
+            b: sent,
             e: answered_by << 32 | 1,
             ..self
         };
@@ -113,11 +116,12 @@ pub enum Kind {
     /// sigma0); d: number of the fault; e: stack pointer.
     Fault = 1,
     /// One flexpage was mapped or granted. task, thread: the receiver. flags: rights that arrived,
-    /// bit 3 for a grant, bits 4 to 7 [`MapStatus`]; order: of what was mapped; a: destination
-    /// address; b: the sender's flexpage word; c: physical address of the first page; d: number of
-    /// the fault that it answers, 0 if none; e: ids of the sender << 32 | number of table entries
-    /// written. For ports and capabilities (see the flexpage's type) a is the port or the index, order
-    /// counts them and c is 0. If nobody
+    /// bit 3 for a grant, bits 4 to 7 [`MapStatus`]; order: of what was mapped; cpu: order of the
+    /// receive window, [`crate::flexpage::WHOLE_SPACE_ORDER`] for the whole space; a: destination
+    /// address | source address in the sender's space << 32; b: the sender's flexpage word;
+    /// c: physical address of the first page; d: number of the fault that it answers, 0 if none;
+    /// e: ids of the sender << 32 | number of table entries written. For ports and capabilities
+    /// (see the flexpage's type) a has ports or indices, orders count them, and c is 0. If nobody
     /// receives because a task was given something by `task::MAP`, thread is [`super::NOBODY`].
     Map = 2,
     /// The thread runs on after a fault or exception. a: number of the fault; b: time at which the
@@ -290,7 +294,8 @@ mod tests {
         };
         let [map, resume] = resolve.split_resolve();
         assert_eq!((map.kind, map.flags, map.order), (Kind::Map as u8, 6, 12));
-        assert_eq!((map.a, map.b, map.c, map.d), (0x1234_5000, 0x0200_0316, 0x200_0000, 77));
+        assert_eq!((map.a, map.b), (0x1234_5000 | 0x0200_0000 << 32, 0x0200_0316));
+        assert_eq!((map.c, map.d, map.cpu), (0x200_0000, 77, 63));
         assert_eq!(map.e, ids(1, 2) << 32 | 1);
         assert_eq!((resume.a, resume.b, resume.c), (77, 900, 960));
         assert_eq!((resume.d, resume.e), (1 << 6, ids(1, 2)));
