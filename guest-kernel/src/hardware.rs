@@ -1,13 +1,17 @@
 //! The real [`Machine`]: kernel frames through the direct map, ports, the trace ring.
 
 use crate::{
-    arch::{direct_map, processor},
+    arch::{
+        direct_map::{self, RAM_LIMIT},
+        ports, processor,
+    },
     console::Console,
     trace_ring,
 };
 use kernel_core::{
     arch::Table,
     frames::{KernelFrame, PhysicalAddress},
+    index::TaskIndex,
     machine::Machine,
     thread::UtcbReference,
 };
@@ -72,6 +76,23 @@ impl Machine for Hardware {
     #[inline]
     fn flush_page(&mut self, address: Word) {
         processor::flush_page(address);
+    }
+
+    fn user_byte(&mut self, physical: PhysicalAddress) -> u8 {
+        if physical.0 >= RAM_LIMIT {
+            return 0;
+        }
+        // SAFETY: the direct map covers the address, and any byte is valid. What a task may write
+        // is read only as long as no task runs.
+        unsafe { direct_map::pointer::<u8>(physical).read_volatile() }
+    }
+
+    fn install_ports(&mut self, owner: TaskIndex, word: u16, usable: u64) -> bool {
+        ports::install(owner, word, usable)
+    }
+
+    fn forget_ports(&mut self, owner: TaskIndex) {
+        ports::forget(owner);
     }
 
     #[inline]

@@ -1,11 +1,12 @@
-//! Exceptions that are not page faults, and page faults that nobody resolves: they become messages
-//! to the thread's exception handler.
+//! Exceptions that are no page or port faults, and those of them that nobody resolves: they become
+//! messages to the thread's exception handler.
 
 use crate::{
     index::{MaybeThread, ThreadIndex},
     kernel::Kernel,
     machine::Machine,
     page_fault::PAGE_FAULT_VECTOR,
+    port_fault::GENERAL_PROTECTION_VECTOR,
     thread::AfterSend,
 };
 use protocol::{
@@ -23,6 +24,10 @@ impl<M: Machine> Kernel<'_, M> {
     /// The current thread raised a processor exception.
     pub fn exception(&mut self, vector: u8, error_code: Word) {
         let Some(thread) = self.current.get() else { return };
+        let about_ports = vector == GENERAL_PROTECTION_VECTOR && error_code == 0;
+        if about_ports && self.try_port_access(thread) {
+            return;
+        }
         let time = self.machine.time();
         self.faults += 1;
         let instruction = self.threads[thread].context.instruction();
@@ -83,11 +88,12 @@ impl<M: Machine> Kernel<'_, M> {
         self.stop_unhandled(thread, Unresolved::ReplyLost, IpcError::ReplyLost as u64);
     }
 
-    /// Stops a thread with an exception that nobody handled. What became of a page fault was
-    /// recorded before it became an exception.
+    /// Stops a thread with an exception that nobody handled. What became of a page or port fault
+    /// was recorded before it became an exception.
     fn stop_unhandled(&mut self, thread: ThreadIndex, reason: Unresolved, answer: u64) {
-        let [vector, ..] = self.threads[thread].fault.message;
-        if vector != Word::from(PAGE_FAULT_VECTOR) {
+        let fault = &self.threads[thread].fault;
+        let [vector, ..] = fault.message;
+        if vector != Word::from(PAGE_FAULT_VECTOR) && !fault.access.contains(Access::PORT) {
             let handler = self.threads[thread].exception_handler;
             self.trace_unresolved(thread, reason, handler, answer);
         }

@@ -271,7 +271,7 @@ impl<M: Machine> Kernel<'_, M> {
         Some(caller)
     }
 
-    /// An answer with items, one that is traced, or one to an exception.
+    /// An answer with items, one that is traced, or one to an exception or a port fault.
     #[inline(never)]
     fn reply_with_more(
         &mut self,
@@ -281,6 +281,10 @@ impl<M: Machine> Kernel<'_, M> {
     ) -> Option<ThreadIndex> {
         if self.threads[caller].is(ThreadState::Exception) {
             return self.answer_exception(caller, server, tag);
+        }
+        if self.threads[caller].is(ThreadState::PortFault) {
+            let replied = self.machine.time();
+            return self.resolve_or_not(caller, server, tag, replied);
         }
         if !self.threads[caller].is(ThreadState::Receiving) {
             return None;
@@ -406,7 +410,8 @@ impl<M: Machine> Kernel<'_, M> {
         if !self.threads[waiting].waits_for(server) {
             return;
         }
-        if self.threads[waiting].is(ThreadState::PageFault) {
+        let thread = &self.threads[waiting];
+        if thread.is(ThreadState::PageFault) || thread.is(ThreadState::PortFault) {
             self.lose_pager_reply(waiting);
         } else if self.threads[waiting].is(ThreadState::Exception) {
             self.lose_handler_reply(waiting);

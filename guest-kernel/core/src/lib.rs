@@ -32,6 +32,7 @@ pub mod kernel;
 pub mod machine;
 pub mod map;
 pub mod page_fault;
+pub mod port_fault;
 pub mod ready;
 pub mod sigma0;
 pub mod space;

@@ -1,6 +1,10 @@
 //! What the kernel needs from the processor and from memory.
 
-use crate::{frames::KernelFrame, thread::UtcbReference};
+use crate::{
+    frames::{KernelFrame, PhysicalAddress},
+    index::TaskIndex,
+    thread::UtcbReference,
+};
 use protocol::{
     Word,
     introspection::record::{Kind, Record, Words},
@@ -24,6 +28,17 @@ pub trait Machine {
 
     /// Forgets what the processor may have cached for a page of the current space.
     fn flush_page(&mut self, address: Word);
+
+    /// A byte of RAM.
+    fn user_byte(&mut self, physical: PhysicalAddress) -> u8;
+
+    /// Tells the processor that the current thread and all others of its task, `owner`, may use
+    /// those of the 64 ports from `64 * word` on whose bit is set in `usable`. It may forget the
+    /// ports of other tasks, and of this one too, but not the last two words. False if it knew.
+    fn install_ports(&mut self, owner: TaskIndex, word: u16, usable: u64) -> bool;
+
+    /// Takes back all that the processor was told of the ports of `owner`.
+    fn forget_ports(&mut self, owner: TaskIndex);
 
     /// The time stamp counter.
     fn time(&self) -> u64;

@@ -213,7 +213,7 @@ impl<M: Machine> Kernel<'_, M> {
     pub(crate) fn map_record(&self, receiver: ThreadIndex) -> Record {
         let mut record = self.new_record(Kind::Map, self.machine.time(), receiver);
         let thread = &self.threads[receiver];
-        if thread.is(ThreadState::PageFault) {
+        if thread.is(ThreadState::PageFault) || thread.is(ThreadState::PortFault) {
             record.d = thread.fault.number;
         }
         record

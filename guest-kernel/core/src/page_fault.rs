@@ -6,12 +6,13 @@ use crate::{
     index::{MaybeThread, TaskIndex, ThreadIndex},
     kernel::{Gate, Kernel},
     machine::Machine,
+    port_fault::GENERAL_PROTECTION_VECTOR,
     thread::{AfterSend, PendingMessage, Thread},
 };
 use protocol::{
     Word,
     error::IpcError,
-    fault::{Access, PageFault},
+    fault::{Access, PageFault, PortFault},
     flexpage::Rights,
     introspection::{
         ThreadState,
@@ -27,7 +28,7 @@ pub const PAGE_FAULT_VECTOR: u8 = 14;
 
 /// So many answers in a row may leave the very same access as impossible as it was before its thread
 /// is stopped.
-const REPETITION_LIMIT: u32 = 4;
+pub(crate) const REPETITION_LIMIT: u32 = 4;
 
 impl<M: Machine> Kernel<'_, M> {
     /// The current thread touched `address` in a way that its page tables do not allow.
@@ -171,10 +172,10 @@ impl<M: Machine> Kernel<'_, M> {
         tag: MessageTag,
         then: AfterSend,
     ) {
-        let state = if then == AfterSend::AwaitPager {
-            ThreadState::PageFault
-        } else {
-            ThreadState::Exception
+        let state = match then {
+            AfterSend::AwaitPager if tag == PortFault::TAG => ThreadState::PortFault,
+            AfterSend::AwaitPager => ThreadState::PageFault,
+            _ => ThreadState::Exception,
         };
         let message = self.threads[faulter].fault.message;
         self.threads[faulter].set_state(state, receiver.into());
@@ -206,10 +207,10 @@ impl<M: Machine> Kernel<'_, M> {
         self.resolve_or_not(faulter, pager, tag, replied)
     }
 
-    /// Any other answer than one page that was not mapped before. `None` if the fault stays
-    /// unresolved.
+    /// Any other answer than one page that was not mapped before, and every one to a port fault.
+    /// `None` if the fault stays unresolved.
     #[inline(never)]
-    fn resolve_or_not(
+    pub(crate) fn resolve_or_not(
         &mut self,
         faulter: ThreadIndex,
         pager: ThreadIndex,
@@ -221,8 +222,10 @@ impl<M: Machine> Kernel<'_, M> {
             return None;
         }
         match self.map_answer(pager, faulter, tag) {
-            Ok(true) => self.threads[faulter].fault.repeated = 0,
-            Ok(false) => self.count_useless_answer(faulter),
+            Ok(true) if !self.threads[faulter].fault.access.contains(Access::PORT) => {
+                self.threads[faulter].fault.repeated = 0;
+            }
+            Ok(_) => self.count_useless_answer(faulter),
             Err(error) => {
                 self.unresolved(faulter, Unresolved::MapFailed, error as u64);
                 return None;
@@ -254,15 +257,19 @@ impl<M: Machine> Kernel<'_, M> {
         self.machine.record(record);
     }
 
-    /// The answer mapped nothing that helps. It may have been helped by other means: only an access
-    /// that is still impossible counts.
+    /// The answer mapped nothing that helps, as far as is known. It may have been helped by other
+    /// means: only an access that is still impossible counts.
     #[cold]
     fn count_useless_answer(&mut self, faulter: ThreadIndex) {
         let task = self.task_of(faulter);
         let (address, access) =
             (self.threads[faulter].fault.address, self.threads[faulter].fault.access);
-        let entry = self.tasks[task].space.page_entry(&mut self.machine, address);
-        let helped = entry.is_present() && suffices(entry.rights(), access);
+        let helped = if access.contains(Access::PORT) {
+            self.port_access_is_possible(faulter)
+        } else {
+            let entry = self.tasks[task].space.page_entry(&mut self.machine, address);
+            entry.is_present() && suffices(entry.rights(), access)
+        };
         let fault = &mut self.threads[faulter].fault;
         fault.repeated = if helped { 0 } else { fault.repeated + 1 };
     }
@@ -273,8 +280,12 @@ impl<M: Machine> Kernel<'_, M> {
     pub(crate) fn unresolved(&mut self, faulter: ThreadIndex, reason: Unresolved, answer: u64) {
         let pager = self.threads[faulter].pager;
         self.trace_unresolved(faulter, reason, pager, answer);
-        let error_code = self.threads[faulter].fault.access.bits().into();
-        self.raise(faulter, PAGE_FAULT_VECTOR, error_code);
+        let access = self.threads[faulter].fault.access;
+        if access.contains(Access::PORT) {
+            self.raise(faulter, GENERAL_PROTECTION_VECTOR, 0);
+        } else {
+            self.raise(faulter, PAGE_FAULT_VECTOR, access.bits().into());
+        }
     }
 
     /// Records that whoever is behind the gate at `asked` did not resolve a fault or exception.

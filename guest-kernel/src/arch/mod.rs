@@ -4,6 +4,7 @@
 //! in the kernel names a register.
 
 mod local_apic;
+pub mod ports;
 pub mod processor;
 mod switch;
 mod trap;

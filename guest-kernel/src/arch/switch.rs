@@ -5,7 +5,7 @@ use super::{
         descriptors::TASK_STATE_SEGMENT,
         entry::{idle, load, restore, save},
     },
-    processor,
+    ports, processor,
 };
 use crate::kernel_cell::kernel;
 use kernel_core::{
@@ -53,10 +53,13 @@ fn switch(loaded: &mut Loaded, next: ThreadIndex) {
         // SAFETY: every space maps the kernel as this one does.
         unsafe { processor::set_root(root) }
         loaded.root = root;
+        if ports::have_owner() {
+            ports::switch(kernel.task_of(next));
+        }
     }
     load(&next_thread.context);
     let end = &raw const next_thread.context.end_of_frame;
     // SAFETY: one processor, interrupts off; the frame belongs to the thread that will run.
-    unsafe { TASK_STATE_SEGMENT.frame_end = end as usize }
+    unsafe { TASK_STATE_SEGMENT.state.frame_end = end as usize }
     loaded.thread = next.into();
 }

@@ -239,6 +239,11 @@ impl Context {
         self.instruction as Word
     }
 
+    /// The register with the port of an I/O instruction: dx.
+    pub fn port(&self) -> u16 {
+        self.scratch[RDX] as u16
+    }
+
     /// The stack pointer.
     #[inline]
     pub fn stack(&self) -> Word {

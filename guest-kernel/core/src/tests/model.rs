@@ -47,6 +47,10 @@ pub struct ModelMachine {
     pub status: Option<u8>,
     slot: Words,
     clock: std::cell::Cell<u64>,
+    /// Bytes that tasks can read; all others are 0.
+    pub user_memory: BTreeMap<u64, u8>,
+    /// The task whose ports the processor knows, and those that it may use, by word.
+    pub ports: Option<(TaskIndex, BTreeMap<u16, u64>)>,
 }
 
 impl Machine for ModelMachine {
@@ -71,6 +75,23 @@ impl Machine for ModelMachine {
 
     fn flush_page(&mut self, address: Word) {
         self.flushed.push(address);
+    }
+
+    fn user_byte(&mut self, physical: PhysicalAddress) -> u8 {
+        assert!(physical.0 < RAM_END, "not RAM: {physical:?}");
+        self.user_memory.get(&physical.0).copied().unwrap_or(0)
+    }
+
+    fn install_ports(&mut self, owner: TaskIndex, word: u16, usable: u64) -> bool {
+        if self.ports.as_ref().is_none_or(|(known, _)| *known != owner) {
+            self.ports = Some((owner, BTreeMap::new()));
+        }
+        let (_, words) = self.ports.as_mut().expect("just made");
+        words.insert(word, usable) != Some(usable)
+    }
+
+    fn forget_ports(&mut self, owner: TaskIndex) {
+        self.ports.take_if(|(known, _)| *known == owner);
     }
 
     fn time(&self) -> u64 {

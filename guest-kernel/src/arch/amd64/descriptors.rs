@@ -1,6 +1,7 @@
 //! Segments, the task state segment, and the interrupt descriptor table.
 
 use super::entry::{TRAP_ENTRIES, trap_vector};
+use crate::arch::ports::{self, PortBitmap};
 use core::arch::asm;
 
 /// Selector of kernel code. The order of the descriptors is the one that `syscall` and `sysret`
@@ -24,25 +25,39 @@ pub struct TaskState {
     interrupt_stacks: [u64; 7],
     reserved2: [u32; 2],
     reserved3: u16,
-    /// Beyond the segment's limit: there is no I/O bitmap, all ports are forbidden in ring 3.
-    io_bitmap: u16,
+    /// Where the bitmap of I/O ports is: [`PortBitmap`], or beyond the segment, which forbids all
+    /// ports in ring 3.
+    pub io_bitmap: u16,
+}
+
+/// A task state with its ports.
+#[derive(Debug)]
+#[repr(C)]
+pub struct TaskStateSegment {
+    /// What the processor and the entries look at.
+    pub state: TaskState,
+    /// What ring 3 may do with ports.
+    pub ports: PortBitmap,
 }
 
 /// Offset of [`TaskState::frame_end`].
-pub const FRAME_END_OFFSET: usize = core::mem::offset_of!(TaskState, frame_end);
+pub const FRAME_END_OFFSET: usize = core::mem::offset_of!(TaskStateSegment, state.frame_end);
 
 /// The one processor's task state segment. The entry and exit code reads and writes its frame
 /// pointer.
 #[unsafe(no_mangle)]
-pub static mut TASK_STATE_SEGMENT: TaskState = TaskState {
-    reserved0: 0,
-    frame_end: 0,
-    rings: [0; 2],
-    reserved1: 0,
-    interrupt_stacks: [0; 7],
-    reserved2: [0; 2],
-    reserved3: 0,
-    io_bitmap: size_of::<TaskState>() as u16,
+pub static mut TASK_STATE_SEGMENT: TaskStateSegment = TaskStateSegment {
+    state: TaskState {
+        reserved0: 0,
+        frame_end: 0,
+        rings: [0; 2],
+        reserved1: 0,
+        interrupt_stacks: [0; 7],
+        reserved2: [0; 2],
+        reserved3: 0,
+        io_bitmap: ports::INVALID,
+    },
+    ports: PortBitmap::EMPTY,
 };
 
 const EMERGENCY_STACK_SIZE: usize = 4096;
@@ -106,7 +121,7 @@ struct TablePointer {
 /// Fills the tables and loads them.
 pub fn load() {
     let task_state = &raw const TASK_STATE_SEGMENT as u64;
-    let limit = size_of::<TaskState>() as u64 - 1;
+    let limit = size_of::<TaskStateSegment>() as u64 - 1;
     let low = AVAILABLE_TASK_STATE
         | limit
         | (task_state & 0xff_ffff) << 16
@@ -115,7 +130,7 @@ pub fn load() {
     unsafe {
         DESCRIPTORS[8] = low;
         DESCRIPTORS[9] = task_state >> 32;
-        TASK_STATE_SEGMENT.interrupt_stacks[0] =
+        TASK_STATE_SEGMENT.state.interrupt_stacks[0] =
             &raw const EMERGENCY_STACK as u64 + EMERGENCY_STACK_SIZE as u64;
     }
     fill_gates();

@@ -1,6 +1,7 @@
 //! Segments, the task state segments, and the interrupt descriptor table.
 
 use super::entry::{SYSTEM_CALL_VECTOR, TRAP_ENTRIES, system_call_entry, trap_vector};
+use crate::arch::ports::{self, PortBitmap};
 use core::arch::asm;
 use kernel_core::arch::Context;
 
@@ -40,14 +41,25 @@ pub struct TaskState {
     gs: u32,
     local_descriptors: u32,
     trap: u16,
-    /// Beyond the segment's limit: there is no I/O bitmap, all ports are forbidden in ring 3.
-    io_bitmap: u16,
+    /// Where the bitmap of I/O ports is: [`PortBitmap`], or beyond the segment, which forbids all
+    /// ports in ring 3.
+    pub io_bitmap: u16,
 }
 
 const _: () = assert!(size_of::<TaskState>() == 104);
 
+/// A task state with its ports.
+#[derive(Debug)]
+#[repr(C)]
+pub struct TaskStateSegment {
+    /// What the processor and the entries look at.
+    pub state: TaskState,
+    /// What ring 3 may do with ports.
+    pub ports: PortBitmap,
+}
+
 /// Offset of [`TaskState::frame_end`].
-pub const FRAME_END_OFFSET: usize = core::mem::offset_of!(TaskState, frame_end);
+pub const FRAME_END_OFFSET: usize = core::mem::offset_of!(TaskStateSegment, state.frame_end);
 
 const EMPTY_TASK_STATE: TaskState = TaskState {
     link: 0,
@@ -68,13 +80,14 @@ const EMPTY_TASK_STATE: TaskState = TaskState {
     gs: 0,
     local_descriptors: 0,
     trap: 0,
-    io_bitmap: size_of::<TaskState>() as u16,
+    io_bitmap: ports::INVALID,
 };
 
 /// The one processor's task state segment. The entry and exit code reads and writes its frame
 /// pointer.
 #[unsafe(no_mangle)]
-pub static mut TASK_STATE_SEGMENT: TaskState = EMPTY_TASK_STATE;
+pub static mut TASK_STATE_SEGMENT: TaskStateSegment =
+    TaskStateSegment { state: EMPTY_TASK_STATE, ports: PortBitmap::EMPTY };
 
 /// Registers to go on with after a double fault, when nothing else can be relied on.
 static mut EMERGENCY_TASK_STATE_SEGMENT: TaskState = EMPTY_TASK_STATE;
@@ -162,9 +175,9 @@ pub fn load() {
     }
 }
 
-fn task_state_descriptor(segment: *const TaskState) -> u64 {
+fn task_state_descriptor<T>(segment: *const T) -> u64 {
     let base = segment as u64;
-    let limit = size_of::<TaskState>() as u64 - 1;
+    let limit = size_of::<T>() as u64 - 1;
     AVAILABLE_TASK_STATE | limit | (base & 0xff_ffff) << 16 | (base >> 24) << 56
 }
 
@@ -189,7 +202,7 @@ fn fill_emergency_task_state() {
 /// The processor has put the registers of then into the other task state segment.
 extern "C" fn double_fault() -> ! {
     // SAFETY: a plain read; nobody else runs any more.
-    let instruction = unsafe { TASK_STATE_SEGMENT.instruction };
+    let instruction = unsafe { TASK_STATE_SEGMENT.state.instruction };
     panic!("double fault in the kernel at {instruction:#x}");
 }
 

@@ -1,0 +1,178 @@
+//! Accesses to I/O ports that the processor does not allow.
+//!
+//! The processor knows only some ports of one task, those that it was told last
+//! ([`Machine::install_ports`]). So the kernel looks at the instruction: ports that the task may use
+//! are told to the processor, and the instruction is tried again. For the others the kernel sends a
+//! message to the faulting thread's pager, as for a page fault.
+
+use crate::{
+    frames::PhysicalAddress,
+    index::{TaskIndex, ThreadIndex},
+    kernel::Kernel,
+    machine::Machine,
+    page_fault::{REPETITION_LIMIT, fault_record},
+    thread::AfterSend,
+};
+use protocol::{
+    PAGE_SIZE, Word,
+    fault::{Access, PortFault},
+    flexpage::Flexpage,
+    introspection::record::{Kind, Unresolved},
+    layout::USER_END,
+};
+
+/// The processor's number for general protection faults.
+pub const GENERAL_PROTECTION_VECTOR: u8 = 13;
+
+/// Ports are told to the processor in words of so many.
+pub const PORTS_IN_WORD: u16 = u64::BITS as u16;
+
+/// The most bytes of an instruction.
+const INSTRUCTION_LENGTH: usize = 15;
+
+/// What an I/O instruction accesses: at most four ports, none beyond the last one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct PortAccess {
+    first: u16,
+    last: u16,
+    write: bool,
+}
+
+impl PortAccess {
+    /// Decodes IN, OUT, INS or OUTS (AMD64 manual volume 3, "Opcode and Operand Encodings"); `dx` is
+    /// the register with the port. `None` for all other instructions.
+    ///
+    /// What is a REX prefix in 64-bit mode are instructions of their own in 32-bit mode, which never
+    /// raise a general protection fault; so nothing has to be known of the mode.
+    fn decode(code: impl Iterator<Item = u8>, dx: u16) -> Option<Self> {
+        let mut code = code.take(INSTRUCTION_LENGTH);
+        let (mut operand_size, mut rex) = (false, 0);
+        let opcode = loop {
+            match code.next()? {
+                prefix @ 0x40..=0x4f => rex = prefix,
+                // REP and REPNE, six segments, address size: none matters; a REX prefix counts only
+                // right before the opcode.
+                0xf2 | 0xf3 | 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0x67 => rex = 0,
+                0x66 => (operand_size, rex) = (true, 0),
+                opcode => break opcode,
+            }
+        };
+        let first = match opcode {
+            0xe4..=0xe7 => code.next()?.into(),
+            0xec..=0xef | 0x6c..=0x6f => dx,
+            _ => return None,
+        };
+        let rex_w = rex & 8 != 0;
+        let width = match (opcode & 1, operand_size && !rex_w) {
+            (0, _) => 1,
+            (_, true) => 2,
+            (_, false) => 4,
+        };
+        Some(Self { first, last: first.checked_add(width - 1)?, write: opcode & 2 != 0 })
+    }
+
+    /// The smallest flexpage that holds all of its ports.
+    fn flexpage(self) -> Flexpage {
+        let order = u16::BITS - (self.first ^ self.last).leading_zeros();
+        Flexpage::io_ports(self.first.into(), order)
+    }
+
+    /// How it stands in trace records.
+    fn kind(self) -> Access {
+        if self.write { Access::PORT | Access::WRITE } else { Access::PORT }
+    }
+
+    /// The words that its first and its last port lie in.
+    fn words(self) -> [u16; 2] {
+        [self.first / PORTS_IN_WORD, self.last / PORTS_IN_WORD]
+    }
+}
+
+impl<M: Machine> Kernel<'_, M> {
+    /// A thread raised a general protection fault. False if that has nothing to do with ports, or
+    /// not with who may use them.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn try_port_access(&mut self, thread: ThreadIndex) -> bool {
+        let time = self.machine.time();
+        let task = self.task_of(thread);
+        let Some(access) = self.port_access(thread) else { return false };
+        let Some(words) = self.usable_words(task, access) else {
+            self.port_fault(thread, access, time);
+            return true;
+        };
+        let mut news = false;
+        for (word, usable) in words {
+            news |= self.machine.install_ports(task, word, usable);
+        }
+        news
+    }
+
+    /// Whether the task of a thread that waits with a port fault may by now do what it tried.
+    pub(crate) fn port_access_is_possible(&mut self, thread: ThreadIndex) -> bool {
+        let task = self.task_of(thread);
+        let access = self.port_access(thread);
+        access.is_some_and(|access| self.usable_words(task, access).is_some())
+    }
+
+    /// What the instruction that a thread is at accesses, if it is an I/O instruction.
+    fn port_access(&mut self, thread: ThreadIndex) -> Option<PortAccess> {
+        let task = self.task_of(thread);
+        let context = &self.threads[thread].context;
+        let (instruction, dx) = (context.instruction(), context.port());
+        let code = (0..).map_while(|offset| self.code_byte(task, instruction.checked_add(offset)?));
+        PortAccess::decode(code, dx)
+    }
+
+    /// A byte of the task's memory; `None` where it has none.
+    fn code_byte(&mut self, task: TaskIndex, address: Word) -> Option<u8> {
+        if address >= USER_END {
+            return None;
+        }
+        let entry = self.tasks[task].space.page_entry(&mut self.machine, address);
+        let physical = entry.physical().0 + (address % PAGE_SIZE) as u64;
+        let there = entry.is_present() && physical < self.sigma0.ram_end;
+        there.then(|| self.machine.user_byte(PhysicalAddress(physical)))
+    }
+
+    /// What the task may use of the two words that an access lies in (they may be the same one);
+    /// `None` if the access is none of it.
+    fn usable_words(&mut self, task: TaskIndex, access: PortAccess) -> Option<[(u16, u64); 2]> {
+        let [first, last] = access.words();
+        let low = self.usable_ports(task, first * PORTS_IN_WORD);
+        let high = if last == first { low } else { self.usable_ports(task, last * PORTS_IN_WORD) };
+        let all = (access.first..=access.last).all(|port| {
+            let word = if port / PORTS_IN_WORD == first { low } else { high };
+            word >> (port % PORTS_IN_WORD) & 1 != 0
+        });
+        all.then_some([(first, low), (last, high)])
+    }
+
+    /// Which of the 64 ports from `first_of_64` on the task may use: bit 0 is the first one.
+    fn usable_ports(&mut self, _task: TaskIndex, _first_of_64: u16) -> u64 {
+        0
+    }
+
+    /// The task may not use all these ports: its pager is asked.
+    fn port_fault(&mut self, faulter: ThreadIndex, access: PortAccess, time: u64) {
+        self.faults += 1;
+        let thread = &mut self.threads[faulter];
+        thread.begin_fault(self.faults, access.first.into(), access.kind());
+        let message = PortFault { ports: access.flexpage(), instruction: thread.fault.instruction };
+        thread.fault.message[..2].copy_from_slice(&message.to_words());
+        let (pager, repeated) = (thread.pager, thread.fault.repeated);
+        let gate = self.fault_gate(faulter, pager);
+        if self.traces(Kind::Fault) {
+            let mut record = fault_record(time, faulter, &self.threads[faulter]);
+            record.c = self.ids_of(gate.map(|gate| gate.thread));
+            self.machine.record(record);
+        }
+        match gate {
+            None => self.unresolved(faulter, Unresolved::NoPager, 0),
+            Some(_) if repeated >= REPETITION_LIMIT => {
+                self.unresolved(faulter, Unresolved::NoProgress, 0);
+            }
+            Some(gate) => self.send_fault(faulter, gate, PortFault::TAG, AfterSend::AwaitPager),
+        }
+    }
+}
