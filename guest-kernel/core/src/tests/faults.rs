@@ -71,7 +71,8 @@ fn a_fault_becomes_a_message_and_its_answer_a_mapping() {
     let [fault, resolve] = bench.kernel.machine.records[..] else { panic!("two records") };
     assert_eq!((fault.a, fault.d), (0x1234_5678, resolve.d));
     let [map, resume] = resolve.split_resolve();
-    assert_eq!((map.a, map.b, map.c), (0x1234_5000, page.0 as u64, FRAME));
+    let source = (page.address() as u64) << 32;
+    assert_eq!((map.a, map.b, map.c), (0x1234_5000 | source, page.0 as u64, FRAME));
     assert!(fault.time < resume.b && resume.b < resume.c && resume.c < resume.time);
 }
 
