@@ -176,3 +176,107 @@ impl<M: Machine> Kernel<'_, M> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DX: u16 = 0x3f8;
+    const NOP: u8 = 0x90;
+    const OPERAND_SIZE: u8 = 0x66;
+    const OTHER_LEGACY_PREFIXES: [u8; 9] = [0xf2, 0xf3, 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x67];
+
+    fn decode(code: &[u8]) -> Option<PortAccess> {
+        PortAccess::decode(code.iter().copied(), DX)
+    }
+
+    fn access(first: u16, width: u16, write: bool) -> PortAccess {
+        PortAccess { first, last: first + (width - 1), write }
+    }
+
+    /// The table of the manual, instruction by instruction; `wide` is the width of those that do
+    /// not access one byte.
+    fn expected(opcode: u8, immediate: u8, wide: u16) -> Option<PortAccess> {
+        let immediate = immediate.into();
+        Some(match opcode {
+            0x6c => access(DX, 1, false),
+            0x6d => access(DX, wide, false),
+            0x6e => access(DX, 1, true),
+            0x6f => access(DX, wide, true),
+            0xe4 => access(immediate, 1, false),
+            0xe5 => access(immediate, wide, false),
+            0xe6 => access(immediate, 1, true),
+            0xe7 => access(immediate, wide, true),
+            0xec => access(DX, 1, false),
+            0xed => access(DX, wide, false),
+            0xee => access(DX, 1, true),
+            0xef => access(DX, wide, true),
+            _ => return None,
+        })
+    }
+
+    #[test]
+    fn every_opcode_behind_every_two_prefixes() {
+        let mut prefixes = vec![None, Some(OPERAND_SIZE)];
+        prefixes.extend(OTHER_LEGACY_PREFIXES.map(Some));
+        prefixes.extend((0x40..=0x4f).map(Some));
+        for (one, two) in prefixes.iter().flat_map(|one| prefixes.iter().map(move |two| (one, two)))
+        {
+            let before: Vec<u8> = [*one, *two].into_iter().flatten().collect();
+            // REX.W has an effect if it is the last prefix, and then it is the stronger one.
+            let rex_w = before.last().is_some_and(|last| (0x48..=0x4f).contains(last));
+            let wide = if before.contains(&OPERAND_SIZE) && !rex_w { 2 } else { 4 };
+            for opcode in 0..=u8::MAX {
+                let code = [&before[..], &[opcode, NOP]].concat();
+                assert_eq!(decode(&code), expected(opcode, NOP, wide), "{code:x?}");
+                for length in 0..code.len() - 1 {
+                    assert_eq!(decode(&code[..length]), None, "the beginning of {code:x?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_immediate_port() {
+        for port in 0..=u8::MAX {
+            assert_eq!(decode(&[0xe5, port]), Some(access(port.into(), 4, false)));
+            assert_eq!(decode(&[OPERAND_SIZE, 0xe7, port]), Some(access(port.into(), 2, true)));
+        }
+        assert_eq!(decode(&[0xe4]), None);
+    }
+
+    #[test]
+    fn an_instruction_has_at_most_fifteen_bytes() {
+        let long = |prefixes, instruction: &[u8]| [&[0x2e].repeat(prefixes), instruction].concat();
+        assert_eq!(decode(&long(14, &[0xec])), Some(access(DX, 1, false)));
+        assert_eq!(decode(&long(15, &[0xec])), None);
+        assert_eq!(decode(&long(13, &[0xe6, 7])), Some(access(7, 1, true)));
+        assert_eq!(decode(&long(14, &[0xe6, 7])), None);
+        assert_eq!(decode(&long(100, &[])), None);
+    }
+
+    #[test]
+    fn behind_the_last_port_there_is_none() {
+        let at = |opcode, port| PortAccess::decode([OPERAND_SIZE, opcode].into_iter(), port);
+        let four = |port| PortAccess::decode([0xef].into_iter(), port);
+        assert_eq!(at(0xec, 0xffff), Some(access(0xffff, 1, false)));
+        assert_eq!(at(0xed, 0xfffe), Some(access(0xfffe, 2, false)));
+        assert_eq!(at(0xed, 0xffff), None);
+        assert_eq!(four(0xfffc), Some(access(0xfffc, 4, true)));
+        for port in 0xfffd..=0xffff {
+            assert_eq!(four(port), None);
+        }
+    }
+
+    #[test]
+    fn the_flexpage_is_the_smallest_that_holds_the_access() {
+        for (first, width) in (0..0xfffc).flat_map(|first| [1, 2, 4].map(|width| (first, width))) {
+            let access = access(first, width, false);
+            let page = access.flexpage();
+            let holds = |order: u32| access.first >> order == access.last >> order;
+            let order = (0..16).find(|order| holds(*order)).unwrap_or(16);
+            assert_eq!((page.order(), page.address() >> order), (order, (first as Word) >> order));
+            assert!(page.port_area().is_some());
+        }
+    }
+}

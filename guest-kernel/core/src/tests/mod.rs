@@ -5,6 +5,7 @@ mod hostile;
 mod mappings;
 mod messages;
 mod model;
+mod ports;
 mod queue;
 
 pub use model::Bench;

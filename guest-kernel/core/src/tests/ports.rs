@@ -1,0 +1,207 @@
+//! I/O instructions of tasks: what becomes of them if the processor does not allow them.
+
+use super::Bench;
+use crate::{
+    index::{MaybeThread, TableIndex, TaskIndex, ThreadIndex},
+    port_fault::GENERAL_PROTECTION_VECTOR,
+};
+use protocol::{
+    Word,
+    fault::{Access, PortFault},
+    flexpage::{Flexpage, Rights},
+    introspection::{
+        ThreadState,
+        record::{Kind, Unresolved},
+    },
+    layout::USER_END,
+    message::{MapItem, MessageTag},
+    object::{CapabilityIndex, label},
+    syscall::Operation,
+};
+
+const NIL: CapabilityIndex = CapabilityIndex::NIL;
+const ROOT: u16 = 1;
+const CODE: Word = 0x40_0000;
+const FRAME: u64 = 0x200_0000;
+
+/// IN al, dx.
+const IN: &[u8] = &[0xec];
+/// OUT dx, eax.
+const OUT_4: &[u8] = &[0xef];
+
+/// A client of the root task that is at an instruction with `port` in dx.
+fn client_at(code: &[u8], port: u16) -> (Bench, u16) {
+    let mut bench = Bench::new();
+    bench.call(Operation::WAIT, NIL, MessageTag(0));
+    let client = bench.spawn(ROOT, 10);
+    bench.call(Operation::WAIT, NIL, MessageTag(0));
+    assert_eq!(bench.current(), client);
+    bench.enter(bench.task_of(client), CODE, FRAME, Rights::READ_EXECUTE);
+    put_code(&mut bench, client, CODE, code);
+    bench.thread(client).context.set_result(MessageTag(0), port.into());
+    bench.kernel.machine.records.clear();
+    (bench, client)
+}
+
+fn put_code(bench: &mut Bench, client: u16, address: Word, code: &[u8]) {
+    let frame = FRAME + (address - CODE) as u64;
+    bench.kernel.machine.user_memory.extend((frame..).zip(code.iter().copied()));
+    bench.thread(client).context.set_pointers(address, 0x1000);
+}
+
+fn protection_fault(bench: &mut Bench) {
+    bench.kernel.exception(GENERAL_PROTECTION_VECTOR, 0);
+}
+
+/// The root task has been asked about a port fault of `client`.
+fn asked(bench: &mut Bench, client: u16) -> PortFault {
+    assert_eq!(bench.current(), ROOT);
+    assert_eq!(bench.result(ROOT), (PortFault::TAG, client.into()));
+    assert!(bench.thread(client).is(ThreadState::PortFault));
+    PortFault::from_words([bench.message(ROOT)[0], bench.message(ROOT)[1]])
+}
+
+fn answer(bench: &mut Bench, items: &[MapItem]) {
+    for (number, item) in items.iter().enumerate() {
+        let words = item.to_words();
+        bench.message(ROOT)[2 * number..2 * number + 2].copy_from_slice(&words);
+    }
+    bench.call(Operation::REPLY_AND_WAIT, NIL, MessageTag::new(0, 0, items.len()));
+}
+
+fn unresolved(bench: &Bench) -> Vec<Option<Unresolved>> {
+    let records = bench.kernel.machine.records.iter();
+    let unresolved = records.filter(|record| record.kind == Kind::Unresolved as u8);
+    unresolved.map(|record| Unresolved::from_u8(record.flags)).collect()
+}
+
+/// The root task has been told of a general protection fault, not of a port fault.
+fn assert_exception(bench: &mut Bench, client: u16) {
+    let (tag, sender) = bench.result(ROOT);
+    assert_eq!((tag.label(), sender), (label::EXCEPTION, client.into()));
+    assert_eq!(bench.message(ROOT)[..2], [GENERAL_PROTECTION_VECTOR.into(), 0]);
+    assert!(bench.thread(client).is(ThreadState::Exception));
+}
+
+#[test]
+fn a_forbidden_port_becomes_a_message() {
+    let (mut bench, client) = client_at(OUT_4, 0x3fa);
+    protection_fault(&mut bench);
+    let fault = asked(&mut bench, client);
+    assert_eq!(fault, PortFault { ports: Flexpage::io_ports(0x3f8, 3), instruction: CODE });
+    let [record] = bench.kernel.machine.records[..] else { panic!("one record") };
+    assert_eq!(record.kind, Kind::Fault as u8);
+    assert_eq!(record.flags, (Access::PORT | Access::WRITE).bits());
+    assert_eq!((record.a, record.b, record.d), (0x3fa, CODE as u64, 1));
+}
+
+#[test]
+fn reading_one_port_asks_for_one() {
+    let (mut bench, client) = client_at(IN, 0x3ff);
+    protection_fault(&mut bench);
+    assert_eq!(asked(&mut bench, client).ports, Flexpage::io_ports(0x3ff, 0));
+    assert_eq!(bench.kernel.machine.records[0].flags, Access::PORT.bits());
+}
+
+#[test]
+fn other_protection_faults_are_exceptions() {
+    const HLT: &[u8] = &[0xf4];
+    const IN_2: &[u8] = &[0x66, 0xed];
+    for (code, port) in [(HLT, 0x3f8), (IN_2, 0xffff)] {
+        let (mut bench, client) = client_at(code, port);
+        protection_fault(&mut bench);
+        assert_exception(&mut bench, client);
+        assert_eq!(bench.kinds(), [Kind::Exception as u8]);
+    }
+    // With an error code it is about a segment.
+    let (mut bench, client) = client_at(IN, 0x3f8);
+    bench.kernel.exception(GENERAL_PROTECTION_VECTOR, 0x38);
+    assert_eq!(bench.message(ROOT)[..2], [GENERAL_PROTECTION_VECTOR.into(), 0x38]);
+    assert!(bench.thread(client).is(ThreadState::Exception));
+}
+
+#[test]
+fn an_instruction_may_lie_in_two_pages() {
+    let last = CODE + 0xfff;
+    let (mut bench, client) = client_at(IN, 0);
+    put_code(&mut bench, client, last, &[0xe4, 0x60]);
+    protection_fault(&mut bench);
+    // The second page is missing: whatever it was, it is no I/O instruction.
+    assert_exception(&mut bench, client);
+    answer(&mut bench, &[]);
+    bench.enter(bench.task_of(client), CODE + 0x1000, FRAME + 0x1000, Rights::READ_EXECUTE);
+    protection_fault(&mut bench);
+    assert_eq!(asked(&mut bench, client).ports, Flexpage::io_ports(0x60, 0));
+}
+
+#[test]
+fn nothing_is_read_where_no_code_can_be() {
+    for instruction in [0, 0x1234_5678, USER_END - 1, USER_END, Word::MAX] {
+        let (mut bench, client) = client_at(IN, 0);
+        bench.thread(client).context.set_pointers(instruction, 0);
+        protection_fault(&mut bench);
+        assert_exception(&mut bench, client);
+    }
+}
+
+#[test]
+fn a_refused_port_fault_reaches_the_exception_handler() {
+    let (mut bench, client) = client_at(IN, 0x3ff);
+    protection_fault(&mut bench);
+    bench.call(Operation::REPLY_AND_WAIT, NIL, MessageTag::new(-1, 0, 0));
+    assert_eq!(unresolved(&bench), [Some(Unresolved::Refused)]);
+    assert_exception(&mut bench, client);
+    bench.call(Operation::REPLY_AND_WAIT, NIL, MessageTag::new(-1, 0, 0));
+    assert!(bench.thread(client).is(ThreadState::Stopped));
+    assert_eq!(unresolved(&bench).len(), 1, "recorded once");
+}
+
+/// Neither nothing nor memory at the address that is the port's number is an answer.
+#[test]
+fn answers_without_the_port_end() {
+    let page = Flexpage::memory(0x200_0000, 12, Rights::all());
+    for items in [&[][..], &[MapItem::map(0, page)]] {
+        let (mut bench, client) = client_at(IN, 0x3ff);
+        bench.enter(TaskIndex::ROOT, 0x200_0000, FRAME, Rights::all());
+        for _ in 0..4 {
+            protection_fault(&mut bench);
+            asked(&mut bench, client);
+            answer(&mut bench, items);
+            assert_eq!(bench.current(), client);
+        }
+        protection_fault(&mut bench);
+        assert_eq!(unresolved(&bench), [Some(Unresolved::NoProgress)]);
+        assert_exception(&mut bench, client);
+    }
+}
+
+#[test]
+fn a_busy_pager_gets_it_later() {
+    let (mut bench, client) = client_at(IN, 0x3ff);
+    let root = ThreadIndex::from_position(ROOT);
+    bench.thread(ROOT).set_state(ThreadState::Ready, MaybeThread::NOBODY);
+    protection_fault(&mut bench);
+    assert!(bench.thread(client).is(ThreadState::Sending));
+    bench.kernel.current = root.into();
+    bench.call(Operation::WAIT, NIL, MessageTag(0));
+    assert_eq!(asked(&mut bench, client).instruction, CODE);
+}
+
+#[test]
+fn a_pager_that_forgets_to_answer_leaves_an_exception() {
+    let (mut bench, client) = client_at(IN, 0x3ff);
+    bench.thread(client).exception_handler = NIL;
+    protection_fault(&mut bench);
+    bench.call(Operation::WAIT, NIL, MessageTag(0));
+    assert_eq!(unresolved(&bench), [Some(Unresolved::ReplyLost)]);
+    assert!(bench.thread(client).is(ThreadState::Stopped));
+}
+
+#[test]
+fn a_thread_without_pager_gets_an_exception() {
+    let (mut bench, client) = client_at(IN, 0x3ff);
+    bench.thread(client).pager = NIL;
+    protection_fault(&mut bench);
+    assert_eq!(unresolved(&bench), [Some(Unresolved::NoPager)]);
+    assert_exception(&mut bench, client);
+}
