@@ -9,8 +9,17 @@ use std::{
 const ARCHITECTURES: [&str; 2] = ["amd64", "ia32"];
 
 /// Without these the command could not keep what its help promises.
-const REQUIRED: [&str; 8] =
-    ["kernel", "sigma0", "root-task", "words", "broken", "bench", "squares", "lazy-squares"];
+const REQUIRED: [&str; 9] = [
+    "kernel",
+    "sigma0",
+    "root-task",
+    "words",
+    "broken",
+    "bench",
+    "squares",
+    "lazy-squares",
+    "slides",
+];
 
 fn main() {
     if let Err(error) = embed() {

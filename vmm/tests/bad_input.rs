@@ -30,7 +30,7 @@ fn unknown_scenarios_list_the_known_ones() {
 fn the_scenarios_are_listed_with_a_sentence_each() {
     let ran = run_without_kvm(&["run", "--list"]);
     assert_eq!(ran.status, Some(0));
-    for name in ["bench", "broken", "squares", "words"] {
+    for name in ["bench", "broken", "revoke-tree", "squares", "unmap", "words"] {
         let line = ran.stdout.lines().find(|line| line.starts_with(name));
         assert!(line.is_some_and(|line| line.ends_with('.')), "{}", ran.stdout);
     }

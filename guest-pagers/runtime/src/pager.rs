@@ -14,11 +14,14 @@ use protocol::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client(pub Word);
 
-/// A server that resolves page faults. Only [`Pager::page_fault`] must be written.
+/// A server that resolves faults and answers requests. What is not written is left to the root task,
+/// or refused.
 pub trait Pager {
     /// A client faulted. [`Answer::map`] is the usual answer, [`forward`] the one to faults that
     /// this pager has no opinion about, [`Answer::refuse`] stops the client.
-    fn page_fault(&mut self, client: Client, fault: PageFault) -> Answer;
+    fn page_fault(&mut self, client: Client, fault: PageFault) -> Answer {
+        forward(client, fault)
+    }
 
     /// A client used I/O ports that it does not have. Answer as to a page fault, with an item of
     /// ports. Refusing stops it.
