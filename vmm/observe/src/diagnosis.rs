@@ -6,7 +6,11 @@ use crate::{
     symbols::{Image, Location},
 };
 use protocol::{
-    PAGE_SIZE, error::IpcError, fault::Access, flexpage::Rights, introspection::record::Unresolved,
+    PAGE_SIZE,
+    error::IpcError,
+    fault::Access,
+    flexpage::{KERNEL_PORTS, Rights},
+    introspection::record::Unresolved,
     layout::STACK_BASE,
 };
 
@@ -18,7 +22,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) image: Option<&'a Image>,
     /// The word at the stack pointer.
     pub(crate) return_address: Option<u64>,
-    pub(crate) around: Around,
+    /// What is mapped next to the address of a page fault.
+    pub(crate) around: Option<Around>,
 }
 
 /// Whether a span ended so badly that people will ask why.
@@ -29,13 +34,7 @@ pub(crate) fn is_needed(span: &Span) -> bool {
 
 /// Puts the facts together.
 pub(crate) fn diagnose(span: &Span, facts: Facts<'_>) -> Diagnosis {
-    Diagnosis {
-        caller: caller(span, &facts),
-        hint: hint(span, &facts),
-        inside: facts.around.inside,
-        below: facts.around.below,
-        above: facts.around.above,
-    }
+    Diagnosis { caller: caller(span, &facts), hint: hint(span, &facts), around: facts.around }
 }
 
 /// The word at the stack pointer is a return address only right after a call: that is so if the
@@ -57,7 +56,10 @@ fn hint(span: &Span, facts: &Facts<'_>) -> Option<String> {
                 }
                 _ => None,
             };
-            by_reason.or_else(|| hint_at_access(address, seen(span, address, access), area, facts))
+            by_reason.or_else(|| match access.contains(Access::PORT) {
+                true => Some(hint_at_port(address)),
+                false => hint_at_access(address, seen(span, address, access), area, facts),
+            })
         }
         Cause::Exception { vector, .. } => hint_at_exception(vector).map(str::to_owned),
         Cause::Unresolved | Cause::Lost => None,
@@ -99,6 +101,17 @@ fn hint_at_reason(reason: Unresolved, answer: u64, pager: &str) -> Option<String
     })
 }
 
+fn hint_at_port(port: u64) -> String {
+    match u16::try_from(port).is_ok_and(|port| KERNEL_PORTS.contains(&port)) {
+        true => format!("the kernel keeps port {port:#x} for itself"),
+        false => {
+            format!(
+                "a program gets ports from its pager, or by ports = [\"{port:#x}\"] in its scenario"
+            )
+        }
+    }
+}
+
 /// What the program did wrong.
 fn hint_at_access(
     address: u64,
@@ -106,7 +119,8 @@ fn hint_at_access(
     area: Option<Area>,
     facts: &Facts<'_>,
 ) -> Option<String> {
-    let missing = facts.around.inside.as_ref().and_then(|region| missing_right(access, region));
+    let inside = facts.around.as_ref().and_then(|around| around.inside.as_ref());
+    let missing = inside.and_then(|region| missing_right(access, region));
     if address < PAGE_SIZE as u64 {
         let what = if access.contains(Access::EXECUTE) {
             "a null function pointer"
@@ -149,9 +163,7 @@ fn hint_at_exception(vector: u8) -> Option<&'static str> {
         0 => "a division by zero, or a quotient that does not fit",
         6 => "an instruction that the processor does not know; Rust ends impossible code with ud2",
         7 => "the program uses the floating point unit, which the kernel has not enabled",
-        13 => {
-            "a privileged instruction, an I/O port without rights, or an address that is not canonical"
-        }
+        13 => "a privileged instruction, or an address that is not canonical",
         17 => "an access that is not aligned",
         _ => return None,
     })

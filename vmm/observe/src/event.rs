@@ -1,7 +1,7 @@
 //! What views show: events with names, symbols and times, self-contained.
 
 use crate::{
-    region::{Area, Region},
+    region::{Area, Around},
     symbols::Location,
 };
 use protocol::{
@@ -61,6 +61,8 @@ pub enum Event {
     Span(Box<Span>),
     /// A flexpage arrived, not as the answer to a fault.
     Map(Mapping),
+    /// A flexpage was unmapped, not by the answer to a fault.
+    Unmap(Unmapping),
     /// A message between threads.
     Message(Message),
     /// A task was created.
@@ -92,6 +94,8 @@ pub struct Span {
     pub handler: Party,
     /// The items of the answer, in order.
     pub maps: Vec<Mapping>,
+    /// What was in the way of these items and was unmapped for them, in order.
+    pub unmaps: Vec<Unmapping>,
     /// How it ended.
     pub end: End,
     /// Number of the fault that this thread was serving, as its pager, when this one happened.
@@ -104,12 +108,22 @@ pub struct Span {
     pub diagnosis: Option<Diagnosis>,
 }
 
+impl Span {
+    /// The address of a page fault.
+    pub(crate) fn memory_address(&self) -> Option<u64> {
+        match self.cause {
+            Cause::Fault { address, access, .. } if !access.contains(Access::PORT) => Some(address),
+            _ => None,
+        }
+    }
+}
+
 /// What began a span.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// A page fault.
+    /// A page fault or, with [`Access::PORT`], an access to I/O ports without the right to it.
     Fault {
-        /// The address that was accessed.
+        /// The address that was accessed, or the first port.
         address: u64,
         /// How it was accessed.
         access: Access,
@@ -194,6 +208,11 @@ pub struct Mapping {
     pub sent: Flexpage,
     /// Where it arrived: an address, for capabilities and ports the first number.
     pub destination: u64,
+    /// Where it came from in the sender's space, in the same terms.
+    pub source: u64,
+    /// Binary logarithm of the receive window's size, in the same terms;
+    /// [`protocol::flexpage::WHOLE_SPACE_ORDER`] for a whole space.
+    pub window: u8,
     /// Binary logarithm of what arrived: bytes, or a number of capabilities or ports.
     pub order: u8,
     /// The rights that arrived.
@@ -206,6 +225,39 @@ pub struct Mapping {
     pub entries: u32,
     /// What became of it; `None` for a status that this version does not know.
     pub status: Option<MapStatus>,
+}
+
+/// A flexpage of which mappings were taken away or reduced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unmapping {
+    /// When it was done.
+    pub time: Nanoseconds,
+    /// The task in whose terms the flexpage is. Its thread number means nothing.
+    pub of: Party,
+    /// Who asked for it.
+    pub by: Party,
+    /// Number of the fault whose answer did this, 0 if none.
+    pub fault: u64,
+    /// The flexpage as it stood in the message.
+    pub flexpage: Flexpage,
+    /// Where it begins: an address, for capabilities and ports the first number.
+    pub start: u64,
+    /// Binary logarithm of its size.
+    pub order: u8,
+    /// The rights to take away. With [`Rights::READ`], mappings go; with none, nothing changes.
+    pub taken: Rights,
+    /// Whether the task's own mappings were meant too, not only those that were derived from them.
+    pub own: bool,
+    /// Whether nobody asked: another mapping took the place.
+    pub replaced: bool,
+    /// Whether one of the pages had been accessed.
+    pub accessed: bool,
+    /// Whether one of the pages had been written.
+    pub dirty: bool,
+    /// Mappings that are gone.
+    pub removed: u32,
+    /// Mappings that have fewer rights now.
+    pub reduced: u32,
 }
 
 /// A message from a thread to another.
@@ -262,12 +314,9 @@ pub struct Diagnosis {
     /// Where the word at the stack pointer leads, if the instruction itself lies in no image and
     /// that word leads into the code of one: most probably the caller.
     pub caller: Option<Location>,
-    /// Whatever the task had mapped at the address itself.
-    pub inside: Option<Region>,
-    /// The nearest region below that was mapped in the task so far.
-    pub below: Option<Region>,
-    /// The nearest region above.
-    pub above: Option<Region>,
+    /// What the task has mapped next to the address. `None` if that says nothing, or was looked up
+    /// too often.
+    pub around: Option<Around>,
     /// What the facts look like.
     pub hint: Option<String>,
 }

@@ -3,12 +3,15 @@
 use crate::{
     clock::Clock,
     diagnosis::{self, Facts},
-    event::{Cause, Creation, End, Event, Lost, Mapping, Message, Resumed, ShutDown, Span, Stages},
+    event::{
+        Cause, Creation, End, Event, Lost, Mapping, Message, Resumed, ShutDown, Span, Stages,
+        Unmapping,
+    },
     memory::GuestMemory,
     names::Names,
     order::Order,
     paging::Geometry,
-    region::{Regions, area_of},
+    region::{Around, area_of},
     ring::{ObserveError, Read, RingReader},
     span::{OpenSpans, RecordSpan},
     symbols::{Image, Images, Location},
@@ -16,16 +19,23 @@ use crate::{
 };
 use protocol::{
     fault::Access,
-    flexpage::{Flexpage, Kind as FlexpageKind, Rights},
+    flexpage::{Flexpage, Rights},
     introspection::{
         Header, NOBODY,
-        record::{Kind, MapStatus, Record, Unresolved, ids, split_ids},
+        record::{
+            Kind, MapStatus, Record, UNMAP_ACCESSED, UNMAP_DIRTY, UNMAP_OWN, UNMAP_REPLACED,
+            Unresolved, ids, split_ids,
+        },
     },
     message::MessageTag,
 };
 
 /// Bit of a map record's flags that marks a grant.
 const GRANT_FLAG: u8 = 8;
+
+/// How often address spaces are looked into: a guest whose faults all stay unresolved must not keep
+/// the host busy with them.
+const MOST_LOOKS: u32 = 64;
 
 /// Reads a guest's trace while the guest runs.
 #[derive(Debug)]
@@ -98,7 +108,8 @@ struct Interpreter {
     images: Images,
     names: Names,
     clock: Clock,
-    regions: Regions,
+    /// How often page tables may still be looked through for regions.
+    looks: u32,
     open: OpenSpans,
     order: Order,
     /// How the guest translates addresses; nothing before its kernel has said what it is.
@@ -113,7 +124,7 @@ impl Interpreter {
             images,
             names: Names::new(),
             clock: Clock::new(ticks_per_second),
-            regions: Regions::default(),
+            looks: MOST_LOOKS,
             open: OpenSpans::default(),
             order: Order::default(),
             paging: None,
@@ -154,7 +165,6 @@ impl Interpreter {
             }
             Kind::Resolve => {
                 let [map, resume] = record.split_resolve();
-                self.track(&map);
                 let (mut span, older) = self.open.end(resume);
                 if let Some(unfinished) = older {
                     self.close(memory, &unfinished, &End::NotRecorded);
@@ -163,18 +173,20 @@ impl Interpreter {
                 return self.close(memory, &span, &End::NotRecorded);
             }
             Kind::Map => {
-                self.track(&record);
                 if self.open.map(record) {
                     return;
                 }
                 Event::Map(self.mapping(memory, &record))
             }
-            // No kernel writes these yet.
-            Kind::Unmap => return,
+            Kind::Unmap => {
+                if self.open.unmap(record) {
+                    return;
+                }
+                Event::Unmap(self.unmapping(memory, &record))
+            }
             Kind::Message => Event::Message(self.message(memory, &record)),
             Kind::TaskCreated => {
                 self.names.task_created(record.task);
-                self.regions.task_created(record.task);
                 Event::TaskCreated(self.creation(memory, &record))
             }
             Kind::ThreadStarted => Event::ThreadStarted(self.creation(memory, &record)),
@@ -219,6 +231,7 @@ impl Interpreter {
             stack: records.beginning.map(|beginning| beginning.e),
             handler: self.names.party(memory, handler_ids),
             maps: records.maps.iter().map(|map| self.mapping(memory, map)).collect(),
+            unmaps: records.unmaps.iter().map(|unmap| self.unmapping(memory, unmap)).collect(),
             end: records.end.map_or(without_end.clone(), |end| {
                 self.end(memory, records.beginning.map(|beginning| beginning.time), &end)
             }),
@@ -241,8 +254,11 @@ impl Interpreter {
             _ if was_unresolved => return Cause::Unresolved,
             _ => return Cause::Lost,
         };
-        let area = area_of(self.image(memory, first.task), address);
-        Cause::Fault { address, access: Access::from_bits_truncate(access), area }
+        let access = Access::from_bits_truncate(access);
+        let is_memory = !access.contains(Access::PORT);
+        let image = self.image(memory, first.task);
+        let area = if is_memory { area_of(image, address) } else { None };
+        Cause::Fault { address, access, area }
     }
 
     fn end<M: GuestMemory>(&mut self, memory: &M, begun: Option<u64>, end: &Record) -> End {
@@ -276,22 +292,6 @@ impl Interpreter {
         })
     }
 
-    /// Keeps the regions of receiver and, for a grant, sender up to date.
-    fn track(&mut self, map: &Record) {
-        let sent = Flexpage(map.b as usize);
-        let is_done = MapStatus::from_u8(map.flags >> 4) == Some(MapStatus::Done);
-        if !is_done || !matches!(sent.kind(), FlexpageKind::Memory) {
-            return;
-        }
-        let rights = Rights::from_bits_truncate(map.flags & 7);
-        self.regions.map(map.task, map.a, map.order, rights, map.c);
-        // Of a flexpage that was cut by the window, nobody says which part went.
-        if map.flags & GRANT_FLAG != 0 && sent.order() == u32::from(map.order) {
-            let (sender, _thread) = split_ids(map.e >> 32);
-            self.regions.grant(sender, sent.address() as u64, map.order);
-        }
-    }
-
     fn mapping<M: GuestMemory>(&mut self, memory: &M, map: &Record) -> Mapping {
         Mapping {
             time: self.clock.time(map.time),
@@ -299,13 +299,35 @@ impl Interpreter {
             from: self.names.party(memory, map.e >> 32),
             fault: map.d,
             sent: Flexpage(map.b as usize),
-            destination: map.a,
+            destination: map.a & 0xffff_ffff,
+            source: map.a >> 32,
+            window: map.cpu,
             order: map.order,
             rights: Rights::from_bits_truncate(map.flags & 7),
             physical: map.c,
             grant: map.flags & GRANT_FLAG != 0,
             entries: map.e as u32,
             status: MapStatus::from_u8(map.flags >> 4),
+        }
+    }
+
+    fn unmapping<M: GuestMemory>(&mut self, memory: &M, unmap: &Record) -> Unmapping {
+        let has = |flag| unmap.flags & flag != 0;
+        Unmapping {
+            time: self.clock.time(unmap.time),
+            of: self.names.party(memory, ids(unmap.task, NOBODY)),
+            by: self.names.party(memory, unmap.e),
+            fault: unmap.d,
+            flexpage: Flexpage(unmap.b as usize),
+            start: unmap.a,
+            order: unmap.order,
+            taken: Rights::from_bits_truncate(unmap.flags & 7),
+            own: has(UNMAP_OWN),
+            replaced: has(UNMAP_REPLACED),
+            accessed: has(UNMAP_ACCESSED),
+            dirty: has(UNMAP_DIRTY),
+            removed: (unmap.c >> 32) as u32,
+            reduced: unmap.c as u32,
         }
     }
 
@@ -346,9 +368,13 @@ impl Interpreter {
             let paging = self.paging?;
             read_word(memory, paging, task.page_table, stack)
         });
-        let around = match span.cause {
-            Cause::Fault { address, .. } => self.regions.around(span.who.task, address, image),
-            _ => Default::default(),
+        let around = match (span.memory_address(), self.paging, self.looks.checked_sub(1)) {
+            _ if task.page_table == 0 => None,
+            (Some(address), Some(paging), Some(looks)) => {
+                self.looks = looks;
+                Some(Around::new(memory, paging, task.page_table, image, address))
+            }
+            _ => None,
         };
         diagnosis::diagnose(span, Facts { image, return_address, around })
     }
@@ -360,8 +386,7 @@ mod tests {
     use crate::{
         Printer, Style,
         scenario::{
-            KERNEL, ROOT, WORDS, events, fault, guest, images, map, nested_faults, null_jump, page,
-            record, resume,
+            KERNEL, ROOT, WORDS, events, fault, guest, images, nested_faults, null_jump, resume,
         },
         testing::{FakeGuest, HEADER, Random},
     };
@@ -461,17 +486,13 @@ mod tests {
     }
 
     #[test]
-    fn grants_leave_the_sender() {
-        let mut grant = map(300, WORDS, ROOT, page(0x5000, Rights::READ), 0x1000_0000, 0);
-        grant.flags |= GRANT_FLAG;
-        let records = [
-            map(100, ROOT, KERNEL, page(0x5000, Rights::READ_WRITE), 0x5000, 0),
-            grant,
-            fault(400, ROOT, Access::WRITE, 0x5000, KERNEL, 1),
-            Record { a: 0x5000, c: KERNEL, d: 1, ..record(Kind::Unresolved, 500, ROOT) },
-        ];
-        let events = events(guest(64), records);
-        assert_eq!(spans(&events)[0].diagnosis.clone().unwrap().inside, None);
+    fn a_guest_without_end_of_unresolved_faults_is_looked_into_only_so_often() {
+        let [_, _, fault, unresolved] = &null_jump()[..] else { panic!("four records") };
+        let records = (0..MOST_LOOKS + 9).flat_map(|_| [*fault, *unresolved]);
+        let events = events(guest(256), records);
+        let looked = |span: &&&Span| span.diagnosis.as_ref().unwrap().around.is_some();
+        assert_eq!(spans(&events).len(), MOST_LOOKS as usize + 9);
+        assert_eq!(spans(&events).iter().filter(looked).count(), MOST_LOOKS as usize);
     }
 
     #[test]
@@ -508,7 +529,7 @@ mod tests {
             for number in oldest..header.trace.written {
                 let at = (header.trace.address + number % 256 * 64) as usize;
                 memory[at..at + 8].copy_from_slice(&(number + 1).to_le_bytes());
-                memory[at + 16] = random.below(11) as u8;
+                memory[at + 16] = random.below(13) as u8;
                 // Few tasks and threads, so that records meet.
                 memory[at + 20..at + 24].copy_from_slice(&[random.below(4) as u8, 0, 1, 0]);
                 memory[at + 24] = random.below(4) as u8;

@@ -1,20 +1,21 @@
-//! What each task has mapped so far, put together from the trace's records of maps.
+//! What a task has mapped at and next to an address, read from its page tables.
 //!
-//! This is a live reconstruction: it knows nothing of maps whose records were lost.
+//! They are read a moment after the fault, as the guest runs on: what was mapped or unmapped in
+//! between shows.
 
-use crate::symbols::Image;
+use crate::{
+    memory::GuestMemory,
+    paging::{End, Geometry, Walk},
+    symbols::Image,
+};
 use protocol::{
     flexpage::Rights,
     layout::{
         FILES_BASE, FILES_END, HEAP_BASE, HEAP_END, KERNEL_INFO_PAGE, PAGER_AREA, PROGRAM_BASE,
-        PROGRAM_INFO, RECEIVE_AREA, ROOT_TASK_BASE, STACK_BASE, STACK_END, UTCB_AREA,
+        PROGRAM_INFO, RECEIVE_AREA, ROOT_TASK_BASE, STACK_BASE, STACK_END, USER_END, UTCB_AREA,
     },
 };
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt,
-    ops::Range,
-};
+use std::{fmt, ops::Range};
 
 /// What a task keeps in a part of its address space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,115 +100,154 @@ pub struct Region {
     pub area: Option<Area>,
 }
 
-/// The most pieces that are remembered, all tasks together: a guest that maps without end must
-/// not use up the host's memory. Maps beyond it are ignored.
-const MAX_PIECES: usize = 1 << 20;
+/// Entries that one look around may read: as many as the small pages of 512 MiB. A region that
+/// takes more is cut off there.
+const MOST_STEPS: u32 = 1 << 17;
 
-/// No user address lies at or above it.
-const ADDRESS_END: u64 = 1 << 47;
-
-/// The regions of all tasks.
-#[derive(Debug, Default)]
-pub(crate) struct Regions {
-    tasks: HashMap<u16, BTreeMap<u64, Piece>>,
-    pieces: usize,
+/// The regions next to an address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Around {
+    /// Whatever is mapped at the address itself.
+    pub inside: Option<Region>,
+    /// The nearest region below.
+    pub below: Option<Region>,
+    /// The nearest region above.
+    pub above: Option<Region>,
 }
 
-/// A region, filed under its start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+impl Around {
+    /// Looks into the page tables under `root`.
+    pub(crate) fn new<M>(
+        memory: &M,
+        geometry: &'static Geometry,
+        root: u64,
+        image: Option<&Image>,
+        address: u64,
+    ) -> Self
+    where
+        M: GuestMemory + ?Sized,
+    {
+        let mut space = Space { memory, geometry, root, steps: MOST_STEPS };
+        let here = space.piece(address.min(SPACE_END - 1));
+        let is_inside = address < SPACE_END && here.mapped.is_some();
+        let inside = is_inside.then(|| space.extended(here.clone()));
+        let (start, end) = match (&inside, address < SPACE_END) {
+            (Some(inside), _) => (inside.range.start, inside.range.end),
+            (None, true) => (here.range.start, here.range.end),
+            (None, false) => (SPACE_END, SPACE_END),
+        };
+        let below = space.nearest(start, Space::before);
+        let above = space.nearest(end, Space::after);
+        let region = |piece: Piece| piece.region(image);
+        Self {
+            inside: inside.and_then(region),
+            below: below.and_then(region),
+            above: above.and_then(region),
+        }
+    }
+}
+
+/// End of what tasks can have mapped.
+const SPACE_END: u64 = USER_END as u64;
+
+/// What an entry of a page table covers, or several in a row that say the same.
+#[derive(Clone, Debug)]
 struct Piece {
-    end: u64,
+    range: Range<u64>,
+    /// `None` if nothing is mapped.
+    mapped: Option<Mapped>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mapped {
     rights: Rights,
     one_to_one: bool,
 }
 
-impl Regions {
-    /// A new task begins with nothing.
-    pub(crate) fn task_created(&mut self, task: u16) {
-        let old = self.tasks.remove(&task).map_or(0, |pieces| pieces.len());
-        self.pieces -= old;
-    }
-
-    /// Enters `2^order` bytes at `start`, in place of whatever was there.
-    pub(crate) fn map(&mut self, task: u16, start: u64, order: u8, rights: Rights, physical: u64) {
-        let Some(range) = checked_range(start, order) else { return };
-        if self.pieces >= MAX_PIECES {
-            return;
-        }
-        self.unmap(task, range.clone());
-        let pieces = self.tasks.entry(task).or_default();
-        let before = pieces.len();
-        let mut start = range.start;
-        let mut piece = Piece { end: range.end, rights, one_to_one: physical == range.start };
-        if let Some((&below, found)) = pieces.range(..start).next_back()
-            && found.end == start
-            && piece.continues(found)
-        {
-            pieces.remove(&below);
-            start = below;
-        }
-        if let Some(found) = pieces.get(&range.end).copied()
-            && piece.continues(&found)
-        {
-            pieces.remove(&range.end);
-            piece.end = found.end;
-        }
-        pieces.insert(start, piece);
-        self.pieces = self.pieces + pieces.len() - before;
-    }
-
-    /// Takes `2^order` bytes away from a task that granted them.
-    pub(crate) fn grant(&mut self, task: u16, start: u64, order: u8) {
-        if let Some(range) = checked_range(start, order) {
-            self.unmap(task, range);
-        }
-    }
-
-    fn unmap(&mut self, task: u16, range: Range<u64>) {
-        let Some(pieces) = self.tasks.get_mut(&task) else { return };
-        let before = pieces.len();
-        while let Some((&start, &piece)) = pieces.range(..range.end).next_back()
-            && piece.end > range.start
-        {
-            pieces.remove(&start);
-            if start < range.start {
-                pieces.insert(start, Piece { end: range.start, ..piece });
-            }
-            if piece.end > range.end {
-                pieces.insert(range.end, piece);
-            }
-            if start < range.start {
-                break;
-            }
-        }
-        self.pieces = self.pieces + pieces.len() - before;
-    }
-
-    /// The regions of a task at, below and above an address.
-    pub(crate) fn around(&self, task: u16, address: u64, image: Option<&Image>) -> Around {
-        let Some(pieces) = self.tasks.get(&task) else { return Around::default() };
-        let region = |(start, piece): (&u64, &Piece)| Region {
-            range: *start..piece.end,
-            rights: piece.rights,
-            area: area_of(image, *start)
-                .filter(|area| !piece.one_to_one || area.is_of_image())
-                .or(if piece.one_to_one { Some(Area::OneToOne) } else { None }),
-        };
-        let mut up_to = pieces.range(..=address).rev();
-        let nearest = up_to.next();
-        let inside = nearest.filter(|(_, piece)| piece.end > address);
-        let below = if inside.is_some() { up_to.next() } else { nearest };
-        let above = pieces.range(address.saturating_add(1)..).next();
-        Around { inside: inside.map(region), below: below.map(region), above: above.map(region) }
+impl Piece {
+    fn region(self, image: Option<&Image>) -> Option<Region> {
+        let Mapped { rights, one_to_one } = self.mapped?;
+        let named = area_of(image, self.range.start)
+            .filter(|area| !one_to_one || area.is_of_image())
+            .or(one_to_one.then_some(Area::OneToOne));
+        Some(Region { range: self.range, rights, area: named })
     }
 }
 
-/// The regions next to an address.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Around {
-    pub(crate) inside: Option<Region>,
-    pub(crate) below: Option<Region>,
-    pub(crate) above: Option<Region>,
+/// A task's address space.
+struct Space<'a, M: ?Sized> {
+    memory: &'a M,
+    geometry: &'static Geometry,
+    root: u64,
+    /// Entries that may still be read.
+    steps: u32,
+}
+
+impl<M: GuestMemory + ?Sized> Space<'_, M> {
+    /// What the page tables say about an address.
+    fn piece(&self, address: u64) -> Piece {
+        let walk = Walk::new(self.memory, self.geometry, self.root, address);
+        let (shift, page) = match walk.end {
+            End::Page(page) => (page.order, Some(page)),
+            End::Absent(level) | End::Malformed(level) | End::Outside(level, _) => {
+                (level.shift, None)
+            }
+            End::NoAddress => (0, None),
+        };
+        let start = address >> shift << shift;
+        let page = page.filter(|page| page.is_user);
+        let mapped =
+            page.map(|page| Mapped { rights: page.rights, one_to_one: page.physical == start });
+        Piece { range: start..start + (1 << shift), mapped }
+    }
+
+    /// The piece that ends at an address.
+    fn before(&mut self, address: u64) -> Option<Piece> {
+        self.step(address.checked_sub(1)?)
+    }
+
+    /// The piece that begins at an address.
+    fn after(&mut self, address: u64) -> Option<Piece> {
+        self.step(address)
+    }
+
+    fn step(&mut self, address: u64) -> Option<Piece> {
+        if address >= SPACE_END {
+            return None;
+        }
+        self.steps = self.steps.checked_sub(1)?;
+        Some(self.piece(address))
+    }
+
+    /// The first region in one direction.
+    fn nearest(
+        &mut self,
+        mut from: u64,
+        next: impl Fn(&mut Self, u64) -> Option<Piece>,
+    ) -> Option<Piece> {
+        loop {
+            let piece = next(self, from)?;
+            if piece.mapped.is_some() {
+                return Some(self.extended(piece));
+            }
+            from = if piece.range.end <= from { piece.range.start } else { piece.range.end };
+        }
+    }
+
+    /// The piece with its neighbours that say the same.
+    fn extended(&mut self, mut piece: Piece) -> Piece {
+        while let Some(more) = self.before(piece.range.start)
+            && more.mapped == piece.mapped
+        {
+            piece.range.start = more.range.start;
+        }
+        while let Some(more) = self.after(piece.range.end)
+            && more.mapped == piece.mapped
+        {
+            piece.range.end = more.range.end;
+        }
+        piece
+    }
 }
 
 impl Area {
@@ -216,127 +256,100 @@ impl Area {
     }
 }
 
-impl Piece {
-    fn continues(&self, other: &Self) -> bool {
-        self.rights == other.rights && self.one_to_one == other.one_to_one
-    }
-}
-
-/// `2^order` bytes from `start` on, if that can be user memory.
-fn checked_range(start: u64, order: u8) -> Option<Range<u64>> {
-    let end = start.checked_add(1u64.checked_shl(u32::from(order))?)?;
-    if end <= ADDRESS_END { Some(start..end) } else { None }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        paging::{AMD64, IA32},
+        testing::{FakeGuest, Random},
+    };
+    use protocol::layout::UTCB_AREA;
 
     const PAGE: u64 = 0x1000;
+    const NOWHERE: u64 = 0x7000_0000;
 
-    fn spans(regions: &Regions, task: u16) -> Vec<(u64, u64, Rights)> {
-        let pieces = regions.tasks.get(&task).cloned().unwrap_or_default();
-        pieces.into_iter().map(|(start, piece)| (start, piece.end, piece.rights)).collect()
+    fn around(guest: &FakeGuest, root: u64, address: u64) -> Around {
+        Around::new(guest, &AMD64, root, None, address)
+    }
+
+    fn extent(region: &Option<Region>) -> Option<(u64, u64, Rights)> {
+        region.as_ref().map(|region| (region.range.start, region.range.end, region.rights))
     }
 
     #[test]
-    fn neighbours_with_the_same_rights_become_one() {
-        let mut regions = Regions::default();
+    fn neighbours_with_the_same_rights_are_one_region() {
+        let guest = FakeGuest::new(1);
+        let root = guest.address_space();
         for page in [4, 2, 3, 9] {
-            regions.map(1, page * PAGE, 12, Rights::READ, 0);
+            guest.map(root, page * PAGE, NOWHERE, Rights::READ);
         }
-        regions.map(1, 5 * PAGE, 12, Rights::READ_WRITE, 0);
-        assert_eq!(
-            spans(&regions, 1),
-            [
-                (2 * PAGE, 5 * PAGE, Rights::READ),
-                (5 * PAGE, 6 * PAGE, Rights::READ_WRITE),
-                (9 * PAGE, 10 * PAGE, Rights::READ)
-            ]
-        );
-        assert_eq!(regions.pieces, 3);
-        regions.task_created(1);
-        assert_eq!((spans(&regions, 1), regions.pieces), (vec![], 0));
+        guest.map(root, 5 * PAGE, NOWHERE, Rights::READ_WRITE);
+        guest.map(root, UTCB_AREA as u64, NOWHERE, Rights::READ_WRITE);
+        let found = around(&guest, root, 3 * PAGE + 5);
+        assert_eq!(extent(&found.inside), Some((2 * PAGE, 5 * PAGE, Rights::READ)));
+        assert_eq!(extent(&found.below), None);
+        assert_eq!(extent(&found.above), Some((5 * PAGE, 6 * PAGE, Rights::READ_WRITE)));
+        let between = around(&guest, root, 7 * PAGE);
+        assert_eq!(between.inside, None);
+        assert_eq!(extent(&between.below), Some((5 * PAGE, 6 * PAGE, Rights::READ_WRITE)));
+        assert_eq!(extent(&between.above), Some((9 * PAGE, 10 * PAGE, Rights::READ)));
+        let far = around(&guest, root, 0x8000_0000);
+        assert_eq!(extent(&far.below), Some((9 * PAGE, 10 * PAGE, Rights::READ)));
+        let utcb = UTCB_AREA as u64;
+        assert_eq!(extent(&far.above), Some((utcb, utcb + PAGE, Rights::READ_WRITE)));
     }
 
     #[test]
-    fn a_later_map_replaces_the_middle_and_a_grant_leaves_a_hole() {
-        let mut regions = Regions::default();
-        regions.map(1, 0x20_0000, 21, Rights::READ, 0);
-        regions.map(1, 0x30_0000, 12, Rights::READ_WRITE, 0);
-        regions.grant(1, 0x20_0000, 12);
-        assert_eq!(
-            spans(&regions, 1),
-            [
-                (0x20_1000, 0x30_0000, Rights::READ),
-                (0x30_0000, 0x30_1000, Rights::READ_WRITE),
-                (0x30_1000, 0x40_0000, Rights::READ)
-            ]
-        );
-        regions.map(1, 0, 30, Rights::READ, 1 << 30);
-        assert_eq!(spans(&regions, 1), [(0, 1 << 30, Rights::READ)]);
-        assert_eq!(regions.pieces, 1);
+    fn what_is_unmapped_is_gone() {
+        let guest = FakeGuest::new(1);
+        let root = guest.address_space();
+        (2..5).for_each(|page| guest.map(root, page * PAGE, NOWHERE, Rights::READ));
+        guest.map(root, 3 * PAGE, 0, Rights::empty());
+        let found = around(&guest, root, 3 * PAGE);
+        assert_eq!(found.inside, None);
+        assert_eq!(extent(&found.below), Some((2 * PAGE, 3 * PAGE, Rights::READ)));
+        assert_eq!(extent(&found.above), Some((4 * PAGE, 5 * PAGE, Rights::READ)));
     }
 
-    /// Against a plain array of pages, over a fixed sequence of pseudo-random maps and grants.
     #[test]
-    fn equals_an_array_of_pages() {
-        let mut regions = Regions::default();
-        let mut pages = [None; 64];
-        let mut random = crate::testing::Random::new(7);
-        for _ in 0..2000 {
-            let order = random.below(4) as u8;
-            let size = 1usize << order;
-            let first = random.below(64 / size as u64) as usize * size;
-            let rights = Rights::from_bits_truncate(random.below(3) as u8 + 4);
-            let start = first as u64 * PAGE;
-            if random.below(3) == 0 {
-                regions.grant(1, start, 12 + order);
-                pages[first..first + size].fill(None);
-            } else {
-                regions.map(1, start, 12 + order, rights, u64::MAX);
-                pages[first..first + size].fill(Some(rights));
+    fn memory_at_its_own_address_is_said_to_be() {
+        let guest = FakeGuest::new(1);
+        let root = guest.address_space();
+        guest.map(root, 2 * PAGE, 2 * PAGE, Rights::READ);
+        guest.map(root, 3 * PAGE, NOWHERE, Rights::READ);
+        let found = around(&guest, root, 2 * PAGE).inside.unwrap();
+        assert_eq!((found.range.end, found.area), (3 * PAGE, Some(Area::OneToOne)));
+    }
+
+    #[test]
+    fn addresses_that_no_task_has_are_next_to_the_highest_region() {
+        let guest = FakeGuest::new(1);
+        let root = guest.address_space();
+        guest.map(root, 2 * PAGE, NOWHERE, Rights::READ);
+        for address in [SPACE_END, 1 << 40, u64::MAX] {
+            let found = around(&guest, root, address);
+            assert_eq!((found.inside, found.above), (None, None));
+            assert_eq!(extent(&found.below), Some((2 * PAGE, 3 * PAGE, Rights::READ)));
+        }
+    }
+
+    #[test]
+    fn random_tables_are_read_in_bounded_time() {
+        let mut random = Random::new(3);
+        let mut memory = vec![0; 0x8000];
+        for round in 0..6 {
+            random.fill(&mut memory);
+            if round % 2 == 0 {
+                // Every table is this one: everything is mapped, everywhere.
+                (0..512).for_each(|at| {
+                    memory[at * 8..at * 8 + 8].copy_from_slice(&[7, 0, 0, 0, 0, 0, 0, 0])
+                });
             }
-            for (page, rights) in (0..).zip(pages) {
-                let inside = regions.around(1, page * PAGE + 5, None).inside;
-                assert_eq!(inside.map(|region| region.rights), rights, "page {page}");
+            for geometry in [&AMD64, &IA32] {
+                let address = random.next() >> random.below(64);
+                Around::new(&memory, geometry, 0, None, address);
             }
-            let merged = pages.chunk_by(|a, b| a == b).filter(|run| run[0].is_some()).count();
-            assert_eq!((spans(&regions, 1).len(), regions.pieces), (merged, merged));
         }
-    }
-
-    #[test]
-    fn finds_what_is_next_to_an_address() {
-        let mut regions = Regions::default();
-        regions.map(1, 2 * PAGE, 12, Rights::READ, 2 * PAGE);
-        regions.map(1, 6 * PAGE, 12, Rights::READ_WRITE, 0);
-        let around = regions.around(1, 4 * PAGE, None);
-        assert_eq!(around.inside, None);
-        assert_eq!(
-            around.below,
-            Some(Region {
-                range: 2 * PAGE..3 * PAGE,
-                rights: Rights::READ,
-                area: Some(Area::OneToOne)
-            })
-        );
-        assert_eq!(around.above.unwrap().range, 6 * PAGE..7 * PAGE);
-        let inside = regions.around(1, 6 * PAGE, None);
-        assert_eq!(inside.inside.unwrap().range.start, 6 * PAGE);
-        assert_eq!(inside.below.unwrap().range.start, 2 * PAGE);
-        assert_eq!(inside.above, None);
-        assert_eq!(regions.around(2, 0, None), Around::default());
-    }
-
-    #[test]
-    fn impossible_maps_are_ignored() {
-        let mut regions = Regions::default();
-        for (start, order) in [(0, 64), (0, 255), (u64::MAX - 5, 12), (1 << 63, 12), (0, 48)] {
-            regions.map(1, start, order, Rights::READ, 0);
-            regions.grant(1, start, order);
-        }
-        assert_eq!(regions.pieces, 0);
     }
 
     #[test]

@@ -8,10 +8,13 @@ use crate::{
 use protocol::{
     error::ObjectError,
     fault::Access,
-    flexpage::{Flexpage, Rights},
+    flexpage::{Flexpage, Rights, WHOLE_SPACE_ORDER},
     introspection::{
         NOBODY,
-        record::{Kind, MapStatus, Record, Unresolved, ids},
+        record::{
+            Kind, MapStatus, Record, UNMAP_ACCESSED, UNMAP_DIRTY, UNMAP_OWN, UNMAP_REPLACED,
+            Unresolved, ids,
+        },
     },
     layout::{HEAP_BASE, PROGRAM_BASE},
     message::MessageTag,
@@ -27,14 +30,17 @@ pub(crate) const KERNEL: u64 = ids(NOBODY, NOBODY);
 /// An instruction in the program's only function.
 pub(crate) const CODE: u64 = PROGRAM_BASE as u64 + 0x123;
 
-/// A guest with names and images, and no records.
+/// A guest with names, images and the program's first pages, and no records.
 pub(crate) fn guest(capacity: u64) -> FakeGuest {
     let guest = FakeGuest::new(capacity);
     for (task, thread, name, image) in [(0, 0, "sigma0", 0), (1, 1, "root", 0), (3, 5, "words", 4)]
     {
-        guest.task(task, name, image, 0);
+        guest.task(task, name, image, guest.address_space());
         guest.thread(thread, task, "");
     }
+    let (space, text) = (guest.space_of(3), PROGRAM_BASE as u64);
+    guest.map(space, text, 0x5000, Rights::READ_EXECUTE);
+    guest.map(space, text + 0x1000, 0x6000, Rights::READ);
     guest
 }
 
@@ -74,7 +80,8 @@ pub(crate) fn map(time: u64, to: u64, from: u64, sent: Flexpage, at: u64, n: u64
     Record {
         flags: sent.rights().bits(),
         order: sent.order() as u8,
-        a: at,
+        cpu: WHOLE_SPACE_ORDER as u8,
+        a: at | (sent.address() as u64) << 32,
         b: sent.0 as u64,
         c: sent.address() as u64,
         d: n,
@@ -133,6 +140,57 @@ pub(crate) fn null_jump() -> Vec<Record> {
             ..record(Kind::Unresolved, 9650, WORDS)
         },
     ]
+}
+
+/// What a pager takes back, gives away, and puts in the place of something else; and ports.
+pub(crate) fn revocations() -> Vec<Record> {
+    let frame = page(0x1f3_c000, Rights::empty());
+    let text = page(HEAP + 0x1000, Rights::READ_WRITE);
+    let grant = map(9110, WORDS, ROOT, page(0x8000, Rights::READ_WRITE), HEAP + 0x2000, 0);
+    let ports = Flexpage::io_ports(0x3f8, 3);
+    let replaced = Rights::all().bits() | UNMAP_OWN | UNMAP_REPLACED;
+    vec![
+        unmap(9100, ROOT, 1, frame, Rights::WRITE.bits() | UNMAP_ACCESSED | UNMAP_DIRTY, 0, 1),
+        Record { flags: grant.flags | 8, ..grant },
+        unmap(9120, ROOT, 3, text, Rights::all().bits() | UNMAP_OWN, 2, 0),
+        unmap(9130, ROOT, 1, frame, 0, 0, 0),
+        Record {
+            order: 12,
+            cpu: 12,
+            a: (HEAP + 0x6000) | 0x1f3_d000 << 32,
+            c: 0x1f3_d000,
+            ..map(9140, WORDS, ROOT, Flexpage::memory(0x1f3_c000, 14, Rights::READ), 0, 0)
+        },
+        fault(9200, WORDS, Access::WRITE, HEAP + 0x1008, ROOT, 15),
+        Record { d: 15, ..unmap(9230, ROOT, 3, text, replaced, 1, 0) },
+        map(9240, WORDS, ROOT, page(0x9000, Rights::READ), HEAP + 0x1000, 15),
+        resume([9210, 9220, 9250], WORDS, ROOT, 15),
+        fault(9300, WORDS, Access::PORT, 0x3f8, ROOT, 16),
+        Record { c: 0, ..map(9340, WORDS, ROOT, ports, 0x3f8, 16) },
+        resume([9310, 9320, 9350], WORDS, ROOT, 16),
+    ]
+}
+
+/// `by` unmaps a flexpage in terms of `task`: `removed` mappings go, `reduced` ones have less.
+pub(crate) fn unmap(
+    time: u64,
+    by: u64,
+    task: u16,
+    flexpage: Flexpage,
+    flags: u8,
+    removed: u64,
+    reduced: u64,
+) -> Record {
+    Record {
+        task,
+        flags,
+        order: flexpage.order() as u8,
+        a: flexpage.address() as u64,
+        b: flexpage.0 as u64,
+        c: removed << 32 | reduced,
+        e: by,
+        ..record(Kind::Unmap, time, by)
+    }
 }
 
 /// The other kinds of records.

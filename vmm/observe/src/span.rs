@@ -6,7 +6,7 @@
 use protocol::introspection::record::{Kind, Record};
 use std::collections::HashMap;
 
-/// The most maps that a span keeps. A message carries at most 31 items.
+/// The most maps that a span keeps, and the most unmaps. A message carries at most 31 items.
 const MAX_MAPS: usize = 64;
 
 /// The records of one fault or exception, as far as they are known.
@@ -16,6 +16,8 @@ pub(crate) struct RecordSpan {
     pub(crate) beginning: Option<Record>,
     /// [`Kind::Map`] records with its number.
     pub(crate) maps: Vec<Record>,
+    /// [`Kind::Unmap`] records with its number.
+    pub(crate) unmaps: Vec<Record>,
     /// [`Kind::Resume`] or [`Kind::Unresolved`].
     pub(crate) end: Option<Record>,
     /// Whether the end belongs to a fault that had already ended as unresolved: the thread's
@@ -52,6 +54,16 @@ impl OpenSpans {
         } else {
             span.has_gap = true;
         }
+        true
+    }
+
+    /// Files an unmap with the fault whose answer did it. False if it belongs to no open span, or to
+    /// one that has enough of them.
+    pub(crate) fn unmap(&mut self, record: Record) -> bool {
+        let is_its_fault = |span: &&mut RecordSpan| record.d != 0 && span.number() == record.d;
+        let open = self.by_thread.values_mut().find(is_its_fault);
+        let Some(span) = open.filter(|span| span.unmaps.len() < MAX_MAPS) else { return false };
+        span.unmaps.push(record);
         true
     }
 
@@ -148,6 +160,23 @@ mod tests {
         assert!(!open.map(record(Kind::Map, 2, 5, 9)));
         assert!(!open.map(record(Kind::Map, 3, 5, 0)));
         assert!(!open.map(record(Kind::Map, 4, 6, 10)));
+    }
+
+    #[test]
+    fn unmaps_belong_to_the_fault_whoever_they_name() {
+        let mut open = OpenSpans::default();
+        open.begin(record(Kind::Fault, 1, 5, 10));
+        // The thread of an unmap is the invoker.
+        let replaced = record(Kind::Unmap, 2, 2, 10);
+        assert!(open.unmap(replaced));
+        assert!(!open.unmap(record(Kind::Unmap, 3, 5, 0)));
+        assert!(!open.unmap(record(Kind::Unmap, 4, 5, 11)));
+        for _ in 1..MAX_MAPS {
+            assert!(open.unmap(replaced));
+        }
+        assert!(!open.unmap(replaced));
+        let (span, _) = open.end(record(Kind::Resume, 5, 5, 10));
+        assert_eq!((span.unmaps.len(), span.has_gap), (MAX_MAPS, false));
     }
 
     #[test]

@@ -28,9 +28,10 @@ impl Random {
     }
 }
 
-use crate::memory::{GuestMemory, OutsideMemory};
+use crate::memory::{GuestMemory, OutsideMemory, read_value};
 use protocol::{
     boot::pad_name,
+    flexpage::Rights,
     introspection::{
         HEADER_MAGIC, HEADER_VERSION, Header, Table, TaskRecord, ThreadRecord, TraceRing,
         record::{Kind, Record},
@@ -93,6 +94,44 @@ impl FakeGuest {
         let bytes = value.as_bytes();
         let start = address as usize;
         self.memory.borrow_mut()[start..start + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// A frame of zeros behind everything else.
+    fn frame(&self) -> u64 {
+        let mut memory = self.memory.borrow_mut();
+        let start = memory.len().next_multiple_of(4096);
+        memory.resize(start + 4096, 0);
+        start as u64
+    }
+
+    /// An empty top-level page table of `amd64`.
+    pub(crate) fn address_space(&self) -> u64 {
+        self.frame()
+    }
+
+    /// The top-level page table of a task.
+    pub(crate) fn space_of(&self, task: u16) -> u64 {
+        let address = TASKS + u64::from(task) * STRIDE;
+        let record: TaskRecord = read_value(self, address).unwrap();
+        record.page_table
+    }
+
+    /// Enters a small page in an address space, or takes it away if there are no rights.
+    pub(crate) fn map(&self, root: u64, address: u64, physical: u64, rights: Rights) {
+        let mut table = root;
+        for shift in [39, 30, 21] {
+            let at = table + (address >> shift & 511) * 8;
+            let mut entry: u64 = read_value(self, at).unwrap();
+            if entry == 0 {
+                entry = self.frame() | 7;
+                self.put(at, &entry);
+            }
+            table = entry & !0xfff;
+        }
+        let writable = u64::from(rights.contains(Rights::WRITE)) << 1;
+        let no_execute = u64::from(!rights.contains(Rights::EXECUTE)) << 63;
+        let entry = if rights.is_empty() { 0 } else { physical | 5 | writable | no_execute };
+        self.put(table + (address >> 12 & 511) * 8, &entry);
     }
 
     pub(crate) fn task(&self, task: u16, name: &str, image: u32, page_table: u64) {

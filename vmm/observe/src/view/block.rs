@@ -1,10 +1,10 @@
 //! The default view: a block of lines for each fault.
 
 use super::{
-    Paint,
-    words::{self, Headline, Latency, Mapped, Place, Sending, put},
+    Paint, placement,
+    words::{self, Headline, Latency, Mapped, Place, Sending, Unmapped, put},
 };
-use crate::event::{End, Event, Nanoseconds, Party, Span};
+use crate::event::{End, Event, Mapping, Nanoseconds, Party, Span};
 use protocol::introspection::record::Unresolved;
 use std::fmt::{self, Arguments, Display};
 
@@ -24,6 +24,10 @@ pub(super) fn event(text: &mut String, paint: Paint, event: &Event) {
                 &mapping.to,
                 format_args!("<- {} {}", mapping.from, Mapped(mapping)),
             );
+            drawing(&mut lines, mapping);
+        }
+        Event::Unmap(unmap) => {
+            lines.line(unmap.time, &unmap.by, format_args!("{}", Unmapped(unmap)));
         }
         Event::Message(message) => {
             lines.line(message.time, &message.from, format_args!("{}", Sending(message)));
@@ -73,10 +77,30 @@ fn span(lines: &mut Lines<'_>, span: &Span) {
             lines.more(stages.answered, format_args!("<- {} answers without a map", resumed.by));
         }
     }
-    for mapping in &span.maps {
-        lines.more(mapping.time, format_args!("<- {} {}", mapping.from, Mapped(mapping)));
-    }
+    items(lines, span);
     ending(lines, span);
+}
+
+/// The items of the answer, each behind what was unmapped for it.
+fn items(lines: &mut Lines<'_>, span: &Span) {
+    let mut unmaps = span.unmaps.iter().peekable();
+    let mut before = |lines: &mut Lines<'_>, time: Nanoseconds| {
+        while let Some(unmap) = unmaps.next_if(|unmap| unmap.time <= time) {
+            lines.more(unmap.time, format_args!("<- {} {}", unmap.by, Unmapped(unmap)));
+        }
+    };
+    for mapping in &span.maps {
+        before(lines, mapping.time);
+        lines.more(mapping.time, format_args!("<- {} {}", mapping.from, Mapped(mapping)));
+        drawing(lines, mapping);
+    }
+    before(lines, Nanoseconds(u64::MAX));
+}
+
+fn drawing(lines: &mut Lines<'_>, mapping: &Mapping) {
+    for line in placement::lines(mapping).into_iter().flatten() {
+        lines.more("", format_args!("   {line}"));
+    }
 }
 
 fn ending(lines: &mut Lines<'_>, span: &Span) {

@@ -1,8 +1,13 @@
 //! One line for each event, its fields separated by spaces.
 
-use super::words::{self, Place, Sending, map_status, put};
-use crate::event::{Cause, End, Event, Mapping, Span};
-use protocol::{PAGE_ORDER, flexpage::Kind, introspection::record::MapStatus};
+use super::words::{self, Numbers, Place, Sending, map_status, put};
+use crate::event::{Cause, End, Event, Mapping, Span, Unmapping};
+use protocol::{
+    PAGE_ORDER,
+    fault::Access,
+    flexpage::{Kind, Rights},
+    introspection::record::MapStatus,
+};
 
 pub(super) fn event(text: &mut String, event: &Event) {
     match event {
@@ -11,6 +16,11 @@ pub(super) fn event(text: &mut String, event: &Event) {
             put!(text, "{} {}", mapping.time, mapping.to);
             self::mapping(text, mapping);
             put!(text, " to={:#x} from {}", mapping.destination, mapping.from);
+        }
+        Event::Unmap(unmap) => {
+            put!(text, "{} {}", unmap.time, unmap.by);
+            self::unmapping(text, unmap);
+            put!(text, " of {}", unmap.of);
         }
         Event::Message(message) => {
             put!(text, "{} {} {}", message.time, message.from, Sending(message));
@@ -34,6 +44,9 @@ pub(super) fn event(text: &mut String, event: &Event) {
 fn span(text: &mut String, span: &Span) {
     put!(text, "{} {} ", span.time, span.who);
     match &span.cause {
+        Cause::Fault { address, access, .. } if access.contains(Access::PORT) => {
+            put!(text, "P {address:#x}");
+        }
         Cause::Fault { address, access, area } => {
             put!(text, "{} {address:#x}", access.letter());
             if let Some(area) = area {
@@ -50,9 +63,8 @@ fn span(text: &mut String, span: &Span) {
         put!(text, " ip={}", Place(code));
     }
     put!(text, " via {}", span.handler);
-    for mapping in &span.maps {
-        self::mapping(text, mapping);
-    }
+    span.unmaps.iter().for_each(|unmap| unmapping(text, unmap));
+    span.maps.iter().for_each(|mapping| self::mapping(text, mapping));
     match &span.end {
         End::Resumed(resumed) => match resumed.total {
             Some(total) => put!(text, " {total}us"),
@@ -78,12 +90,34 @@ fn mapping(text: &mut String, mapping: &Mapping) {
     if mapping.status != Some(MapStatus::Done) {
         return put!(text, " {verb}-failed ({})", map_status(mapping.status));
     }
-    put!(text, " {verb} {} 2^{}", words::rights(mapping.rights), mapping.order);
+    let rights = words::rights(mapping.rights);
     match mapping.sent.kind() {
         Kind::Memory | Kind::Special => {
-            put!(text, " frame={:#x}", mapping.physical >> PAGE_ORDER);
+            let frame = mapping.physical >> PAGE_ORDER;
+            put!(text, " {verb} {rights} 2^{} frame={frame:#x}", mapping.order);
         }
-        Kind::IoPorts => text.push_str(" ports"),
-        Kind::Capability => text.push_str(" caps"),
+        kind @ (Kind::IoPorts | Kind::Capability) => {
+            let numbers = Numbers(kind, mapping.destination, mapping.order.into());
+            put!(text, " {verb} {rights} {numbers}");
+        }
+    }
+}
+
+/// ` unmap {0x01f3c000,2^12} own takes=rwx gone=2 reduced=0 accessed dirty`
+fn unmapping(text: &mut String, unmap: &Unmapping) {
+    let numbers = Numbers(unmap.flexpage.kind(), unmap.start, unmap.order.into());
+    put!(text, " {} {{{numbers}}}", words::unmap_verb(unmap));
+    if unmap.own {
+        text.push_str(" own");
+    }
+    // Without the right to read there is no mapping.
+    let taken = if unmap.taken.contains(Rights::READ) { Rights::all() } else { unmap.taken };
+    put!(text, " takes={} gone={}", words::rights(taken), unmap.removed);
+    put!(text, " reduced={}", unmap.reduced);
+    if unmap.accessed {
+        text.push_str(" accessed");
+    }
+    if unmap.dirty {
+        text.push_str(" dirty");
     }
 }

@@ -2,18 +2,17 @@
 //!
 //! Keys are only ever added; a change of a key's meaning changes [`VERSION`].
 
-use super::words::{self, exception, reason_key, rights};
+use super::words::{self, exception, is_memory, kind_key, reason_key, rights};
 use crate::{
     event::{
         Cause, Creation, Diagnosis, End, Event, Mapping, Message, Nanoseconds, Party, Resumed,
-        ShutDown, Span,
+        ShutDown, Span, Unmapping,
     },
-    region::Region,
+    region::{Around, Region},
     symbols::Location,
 };
 use protocol::{
     fault::Access,
-    flexpage::Kind,
     introspection::{NOBODY, record::MapStatus},
     message::MessageTag,
 };
@@ -26,6 +25,7 @@ pub(super) fn event(text: &mut String, event: &Event) {
     match event {
         Event::Span(span) => line(text, kind_of(span), SpanBody::new(span)),
         Event::Map(mapping) => line(text, "map", MapEvent::new(mapping)),
+        Event::Unmap(unmap) => line(text, "unmap", UnmapEvent::new(unmap)),
         Event::Message(message) => line(text, "message", MessageBody::new(message)),
         Event::TaskCreated(creation) => line(text, "task", CreationBody::new(creation, false)),
         Event::ThreadStarted(creation) => line(text, "thread", CreationBody::new(creation, true)),
@@ -150,6 +150,8 @@ struct SpanBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pager_id: Option<u16>,
     maps: Vec<MapBody>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unmaps: Vec<UnmapBody<'a>>,
     #[serde(flatten)]
     end: EndBody<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -172,6 +174,7 @@ impl<'a> SpanBody<'a> {
             pager: &span.handler.name,
             pager_id: number(&span.handler),
             maps: span.maps.iter().map(MapBody::new).collect(),
+            unmaps: span.unmaps.iter().map(UnmapBody::new).collect(),
             end: EndBody::new(&span.end),
             serving: span.serving,
             depth: span.depth,
@@ -185,6 +188,8 @@ impl<'a> SpanBody<'a> {
 struct CauseBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     va: Option<Hex>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<Hex>,
     #[serde(skip_serializing_if = "Option::is_none")]
     access: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -202,6 +207,9 @@ struct CauseBody {
 impl CauseBody {
     fn new(cause: &Cause) -> Self {
         match cause {
+            Cause::Fault { address, access, .. } if access.contains(Access::PORT) => {
+                Self { port: Some(Hex(*address)), access: Some("port"), ..Self::default() }
+            }
             Cause::Fault { address, access, area } => Self {
                 va: Some(Hex(*address)),
                 access: Some(match access.letter() {
@@ -311,6 +319,8 @@ struct MapBody {
     from: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     from_id: Option<u16>,
+    source: Hex,
+    window: u8,
     sent: Hex,
     sent_order: u32,
     sent_rights: String,
@@ -319,16 +329,11 @@ struct MapBody {
 impl MapBody {
     fn new(mapping: &Mapping) -> Self {
         let kind = mapping.sent.kind();
-        let is_memory = matches!(kind, Kind::Memory | Kind::Special);
         let is_done = mapping.status == Some(MapStatus::Done);
         Self {
             t: Time(mapping.time),
             op: if mapping.grant { "grant" } else { "map" },
-            kind: match kind {
-                Kind::Memory | Kind::Special => "memory",
-                Kind::IoPorts => "ports",
-                Kind::Capability => "capabilities",
-            },
+            kind: kind_key(kind),
             status: match mapping.status {
                 Some(MapStatus::Done) => "done",
                 Some(MapStatus::SourceEmpty) => "source_empty",
@@ -340,10 +345,13 @@ impl MapBody {
             to: Hex(mapping.destination),
             order: mapping.order,
             rights: rights(mapping.rights),
-            pfn: (is_memory && is_done).then_some(Hex(mapping.physical >> protocol::PAGE_ORDER)),
+            pfn: (is_memory(kind) && is_done)
+                .then_some(Hex(mapping.physical >> protocol::PAGE_ORDER)),
             entries: mapping.entries,
             from: mapping.from.name.to_string(),
             from_id: number(&mapping.from),
+            source: Hex(mapping.source),
+            window: mapping.window,
             sent: Hex(mapping.sent.address() as u64),
             sent_order: mapping.sent.order(),
             sent_rights: rights(mapping.sent.rights()),
@@ -365,6 +373,62 @@ impl<'a> MapEvent<'a> {
     fn new(mapping: &'a Mapping) -> Self {
         let n = (mapping.fault != 0).then_some(mapping.fault);
         Self { who: Who::new(&mapping.to), n, map: MapBody::new(mapping) }
+    }
+}
+
+#[derive(Serialize)]
+struct UnmapBody<'a> {
+    t: Time,
+    #[serde(flatten)]
+    of: Who<'a>,
+    op: &'static str,
+    kind: &'static str,
+    start: Hex,
+    order: u8,
+    taken: String,
+    own: bool,
+    gone: u32,
+    reduced: u32,
+    accessed: bool,
+    dirty: bool,
+    by: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by_id: Option<u16>,
+}
+
+impl<'a> UnmapBody<'a> {
+    fn new(unmap: &'a Unmapping) -> Self {
+        Self {
+            t: Time(unmap.time),
+            of: Who::task(&unmap.of),
+            op: words::unmap_verb(unmap),
+            kind: kind_key(unmap.flexpage.kind()),
+            start: Hex(unmap.start),
+            order: unmap.order,
+            taken: rights(unmap.taken),
+            own: unmap.own,
+            gone: unmap.removed,
+            reduced: unmap.reduced,
+            accessed: unmap.accessed,
+            dirty: unmap.dirty,
+            by: &unmap.by.name,
+            by_id: number(&unmap.by),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct UnmapEvent<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n: Option<u64>,
+    #[serde(flatten)]
+    unmap: UnmapBody<'a>,
+}
+
+impl<'a> UnmapEvent<'a> {
+    fn new(unmap: &'a Unmapping) -> Self {
+        let n = (unmap.fault != 0).then_some(unmap.fault);
+        Self { n, unmap: UnmapBody::new(unmap) }
     }
 }
 
@@ -447,12 +511,8 @@ struct LostBody {
 struct DiagnosisBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     caller: Option<Place<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    inside: Option<RegionBody>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    below: Option<RegionBody>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    above: Option<RegionBody>,
+    #[serde(flatten)]
+    around: Option<AroundBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<&'a str>,
 }
@@ -461,10 +521,28 @@ impl<'a> DiagnosisBody<'a> {
     fn new(diagnosis: &'a Diagnosis) -> Self {
         Self {
             caller: diagnosis.caller.as_ref().map(Place::new),
-            inside: diagnosis.inside.as_ref().map(RegionBody::new),
-            below: diagnosis.below.as_ref().map(RegionBody::new),
-            above: diagnosis.above.as_ref().map(RegionBody::new),
+            around: diagnosis.around.as_ref().map(AroundBody::new),
             hint: diagnosis.hint.as_deref(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct AroundBody {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inside: Option<RegionBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    below: Option<RegionBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    above: Option<RegionBody>,
+}
+
+impl AroundBody {
+    fn new(around: &Around) -> Self {
+        Self {
+            inside: around.inside.as_ref().map(RegionBody::new),
+            below: around.below.as_ref().map(RegionBody::new),
+            above: around.above.as_ref().map(RegionBody::new),
         }
     }
 }

@@ -4,6 +4,7 @@ mod block;
 mod flat;
 mod histogram;
 mod json;
+mod placement;
 mod report;
 mod summary;
 #[cfg(test)]

@@ -4,8 +4,8 @@ use super::{
     Paint, block,
     words::{self, Extent, Place, exception, put},
 };
-use crate::event::{Cause, Diagnosis, End, Nanoseconds, Span};
-use crate::region::Region;
+use crate::event::{Cause, End, Nanoseconds, Span};
+use crate::region::{Around, Region};
 use protocol::fault::Access;
 
 pub(super) fn report(text: &mut String, paint: Paint, span: &Span) {
@@ -13,6 +13,9 @@ pub(super) fn report(text: &mut String, paint: Paint, span: &Span) {
     let (bad, end) = (paint.bad(), paint.end());
     let what = match span.cause {
         Cause::Exception { vector, .. } => format!("unhandled exception: {}", exception(vector)),
+        Cause::Fault { access, .. } if access.contains(Access::PORT) => {
+            "unresolved port fault".to_owned()
+        }
         Cause::Fault { .. } | Cause::Unresolved | Cause::Lost => "unresolved page fault".to_owned(),
     };
     put!(text, "{bad}glass: {}: {what}{end}\n", span.who);
@@ -25,8 +28,8 @@ pub(super) fn report(text: &mut String, paint: Paint, span: &Span) {
         put!(text, "  caller   {} (return address on the stack)\n", Place(caller));
     }
     answer(text, span);
-    if matches!(span.cause, Cause::Fault { .. }) {
-        regions(text, diagnosis);
+    if let Some(around) = &diagnosis.around {
+        regions(text, around);
     }
     if let Some(hint) = &diagnosis.hint {
         put!(text, "  hint     {hint}\n");
@@ -35,6 +38,9 @@ pub(super) fn report(text: &mut String, paint: Paint, span: &Span) {
 
 fn cause(text: &mut String, span: &Span) {
     match span.cause {
+        Cause::Fault { address, access, .. } if access.contains(Access::PORT) => {
+            put!(text, "  access   port {address:#x}, which the task may not use");
+        }
         Cause::Fault { address, access, area } => {
             let verb = match access.letter() {
                 'X' => "execute",
@@ -79,16 +85,16 @@ fn answer(text: &mut String, span: &Span) {
     text.push('\n');
 }
 
-fn regions(text: &mut String, diagnosis: &Diagnosis) {
+fn regions(text: &mut String, around: &Around) {
     let name = |region: &Option<Region>| match region {
         Some(region) => Extent(region).to_string(),
         None => "-".to_owned(),
     };
     text.push_str("  mapped   ");
-    match &diagnosis.inside {
+    match &around.inside {
         Some(inside) => put!(text, "here {}", Extent(inside)),
-        None => text.push_str("so far nothing here"),
+        None => text.push_str("nothing here"),
     }
-    let (below, above) = (name(&diagnosis.below), name(&diagnosis.above));
+    let (below, above) = (name(&around.below), name(&around.above));
     put!(text, "; below: {below}; above: {above}\n");
 }

@@ -1,8 +1,11 @@
 //! The table of `-c`.
 
-use super::{histogram::Histogram, words::put};
-use crate::event::{Cause, End, Event, Mapping, Span};
-use protocol::{PAGE_ORDER, flexpage::Kind, introspection::record::MapStatus};
+use super::{
+    histogram::Histogram,
+    words::{is_memory, put},
+};
+use crate::event::{Cause, End, Event, Mapping, Span, Unmapping};
+use protocol::{PAGE_ORDER, fault::Access, introspection::record::MapStatus};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Counts by task.
@@ -10,6 +13,12 @@ use std::{collections::BTreeMap, sync::Arc};
 pub(super) struct Summary {
     tasks: BTreeMap<u16, Row>,
     messages: u64,
+    grants: u64,
+    unmaps: u64,
+    /// Mappings that unmaps took away.
+    removed: u64,
+    /// Mappings that unmaps left with fewer rights.
+    reduced: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -19,6 +28,8 @@ struct Row {
     reads: u64,
     writes: u64,
     executes: u64,
+    /// Faults at I/O ports.
+    ports: u64,
     exceptions: u64,
     /// Faults that the kernel resolved itself.
     by_kernel: u64,
@@ -34,8 +45,10 @@ impl Summary {
             Event::Span(span) => {
                 self.row(span.who.task, &span.who.task_name).span(span);
                 span.maps.iter().for_each(|mapping| self.mapping(mapping));
+                span.unmaps.iter().for_each(|unmap| self.unmapping(unmap));
             }
             Event::Map(mapping) => self.mapping(mapping),
+            Event::Unmap(unmap) => self.unmapping(unmap),
             Event::Message(_) => self.messages += 1,
             Event::TaskCreated(_) | Event::ThreadStarted(_) => {}
             Event::ShutDown(_) | Event::Lost(_) => {}
@@ -43,13 +56,22 @@ impl Summary {
     }
 
     fn mapping(&mut self, mapping: &Mapping) {
-        let is_memory = matches!(mapping.sent.kind(), Kind::Memory | Kind::Special);
-        if mapping.status == Some(MapStatus::Done) && is_memory {
+        if mapping.status != Some(MapStatus::Done) {
+            return;
+        }
+        self.grants += u64::from(mapping.grant);
+        if is_memory(mapping.sent.kind()) {
             let pages = 1u64.checked_shl(u32::from(mapping.order).saturating_sub(PAGE_ORDER));
             let row = self.row(mapping.to.task, &mapping.to.task_name);
             row.maps += 1;
             row.pages = row.pages.saturating_add(pages.unwrap_or(0));
         }
+    }
+
+    fn unmapping(&mut self, unmap: &Unmapping) {
+        self.unmaps += 1;
+        self.removed += u64::from(unmap.removed);
+        self.reduced += u64::from(unmap.reduced);
     }
 
     fn row(&mut self, task: u16, name: &Arc<str>) -> &mut Row {
@@ -77,11 +99,19 @@ impl Summary {
             total.add(row);
         }
         total.line(text);
-        if total.exceptions > 0 {
-            put!(text, "exceptions {}\n", total.exceptions);
+        for (what, count) in [
+            ("port faults", total.ports),
+            ("exceptions", total.exceptions),
+            ("messages", self.messages),
+            ("grants", self.grants),
+        ] {
+            if count > 0 {
+                put!(text, "{what} {count}\n");
+            }
         }
-        if self.messages > 0 {
-            put!(text, "messages {}\n", self.messages);
+        if self.unmaps > 0 {
+            let Self { unmaps, removed, reduced, .. } = self;
+            put!(text, "unmaps {unmaps} (mappings gone {removed}, reduced {reduced})\n");
         }
         put!(text, "lost {lost}\n");
     }
@@ -90,6 +120,10 @@ impl Summary {
 impl Row {
     fn span(&mut self, span: &Span) {
         match span.cause {
+            Cause::Fault { access, .. } if access.contains(Access::PORT) => {
+                self.faults += 1;
+                self.ports += 1;
+            }
             Cause::Fault { access, .. } => {
                 self.faults += 1;
                 match access.letter() {
@@ -116,6 +150,7 @@ impl Row {
         self.reads += other.reads;
         self.writes += other.writes;
         self.executes += other.executes;
+        self.ports += other.ports;
         self.exceptions += other.exceptions;
         self.by_kernel += other.by_kernel;
         self.unresolved += other.unresolved;

@@ -4,8 +4,8 @@ use super::Style;
 use crate::{
     event::{Event, Lost, Nanoseconds},
     scenario::{
-        CODE, KERNEL, ROOT, WORDS, events, fault, guest, nested_faults, null_jump, others, page,
-        record, resume, shown,
+        CODE, KERNEL, ROOT, WORDS, events, fault, guest, nested_faults, null_jump, others, record,
+        resume, revocations, shown,
     },
 };
 use protocol::{
@@ -18,7 +18,7 @@ use protocol::{
 use std::time::{Duration, Instant};
 
 fn run() -> Vec<Event> {
-    let records = [nested_faults(), null_jump(), others()].concat();
+    let records = [nested_faults(), null_jump(), revocations(), others()].concat();
     events(guest(64), records)
 }
 
@@ -72,7 +72,8 @@ fn every_json_line_is_an_object_with_version_and_kind() {
     }
     kinds.sort();
     kinds.dedup();
-    let known = ["end", "exception", "fault", "map", "message", "shutdown", "task", "thread"];
+    let known =
+        ["end", "exception", "fault", "map", "message", "shutdown", "task", "thread", "unmap"];
     assert_eq!(kinds, known);
 }
 
@@ -162,7 +163,6 @@ lost 2 records: the guest wrote them faster than they were read
 /// The report on an access that ends with `reason`.
 fn report(access: Access, address: u64, reason: Unresolved, answer: u64) -> String {
     let records = [
-        crate::scenario::map(50, WORDS, ROOT, page(0x5000, Rights::READ), HEAP_BASE as u64, 0),
         fault(100, WORDS, access, address, ROOT, 1),
         Record {
             flags: reason as u8,
@@ -175,7 +175,9 @@ fn report(access: Access, address: u64, reason: Unresolved, answer: u64) -> Stri
             ..record(Kind::Unresolved, 350, WORDS)
         },
     ];
-    let text = shown(Style::Summary, false, &events(guest(8), records), 0);
+    let guest = guest(8);
+    guest.map(guest.space_of(3), HEAP_BASE as u64, 0x5000, Rights::READ);
+    let text = shown(Style::Summary, false, &events(guest, records), 0);
     text.split_once("lost 0\n").unwrap().1.to_owned()
 }
 
@@ -188,7 +190,7 @@ fn reports_say_what_was_tried_and_what_came_of_it() {
   access   write at 0x0000000010000008 [heap], page present: its rights do not suffice
   code     0x00400123 words::fill+0x23
   pager    root answers, but the access still faults, 0.250 us after the fault
-  mapped   here heap 0x10000000-0x10000fff r--; below: -; above: -
+  mapped   here heap 0x10000000-0x10000fff r--; below: 0x00401000-0x00401fff r--; above: -
   hint     root must map the faulting page, with the right that is missing, and must have touched \
 it before: a pager can only pass on what it has
 "
@@ -205,10 +207,25 @@ it before: a pager can only pass on what it has
   code     0x00400123 words::fill+0x23
   pager    root answered, but the map failed: it does not fit the receive window, 0.250 us after \
 the fault
-  mapped   so far nothing here; below: heap 0x10000000-0x10000fff r--; above: -
+  mapped   nothing here; below: heap 0x10000000-0x10000fff r--; above: -
   hint     root sent an item that is malformed: check its send base, order and address
 "
     );
+}
+
+#[test]
+fn ports_have_reports_of_their_own() {
+    assert_eq!(
+        report(Access::PORT, 0x60, Unresolved::Refused, 0),
+        "glass: words: unresolved port fault
+  access   port 0x60, which the task may not use
+  code     0x00400123 words::fill+0x23
+  pager    root refused: label 0, 0.250 us after the fault
+  hint     a program gets ports from its pager, or by ports = [\"0x60\"] in its scenario
+"
+    );
+    let kept = report(Access::PORT, 0x20, Unresolved::Refused, 0);
+    assert!(kept.contains("hint     the kernel keeps port 0x20 for itself"), "{kept}");
 }
 
 #[test]

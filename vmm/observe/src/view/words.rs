@@ -1,13 +1,14 @@
 //! Words and phrases that several views use.
 
 use crate::{
-    event::{Cause, Mapping, Message, Resumed, Span},
+    event::{Cause, Mapping, Message, Resumed, Span, Unmapping},
     region::Region,
     symbols::Location,
 };
 use protocol::{
     PAGE_ORDER,
     error::{IpcError, ObjectError},
+    fault::Access,
     flexpage::{Flexpage, Kind, Rights},
     introspection::record::{MapStatus, Unresolved},
     message::MessageTag,
@@ -70,25 +71,94 @@ impl fmt::Display for Mapped<'_> {
         if mapping.status != Some(MapStatus::Done) {
             return write!(formatter, " failed: {}", map_status(mapping.status));
         }
-        let kind = mapping.sent.kind();
-        write!(formatter, " -> {}", Number(kind, mapping.destination))?;
-        if u32::from(mapping.order) != mapping.sent.order() {
-            write!(formatter, ",2^{}", mapping.order)?;
+        let (kind, order) = (mapping.sent.kind(), u32::from(mapping.order));
+        if is_memory(kind) && order == mapping.sent.order() {
+            write!(formatter, " -> {:#010x}", mapping.destination)?;
+        } else {
+            write!(formatter, " -> {}", Numbers(kind, mapping.destination, order))?;
         }
         if mapping.rights != mapping.sent.rights() {
             write!(formatter, ",{}", rights(mapping.rights))?;
         }
-        match kind {
-            Kind::Memory | Kind::Special => {
-                write!(formatter, " frame {:#x}", mapping.physical >> PAGE_ORDER)
+        if !is_memory(kind) {
+            return Ok(());
+        }
+        write!(formatter, " frame {:#x}", mapping.physical >> PAGE_ORDER)
+    }
+}
+
+/// `unmap {0x01f3c000,2^12} of words takes -w-: 2 mappings reduced; accessed, dirty`
+pub(super) struct Unmapped<'a>(pub(super) &'a Unmapping);
+
+impl fmt::Display for Unmapped<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unmap = self.0;
+        let numbers = Numbers(unmap.flexpage.kind(), unmap.start, unmap.order.into());
+        write!(formatter, "{} {{{numbers}}}", unmap_verb(unmap))?;
+        if unmap.of.task != unmap.by.task {
+            write!(formatter, " of {}", unmap.of)?;
+        }
+        if unmap.own && !unmap.replaced {
+            formatter.write_str(" with own")?;
+        }
+        if unmap.taken.is_empty() {
+            formatter.write_str(" takes nothing")?;
+        } else if !unmap.taken.contains(Rights::READ) {
+            write!(formatter, " takes {}", rights(unmap.taken))?;
+        }
+        match (unmap.removed, unmap.reduced) {
+            (0, 0) if unmap.taken.is_empty() => {}
+            (removed, 0) => write!(formatter, ": {}", Count(removed, "mapping gone"))?,
+            (0, reduced) => write!(formatter, ": {}", Count(reduced, "mapping reduced"))?,
+            (removed, reduced) => {
+                write!(formatter, ": {}, {reduced} reduced", Count(removed, "mapping gone"))?;
             }
-            Kind::IoPorts | Kind::Capability => Ok(()),
+        }
+        match (unmap.accessed, unmap.dirty) {
+            (false, false) if unmap.taken.is_empty() => formatter.write_str("; not accessed"),
+            (false, false) => Ok(()),
+            (true, false) => formatter.write_str("; accessed"),
+            (false, true) => formatter.write_str("; dirty"),
+            (true, true) => formatter.write_str("; accessed, dirty"),
         }
     }
 }
 
+/// `2 mappings gone`
+struct Count(u32, &'static str);
+
+impl fmt::Display for Count {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(count, what) = self;
+        match (count, what.split_once(' ')) {
+            (0, _) => write!(formatter, "no {what}"),
+            (1, _) | (_, None) => write!(formatter, "{count} {what}"),
+            (_, Some((noun, rest))) => write!(formatter, "{count} {noun}s {rest}"),
+        }
+    }
+}
+
+/// What to call it where it stands among other events.
+pub(super) fn unmap_verb(unmap: &Unmapping) -> &'static str {
+    if unmap.replaced { "replace" } else { "unmap" }
+}
+
+/// The kind of resource as programs read it.
+pub(super) fn kind_key(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Memory | Kind::Special => "memory",
+        Kind::IoPorts => "ports",
+        Kind::Capability => "capabilities",
+    }
+}
+
+/// Whether a flexpage of this kind is about memory.
+pub(super) fn is_memory(kind: Kind) -> bool {
+    matches!(kind, Kind::Memory | Kind::Special)
+}
+
 /// `{0x01f3c000,2^12,rw-}`
-struct Sent(Flexpage);
+pub(super) struct Sent(pub(super) Flexpage);
 
 impl fmt::Display for Sent {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -99,20 +169,27 @@ impl fmt::Display for Sent {
         if flexpage.is_whole_space() {
             return formatter.write_str("{whole space}");
         }
-        let number = Number(kind, flexpage.address() as u64);
-        write!(formatter, "{{{number},2^{},{}}}", flexpage.order(), rights(flexpage.rights()))
+        let numbers = Numbers(kind, flexpage.address() as u64, flexpage.order());
+        write!(formatter, "{{{numbers},{}}}", rights(flexpage.rights()))
     }
 }
 
-/// An address, a port or the index of a capability.
-struct Number(Kind, u64);
+/// `2^order` bytes, ports or capabilities from a number on: `0x01f3c000,2^12`, `ports 0x3f8-0x3ff`,
+/// `cap 20`.
+pub(super) struct Numbers(pub(super) Kind, pub(super) u64, pub(super) u32);
 
-impl fmt::Display for Number {
+impl fmt::Display for Numbers {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Kind::Memory | Kind::Special => write!(formatter, "{:#010x}", self.1),
-            Kind::IoPorts => write!(formatter, "port {:#x}", self.1),
-            Kind::Capability => write!(formatter, "cap {}", self.1),
+        let Self(kind, first, order) = *self;
+        let last = 1u64.checked_shl(order).and_then(|count| first.checked_add(count - 1));
+        match (kind, last) {
+            (Kind::Memory | Kind::Special, _) => write!(formatter, "{first:#010x},2^{order}"),
+            (Kind::IoPorts, Some(last)) if last == first => write!(formatter, "port {first:#x}"),
+            (Kind::IoPorts, Some(last)) => write!(formatter, "ports {first:#x}-{last:#x}"),
+            (Kind::IoPorts, None) => write!(formatter, "ports {first:#x},2^{order}"),
+            (Kind::Capability, Some(last)) if last == first => write!(formatter, "cap {first}"),
+            (Kind::Capability, Some(last)) => write!(formatter, "caps {first}-{last}"),
+            (Kind::Capability, None) => write!(formatter, "caps {first},2^{order}"),
         }
     }
 }
@@ -260,12 +337,15 @@ pub(super) fn exception(vector: u8) -> &'static str {
     }
 }
 
-/// `#PF W 0x10001000 [heap]`, or what else began a span.
+/// `#PF W 0x10001000 [heap]`, `#GP port 0x3f8`, or what else began a span.
 pub(super) struct Headline<'a>(pub(super) &'a Span);
 
 impl fmt::Display for Headline<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0.cause {
+            Cause::Fault { address, access, .. } if access.contains(Access::PORT) => {
+                write!(formatter, "#GP port {address:#x}")
+            }
             Cause::Fault { address, access, area } => {
                 write!(formatter, "#PF {} {address:#010x}", access.letter())?;
                 area.map_or(Ok(()), |area| write!(formatter, " [{area}]"))
