@@ -175,6 +175,10 @@ fn install_kernel(loader: &LoaderInfo, pool: PhysicalRange) -> kernel_core::boot
         header.threads.stride = size_of::<Thread>() as u64;
         header.tasks.address = direct_map::physical(tables.tasks.as_ptr()).0;
         header.tasks.stride = size_of::<Task>() as u64;
+        header.factories.address = direct_map::physical(tables.factories.as_ptr()).0;
+        header.factories.stride = size_of::<Factory>() as u64;
+        header.gates.address = direct_map::physical(tables.gates.as_ptr()).0;
+        header.gates.stride = size_of::<Gate>() as u64;
         header.pool_start = pool.start;
         header.pool_end = pool.end;
     });

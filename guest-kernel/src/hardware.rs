@@ -10,14 +10,18 @@ use crate::{
 };
 use kernel_core::{
     arch::Table,
+    database::NodeIndex,
     frames::{KernelFrame, PhysicalAddress},
     index::TaskIndex,
-    machine::Machine,
+    machine::{Counts, Machine},
     thread::UtcbReference,
 };
 use protocol::{
     PAGE_SIZE, Word,
-    introspection::record::{Record, Words, word},
+    introspection::{
+        mapping::MappingNode,
+        record::{Record, Words, word},
+    },
     utcb::{MESSAGE_REGISTERS, Utcb},
 };
 use zerocopy::{FromBytes, IntoBytes, KnownLayout};
@@ -43,6 +47,14 @@ impl Machine for Hardware {
         // except UTCBs and the info page, which are plain words. Any bytes are a valid `T` and the
         // other way round. The borrow of `self` keeps two views from existing at once.
         unsafe { &mut *direct_map::pointer::<T>(frame.address()) }
+    }
+
+    #[inline(always)]
+    fn node(&mut self, node: NodeIndex) -> &mut MappingNode {
+        // SAFETY: an index of a node comes from a list or companion that only the kernel writes,
+        // so that it names 16 bytes of a kernel frame that was made for nodes; any bytes are valid.
+        // The borrow of `self` keeps two of them from existing.
+        unsafe { &mut *direct_map::pointer::<MappingNode>(node.address()) }
     }
 
     #[inline]
@@ -122,11 +134,20 @@ impl Machine for Hardware {
         trace_ring::enabled()
     }
 
-    fn publish_counts(&mut self, tasks: u16, threads: u16, pool_used_until: u64) {
+    fn publish_counts(&mut self, counts: Counts) {
         trace_ring::with_header(|header| {
-            header.tasks.count = tasks.into();
-            header.threads.count = threads.into();
-            header.pool_used = pool_used_until - header.pool_start;
+            header.tasks.count = counts.tasks.into();
+            header.threads.count = counts.threads.into();
+            header.gates.count = counts.gates.into();
+            header.factories.count = counts.factories.into();
+            header.pool_used = counts.pool_used_until - header.pool_start;
+        });
+    }
+
+    fn publish_stretch(&mut self, ticks: u64, preempted: bool) {
+        trace_ring::with_header(|header| {
+            header.longest_stretch = header.longest_stretch.max(ticks);
+            header.preemptions += u64::from(preempted);
         });
     }
 

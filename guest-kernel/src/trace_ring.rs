@@ -3,7 +3,7 @@
 use crate::arch::{direct_map, processor};
 use core::sync::atomic::{Ordering, compiler_fence};
 use protocol::introspection::{
-    HEADER_MAGIC, HEADER_VERSION, Header, Table, TraceRing,
+    Checkpoints, HEADER_MAGIC, HEADER_VERSION, Header, Table, TraceRing,
     record::{Record, Words, word},
 };
 
@@ -20,10 +20,15 @@ static mut INTROSPECTION: Header = Header {
     trace: TraceRing { address: 0, capacity: 0, written: 0, enabled: 0 },
     tasks: EMPTY_TABLE,
     threads: EMPTY_TABLE,
+    factories: EMPTY_TABLE,
+    gates: EMPTY_TABLE,
+    checkpoints: Checkpoints { interval: 0, reached: 0, released: 0 },
     pool_start: 0,
     pool_end: 0,
     pool_used: 0,
     panicked: 0,
+    longest_stretch: 0,
+    preemptions: 0,
 };
 
 /// Changes the header.

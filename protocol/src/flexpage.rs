@@ -83,9 +83,15 @@ impl Flexpage {
         Self::encode(Kind::Capability, align_down(index, order), order, rights)
     }
 
-    /// A flexpage of `2^order` I/O ports from `port` on.
+    /// A flexpage of `2^order` I/O ports from `port` on, with both rights that a port needs to be
+    /// used.
     pub const fn io_ports(port: Word, order: u32) -> Self {
-        Self::encode(Kind::IoPorts, align_down(port, order), order, Rights::READ_WRITE)
+        Self::ports(port, order, Rights::READ_WRITE)
+    }
+
+    /// A flexpage of `2^order` I/O ports from `port` on.
+    pub const fn ports(port: Word, order: u32, rights: Rights) -> Self {
+        Self::encode(Kind::IoPorts, align_down(port, order), order, rights)
     }
 
     const fn encode(kind: Kind, number: Word, order: u32, rights: Rights) -> Self {

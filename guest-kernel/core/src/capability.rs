@@ -1,13 +1,19 @@
 //! Capability tables: what a task can name.
 
 use crate::{
-    frames::KernelFrame,
+    database::MaybeNode,
+    frames::TableFrame,
     index::{FactoryIndex, GateIndex, TableIndex, TaskIndex, ThreadIndex},
     machine::Machine,
+    space::{Entries, Spot},
 };
 use protocol::{
     PAGE_SIZE,
     flexpage::Rights,
+    introspection::{
+        CAPABILITY_TABLE_FRAMES,
+        mapping::{CapabilitySlot, ObjectKind},
+    },
     object::{CAPABILITY_TABLE_SIZE, CapabilityIndex, label},
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -45,75 +51,74 @@ pub struct Capability {
 /// The protocol of each kind of object, 0 for gates and empty slots.
 const PROTOCOLS: [isize; 16] = {
     let mut protocols = [0; 16];
-    protocols[kind::THREAD as usize] = label::THREAD;
-    protocols[kind::TASK as usize] = label::TASK;
-    protocols[kind::FACTORY as usize] = label::FACTORY;
-    protocols[kind::CONSOLE as usize] = label::CONSOLE;
-    protocols[kind::SCHEDULER as usize] = label::SCHEDULER;
-    protocols[kind::DEBUGGER as usize] = label::DEBUGGER;
-    protocols[kind::PLATFORM as usize] = label::PLATFORM;
+    protocols[ObjectKind::Thread as usize] = label::THREAD;
+    protocols[ObjectKind::Task as usize] = label::TASK;
+    protocols[ObjectKind::Factory as usize] = label::FACTORY;
+    protocols[ObjectKind::Console as usize] = label::CONSOLE;
+    protocols[ObjectKind::Scheduler as usize] = label::SCHEDULER;
+    protocols[ObjectKind::Debugger as usize] = label::DEBUGGER;
+    protocols[ObjectKind::Platform as usize] = label::PLATFORM;
     protocols
 };
 
-/// A slot of a capability table as it lies in memory: from the lowest bit kind (8), rights (8),
-/// index (16). Zero is an empty slot.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+/// A slot of a capability table. Zero is an empty one.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(transparent)]
-pub struct Slot(u32);
+pub struct Slot(CapabilitySlot);
 
 const SLOTS_PER_FRAME: usize = PAGE_SIZE / size_of::<Slot>();
-const TABLE_FRAMES: usize = CAPABILITY_TABLE_SIZE / SLOTS_PER_FRAME;
 
-type SlotFrame = [Slot; SLOTS_PER_FRAME];
+const _: () = assert!(CAPABILITY_TABLE_SIZE == SLOTS_PER_FRAME * CAPABILITY_TABLE_FRAMES);
 
-mod kind {
-    pub const GATE: u8 = 1;
-    pub const THREAD: u8 = 2;
-    pub const TASK: u8 = 3;
-    pub const FACTORY: u8 = 4;
-    pub const CONSOLE: u8 = 5;
-    pub const SCHEDULER: u8 = 6;
-    pub const DEBUGGER: u8 = 7;
-    pub const PLATFORM: u8 = 8;
+impl Entries for Slot {
+    type Frame = [Slot; SLOTS_PER_FRAME];
+    type Companion = [MaybeNode; SLOTS_PER_FRAME];
 }
 
 impl From<Capability> for Slot {
     fn from(capability: Capability) -> Self {
         let (kind, index) = match capability.object {
-            Object::Gate(gate) => (kind::GATE, gate.position()),
-            Object::Thread(thread) => (kind::THREAD, thread.position()),
-            Object::Task(task) => (kind::TASK, task.position()),
-            Object::Factory(factory) => (kind::FACTORY, factory.position()),
-            Object::Console => (kind::CONSOLE, 0),
-            Object::Scheduler => (kind::SCHEDULER, 0),
-            Object::Debugger => (kind::DEBUGGER, 0),
-            Object::Platform => (kind::PLATFORM, 0),
+            Object::Gate(gate) => (ObjectKind::Gate, gate.position()),
+            Object::Thread(thread) => (ObjectKind::Thread, thread.position()),
+            Object::Task(task) => (ObjectKind::Task, task.position()),
+            Object::Factory(factory) => (ObjectKind::Factory, factory.position()),
+            Object::Console => (ObjectKind::Console, 0),
+            Object::Scheduler => (ObjectKind::Scheduler, 0),
+            Object::Debugger => (ObjectKind::Debugger, 0),
+            Object::Platform => (ObjectKind::Platform, 0),
         };
-        Self(u32::from(kind) | u32::from(capability.rights.bits()) << 8 | u32::from(index) << 16)
+        Self(CapabilitySlot::new(kind, capability.rights.bits(), index))
     }
 }
 
 impl Slot {
-    #[inline(always)]
-    fn kind(self) -> u8 {
-        self.0 as u8
-    }
+    /// An empty slot.
+    pub const EMPTY: Self = Self(CapabilitySlot(0));
 
     #[inline(always)]
-    fn index(self) -> u16 {
-        (self.0 >> 16) as u16
+    fn kind(self) -> u8 {
+        self.0.0 as u8
+    }
+
+    /// Whether it holds a capability.
+    #[inline(always)]
+    pub fn is_present(self) -> bool {
+        self.0.0 != 0
     }
 
     /// The gate, if the slot holds one: the question of the hottest path.
     #[inline(always)]
     pub fn gate(self) -> Option<GateIndex> {
-        (self.kind() == kind::GATE).then_some(GateIndex::from_position(self.index()))
+        let is_gate = self.kind() == ObjectKind::Gate as u8;
+        is_gate.then_some(GateIndex::from_position(self.0.index()))
     }
 
     /// Whether it holds the debugger object, the only one with an operation of no effect at all.
     #[inline(always)]
     pub fn is_debugger(self) -> bool {
-        self.kind() == kind::DEBUGGER
+        self.kind() == ObjectKind::Debugger as u8
     }
 
     /// The protocol that its object itself speaks; 0 for gates.
@@ -122,28 +127,39 @@ impl Slot {
         PROTOCOLS[usize::from(self.kind() % 16)]
     }
 
+    /// The rights of the capability.
+    pub fn rights(self) -> Rights {
+        Rights::from_bits_truncate(self.0.rights())
+    }
+
+    /// The same capability with other rights.
+    pub fn with_rights(self, rights: Rights) -> Self {
+        const RIGHTS: u32 = 0xff00;
+        Self(CapabilitySlot(self.0.0 & !RIGHTS | u32::from(rights.bits()) << 8))
+    }
+
     /// The capability, if there is one.
     #[inline(always)]
     pub fn capability(self) -> Option<Capability> {
-        let object = match self.kind() {
-            kind::GATE => Object::Gate(GateIndex::from_position(self.index())),
-            kind::THREAD => Object::Thread(ThreadIndex::from_position(self.index())),
-            kind::TASK => Object::Task(TaskIndex::from_position(self.index())),
-            kind::FACTORY => Object::Factory(FactoryIndex::from_position(self.index())),
-            kind::CONSOLE => Object::Console,
-            kind::SCHEDULER => Object::Scheduler,
-            kind::DEBUGGER => Object::Debugger,
-            kind::PLATFORM => Object::Platform,
-            _ => return None,
+        let index = self.0.index();
+        let object = match self.0.kind()? {
+            ObjectKind::Gate => Object::Gate(GateIndex::from_position(index)),
+            ObjectKind::Thread => Object::Thread(ThreadIndex::from_position(index)),
+            ObjectKind::Task => Object::Task(TaskIndex::from_position(index)),
+            ObjectKind::Factory => Object::Factory(FactoryIndex::from_position(index)),
+            ObjectKind::Console => Object::Console,
+            ObjectKind::Scheduler => Object::Scheduler,
+            ObjectKind::Debugger => Object::Debugger,
+            ObjectKind::Platform => Object::Platform,
         };
-        Some(Capability { object, rights: Rights::from_bits_truncate((self.0 >> 8) as u8) })
+        Some(Capability { object, rights: self.rights() })
     }
 }
 
 /// A task's table. Its frames come as they are needed.
 #[derive(Debug, Default)]
 pub struct CapabilityTable {
-    frames: [Option<KernelFrame>; TABLE_FRAMES],
+    frames: [Option<TableFrame>; CAPABILITY_TABLE_FRAMES],
 }
 
 impl CapabilityTable {
@@ -156,10 +172,17 @@ impl CapabilityTable {
     /// The slot at `index`, an empty one where there is no table.
     #[inline(always)]
     pub fn slot(&self, machine: &mut impl Machine, index: CapabilityIndex) -> Slot {
-        match self.frames.get(index.0 / SLOTS_PER_FRAME) {
-            Some(Some(frame)) => machine.view::<SlotFrame>(*frame)[index.0 % SLOTS_PER_FRAME],
-            _ => Slot::default(),
+        match self.spot(index) {
+            Some(spot) => spot.entry(machine),
+            None => Slot::EMPTY,
         }
+    }
+
+    /// Where the slot at `index` stands, if there is a table.
+    #[inline(always)]
+    pub fn spot(&self, index: CapabilityIndex) -> Option<Spot<Slot>> {
+        let frame = (*self.frames.get(index.0 / SLOTS_PER_FRAME)?)?;
+        Some(Spot::new(frame, index.0 % SLOTS_PER_FRAME))
     }
 
     /// Whether `index` is in the table and its slot is empty. Slot 0 never is.
@@ -169,27 +192,12 @@ impl CapabilityTable {
             && self.get(machine, index).is_none()
     }
 
-    /// Whether putting a capability at `index` needs a new frame first.
-    pub fn needs_frame(&self, index: CapabilityIndex) -> bool {
-        matches!(self.frames.get(index.0 / SLOTS_PER_FRAME), Some(None))
-    }
-
-    /// Adds a frame for `index`.
-    pub fn add_frame(&mut self, index: CapabilityIndex, frame: KernelFrame) {
-        if let Some(slot) = self.frames.get_mut(index.0 / SLOTS_PER_FRAME) {
+    /// Adds a frame for `index`. Returns its number.
+    pub fn add_frame(&mut self, index: CapabilityIndex, frame: TableFrame) -> usize {
+        let number = index.0 / SLOTS_PER_FRAME;
+        if let Some(slot) = self.frames.get_mut(number) {
             *slot = Some(frame);
         }
-    }
-
-    /// Puts a capability at `index`, replacing what was there. The frame must be there.
-    pub fn set(
-        &mut self,
-        machine: &mut impl Machine,
-        index: CapabilityIndex,
-        capability: Capability,
-    ) {
-        if let Some(Some(frame)) = self.frames.get(index.0 / SLOTS_PER_FRAME) {
-            machine.view::<SlotFrame>(*frame)[index.0 % SLOTS_PER_FRAME] = capability.into();
-        }
+        number
     }
 }

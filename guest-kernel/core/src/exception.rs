@@ -38,12 +38,12 @@ impl<M: Machine> Kernel<'_, M> {
         fault.instruction = instruction;
         fault.access = Access::empty();
         if self.traces(Kind::Exception) {
-            let handler = self.fault_gate(thread, self.threads[thread].exception_handler);
+            let handler = self.fault_gate(thread, self.threads[thread].exception_handler());
             let mut record = self.new_record(Kind::Exception, time, thread);
             record.flags = vector;
             record.a = error_code as u64;
             record.b = instruction as u64;
-            record.c = self.ids_of(handler.map(|gate| gate.thread));
+            record.c = self.ids_of(handler.map(|gate| gate.thread()));
             record.d = self.faults;
             record.e = self.threads[thread].context.stack() as u64;
             self.machine.record(record);
@@ -54,7 +54,7 @@ impl<M: Machine> Kernel<'_, M> {
     /// Sends the exception message; without a handler the thread is stopped. The thread may be the
     /// current one or one that waits.
     pub(crate) fn raise(&mut self, thread: ThreadIndex, vector: u8, error_code: Word) {
-        let handler = self.fault_gate(thread, self.threads[thread].exception_handler);
+        let handler = self.fault_gate(thread, self.threads[thread].exception_handler());
         let registers = &mut self.threads[thread];
         let message = Exception {
             vector: vector.into(),
@@ -71,7 +71,7 @@ impl<M: Machine> Kernel<'_, M> {
             // Whoever runs goes on.
             Some(gate) => {
                 if self.offer_fault(thread, gate, Exception::TAG, AfterSend::AwaitHandler) {
-                    self.ready.push_back(&mut self.threads, gate.thread);
+                    self.ready.push_back(&mut self.threads, gate.thread());
                 }
             }
             None => {
@@ -94,7 +94,7 @@ impl<M: Machine> Kernel<'_, M> {
         let fault = &self.threads[thread].fault;
         let [vector, ..] = fault.message;
         if vector != Word::from(PAGE_FAULT_VECTOR) && !fault.access.contains(Access::PORT) {
-            let handler = self.threads[thread].exception_handler;
+            let handler = self.threads[thread].exception_handler();
             self.trace_unresolved(thread, reason, handler, answer);
         }
         self.stop(thread);

@@ -1,13 +1,13 @@
 //! Factories: they make objects and limit the kernel memory that these take.
 
 use crate::{
-    arch::{Entry, Table as PageTable},
+    arch::{DIRECTORY_FRAMES, Entry, SPINE_FRAMES},
     capability::{Capability, Object},
     frames::{KernelFrame, NoMemory},
-    index::{FactoryIndex, Table, TaskIndex, ThreadIndex},
+    index::{FactoryIndex, Table, TableIndex, TaskIndex, ThreadIndex},
     kernel::{Gate, Kernel},
     machine::Machine,
-    space::{SPACE_FRAMES, Space, table_index},
+    space::{DirectoryEntry, Pages, Space, Spot, table_index},
     task::{MAX_UTCB_FRAMES, Task},
     thread::{Thread, UtcbReference},
 };
@@ -15,7 +15,7 @@ use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
     error::ObjectError,
     flexpage::{Flexpage, Rights},
-    introspection::record::Kind,
+    introspection::{mapping::FactoryRecord, record::Kind},
     layout::{KERNEL_INFO_PAGE, UTCB_AREA},
     object::{CapabilityIndex, factory},
 };
@@ -25,20 +25,29 @@ pub type Factories<'k> = Table<'k, FactoryIndex, Factory>;
 
 /// A quota of kernel memory.
 #[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
 pub struct Factory {
-    /// Bytes that it may spend.
-    pub limit: usize,
-    /// Bytes that it has spent.
-    pub used: usize,
+    /// What viewers see; also the kernel's own copy of these facts.
+    pub record: FactoryRecord,
 }
 
 impl Factory {
+    /// A factory that has spent nothing yet, made from `parent`.
+    pub fn new(limit: u64, parent: u16) -> Self {
+        Self { record: FactoryRecord { limit, parent, ..FactoryRecord::default() } }
+    }
+
+    /// Bytes that it may still spend.
+    pub fn left(&self) -> u64 {
+        self.record.limit - self.record.used
+    }
+
     /// Spends `bytes`, or nothing if that is more than is left.
     pub fn charge(&mut self, bytes: usize) -> Result<(), NoMemory> {
-        if self.limit - self.used < bytes {
+        if self.left() < bytes as u64 {
             return Err(NoMemory);
         }
-        self.used += bytes;
+        self.record.used += bytes as u64;
         Ok(())
     }
 }
@@ -48,6 +57,9 @@ impl From<NoMemory> for ObjectError {
         Self::NoMemory
     }
 }
+
+/// Frames of a new space.
+const SPACE_FRAMES: usize = SPINE_FRAMES + 2 * DIRECTORY_FRAMES;
 
 /// All rights on a new object.
 const FULL: Rights = Rights::all();
@@ -82,20 +94,20 @@ impl<M: Machine> Kernel<'_, M> {
                 };
                 require(capability.rights, Rights::EXECUTE)?;
                 self.factories[factory].charge(size_of::<Gate>())?;
-                let gate = Gate { thread, label: arguments[0] };
+                let gate = Gate::new(thread, arguments[0]);
                 Object::Gate(self.gates.insert(gate).ok_or(ObjectError::NoMemory)?)
             }
             factory::CREATE_FACTORY => {
                 // The whole limit is taken from the parent at once: it can never be overspent.
                 let limit = arguments[0];
                 self.factories[factory].charge(limit)?;
-                let made = Factory { limit, used: 0 };
+                let made = Factory::new(limit as u64, factory.position());
                 Object::Factory(self.factories.insert(made).ok_or(ObjectError::NoMemory)?)
             }
             _ => return Err(ObjectError::NoSuchObject),
         };
-        let capability = Capability { object, rights: FULL };
-        self.put_capability(task, slot, capability)?;
+        self.give(task, slot, Capability { object, rights: FULL })?;
+        self.publish();
         Ok(())
     }
 
@@ -113,21 +125,25 @@ impl<M: Machine> Kernel<'_, M> {
         if self.tasks.is_full() {
             return Err(ObjectError::NoMemory);
         }
-        // One more frame for the page table of the info page and the UTCB area.
-        let needed = (SPACE_FRAMES + frame_count + 1) * PAGE_SIZE;
+        // And the page table of the info page and the UTCB area.
+        let needed = (SPACE_FRAMES + frame_count + 2) * PAGE_SIZE;
         if !self.can_allocate(factory, needed + size_of::<Task>()) {
             return Err(ObjectError::NoMemory);
         }
         self.factories[factory].charge(size_of::<Task>())?;
-        let mut frames = [self.allocate(factory)?; SPACE_FRAMES];
-        for frame in &mut frames[1..] {
+        let mut directories = [self.allocate_table(factory)?; DIRECTORY_FRAMES];
+        for directory in &mut directories[1..] {
+            *directory = self.allocate_table(factory)?;
+        }
+        let mut spine = [directories[0].entries(); SPINE_FRAMES];
+        for frame in &mut spine {
             *frame = self.allocate(factory)?;
         }
         let mut utcb_frames = [None; MAX_UTCB_FRAMES];
         for frame in utcb_frames.iter_mut().take(frame_count) {
             *frame = Some(self.allocate(factory)?);
         }
-        let space = Space::new(&mut self.machine, frames);
+        let space = Space::new(&mut self.machine, spine, directories);
         let task = self
             .tasks
             .insert(Task::new(space, factory, utcb_frames))
@@ -138,7 +154,6 @@ impl<M: Machine> Kernel<'_, M> {
             let address = UTCB_AREA + number * PAGE_SIZE;
             self.map_kernel_page(task, address, frame, Rights::READ_WRITE)?;
         }
-        self.publish();
         Ok(task)
     }
 
@@ -150,9 +165,13 @@ impl<M: Machine> Kernel<'_, M> {
         frame: KernelFrame,
         rights: Rights,
     ) -> Result<(), NoMemory> {
-        let table = self.table_for(task, address)?;
-        self.machine.view::<PageTable>(table)[table_index(address)] =
-            Entry::page(frame.address(), rights, false);
+        let space = &self.tasks[task].space;
+        let table = match space.directory_entry(&mut self.machine, Pages::Memory, address) {
+            DirectoryEntry::Table(table) => table,
+            _ => self.add_table(task, Pages::Memory, address)?,
+        };
+        let entry = Entry::page(frame.address(), rights, false);
+        Spot::new(table, table_index(address)).set_entry(&mut self.machine, entry);
         Ok(())
     }
 
@@ -177,16 +196,10 @@ impl<M: Machine> Kernel<'_, M> {
             return Err(ObjectError::NoMemory);
         }
         self.factories[factory].charge(size_of::<Thread>())?;
-        let thread =
-            self.threads.insert(Thread::new(utcb, priority)).ok_or(ObjectError::NoMemory)?;
-        self.publish();
+        let bookmark = self.allocate_node(factory)?;
+        let thread = Thread::new(utcb, priority, factory, bookmark.into());
+        let thread = self.threads.insert(thread).ok_or(ObjectError::NoMemory)?;
         Ok(thread)
-    }
-
-    /// Tells the host how many objects there are.
-    fn publish(&mut self) {
-        let (tasks, threads) = (self.tasks.used(), self.threads.used());
-        self.machine.publish_counts(tasks, threads, self.pool.next_free());
     }
 }
 

@@ -1,7 +1,7 @@
 //! The kernel's own memory: frames from one pool, never mapped 1:1 to anybody.
 
 use core::num::NonZeroUsize;
-use protocol::{PAGE_SIZE, Word, kip::PhysicalRange};
+use protocol::{PAGE_SIZE, Word, introspection::mapping::COMPANION_OFFSET, kip::PhysicalRange};
 
 /// A guest-physical address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,12 +20,32 @@ impl KernelFrame {
     pub fn address(self) -> PhysicalAddress {
         PhysicalAddress(self.0.get() as u64)
     }
+}
 
-    /// The frame that a directory entry points to. Directories lie in kernel frames that no task
-    /// can write, and only [`crate::arch::Entry::table`] makes such entries, out of a frame.
+/// A frame of entries and its companion, the frame right behind it
+/// ([`protocol::introspection::mapping`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct TableFrame(KernelFrame);
+
+impl TableFrame {
+    /// The entries.
+    #[inline(always)]
+    pub fn entries(self) -> KernelFrame {
+        self.0
+    }
+
+    /// The nodes of the entries.
+    #[inline(always)]
+    pub fn companion(self) -> KernelFrame {
+        KernelFrame(self.0.0.saturating_add(COMPANION_OFFSET as Word))
+    }
+
+    /// The table that a directory entry points to. Directories lie in kernel frames that no task
+    /// can write, and only [`crate::arch::Entry::table`] makes such entries, out of a table.
     #[inline]
     pub(crate) fn from_directory_entry(address: PhysicalAddress) -> Option<Self> {
-        NonZeroUsize::new(address.0 as Word).map(Self)
+        NonZeroUsize::new(address.0 as Word).map(|frame| Self(KernelFrame(frame)))
     }
 }
 
@@ -59,6 +79,16 @@ impl FramePool {
         }
         self.next = frame + PAGE_SIZE as u64;
         NonZeroUsize::new(frame as Word).map(KernelFrame).ok_or(NoMemory)
+    }
+
+    /// A zeroed frame for entries and one for their companions.
+    pub fn allocate_table(&mut self) -> Result<TableFrame, NoMemory> {
+        if self.left() < 2 * PAGE_SIZE as u64 {
+            return Err(NoMemory);
+        }
+        let entries = self.allocate()?;
+        self.allocate()?;
+        Ok(TableFrame(entries))
     }
 
     /// Bytes that are left.

@@ -6,6 +6,7 @@ use crate::{
     index::{FactoryIndex, MaybeThread, TableIndex, TaskIndex, ThreadIndex},
     kernel::Kernel,
     machine::Machine,
+    restart::Operation,
     thread::UtcbReference,
 };
 use protocol::{
@@ -27,9 +28,15 @@ use protocol::{
 type Answer = Result<usize, ObjectError>;
 
 impl<M: Machine> Kernel<'_, M> {
-    /// Invokes an object that is no IPC partner.
+    /// Invokes an object that is no IPC partner. `arguments` are those of the system call.
     #[inline(always)]
-    pub(crate) fn invoke_object(&mut self, caller: ThreadIndex, slot: Slot, tag: MessageTag) {
+    pub(crate) fn invoke_object(
+        &mut self,
+        caller: ThreadIndex,
+        slot: Slot,
+        tag: MessageTag,
+        arguments: [Word; 3],
+    ) {
         let answer = if slot.protocol() != tag.label() {
             ObjectError::BadProtocol.tag()
         } else if tag.words() == 0 {
@@ -37,17 +44,22 @@ impl<M: Machine> Kernel<'_, M> {
         } else if slot.is_debugger() && self.utcb(caller).message[0] == debugger::NULL {
             MessageTag::default()
         } else {
-            self.object_operation(caller, slot, tag)
+            self.arguments = arguments;
+            return self.object_operation(caller, slot, tag);
         };
         self.threads[caller].context.set_result(answer, 0);
     }
 
     #[inline(never)]
-    fn object_operation(&mut self, caller: ThreadIndex, slot: Slot, tag: MessageTag) -> MessageTag {
-        match self.dispatch(caller, slot, tag) {
+    fn object_operation(&mut self, caller: ThreadIndex, slot: Slot, tag: MessageTag) {
+        let answer = match self.dispatch(caller, slot, tag) {
             Ok(words) => MessageTag::new(0, words, 0),
             Err(error) => error.tag(),
+        };
+        if self.preempted {
+            return self.restart(caller);
         }
+        self.threads[caller].context.set_result(answer, 0);
     }
 
     fn dispatch(&mut self, caller: ThreadIndex, slot: Slot, tag: MessageTag) -> Answer {
@@ -222,23 +234,38 @@ impl<M: Machine> Kernel<'_, M> {
     fn task_operation(
         &mut self,
         caller: ThreadIndex,
-        destination: TaskIndex,
+        task: TaskIndex,
         rights: Rights,
         tag: MessageTag,
     ) -> Answer {
-        let [operation, item0, item1] = self.arguments(caller, tag)?;
-        if operation != task::MAP {
-            return Err(ObjectError::UnknownOperation);
-        }
+        let [operation, first, second] = self.arguments(caller, tag)?;
         require(rights, Rights::WRITE)?;
-        let item = MapItem::from_words([item0, item1]).ok_or(ObjectError::InvalidArgument)?;
-        let from = self.task_of(caller);
-        let outcome = self.map_item(from, destination, item, Flexpage::WHOLE_SPACE);
+        match operation {
+            task::MAP => {
+                let item = MapItem::from_words([first, second]);
+                self.map_into(caller, task, item.ok_or(ObjectError::InvalidArgument)?)
+            }
+            task::UNMAP if second > task::UNMAP_MAX_FLEXPAGES => Err(ObjectError::OutOfRange),
+            task::UNMAP if tag.words() < 3 + second => Err(ObjectError::MessageTooShort),
+            task::UNMAP => self.unmap(caller, task, first, second),
+            _ => Err(ObjectError::UnknownOperation),
+        }
+    }
+
+    fn map_into(&mut self, caller: ThreadIndex, task: TaskIndex, item: MapItem) -> Answer {
+        let (from, window) = (self.task_of(caller), Flexpage::WHOLE_SPACE);
+        let mut progress = self.begin(Operation::Map { task });
+        if self.map_item(&mut progress, from, task, item, window).is_err() {
+            self.interrupt(progress);
+            return Ok(0);
+        }
+        self.end_stretch();
+        let outcome = progress.outcome;
         if self.traces(Kind::Map) {
             let mut record = self.new_record(Kind::Map, self.machine.time(), caller);
-            record.task = destination.position();
+            record.task = task.position();
             record.thread = NOBODY;
-            self.trace_map(record, Some(caller), item, outcome);
+            self.trace_map(record, Some(caller), item, window, outcome);
         }
         match outcome.status {
             MapStatus::Done => Ok(0),
@@ -261,9 +288,11 @@ impl<M: Machine> Kernel<'_, M> {
         match operation {
             thread::CONTROL => {
                 let [_, pager, handler, task, utcb] = self.arguments(caller, tag)?;
+                let index = |word| u16::try_from(word).map_err(|_| ObjectError::OutOfRange);
+                let (pager, handler) = (index(pager)?, index(handler)?);
                 self.bind(caller, thread, task, utcb)?;
-                self.threads[thread].pager = CapabilityIndex(pager);
-                self.threads[thread].exception_handler = CapabilityIndex(handler);
+                let record = &mut self.threads[thread].record;
+                (record.pager, record.exception_handler) = (pager, handler);
                 Ok(0)
             }
             thread::EX_REGS => {
@@ -351,8 +380,12 @@ impl<M: Machine> Kernel<'_, M> {
 
     /// Ends whatever a thread waits for and makes it ready.
     pub(crate) fn cancel(&mut self, thread: ThreadIndex) {
+        self.abandon(thread);
         if self.threads[thread].is(ThreadState::Ready) {
             return;
+        }
+        if let Some(partner) = self.threads[thread].partner() {
+            self.abandon_with(partner, thread);
         }
         if self.threads[thread].is(ThreadState::Sending) {
             let receiver = ThreadIndex::from_position(self.threads[thread].record.partner);

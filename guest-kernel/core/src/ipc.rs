@@ -6,8 +6,10 @@
 use crate::{
     capability::{Object, Slot},
     index::{MaybeThread, TaskIndex, ThreadIndex},
-    kernel::{Gate, Kernel},
+    kernel::Kernel,
     machine::Machine,
+    map::Stopped,
+    restart,
     thread::{AfterSend, PendingMessage},
 };
 use protocol::{
@@ -33,6 +35,9 @@ impl<M: Machine> Kernel<'_, M> {
         let index = CapabilityIndex(target >> CAPABILITY_SHIFT);
         let tag = MessageTag(tag).without_flags();
         let timeouts = Timeouts(timeouts);
+        if tag.items() != 0 {
+            self.arguments = [target, tag.0, timeouts.0];
+        }
         let too_long = tag.items() != 0 && tag.words() + 2 * tag.items() > MESSAGE_REGISTERS;
         if too_long || !timeouts.is_valid() {
             return self.fail(caller, IpcError::InvalidArgument);
@@ -53,6 +58,7 @@ impl<M: Machine> Kernel<'_, M> {
         tag: MessageTag,
         timeouts: Timeouts,
     ) {
+        self.arguments = [index.0 << CAPABILITY_SHIFT | operation.0, tag.0, timeouts.0];
         match operation {
             Operation::SEND => {
                 let task = self.task_of(caller);
@@ -79,11 +85,12 @@ impl<M: Machine> Kernel<'_, M> {
         let task = self.task_of(caller);
         let slot = self.tasks[task].capabilities.slot(&mut self.machine, index);
         if let Some(gate) = slot.gate() {
-            let Gate { thread, label } = self.gates[gate];
-            return self.call_thread(caller, thread, label, tag, timeouts);
+            let gate = self.gates[gate];
+            return self.call_thread(caller, gate.thread(), gate.label(), tag, timeouts);
         }
         if slot.protocol() == tag.label() && tag.words() != 0 {
-            return self.invoke_object(caller, slot, tag);
+            let target = index.0 << CAPABILITY_SHIFT | Operation::CALL.0;
+            return self.invoke_object(caller, slot, tag, [target, tag.0, timeouts.0]);
         }
         self.invoke(caller, slot, tag, timeouts, AfterSend::AwaitReply);
     }
@@ -135,9 +142,9 @@ impl<M: Machine> Kernel<'_, M> {
             return self.fail(sender, IpcError::NoPartner);
         };
         let (receiver, label) = match capability.object {
-            Object::Gate(gate) => (self.gates[gate].thread, self.gates[gate].label),
+            Object::Gate(gate) => (self.gates[gate].thread(), self.gates[gate].label()),
             Object::Thread(thread) if tag.label() != label::THREAD => (thread, 0),
-            _ => return self.invoke_object(sender, slot, tag),
+            _ => return self.invoke_object(sender, slot, tag, self.arguments),
         };
         if self.threads[receiver].accepts(sender) {
             self.send(sender, receiver, label, tag, then);
@@ -156,8 +163,10 @@ impl<M: Machine> Kernel<'_, M> {
         tag: MessageTag,
         then: AfterSend,
     ) {
-        if let Err(error) = self.transfer(sender, receiver, tag, label) {
-            return self.fail(sender, error);
+        match self.transfer(sender, receiver, tag, label) {
+            Ok(()) => {}
+            Err(Stopped::Failed(error)) => return self.fail(sender, error),
+            Err(Stopped::Preempted) => return self.restart(sender),
         }
         self.threads[receiver].set_state(ThreadState::Ready, MaybeThread::NOBODY);
         self.threads[receiver].context.set_result(tag, label);
@@ -186,6 +195,7 @@ impl<M: Machine> Kernel<'_, M> {
         if timeouts.send_is_zero() {
             return self.fail(sender, IpcError::Timeout);
         }
+        self.abandon(sender);
         self.enqueue_sender(sender, receiver, pending);
         self.schedule();
     }
@@ -219,8 +229,18 @@ impl<M: Machine> Kernel<'_, M> {
         thread.set_state(ThreadState::Receiving, MaybeThread::NOBODY);
         match answered {
             Some(answered) => self.run(answered),
-            None => self.schedule(),
+            None => self.await_or_restart(server),
         }
+    }
+
+    /// There is nobody who goes on, or the answer is not complete yet.
+    #[inline(never)]
+    fn await_or_restart(&mut self, server: ThreadIndex) {
+        if self.preempted {
+            self.threads[server].set_state(ThreadState::Ready, MaybeThread::NOBODY);
+            return self.restart(server);
+        }
+        self.schedule();
     }
 
     /// The server goes on with the next message at once.
@@ -231,6 +251,9 @@ impl<M: Machine> Kernel<'_, M> {
         answered: Option<ThreadIndex>,
         timeouts: Timeouts,
     ) {
+        if self.preempted {
+            return self.restart(server);
+        }
         if let Some(answered) = answered {
             self.ready.push_back(&mut self.threads, answered);
         }
@@ -240,6 +263,9 @@ impl<M: Machine> Kernel<'_, M> {
 
     fn reply_and_go_on(&mut self, server: ThreadIndex, tag: MessageTag) {
         let answered = self.reply(server, tag);
+        if self.preempted {
+            return self.restart(server);
+        }
         self.threads[server].context.set_result(MessageTag::default(), 0);
         if let Some(answered) = answered {
             self.ready.push_back(&mut self.threads, answered);
@@ -291,7 +317,11 @@ impl<M: Machine> Kernel<'_, M> {
         }
         match self.transfer(server, caller, tag, 0) {
             Ok(()) => self.threads[caller].context.set_result(tag, 0),
-            Err(error) => self.fail(caller, error),
+            Err(Stopped::Failed(error)) => self.fail(caller, error),
+            Err(Stopped::Preempted) => {
+                self.threads[server].caller = caller.into();
+                return None;
+            }
         }
         self.threads[caller].set_state(ThreadState::Ready, MaybeThread::NOBODY);
         Some(caller)
@@ -316,7 +346,7 @@ impl<M: Machine> Kernel<'_, M> {
         let task = self.task_of(receiver);
         let capability = self.tasks[task].capabilities.get(&mut self.machine, index);
         let partner = match capability.map(|capability| capability.object) {
-            Some(Object::Gate(gate)) => self.gates[gate].thread,
+            Some(Object::Gate(gate)) => self.gates[gate].thread(),
             Some(Object::Thread(thread)) => thread,
             _ => return self.fail(receiver, IpcError::NoPartner),
         };
@@ -363,6 +393,16 @@ impl<M: Machine> Kernel<'_, M> {
         }
     }
 
+    /// Makes a sender the first in the receiver's queue again.
+    fn put_back_sender(&mut self, receiver: ThreadIndex, sender: ThreadIndex) {
+        let first = self.threads[receiver].senders_head;
+        self.threads[sender].next_sender = first;
+        self.threads[receiver].senders_head = sender.into();
+        if first == MaybeThread::NOBODY {
+            self.threads[receiver].senders_tail = sender.into();
+        }
+    }
+
     /// Delivers the message of a sender that was queued, to the receiver that now asks for it.
     /// False if it failed, which only the sender learns.
     fn take_message(&mut self, receiver: ThreadIndex, sender: ThreadIndex) -> bool {
@@ -372,10 +412,18 @@ impl<M: Machine> Kernel<'_, M> {
                 self.deliver_fault(sender, receiver, tag, then);
             }
             AfterSend::Continue | AfterSend::AwaitReply => {
-                if let Err(error) = self.transfer(sender, receiver, tag, label) {
-                    self.fail(sender, error);
-                    self.make_ready(sender);
-                    return false;
+                match self.transfer(sender, receiver, tag, label) {
+                    Ok(()) => {}
+                    Err(Stopped::Failed(error)) => {
+                        self.fail(sender, error);
+                        self.make_ready(sender);
+                        return false;
+                    }
+                    Err(Stopped::Preempted) => {
+                        self.put_back_sender(receiver, sender);
+                        self.restart(receiver);
+                        return true;
+                    }
                 }
             }
         }
@@ -429,10 +477,11 @@ impl<M: Machine> Kernel<'_, M> {
         receiver: ThreadIndex,
         tag: MessageTag,
         label: Word,
-    ) -> Result<(), IpcError> {
+    ) -> Result<(), Stopped> {
         let words = tag.words() + 2 * tag.items();
         let (from, to) = (self.threads[sender].utcb, self.threads[receiver].utcb);
-        if words != 0 {
+        // A transfer that goes on has told the receiver of some items already.
+        if words != 0 && !self.goes_on(restart::Operation::Transfer { sender, receiver }) {
             self.machine.copy_message(from, to, words);
         }
         if tag.items() != 0 {
@@ -475,12 +524,14 @@ impl<M: Machine> Kernel<'_, M> {
     #[cold]
     #[inline(never)]
     pub fn fail(&mut self, thread: ThreadIndex, error: IpcError) {
+        self.abandon(thread);
         self.utcb(thread).error = error as Word;
         self.threads[thread].context.set_result(MessageTag::ipc_error(), 0);
     }
 
     /// Stops a thread for good: whoever waits for it learns that.
     pub fn stop(&mut self, thread: ThreadIndex) {
+        self.abandon(thread);
         self.threads[thread].set_state(ThreadState::Stopped, MaybeThread::NOBODY);
         if let Some(caller) = self.threads[thread].caller.take() {
             self.lose_reply(caller, thread);

@@ -2,23 +2,42 @@
 
 use crate::{
     factory::{Factories, Factory},
-    frames::{FramePool, KernelFrame, NoMemory},
+    frames::{FramePool, KernelFrame, NoMemory, TableFrame},
     index::{FactoryIndex, GateIndex, MaybeThread, Table, TableIndex, TaskIndex, ThreadIndex},
-    machine::Machine,
+    machine::{Counts, Machine},
     ready::ReadyQueue,
     sigma0::Sigma0,
     task::{Task, Tasks},
     thread::{Thread, Threads},
 };
-use protocol::{PAGE_SIZE, Word, introspection::ThreadState, kip::PhysicalRange};
+use protocol::{
+    PAGE_SIZE, Word,
+    introspection::{ThreadState, mapping::GateRecord},
+    kip::PhysicalRange,
+};
 
 /// An IPC gate: a thread under a label, which is how servers tell their clients apart.
 #[derive(Clone, Copy, Debug)]
-pub struct Gate {
+#[repr(transparent)]
+pub struct Gate(GateRecord);
+
+impl Gate {
+    /// A gate to `thread`.
+    pub fn new(thread: ThreadIndex, label: Word) -> Self {
+        Self(GateRecord { label: label as u64, thread: thread.position(), reserved: [0; 3] })
+    }
+
     /// Who receives.
-    pub thread: ThreadIndex,
+    #[inline(always)]
+    pub fn thread(self) -> ThreadIndex {
+        ThreadIndex::from_position(self.0.thread)
+    }
+
     /// What the receiver gets to see.
-    pub label: Word,
+    #[inline(always)]
+    pub fn label(self) -> Word {
+        self.0.label as Word
+    }
 }
 
 /// Everything that the kernel knows.
@@ -44,6 +63,14 @@ pub struct Kernel<'k, M> {
     pub faults: u64,
     /// The thread that runs when the kernel is left; nobody: the processor idles.
     pub current: MaybeThread,
+    /// Steps until the next preemption point, while a map or unmap is under way.
+    pub(crate) budget: u32,
+    /// When the operation began or went on.
+    pub(crate) began: u64,
+    /// Set at a preemption point: the system call has to be restarted.
+    pub(crate) preempted: bool,
+    /// The system call's target, tag and timeouts, if it may have to be restarted.
+    pub(crate) arguments: [Word; 3],
 }
 
 /// Memory for the kernel's tables.
@@ -73,19 +100,44 @@ impl<'k, M: Machine> Kernel<'k, M> {
             sigma0,
             faults: 0,
             current: MaybeThread::NOBODY,
+            budget: 0,
+            began: 0,
+            preempted: false,
+            arguments: [0; 3],
         }
     }
 
     /// A frame, paid for by `factory`.
     pub fn allocate(&mut self, factory: FactoryIndex) -> Result<KernelFrame, NoMemory> {
         self.factories[factory].charge(PAGE_SIZE)?;
-        self.pool.allocate()
+        let frame = self.pool.allocate();
+        self.publish();
+        frame
+    }
+
+    /// A frame for entries and one for their companions, paid for by `factory`.
+    pub fn allocate_table(&mut self, factory: FactoryIndex) -> Result<TableFrame, NoMemory> {
+        self.factories[factory].charge(2 * PAGE_SIZE)?;
+        let table = self.pool.allocate_table();
+        self.publish();
+        table
+    }
+
+    /// Tells the host how many objects there are, and how much memory they take.
+    pub(crate) fn publish(&mut self) {
+        self.machine.publish_counts(Counts {
+            tasks: self.tasks.used(),
+            threads: self.threads.used(),
+            gates: self.gates.used(),
+            factories: self.factories.used(),
+            pool_used_until: self.pool.next_free(),
+        });
     }
 
     /// Whether `factory` and the pool have `bytes` left.
     pub fn can_allocate(&self, factory: FactoryIndex, bytes: usize) -> bool {
         let factory = self.factories[factory];
-        factory.limit - factory.used >= bytes && self.pool.left() >= bytes as u64
+        factory.left() >= bytes as u64 && self.pool.left() >= bytes as u64
     }
 
     /// The task that `thread` runs in. Only bound threads run, call or are called.

@@ -22,6 +22,7 @@
 pub mod arch;
 pub mod boot_bundle;
 pub mod capability;
+pub mod database;
 pub mod exception;
 pub mod factory;
 pub mod frames;
@@ -34,6 +35,7 @@ pub mod map;
 pub mod page_fault;
 pub mod port_fault;
 pub mod ready;
+pub mod restart;
 pub mod sigma0;
 pub mod space;
 pub mod start;
@@ -42,5 +44,6 @@ pub mod task;
 mod tests;
 pub mod thread;
 pub mod trace;
+pub mod unmap;
 
 pub use kernel::Kernel;

@@ -1,21 +1,43 @@
 //! What the kernel needs from the processor and from memory.
 
 use crate::{
+    database::NodeIndex,
     frames::{KernelFrame, PhysicalAddress},
     index::TaskIndex,
     thread::UtcbReference,
 };
 use protocol::{
     Word,
-    introspection::record::{Kind, Record, Words},
+    introspection::{
+        mapping::MappingNode,
+        record::{Kind, Record, Words},
+    },
     utcb::Utcb,
 };
 use zerocopy::{FromBytes, IntoBytes, KnownLayout};
+
+/// How many objects exist.
+#[derive(Clone, Copy, Debug)]
+pub struct Counts {
+    /// Tasks made so far.
+    pub tasks: u16,
+    /// Threads made so far.
+    pub threads: u16,
+    /// Gates made so far.
+    pub gates: u16,
+    /// Factories made so far.
+    pub factories: u16,
+    /// First byte of the pool that was not handed out yet.
+    pub pool_used_until: u64,
+}
 
 /// The hardware, or a model of it in tests.
 pub trait Machine {
     /// The contents of a kernel frame. `T` is at most a page long.
     fn view<T: FromBytes + IntoBytes + KnownLayout>(&mut self, frame: KernelFrame) -> &mut T;
+
+    /// A node of the mapping database.
+    fn node(&mut self, node: NodeIndex) -> &mut MappingNode;
 
     /// A thread's message registers.
     fn utcb(&mut self, utcb: UtcbReference) -> &mut Utcb;
@@ -62,8 +84,12 @@ pub trait Machine {
         self.enabled_records() >> kind as u8 & 1 != 0
     }
 
-    /// Tells the host how many objects exist.
-    fn publish_counts(&mut self, tasks: u16, threads: u16, pool_used_until: u64);
+    /// Tells the host how many objects exist, and how much memory they take.
+    fn publish_counts(&mut self, counts: Counts);
+
+    /// Tells the host how long a map or unmap took from one preemption point to the next, and
+    /// whether it stopped there.
+    fn publish_stretch(&mut self, ticks: u64, preempted: bool);
 
     /// Writes a byte to the console.
     fn write_console(&mut self, byte: u8);

@@ -6,7 +6,9 @@ use crate::{
     index::{MaybeThread, TaskIndex, ThreadIndex},
     kernel::{Gate, Kernel},
     machine::Machine,
+    map::Stopped,
     port_fault::GENERAL_PROTECTION_VECTOR,
+    space::Pages,
     thread::{AfterSend, PendingMessage, Thread},
 };
 use protocol::{
@@ -43,12 +45,12 @@ impl<M: Machine> Kernel<'_, M> {
         self.faults += 1;
         let thread = &mut self.threads[faulter];
         thread.begin_fault(self.faults, address, access);
-        let slot = self.tasks[task].capabilities.slot(&mut self.machine, thread.pager);
+        let slot = self.tasks[task].capabilities.slot(&mut self.machine, thread.pager());
         let Some(gate) = slot.gate() else {
             return self.fault_without_pager(faulter, time);
         };
         let gate = self.gates[gate];
-        let Some((from, to)) = self.threads.pair(faulter, gate.thread) else {
+        let Some((from, to)) = self.threads.pair(faulter, gate.thread()) else {
             return self.fault_without_pager(faulter, time);
         };
         if self.machine.records(Kind::Fault) {
@@ -66,7 +68,7 @@ impl<M: Machine> Kernel<'_, M> {
         if hopeless || !to.accepts(faulter) {
             return self.fault_that_waits(faulter, gate);
         }
-        from.set_state(ThreadState::PageFault, gate.thread.into());
+        from.set_state(ThreadState::PageFault, gate.thread().into());
         let registers = &mut self.machine.utcb(to.utcb).message;
         registers[0] = from.fault.message[0];
         registers[1] = from.fault.message[1];
@@ -74,13 +76,13 @@ impl<M: Machine> Kernel<'_, M> {
             from.fault.delivered = self.machine.time();
         }
         to.set_state(ThreadState::Ready, MaybeThread::NOBODY);
-        to.context.set_result(PageFault::TAG, gate.label);
+        to.context.set_result(PageFault::TAG, gate.label());
         let unanswered = core::mem::replace(&mut to.caller, faulter.into());
         let priority = to.priority();
         if let Some(unanswered) = unanswered.get() {
-            self.lose_reply(unanswered, gate.thread);
+            self.lose_reply(unanswered, gate.thread());
         }
-        self.run_at(gate.thread, priority);
+        self.run_at(gate.thread(), priority);
     }
 
     /// A fault that its pager does not get at once, or never.
@@ -91,7 +93,7 @@ impl<M: Machine> Kernel<'_, M> {
             self.unresolved(faulter, Unresolved::OutsideUserArea, 0);
         } else if fault.repeated >= REPETITION_LIMIT {
             self.unresolved(faulter, Unresolved::NoProgress, 0);
-        } else if self.threads[gate.thread].is(ThreadState::Stopped) {
+        } else if self.threads[gate.thread()].is(ThreadState::Stopped) {
             self.unresolved(faulter, Unresolved::NoPager, IpcError::NoPartner as u64);
         } else {
             self.send_fault(faulter, gate, PageFault::TAG, AfterSend::AwaitPager);
@@ -120,7 +122,8 @@ impl<M: Machine> Kernel<'_, M> {
         let capability = self.tasks[task].capabilities.get(&mut self.machine, index);
         let Some(Capability { object: Object::Gate(gate), .. }) = capability else { return None };
         let gate = self.gates[gate];
-        let able = gate.thread != faulter && !self.threads[gate.thread].is(ThreadState::Stopped);
+        let able =
+            gate.thread() != faulter && !self.threads[gate.thread()].is(ThreadState::Stopped);
         able.then_some(gate)
     }
 
@@ -135,7 +138,7 @@ impl<M: Machine> Kernel<'_, M> {
         then: AfterSend,
     ) {
         if self.offer_fault(faulter, gate, tag, then) {
-            self.run(gate.thread);
+            self.run(gate.thread());
         } else {
             self.schedule();
         }
@@ -150,15 +153,15 @@ impl<M: Machine> Kernel<'_, M> {
         tag: MessageTag,
         then: AfterSend,
     ) -> bool {
-        let receiver = gate.thread;
+        let receiver = gate.thread();
         if !self.threads[receiver].accepts(faulter) {
-            let pending = PendingMessage { tag, label: gate.label, then };
+            let pending = PendingMessage { tag, label: gate.label(), then };
             self.enqueue_sender(faulter, receiver, pending);
             return false;
         }
         self.deliver_fault(faulter, receiver, tag, then);
         self.threads[receiver].set_state(ThreadState::Ready, MaybeThread::NOBODY);
-        self.threads[receiver].context.set_result(tag, gate.label);
+        self.threads[receiver].context.set_result(tag, gate.label());
         self.accept_call(receiver, faulter);
         true
     }
@@ -226,8 +229,12 @@ impl<M: Machine> Kernel<'_, M> {
                 self.threads[faulter].fault.repeated = 0;
             }
             Ok(_) => self.count_useless_answer(faulter),
-            Err(error) => {
+            Err(Stopped::Failed(error)) => {
                 self.unresolved(faulter, Unresolved::MapFailed, error as u64);
+                return None;
+            }
+            Err(Stopped::Preempted) => {
+                self.threads[pager].caller = faulter.into();
                 return None;
             }
         }
@@ -267,7 +274,8 @@ impl<M: Machine> Kernel<'_, M> {
         let helped = if access.contains(Access::PORT) {
             self.port_access_is_possible(faulter)
         } else {
-            let entry = self.tasks[task].space.page_entry(&mut self.machine, address);
+            let entry =
+                self.tasks[task].space.page_entry(&mut self.machine, Pages::Memory, address);
             entry.is_present() && suffices(entry.rights(), access)
         };
         let fault = &mut self.threads[faulter].fault;
@@ -278,7 +286,7 @@ impl<M: Machine> Kernel<'_, M> {
     /// handler. `answer` is the pager's tag or the error of the IPC.
     #[cold]
     pub(crate) fn unresolved(&mut self, faulter: ThreadIndex, reason: Unresolved, answer: u64) {
-        let pager = self.threads[faulter].pager;
+        let pager = self.threads[faulter].pager();
         self.trace_unresolved(faulter, reason, pager, answer);
         let access = self.threads[faulter].fault.access;
         if access.contains(Access::PORT) {
@@ -299,7 +307,7 @@ impl<M: Machine> Kernel<'_, M> {
         if !self.traces(Kind::Unresolved) {
             return;
         }
-        let asked = self.fault_gate(thread, asked).map(|gate| gate.thread);
+        let asked = self.fault_gate(thread, asked).map(|gate| gate.thread());
         let time = self.machine.time();
         let mut record = self.new_record(Kind::Unresolved, time, thread);
         let fault = &self.threads[thread].fault;

@@ -11,12 +11,13 @@ use crate::{
     kernel::Kernel,
     machine::Machine,
     page_fault::{REPETITION_LIMIT, fault_record},
+    space::Pages,
     thread::AfterSend,
 };
 use protocol::{
-    PAGE_SIZE, Word,
+    PAGE_ORDER, PAGE_SIZE, Word,
     fault::{Access, PortFault},
-    flexpage::Flexpage,
+    flexpage::{Flexpage, Rights},
     introspection::record::{Kind, Unresolved},
     layout::USER_END,
 };
@@ -129,7 +130,7 @@ impl<M: Machine> Kernel<'_, M> {
         if address >= USER_END {
             return None;
         }
-        let entry = self.tasks[task].space.page_entry(&mut self.machine, address);
+        let entry = self.tasks[task].space.page_entry(&mut self.machine, Pages::Memory, address);
         let physical = entry.physical().0 + (address % PAGE_SIZE) as u64;
         let there = entry.is_present() && physical < self.sigma0.ram_end;
         there.then(|| self.machine.user_byte(PhysicalAddress(physical)))
@@ -149,8 +150,15 @@ impl<M: Machine> Kernel<'_, M> {
     }
 
     /// Which of the 64 ports from `first_of_64` on the task may use: bit 0 is the first one.
-    fn usable_ports(&mut self, _task: TaskIndex, _first_of_64: u16) -> u64 {
-        0
+    fn usable_ports(&mut self, task: TaskIndex, first_of_64: u16) -> u64 {
+        let space = &self.tasks[task].space;
+        (0..PORTS_IN_WORD)
+            .filter(|port| {
+                let address = Word::from(first_of_64 + port) << PAGE_ORDER;
+                let entry = space.page_entry(&mut self.machine, Pages::Ports, address);
+                entry.is_present() && entry.rights().contains(Rights::READ_WRITE)
+            })
+            .fold(0, |usable, port| usable | 1 << port)
     }
 
     /// The task may not use all these ports: its pager is asked.
@@ -160,11 +168,11 @@ impl<M: Machine> Kernel<'_, M> {
         thread.begin_fault(self.faults, access.first.into(), access.kind());
         let message = PortFault { ports: access.flexpage(), instruction: thread.fault.instruction };
         thread.fault.message[..2].copy_from_slice(&message.to_words());
-        let (pager, repeated) = (thread.pager, thread.fault.repeated);
+        let (pager, repeated) = (thread.pager(), thread.fault.repeated);
         let gate = self.fault_gate(faulter, pager);
         if self.traces(Kind::Fault) {
             let mut record = fault_record(time, faulter, &self.threads[faulter]);
-            record.c = self.ids_of(gate.map(|gate| gate.thread));
+            record.c = self.ids_of(gate.map(|gate| gate.thread()));
             self.machine.record(record);
         }
         match gate {

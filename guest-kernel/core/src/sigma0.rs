@@ -5,21 +5,25 @@
 //! page of sigma0 when sigma0 touches it or sends it on.
 
 use crate::{
-    arch::{Entry, TABLE_ORDER, Table},
+    arch::{Entry, TABLE_ENTRIES, TABLE_ORDER},
     boot_bundle::Image,
+    database::{self, NewMapping},
     frames::{KernelFrame, NoMemory, PhysicalAddress},
-    index::{TaskIndex, ThreadIndex},
+    index::{TableIndex, TaskIndex, ThreadIndex},
     kernel::Kernel,
     machine::Machine,
     map::Outcome,
     page_fault::{fault_record, suffices},
-    space::{DirectoryEntry, page_of_superpage, table_index},
+    space::{DirectoryEntry, Pages, Spot, page_of_superpage, table_index},
 };
 use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
     fault::Access,
     flexpage::{Flexpage, Rights, align_down},
-    introspection::record::{Kind, MapStatus, Unresolved},
+    introspection::{
+        mapping::Place,
+        record::{Kind, MapStatus, Unresolved},
+    },
     kip::PhysicalRange,
     layout::ONE_TO_ONE_END,
     message::{MapItem, MessageTag},
@@ -38,7 +42,35 @@ pub struct Sigma0 {
     pub image: Image,
 }
 
+/// Ports that the kernel keeps: both interrupt controllers, and the one that ends the machine.
+const KERNEL_PORTS: [u16; 5] = [0x20, 0x21, 0xa0, 0xa1, 0xf4];
+
 impl Sigma0 {
+    /// What sigma0 has at `address`: a page of memory, or a port.
+    fn page(&self, pages: Pages, address: Word) -> Option<(PhysicalAddress, Rights)> {
+        match pages {
+            Pages::Memory => self.page_at(address),
+            Pages::Ports => {
+                let port = (address >> PAGE_ORDER) as u16;
+                let page = align_down(address, PAGE_ORDER) as u64;
+                let free = !KERNEL_PORTS.contains(&port);
+                free.then_some((PhysicalAddress(page), Rights::all()))
+            }
+        }
+    }
+
+    /// Whether all around `address` that one directory entry covers is sigma0's.
+    fn has_whole_superpage(&self, pages: Pages, address: Word) -> bool {
+        let start = align_down(address, TABLE_ORDER);
+        match pages {
+            Pages::Memory => self.is_free(start as u64, 1 << TABLE_ORDER),
+            Pages::Ports => {
+                let first = start >> PAGE_ORDER;
+                !KERNEL_PORTS.iter().any(|port| (*port as Word).wrapping_sub(first) < TABLE_ENTRIES)
+            }
+        }
+    }
+
     /// The page that sigma0 has at `address`: of its image, or memory 1:1.
     fn page_at(&self, address: Word) -> Option<(PhysicalAddress, Rights)> {
         if let Some((physical, rights)) = self.image.page_at(address) {
@@ -58,37 +90,60 @@ impl Sigma0 {
 }
 
 impl<M: Machine> Kernel<'_, M> {
-    /// Makes sure that sigma0 has its pages in the piece of `2^order` bytes (at most one directory
-    /// entry) at `address`.
-    pub(crate) fn fabricate(&mut self, address: Word, order: u32) -> Result<(), NoMemory> {
+    /// Makes sure that sigma0 has the page or port at `address`, as a part of something larger where
+    /// that is its whole. Does nothing where there is none.
+    pub(crate) fn fabricate(&mut self, pages: Pages, address: Word) -> Result<(), NoMemory> {
         let space = &self.tasks[TaskIndex::SIGMA0].space;
-        match space.directory_entry(&mut self.machine, address) {
+        let table = match space.directory_entry(&mut self.machine, pages, address) {
             DirectoryEntry::Superpage(_) => return Ok(()),
-            DirectoryEntry::Empty if self.fabricate_superpage(address) => return Ok(()),
-            DirectoryEntry::Empty | DirectoryEntry::Table(_) => {}
-        }
-        let table = self.table_for(TaskIndex::SIGMA0, address)?;
-        for page in 0..1 << (order - PAGE_ORDER) {
-            let address = address + page * PAGE_SIZE;
-            let slot = &mut self.machine.view::<Table>(table)[table_index(address)];
-            if !slot.is_present()
-                && let Some((physical, rights)) = self.sigma0.page_at(address)
-            {
-                *slot = Entry::page(physical, rights, false);
+            DirectoryEntry::Table(table) => table,
+            DirectoryEntry::Empty => {
+                if self.sigma0.has_whole_superpage(pages, address) {
+                    return self.fabricate_superpage(pages, address);
+                }
+                if self.sigma0.page(pages, address).is_none() {
+                    return Ok(());
+                }
+                self.add_table(TaskIndex::SIGMA0, pages, address)?
             }
+        };
+        let spot = Spot::<Entry>::new(table, table_index(address));
+        if spot.entry(&mut self.machine).is_present() {
+            return Ok(());
         }
-        Ok(())
+        let Some((physical, rights)) = self.sigma0.page(pages, address) else { return Ok(()) };
+        self.fabricate_at(spot, Entry::page(physical, rights, false), pages, address)
     }
 
-    fn fabricate_superpage(&mut self, address: Word) -> bool {
-        let start = align_down(address, TABLE_ORDER);
-        let free = self.sigma0.is_free(start as u64, 1 << TABLE_ORDER);
-        if free {
-            let entry = Entry::page(PhysicalAddress(start as u64), Rights::all(), true);
-            let space = &self.tasks[TaskIndex::SIGMA0].space;
-            space.set_directory_entry(&mut self.machine, start, entry);
+    fn fabricate_superpage(&mut self, pages: Pages, address: Word) -> Result<(), NoMemory> {
+        if pages == Pages::Ports {
+            self.need_port_directory(TaskIndex::SIGMA0)?;
         }
-        free
+        let start = align_down(address, TABLE_ORDER);
+        let entry = Entry::page(PhysicalAddress(start as u64), Rights::all(), true);
+        match self.tasks[TaskIndex::SIGMA0].space.directory_spot(pages, start) {
+            Some(spot) => self.fabricate_at(spot, entry, pages, start),
+            None => Ok(()),
+        }
+    }
+
+    /// Enters a root of the mapping database.
+    fn fabricate_at(
+        &mut self,
+        spot: Spot<Entry>,
+        entry: Entry,
+        pages: Pages,
+        address: Word,
+    ) -> Result<(), NoMemory> {
+        let node = self.allocate_node(self.tasks[TaskIndex::SIGMA0].factory)?;
+        let resource = pages.resource();
+        let number = (address >> PAGE_ORDER) as u32;
+        let place = Place::new(resource, number, entry.is_superpage());
+        let mapping = NewMapping { task: TaskIndex::SIGMA0.position(), place };
+        database::make_root(&mut self.machine, node, mapping);
+        spot.set_node(&mut self.machine, node.into());
+        spot.set_entry(&mut self.machine, entry);
+        Ok(())
     }
 
     /// A page fault of sigma0 itself: resolved here, or never.
@@ -117,7 +172,7 @@ impl<M: Machine> Kernel<'_, M> {
         let rights = self.sigma0.page_at(address).map(|(_, rights)| rights);
         let allowed = !access.contains(Access::PRESENT)
             && rights.is_some_and(|rights| suffices(rights, access));
-        if !allowed || self.fabricate(align_down(address, PAGE_ORDER), PAGE_ORDER).is_err() {
+        if !allowed || self.fabricate(Pages::Memory, address).is_err() {
             return self.unresolved(faulter, Unresolved::NoPager, 0);
         }
         self.trace_fabricated(faulter, address);
@@ -126,14 +181,16 @@ impl<M: Machine> Kernel<'_, M> {
     fn trace_fabricated(&mut self, faulter: ThreadIndex, address: Word) {
         if self.traces(Kind::Map) {
             let space = &self.tasks[TaskIndex::SIGMA0].space;
-            let (entry, order) = match space.directory_entry(&mut self.machine, address) {
+            let pages = Pages::Memory;
+            let (entry, order) = match space.directory_entry(&mut self.machine, pages, address) {
                 DirectoryEntry::Superpage(entry) => (page_of_superpage(entry, 0), TABLE_ORDER),
-                _ => (space.page_entry(&mut self.machine, address), PAGE_ORDER),
+                _ => (space.page_entry(&mut self.machine, pages, address), PAGE_ORDER),
             };
             let destination = align_down(address, order);
             let flexpage = Flexpage::memory(entry.physical().0 as Word, order, entry.rights());
             let outcome = Outcome {
                 status: MapStatus::Done,
+                source: destination,
                 destination,
                 order,
                 physical: entry.physical(),
@@ -142,7 +199,8 @@ impl<M: Machine> Kernel<'_, M> {
             };
             let mut record = self.map_record(faulter);
             record.d = self.threads[faulter].fault.number;
-            self.trace_map(record, None, MapItem::map(destination, flexpage), outcome);
+            let item = MapItem::map(destination, flexpage);
+            self.trace_map(record, None, item, Flexpage::WHOLE_SPACE, outcome);
         }
         if self.traces(Kind::Resume) {
             let replied = self.machine.time();

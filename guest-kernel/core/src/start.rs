@@ -14,7 +14,7 @@ use protocol::{
     boot::pad_name,
     error::ObjectError,
     flexpage::{Flexpage, Rights},
-    introspection::{NAME_LENGTH, record::Kind},
+    introspection::{NAME_LENGTH, NOBODY, record::Kind},
     layout::UTCB_AREA,
     object::CapabilityIndex,
 };
@@ -31,13 +31,13 @@ const ROOT_LABEL: Word = 1;
 impl<M: Machine> Kernel<'_, M> {
     /// Creates the first two tasks; sigma0 runs first, and the root task once sigma0 waits.
     pub fn start(&mut self, root: &Image) -> Result<(), ObjectError> {
-        let factory = Factory { limit: self.pool.left() as usize, used: 0 };
+        let factory = Factory::new(self.pool.left(), NOBODY);
         let factory = self.factories.insert(factory).ok_or(ObjectError::NoMemory)?;
         let sigma0_image = self.sigma0.image;
         let sigma0 = self.start_task(factory, &sigma0_image, b"sigma0", SIGMA0_PRIORITY)?;
         let root_thread = self.start_task(factory, root, b"root", ROOT_PRIORITY)?;
 
-        let to_sigma0 = Gate { thread: sigma0, label: ROOT_LABEL };
+        let to_sigma0 = Gate::new(sigma0, ROOT_LABEL);
         let gate = self.gates.insert(to_sigma0).ok_or(ObjectError::NoMemory)?;
         for (index, object) in [
             (CapabilityIndex::FACTORY, Object::Factory(factory)),
@@ -46,9 +46,10 @@ impl<M: Machine> Kernel<'_, M> {
             (CapabilityIndex::DEBUGGER, Object::Debugger),
             (CapabilityIndex::PLATFORM, Object::Platform),
         ] {
-            self.give(TaskIndex::ROOT, index, object)?;
+            self.give(TaskIndex::ROOT, index, full(object))?;
         }
-        self.threads[root_thread].pager = CapabilityIndex::PARENT;
+        self.threads[root_thread].record.pager = CapabilityIndex::PARENT.0 as u16;
+        self.publish();
         self.schedule();
         Ok(())
     }
@@ -70,22 +71,16 @@ impl<M: Machine> Kernel<'_, M> {
         self.threads[thread].context.set_pointers(image.entry, 0);
         self.tasks[task].record.name = pad_name::<NAME_LENGTH>(name);
         self.tasks[task].record.image = image.module + 1;
-        self.give(task, CapabilityIndex::TASK, Object::Task(task))?;
-        self.give(task, CapabilityIndex::THREAD, Object::Thread(thread))?;
-        self.give(task, CapabilityIndex::CONSOLE, Object::Console)?;
+        self.give(task, CapabilityIndex::TASK, full(Object::Task(task)))?;
+        self.give(task, CapabilityIndex::THREAD, full(Object::Thread(thread)))?;
+        self.give(task, CapabilityIndex::CONSOLE, full(Object::Console))?;
         self.trace_creation(Kind::TaskCreated, task, None, None);
         self.trace_creation(Kind::ThreadStarted, task, Some(thread), None);
         self.make_ready(thread);
         Ok(thread)
     }
+}
 
-    fn give(
-        &mut self,
-        task: TaskIndex,
-        index: CapabilityIndex,
-        object: Object,
-    ) -> Result<(), ObjectError> {
-        self.put_capability(task, index, Capability { object, rights: Rights::all() })?;
-        Ok(())
-    }
+fn full(object: Object) -> Capability {
+    Capability { object, rights: Rights::all() }
 }

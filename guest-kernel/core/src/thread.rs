@@ -2,8 +2,10 @@
 
 use crate::{
     arch::Context,
+    database::MaybeNode,
     frames::{KernelFrame, PhysicalAddress},
-    index::{MaybeThread, Table, TableIndex, TaskIndex, ThreadIndex},
+    index::{FactoryIndex, MaybeThread, Table, TableIndex, TaskIndex, ThreadIndex},
+    restart::Progress,
 };
 use protocol::{
     PAGE_SIZE, Word,
@@ -107,10 +109,6 @@ pub struct Thread {
     pub head: u64,
     /// [`ids`] of this thread, for trace records.
     pub ids: u64,
-    /// Gate to its pager, in the table of its task.
-    pub pager: CapabilityIndex,
-    /// Gate to its exception handler, in the table of its task.
-    pub exception_handler: CapabilityIndex,
     /// Who called it last and has had no answer yet.
     pub caller: MaybeThread,
     /// First of the threads that wait to send to it.
@@ -127,13 +125,20 @@ pub struct Thread {
     pub pending: PendingMessage,
     /// Valid while it waits with a fault.
     pub fault: FaultState,
+    /// How far a system call came that was left at a preemption point.
+    pub progress: Option<Progress>,
     /// User-mode registers.
     pub context: Context,
 }
 
 impl Thread {
     /// A thread that is bound to no task yet.
-    pub fn new(utcb: UtcbReference, priority: u8) -> Self {
+    pub fn new(
+        utcb: UtcbReference,
+        priority: u8,
+        factory: FactoryIndex,
+        bookmark: MaybeNode,
+    ) -> Self {
         Self {
             record: ThreadRecord {
                 state: ThreadState::Inactive as u32,
@@ -141,17 +146,16 @@ impl Thread {
                 task: NOBODY,
                 partner: NOBODY,
                 priority: u16::from(priority),
-                pager: CapabilityIndex::NIL.0 as u16,
-                exception_handler: CapabilityIndex::NIL.0 as u16,
-                reserved: [0; 3],
+                pager: 0,
+                exception_handler: 0,
+                factory: factory.position(),
+                bookmark: bookmark.raw(),
                 name: [0; NAME_LENGTH],
             },
             utcb,
             root: PhysicalAddress(0),
             head: 0,
             ids: ids(NOBODY, NOBODY),
-            pager: CapabilityIndex::NIL,
-            exception_handler: CapabilityIndex::NIL,
             caller: MaybeThread::NOBODY,
             senders_head: MaybeThread::NOBODY,
             senders_tail: MaybeThread::NOBODY,
@@ -168,8 +172,20 @@ impl Thread {
                 repeated: 0,
                 message: [0; 4],
             },
+            progress: None,
             context: Context::new(0),
         }
+    }
+
+    /// Gate to its pager, in the table of its task.
+    #[inline(always)]
+    pub fn pager(&self) -> CapabilityIndex {
+        CapabilityIndex(self.record.pager.into())
+    }
+
+    /// Gate to its exception handler, in the table of its task.
+    pub fn exception_handler(&self) -> CapabilityIndex {
+        CapabilityIndex(self.record.exception_handler.into())
     }
 
     /// Whether it is in `state`.
@@ -190,6 +206,12 @@ impl Thread {
     pub fn accepts(&self, sender: ThreadIndex) -> bool {
         self.is(ThreadState::Receiving)
             && (self.record.partner == NOBODY || self.record.partner == sender.position())
+    }
+
+    /// The thread that it waits for, if it waits for one.
+    pub fn partner(&self) -> Option<ThreadIndex> {
+        let partner = self.record.partner;
+        if partner == NOBODY { None } else { Some(ThreadIndex::from_position(partner)) }
     }
 
     /// Whether it waits for `partner`, in whatever state.

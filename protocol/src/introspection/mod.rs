@@ -202,8 +202,11 @@ pub struct ThreadRecord {
     pub pager: u16,
     /// Index of the gate to its exception handler.
     pub exception_handler: u16,
-    /// Zero.
-    pub reserved: [u16; 3],
+    /// The factory that its bookmark came from.
+    pub factory: u16,
+    /// The node that stands in a list of the mapping database while an unmap of this thread is
+    /// interrupted there ([`mapping::Resource::Bookmark`]).
+    pub bookmark: u32,
     /// Its name, padded with zeros; empty for a task's first thread.
     pub name: [u8; NAME_LENGTH],
 }

@@ -4,7 +4,7 @@
 //! that the kernel manages two levels from then on, as on ia32.
 
 use crate::{
-    frames::{KernelFrame, PhysicalAddress},
+    frames::{KernelFrame, PhysicalAddress, TableFrame},
     machine::Machine,
 };
 use protocol::{Word, flexpage::Rights};
@@ -58,6 +58,8 @@ pub struct Entry(u64);
 const PRESENT: u64 = 1;
 const WRITABLE: u64 = 1 << 1;
 const USER: u64 = 1 << 2;
+const ACCESSED: u64 = 1 << 5;
+const DIRTY: u64 = 1 << 6;
 const SUPERPAGE: u64 = 1 << 7;
 const NO_EXECUTE: u64 = 1 << 63;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
@@ -88,6 +90,15 @@ impl Entry {
         Some(Self(self.0 & (ADDRESS | USER | PRESENT) | write | no_execute))
     }
 
+    /// The same page, superpage or not, used or not, with exactly these rights, which must include
+    /// reading.
+    #[inline]
+    pub fn with_rights(self, rights: Rights) -> Self {
+        let write = u64::from((rights & Rights::WRITE).bits());
+        let no_execute = u64::from(!rights.contains(Rights::EXECUTE)) << 63;
+        Self(self.0 & !(WRITABLE | NO_EXECUTE) | write | no_execute)
+    }
+
     /// A directory entry that points to a page table. Rights are decided in the table.
     #[inline]
     pub fn table(frame: KernelFrame) -> Self {
@@ -106,10 +117,28 @@ impl Entry {
         self.0 & SUPERPAGE != 0
     }
 
-    /// For a directory entry made by [`Entry::table`]: the table's frame.
+    /// For a directory entry made by [`Entry::table`]: the table.
     #[inline]
-    pub fn table_frame(self) -> Option<KernelFrame> {
-        KernelFrame::from_directory_entry(self.physical())
+    pub fn table_frame(self) -> Option<TableFrame> {
+        TableFrame::from_directory_entry(self.physical())
+    }
+
+    /// Whether the processor has used the page since this was last cleared.
+    #[inline]
+    pub fn is_accessed(self) -> bool {
+        self.0 & ACCESSED != 0
+    }
+
+    /// Whether the processor has written the page since this was last cleared.
+    #[inline]
+    pub fn is_dirty(self) -> bool {
+        self.0 & DIRTY != 0
+    }
+
+    /// The same page, as if the processor had not used it yet.
+    #[inline]
+    pub fn without_usage(self) -> Self {
+        Self(self.0 & !(ACCESSED | DIRTY))
     }
 
     /// The frame that it maps or points to.
@@ -133,14 +162,14 @@ impl Entry {
 pub fn link_spine(
     machine: &mut impl Machine,
     spine: [KernelFrame; SPINE_FRAMES],
-    directories: [KernelFrame; DIRECTORY_FRAMES],
+    directories: [TableFrame; DIRECTORY_FRAMES],
 ) -> PhysicalAddress {
     let [pml4, pdpt] = spine;
     machine.copy_kernel_half(pml4);
     machine.view::<Table>(pml4)[0] = Entry::table(pdpt);
     let table = machine.view::<Table>(pdpt);
     for (entry, directory) in table.iter_mut().zip(directories) {
-        *entry = Entry::table(directory);
+        *entry = Entry::table(directory.entries());
     }
     pml4.address()
 }
@@ -182,12 +211,19 @@ pub struct Context {
 
 const _: () = assert!(core::mem::offset_of!(Context, end_of_frame) % 16 == 0);
 
+const RDI: usize = 4;
+const RSI: usize = 5;
 const RDX: usize = 6;
 const RAX: usize = 8;
+
+/// Bytes of `syscall`.
+const SYSTEM_CALL_LENGTH: u64 = 2;
 
 impl Context {
     /// [`Context::vector`] of a thread that entered by a system call.
     pub const SYSTEM_CALL: Word = 256;
+    /// [`Context::vector`] of a thread whose system call begins again: all of its registers count.
+    pub const RESTART: Word = 257;
     /// Selector of user code, the one that Linux uses.
     pub const USER_CODE: u64 = 0x33;
     /// Selector of user data and stacks.
@@ -231,6 +267,15 @@ impl Context {
     #[cfg(test)]
     pub fn result(&self) -> (protocol::message::MessageTag, Word) {
         (protocol::message::MessageTag(self.scratch[RAX] as Word), self.scratch[RDX] as Word)
+    }
+
+    /// Lets the system call that the thread is in begin again, with these arguments.
+    pub fn restart_system_call(&mut self, target: Word, tag: Word, timeouts: Word) {
+        self.scratch[RDI] = target as u64;
+        self.scratch[RSI] = tag as u64;
+        self.scratch[RDX] = timeouts as u64;
+        self.instruction = self.instruction.wrapping_sub(SYSTEM_CALL_LENGTH);
+        self.vector = Self::RESTART;
     }
 
     /// The instruction pointer.

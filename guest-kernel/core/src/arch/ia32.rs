@@ -3,7 +3,7 @@
 //! The directory's last quarter is the kernel's, the same in every space.
 
 use crate::{
-    frames::{KernelFrame, PhysicalAddress},
+    frames::{KernelFrame, PhysicalAddress, TableFrame},
     machine::Machine,
 };
 use protocol::{Word, flexpage::Rights, utcb::UTCB_SIZE};
@@ -61,6 +61,8 @@ pub struct Entry(u32);
 const PRESENT: u32 = 1;
 const WRITABLE: u32 = 1 << 1;
 const USER: u32 = 1 << 2;
+const ACCESSED: u32 = 1 << 5;
+const DIRTY: u32 = 1 << 6;
 const SUPERPAGE: u32 = 1 << 7;
 const EXECUTABLE_SHIFT: u32 = 9;
 const ADDRESS: u32 = 0xffff_f000;
@@ -95,6 +97,14 @@ impl Entry {
         write | execute
     }
 
+    /// The same page, superpage or not, used or not, with exactly these rights, which must include
+    /// reading.
+    #[inline]
+    pub fn with_rights(self, rights: Rights) -> Self {
+        let all = Self::right_bits(Rights::all());
+        Self(self.0 & !all | Self::right_bits(rights))
+    }
+
     /// A directory entry that points to a page table. Rights are decided in the table.
     #[inline]
     pub fn table(frame: KernelFrame) -> Self {
@@ -113,10 +123,28 @@ impl Entry {
         self.0 & SUPERPAGE != 0
     }
 
-    /// For a directory entry made by [`Entry::table`]: the table's frame.
+    /// For a directory entry made by [`Entry::table`]: the table.
     #[inline]
-    pub fn table_frame(self) -> Option<KernelFrame> {
-        KernelFrame::from_directory_entry(self.physical())
+    pub fn table_frame(self) -> Option<TableFrame> {
+        TableFrame::from_directory_entry(self.physical())
+    }
+
+    /// Whether the processor has used the page since this was last cleared.
+    #[inline]
+    pub fn is_accessed(self) -> bool {
+        self.0 & ACCESSED != 0
+    }
+
+    /// Whether the processor has written the page since this was last cleared.
+    #[inline]
+    pub fn is_dirty(self) -> bool {
+        self.0 & DIRTY != 0
+    }
+
+    /// The same page, as if the processor had not used it yet.
+    #[inline]
+    pub fn without_usage(self) -> Self {
+        Self(self.0 & !(ACCESSED | DIRTY))
     }
 
     /// The frame that it maps or points to.
@@ -139,10 +167,10 @@ impl Entry {
 pub fn link_spine(
     machine: &mut impl Machine,
     []: [KernelFrame; SPINE_FRAMES],
-    [directory]: [KernelFrame; DIRECTORY_FRAMES],
+    [directory]: [TableFrame; DIRECTORY_FRAMES],
 ) -> PhysicalAddress {
-    machine.copy_kernel_half(directory);
-    directory.address()
+    machine.copy_kernel_half(directory.entries());
+    directory.entries().address()
 }
 
 /// A thread's user-mode registers, as the entry code pushes them, lowest address first.
@@ -174,7 +202,11 @@ pub struct Context {
 }
 
 const EDX: usize = 5;
+const ECX: usize = 6;
 const EAX: usize = 7;
+
+/// Bytes of `int 0x30`.
+const SYSTEM_CALL_LENGTH: u32 = 2;
 
 impl Context {
     /// [`Context::vector`] of a thread that entered by a system call.
@@ -218,6 +250,14 @@ impl Context {
     #[cfg(test)]
     pub fn result(&self) -> (protocol::message::MessageTag, Word) {
         (protocol::message::MessageTag(self.general[EAX] as Word), self.general[EDX] as Word)
+    }
+
+    /// Lets the system call that the thread is in begin again, with these arguments.
+    pub fn restart_system_call(&mut self, target: Word, tag: Word, timeouts: Word) {
+        self.general[EAX] = target as u32;
+        self.general[EDX] = tag as u32;
+        self.general[ECX] = timeouts as u32;
+        self.instruction = self.instruction.wrapping_sub(SYSTEM_CALL_LENGTH);
     }
 
     /// The instruction pointer.

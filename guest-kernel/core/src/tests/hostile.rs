@@ -181,7 +181,7 @@ fn check_spaces(bench: &mut Bench) {
 fn anything_that_tasks_do_leaves_the_kernel_sound() {
     let mut bench = crowd();
     let mut source = Source(2);
-    let mut seen = [0; 11];
+    let mut seen = [0; 16];
     for step in 0..STEPS {
         act(&mut bench, &mut source);
         for record in bench.kernel.machine.records.drain(..) {

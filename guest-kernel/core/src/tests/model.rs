@@ -2,26 +2,33 @@
 
 use crate::{
     Kernel,
-    arch::Entry,
+    arch::{DIRECTORY_FRAMES, Entry, SPINE_FRAMES},
     boot_bundle::{Image, MAX_SEGMENTS},
     capability::{Capability, Object},
+    database::{MaybeNode, NodeIndex},
     factory::Factory,
     frames::{FramePool, KernelFrame, PhysicalAddress},
     index::{FactoryIndex, TableIndex, TaskIndex, ThreadIndex},
     kernel::{Gate, Tables},
-    machine::Machine,
+    machine::{Counts, Machine},
+    map::Outcome,
+    restart::{Operation as LongOperation, Progress, STEPS},
     sigma0::Sigma0,
-    space::DirectoryEntry,
+    space::{DirectoryEntry, Pages, Space},
     task::Task,
     thread::{Thread, UtcbReference},
 };
 use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
     flexpage::{Flexpage, Rights},
-    introspection::record::{Kind, Record, Words},
+    introspection::{
+        NOBODY,
+        mapping::MappingNode,
+        record::{Kind, MapStatus, Record, Words},
+    },
     kip::PhysicalRange,
     layout::UTCB_AREA,
-    message::MessageTag,
+    message::{MapItem, MessageTag},
     object::CapabilityIndex,
     syscall::{CAPABILITY_SHIFT, Operation},
     utcb::{UTCB_SIZE, Utcb},
@@ -43,6 +50,7 @@ pub struct ModelMachine {
     frames: BTreeMap<u64, Box<Frame>>,
     pub records: Vec<Record>,
     pub flushed: Vec<Word>,
+    pub preemptions: u64,
     pub console: Vec<u8>,
     pub status: Option<u8>,
     slot: Words,
@@ -59,6 +67,16 @@ impl Machine for ModelMachine {
         assert!((POOL.start..POOL.end).contains(&address), "not a kernel frame: {address:#x}");
         let frame = self.frames.entry(address).or_insert_with(|| Box::new(Frame([0; PAGE_SIZE])));
         T::mut_from_bytes(&mut frame.0[..size_of::<T>()]).expect("size and alignment")
+    }
+
+    fn node(&mut self, node: NodeIndex) -> &mut MappingNode {
+        let address = node.address().0;
+        let frame = address & !(PAGE_SIZE as u64 - 1);
+        assert!((POOL.start..POOL.end).contains(&address), "no node: {address:#x}");
+        let frame = self.frames.entry(frame).or_insert_with(|| Box::new(Frame([0; PAGE_SIZE])));
+        let offset = (address % PAGE_SIZE as u64) as usize;
+        let bytes = &mut frame.0[offset..offset + size_of::<MappingNode>()];
+        MappingNode::mut_from_bytes(bytes).expect("size and alignment")
     }
 
     fn utcb(&mut self, utcb: UtcbReference) -> &mut Utcb {
@@ -116,7 +134,11 @@ impl Machine for ModelMachine {
         Kind::DEFAULT_ENABLED | 1 << Kind::Message as u8
     }
 
-    fn publish_counts(&mut self, _tasks: u16, _threads: u16, _pool_used_until: u64) {}
+    fn publish_counts(&mut self, _counts: Counts) {}
+
+    fn publish_stretch(&mut self, _ticks: u64, preempted: bool) {
+        self.preemptions += u64::from(preempted);
+    }
 
     fn write_console(&mut self, byte: u8) {
         self.console.push(byte);
@@ -154,19 +176,19 @@ impl Bench {
             image,
         };
         let mut machine = ModelMachine::default();
-        let space_frames =
-            [(); crate::space::SPACE_FRAMES].map(|()| frames.allocate().expect("pool"));
-        let gate = Gate { thread: ThreadIndex::from_position(0), label: 0 };
+        let spine = [(); SPINE_FRAMES].map(|()| frames.allocate().expect("pool"));
+        let directories = [(); DIRECTORY_FRAMES].map(|()| frames.allocate_table().expect("pool"));
+        let gate = Gate::new(ThreadIndex::from_position(0), 0);
         let factory = FactoryIndex::from_position(0);
         let make_task = |machine: &mut ModelMachine| {
-            Task::new(crate::space::Space::new(machine, space_frames), factory, [None; 16])
+            Task::new(Space::new(machine, spine, directories), factory, [None; 16])
         };
         let tasks = (0..32).map(|_| make_task(&mut machine)).collect::<Vec<_>>();
         let tables = Tables {
-            threads: table(|| Thread::new(utcb, 0), 64),
+            threads: table(|| Thread::new(utcb, 0, factory, MaybeNode::NONE), 64),
             tasks: Vec::leak(tasks),
             gates: table(|| gate, 256),
-            factories: table(|| Factory { limit: 0, used: 0 }, 16),
+            factories: table(|| Factory::new(0, NOBODY), 16),
         };
         let pool = PhysicalRange { start: frames.next_free(), end: POOL.end };
         let mut kernel = Kernel::new(machine, tables, pool, sigma0);
@@ -191,10 +213,11 @@ impl Bench {
         let thread = kernel.add_thread(factory, utcb, priority).expect("thread");
         kernel.bind_to(thread, task, utcb, UTCB_AREA);
         kernel.threads[thread].context.set_pointers(0x40_0000, 0);
-        kernel.threads[thread].pager = CapabilityIndex::PARENT;
-        kernel.threads[thread].exception_handler = CapabilityIndex::PARENT;
+        let record = &mut kernel.threads[thread].record;
+        record.pager = CapabilityIndex::PARENT.0 as u16;
+        record.exception_handler = CapabilityIndex::PARENT.0 as u16;
         let parent = ThreadIndex::from_position(parent);
-        let gate = Gate { thread: parent, label: thread.position().into() };
+        let gate = Gate::new(parent, thread.position().into());
         let gate = kernel.gates.insert(gate).expect("gate");
         self.give(task, CapabilityIndex::PARENT, Object::Gate(gate));
         self.give(task, CapabilityIndex::TASK, Object::Task(task));
@@ -206,7 +229,7 @@ impl Bench {
 
     pub fn give(&mut self, task: TaskIndex, index: CapabilityIndex, object: Object) {
         let capability = Capability { object, rights: Rights::all() };
-        self.kernel.put_capability(task, index, capability).expect("table");
+        self.kernel.give(task, index, capability).expect("table");
     }
 
     pub fn thread(&mut self, number: u16) -> &mut Thread {
@@ -237,19 +260,39 @@ impl Bench {
 
     /// What a task maps at an address.
     pub fn page(&mut self, task: TaskIndex, address: Word) -> Entry {
-        self.kernel.tasks[task].space.page_entry(&mut self.kernel.machine, address)
+        let space = &self.kernel.tasks[task].space;
+        space.page_entry(&mut self.kernel.machine, Pages::Memory, address)
     }
 
     pub fn directory(&mut self, task: TaskIndex, address: Word) -> DirectoryEntry {
-        self.kernel.tasks[task].space.directory_entry(&mut self.kernel.machine, address)
+        let space = &self.kernel.tasks[task].space;
+        space.directory_entry(&mut self.kernel.machine, Pages::Memory, address)
     }
 
-    /// Enters a page for a test.
+    /// Maps or grants one flexpage, however often that is interrupted.
+    pub fn map_item(
+        &mut self,
+        from: TaskIndex,
+        to: TaskIndex,
+        item: MapItem,
+        window: Flexpage,
+    ) -> Outcome {
+        let mut progress = Progress::new(LongOperation::Map { task: to });
+        loop {
+            self.kernel.budget = STEPS;
+            let done = self.kernel.map_item(&mut progress, from, to, item, window);
+            if done.is_ok() {
+                return progress.outcome;
+            }
+        }
+    }
+
+    /// Gives a task one of sigma0's pages.
     pub fn enter(&mut self, task: TaskIndex, address: Word, physical: u64, rights: Rights) {
-        let table = self.kernel.table_for(task, address).expect("table");
-        let entry = Entry::page(PhysicalAddress(physical), rights, false);
-        let table = self.kernel.machine.view::<crate::arch::Table>(table);
-        table[crate::space::table_index(address)] = entry;
+        let flexpage = Flexpage::memory(physical as Word, PAGE_ORDER, rights);
+        let item = MapItem::map(address, flexpage);
+        let outcome = self.map_item(TaskIndex::SIGMA0, task, item, Flexpage::WHOLE_SPACE);
+        assert_eq!(outcome.status, MapStatus::Done);
     }
 
     pub fn kinds(&self) -> Vec<u8> {

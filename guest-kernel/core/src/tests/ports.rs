@@ -190,7 +190,7 @@ fn a_busy_pager_gets_it_later() {
 #[test]
 fn a_pager_that_forgets_to_answer_leaves_an_exception() {
     let (mut bench, client) = client_at(IN, 0x3ff);
-    bench.thread(client).exception_handler = NIL;
+    bench.thread(client).record.exception_handler = 0;
     protection_fault(&mut bench);
     bench.call(Operation::WAIT, NIL, MessageTag(0));
     assert_eq!(unresolved(&bench), [Some(Unresolved::ReplyLost)]);
@@ -200,7 +200,7 @@ fn a_pager_that_forgets_to_answer_leaves_an_exception() {
 #[test]
 fn a_thread_without_pager_gets_an_exception() {
     let (mut bench, client) = client_at(IN, 0x3ff);
-    bench.thread(client).pager = NIL;
+    bench.thread(client).record.pager = 0;
     protection_fault(&mut bench);
     assert_eq!(unresolved(&bench), [Some(Unresolved::NoPager)]);
     assert_exception(&mut bench, client);

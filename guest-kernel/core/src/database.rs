@@ -1,0 +1,290 @@
+//! The mapping database: who has what from whom.
+//!
+//! [`protocol::introspection::mapping`] says how nodes and companions lie in memory. Here are the
+//! steps that everything else is made of, each O(1): a node to and from its factory's free list, into
+//! its tree behind its parent, and out of it.
+
+use crate::{
+    factory::Factory,
+    frames::{NoMemory, PhysicalAddress},
+    index::FactoryIndex,
+    kernel::Kernel,
+    machine::Machine,
+};
+use core::num::NonZeroU32;
+use protocol::{
+    PAGE_SIZE,
+    introspection::{
+        NOBODY,
+        mapping::{MappingNode, NODE_SIZE, Place, Resource},
+    },
+};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Nodes in a frame.
+pub const NODES_PER_FRAME: u32 = (PAGE_SIZE / size_of::<MappingNode>()) as u32;
+
+/// A mapping at this distance from its root cannot be mapped on: deeper ones could not be counted,
+/// and the greatest depth is the bookmarks'.
+const MAX_DEPTH: u16 = u16::MAX - 1;
+
+/// The depth of bookmarks: deeper than every mapping, so that they end no subtree.
+const BOOKMARK_DEPTH: u16 = u16::MAX;
+
+/// A node of the database. Indices come from free lists, companions and other nodes, all of which
+/// only the kernel can write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct NodeIndex(NonZeroU32);
+
+impl NodeIndex {
+    /// Where the node is.
+    #[inline(always)]
+    pub fn address(self) -> PhysicalAddress {
+        PhysicalAddress(u64::from(self.0.get()) * NODE_SIZE)
+    }
+
+    #[inline(always)]
+    fn get(self) -> u32 {
+        self.0.get()
+    }
+}
+
+/// A node or none, as it stands in companions and links.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(transparent)]
+pub struct MaybeNode(u32);
+
+impl MaybeNode {
+    /// No node.
+    pub const NONE: Self = Self(0);
+
+    /// The node, if there is one.
+    #[inline(always)]
+    pub fn get(self) -> Option<NodeIndex> {
+        NonZeroU32::new(self.0).map(NodeIndex)
+    }
+
+    /// The encoding in introspection records.
+    pub fn raw(self) -> u32 {
+        self.0
+    }
+
+    /// The node of a record that only the kernel writes.
+    pub fn from_raw(raw: u32) -> Self {
+        Self(raw)
+    }
+}
+
+impl From<NodeIndex> for MaybeNode {
+    #[inline(always)]
+    fn from(node: NodeIndex) -> Self {
+        Self(node.get())
+    }
+}
+
+/// The neighbours of a node in its list.
+pub trait Links {
+    /// The next node in depth-first order.
+    fn following(&self) -> MaybeNode;
+    /// The node before.
+    fn preceding(&self) -> MaybeNode;
+    /// Whether it only marks a place.
+    fn is_bookmark(&self) -> bool;
+}
+
+impl Links for MappingNode {
+    #[inline(always)]
+    fn following(&self) -> MaybeNode {
+        MaybeNode(self.next)
+    }
+
+    #[inline(always)]
+    fn preceding(&self) -> MaybeNode {
+        MaybeNode(self.previous)
+    }
+
+    #[inline(always)]
+    fn is_bookmark(&self) -> bool {
+        self.depth == BOOKMARK_DEPTH
+    }
+}
+
+/// Where a new node comes in.
+#[derive(Clone, Copy, Debug)]
+pub struct NewMapping {
+    /// Who has it.
+    pub task: u16,
+    /// What and where.
+    pub place: Place,
+}
+
+/// Makes a node the first child of `parent`. False, with nothing done, if it would be too deep.
+#[inline(always)]
+pub fn insert_child(
+    machine: &mut impl Machine,
+    parent: NodeIndex,
+    child: NodeIndex,
+    mapping: NewMapping,
+) -> bool {
+    let above = machine.node(parent);
+    let (depth, next) = (above.depth, above.following());
+    if depth >= MAX_DEPTH {
+        return false;
+    }
+    above.next = child.get();
+    *machine.node(child) = MappingNode {
+        next: next.0,
+        previous: parent.get(),
+        place: mapping.place,
+        task: mapping.task,
+        depth: depth + 1,
+    };
+    if let Some(next) = next.get() {
+        machine.node(next).previous = child.get();
+    }
+    true
+}
+
+/// Makes a node the root of a tree of its own.
+pub fn make_root(machine: &mut impl Machine, node: NodeIndex, mapping: NewMapping) {
+    let NewMapping { task, place } = mapping;
+    *machine.node(node) = MappingNode { next: 0, previous: 0, place, task, depth: 0 };
+}
+
+/// Puts a thread's bookmark right behind `node`.
+pub fn insert_bookmark(
+    machine: &mut impl Machine,
+    node: NodeIndex,
+    bookmark: NodeIndex,
+    thread: u16,
+) {
+    let before = machine.node(node);
+    let next = before.following();
+    before.next = bookmark.get();
+    *machine.node(bookmark) = MappingNode {
+        next: next.0,
+        previous: node.get(),
+        place: Place::new(Resource::Bookmark, thread.into(), false),
+        task: NOBODY,
+        depth: BOOKMARK_DEPTH,
+    };
+    if let Some(next) = next.get() {
+        machine.node(next).previous = bookmark.get();
+    }
+}
+
+/// Takes a bookmark out of its list. Returns its neighbours: the node before and the next one.
+pub fn remove_bookmark(machine: &mut impl Machine, bookmark: NodeIndex) -> (MaybeNode, MaybeNode) {
+    let neighbours = unlink(machine, bookmark);
+    let node = machine.node(bookmark);
+    (node.previous, node.next) = (0, 0);
+    neighbours
+}
+
+/// Takes a node out of its list, and returns its neighbours: the one before and the next one.
+#[inline(always)]
+pub fn unlink(machine: &mut impl Machine, node: NodeIndex) -> (MaybeNode, MaybeNode) {
+    let taken = *machine.node(node);
+    let (previous, next) = (taken.preceding(), taken.following());
+    if let Some(previous) = previous.get() {
+        machine.node(previous).next = next.0;
+    }
+    if let Some(next) = next.get() {
+        machine.node(next).previous = previous.0;
+    }
+    (previous, next)
+}
+
+/// Puts `new` in the place of `old`, which is in no list then.
+pub fn replace(machine: &mut impl Machine, old: NodeIndex, new: NodeIndex) {
+    let node = *machine.node(old);
+    *machine.node(new) = node;
+    if let Some(previous) = node.preceding().get() {
+        machine.node(previous).next = new.get();
+    }
+    if let Some(next) = node.following().get() {
+        machine.node(next).previous = new.get();
+    }
+}
+
+/// Whether mappings can be derived from a mapping.
+pub fn can_have_children(machine: &mut impl Machine, node: NodeIndex) -> bool {
+    machine.node(node).depth < MAX_DEPTH
+}
+
+/// Whether anything was derived from a mapping.
+pub fn has_children(machine: &mut impl Machine, node: NodeIndex) -> bool {
+    let MappingNode { depth, mut next, .. } = *machine.node(node);
+    loop {
+        let Some(follower) = MaybeNode(next).get() else { return false };
+        let follower = *machine.node(follower);
+        if !follower.is_bookmark() {
+            return follower.depth > depth;
+        }
+        next = follower.next;
+    }
+}
+
+/// How far back a parent is looked for. Further away it counts as not found.
+const NEAR: usize = 128;
+
+/// Whether `node` was mapped from `parent`, as far as that can be seen nearby.
+pub fn is_child_of(machine: &mut impl Machine, node: NodeIndex, parent: NodeIndex) -> bool {
+    let MappingNode { depth, mut previous, .. } = *machine.node(node);
+    for _ in 0..NEAR {
+        let Some(before) = MaybeNode(previous).get() else { return false };
+        let found = *machine.node(before);
+        if found.depth < depth {
+            return before == parent;
+        }
+        previous = found.previous;
+    }
+    false
+}
+
+/// A node that `factory` has in stock.
+#[inline(always)]
+pub fn take_node(machine: &mut impl Machine, factory: &mut Factory) -> Option<NodeIndex> {
+    let record = &mut factory.record;
+    let node = MaybeNode(record.free_nodes).get()?;
+    let further = machine.node(node).next;
+    record.free_nodes = further.wrapping_add(node.get() + 1);
+    Some(node)
+}
+
+/// Returns a node that is in no list to the stock of `factory`.
+#[inline(always)]
+pub fn free_node(machine: &mut impl Machine, factory: &mut Factory, node: NodeIndex) {
+    let record = &mut factory.record;
+    let next = record.free_nodes.wrapping_sub(node.get() + 1);
+    *machine.node(node) = MappingNode { next, ..MappingNode::default() };
+    record.free_nodes = node.get();
+}
+
+impl<M: Machine> Kernel<'_, M> {
+    /// A node of `factory`, which pays for another frame of them if it has none in stock.
+    #[inline]
+    pub(crate) fn allocate_node(&mut self, factory: FactoryIndex) -> Result<NodeIndex, NoMemory> {
+        if self.factories[factory].record.free_nodes == 0 {
+            self.stock_nodes(factory)?;
+        }
+        take_node(&mut self.machine, &mut self.factories[factory]).ok_or(NoMemory)
+    }
+
+    /// Buys a frame of nodes. As it is zero, each of its nodes is followed by the next one already.
+    #[cold]
+    #[inline(never)]
+    fn stock_nodes(&mut self, factory: FactoryIndex) -> Result<(), NoMemory> {
+        let frame = self.allocate(factory)?.address().0;
+        let first = NonZeroU32::new((frame / NODE_SIZE) as u32).ok_or(NoMemory)?;
+        let last = NodeIndex(first.checked_add(NODES_PER_FRAME - 1).ok_or(NoMemory)?);
+        self.machine.node(last).next = last.get().wrapping_add(1).wrapping_neg();
+        let record = &mut self.factories[factory].record;
+        record.free_nodes = first.get();
+        record.nodes += NODES_PER_FRAME;
+        Ok(())
+    }
+}

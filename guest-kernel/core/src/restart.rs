@@ -1,0 +1,195 @@
+//! Preemption points: a long map or unmap stops after some steps, and its system call restarts.
+//!
+//! The thread goes back to user mode, to the very instruction that it came from. An interrupt that
+//! waits is taken there; then the instruction enters the kernel again, which goes on where it was.
+//! All that is kept in between is the thread's [`Progress`] and, in the mapping database, its
+//! bookmark.
+
+use crate::{
+    database::{self, MaybeNode},
+    index::{TableIndex, TaskIndex, ThreadIndex},
+    kernel::Kernel,
+    machine::Machine,
+    map::Outcome,
+    unmap::{Tally, Walk},
+};
+use protocol::Word;
+
+/// Steps from one preemption point to the next. A step is about fifteen instructions.
+pub const STEPS: u32 = 96;
+
+/// The operation was left at a preemption point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Preempted;
+
+/// What can be left at a preemption point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// The items of a message.
+    Transfer {
+        /// Whose items.
+        sender: ThreadIndex,
+        /// Who gets them.
+        receiver: ThreadIndex,
+    },
+    /// An item that a task is given.
+    Map {
+        /// Who gets it.
+        task: TaskIndex,
+    },
+    /// A list of flexpages.
+    Unmap {
+        /// In whose terms.
+        task: TaskIndex,
+    },
+}
+
+/// How far an operation has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Which one.
+    pub operation: Operation,
+    /// Number of the item or flexpage.
+    pub number: usize,
+    /// Bytes of it that are done (ports and capabilities count as pages).
+    pub done: Word,
+    /// Whether one of the items before allows what had faulted.
+    pub resolved: bool,
+    /// What became of the item so far.
+    pub outcome: Outcome,
+    /// What was unmapped of the flexpage so far, or in favour of the item.
+    pub tally: Tally,
+    /// The walk over a tree that is under way.
+    pub walk: Option<Walk>,
+}
+
+impl Progress {
+    /// None at all.
+    pub fn new(operation: Operation) -> Self {
+        Self {
+            operation,
+            number: 0,
+            done: 0,
+            resolved: false,
+            outcome: Outcome::NOTHING,
+            tally: Tally::default(),
+            walk: None,
+        }
+    }
+
+    /// The next item or flexpage.
+    pub fn next(&mut self) {
+        let resolved = self.resolved;
+        *self = Self { number: self.number + 1, resolved, ..Self::new(self.operation) };
+    }
+}
+
+impl<M: Machine> Kernel<'_, M> {
+    /// Begins an operation of the current thread, or goes on with it.
+    pub(crate) fn begin(&mut self, operation: Operation) -> Progress {
+        self.budget = STEPS;
+        self.began = self.machine.time();
+        if let Some(current) = self.current.get()
+            && self.threads[current].progress.is_some()
+        {
+            return self.go_on(current, operation);
+        }
+        Progress::new(operation)
+    }
+
+    #[cold]
+    fn go_on(&mut self, current: ThreadIndex, operation: Operation) -> Progress {
+        match self.threads[current].progress {
+            Some(progress) if progress.operation == operation => {
+                self.threads[current].progress = None;
+                progress
+            }
+            _ => {
+                self.abandon(current);
+                Progress::new(operation)
+            }
+        }
+    }
+
+    /// Whether the current thread goes on with this operation.
+    pub(crate) fn goes_on(&self, operation: Operation) -> bool {
+        let progress = self.current.get().and_then(|current| self.threads[current].progress);
+        progress.is_some_and(|progress| progress.operation == operation)
+    }
+
+    /// Takes some steps, or says that it is time for others.
+    #[inline(always)]
+    pub(crate) fn spend(&mut self, steps: u32) -> Result<(), Preempted> {
+        match self.budget.checked_sub(steps) {
+            Some(left) => {
+                self.budget = left;
+                Ok(())
+            }
+            None => Err(Preempted),
+        }
+    }
+
+    /// Notes how long the operation took since the last preemption point.
+    #[inline]
+    pub(crate) fn end_stretch(&mut self) {
+        let ticks = self.machine.time() - self.began;
+        self.machine.publish_stretch(ticks, self.preempted);
+    }
+
+    /// Leaves an operation of the current thread at a preemption point.
+    #[cold]
+    pub(crate) fn interrupt(&mut self, progress: Progress) -> Preempted {
+        if let Some(current) = self.current.get() {
+            self.threads[current].progress = Some(progress);
+        }
+        self.preempted = true;
+        self.end_stretch();
+        Preempted
+    }
+
+    /// Lets the current thread's system call begin again once it runs.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn restart(&mut self, thread: ThreadIndex) {
+        self.preempted = false;
+        let [target, tag, timeouts] = self.arguments;
+        self.threads[thread].context.restart_system_call(target, tag, timeouts);
+    }
+
+    /// Forgets what a thread had begun: something else came between.
+    pub(crate) fn abandon(&mut self, thread: ThreadIndex) {
+        if let Some(progress) = self.threads[thread].progress.take()
+            && progress.walk.is_some()
+        {
+            self.take_bookmark(thread);
+        }
+    }
+
+    /// Forgets what `partner` had begun, if it was a message between it and `thread`.
+    pub(crate) fn abandon_with(&mut self, partner: ThreadIndex, thread: ThreadIndex) {
+        if let Some(Progress { operation: Operation::Transfer { sender, receiver }, .. }) =
+            self.threads[partner].progress
+            && (sender == thread || receiver == thread)
+        {
+            self.abandon(partner);
+        }
+    }
+
+    /// Puts the thread's bookmark behind a node.
+    pub(crate) fn put_bookmark(&mut self, thread: ThreadIndex, behind: database::NodeIndex) {
+        let bookmark = MaybeNode::from_raw(self.threads[thread].record.bookmark);
+        if let Some(bookmark) = bookmark.get() {
+            let number = thread.position();
+            database::insert_bookmark(&mut self.machine, behind, bookmark, number);
+        }
+    }
+
+    /// Takes the thread's bookmark out of its list. Returns the nodes before and behind it.
+    pub(crate) fn take_bookmark(&mut self, thread: ThreadIndex) -> (MaybeNode, MaybeNode) {
+        let bookmark = MaybeNode::from_raw(self.threads[thread].record.bookmark);
+        match bookmark.get() {
+            Some(bookmark) => database::remove_bookmark(&mut self.machine, bookmark),
+            None => (MaybeNode::NONE, MaybeNode::NONE),
+        }
+    }
+}
