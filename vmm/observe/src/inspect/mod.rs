@@ -3,11 +3,24 @@
 //! | module | what |
 //! |---|---|
 //! | this one | tasks and threads |
+//! | `snapshot`, filled by `reader` | all tables, read once |
+//! | `frame`, `mapping`, `nodes`, `forest` | what it is made of: frames of entries, what they map, the nodes of that, their trees |
 //! | [`check`] | whether what the kernel promises is so |
 
 pub mod check;
+mod forest;
+mod frame;
+#[cfg(test)]
+mod made;
+mod mapping;
+mod nodes;
+mod reader;
+mod snapshot;
 #[cfg(test)]
 mod tests;
+
+pub use mapping::{Mapping, Target};
+pub use snapshot::{Origin, Snapshot};
 
 use crate::{
     memory::{GuestMemory, OutsideMemory, read_value},
@@ -43,6 +56,7 @@ pub enum InspectError {
 #[derive(Debug)]
 pub struct Guest<'m, M: ?Sized> {
     memory: &'m M,
+    header_address: u64,
     header: Header,
     geometry: &'static Geometry,
 }
@@ -89,7 +103,7 @@ impl<'m, M: GuestMemory + ?Sized> Guest<'m, M> {
         }
         let geometry = Geometry::of_machine(header.machine);
         let geometry = geometry.ok_or(InspectError::Machine(header.machine))?;
-        Ok(Self { memory, header, geometry })
+        Ok(Self { memory, header_address, header, geometry })
     }
 
     /// What its page tables look like.

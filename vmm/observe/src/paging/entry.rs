@@ -49,6 +49,16 @@ impl Entry {
         self.has(WRITABLE)
     }
 
+    /// Whether the processor noted an access through it.
+    pub fn is_accessed(self) -> bool {
+        self.has(ACCESSED)
+    }
+
+    /// Whether the processor noted a write through it, if it maps memory.
+    pub fn is_dirty(self) -> bool {
+        self.has(DIRTY)
+    }
+
     /// Whether it maps memory, if it is present, rather than lead to a table.
     pub fn maps(self) -> bool {
         self.level.shift == PAGE_SHIFT || self.level.can_map && self.has(SUPERPAGE)

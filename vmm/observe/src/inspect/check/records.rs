@@ -1,0 +1,122 @@
+//! Rules about the records of tasks, threads, factories and gates.
+
+use super::{Report, Rule, factory_path};
+use crate::{inspect::Snapshot, paging::TABLE_SIZE};
+use protocol::{
+    boot::trim_name,
+    introspection::{
+        Header, NOBODY, Table, TaskRecord, ThreadRecord, ThreadState,
+        mapping::{FactoryRecord, GateRecord},
+    },
+};
+
+pub(super) fn check(snapshot: &Snapshot, report: &mut Report) {
+    let header = &snapshot.header;
+    check_table("tasks", header.tasks, size_of::<TaskRecord>(), header, report);
+    check_table("threads", header.threads, size_of::<ThreadRecord>(), header, report);
+    check_table("factories", header.factories, size_of::<FactoryRecord>(), header, report);
+    check_table("gates", header.gates, size_of::<GateRecord>(), header, report);
+    for (number, record) in &snapshot.tasks {
+        let problem = task_problem(record, snapshot.factories.len());
+        report.judge(Rule::Records, || format!("task {number}"), problem);
+    }
+    for (number, state) in &snapshot.odd_tasks {
+        report.judge(
+            Rule::Records,
+            || format!("task {number}"),
+            Some(format!("its state is {state}")),
+        );
+    }
+    for (number, record) in snapshot.threads.iter().enumerate() {
+        let problem = thread_problem(record, snapshot);
+        report.judge(Rule::Records, || format!("thread {number}"), problem);
+    }
+    for (number, record) in (0..=u16::MAX).zip(&snapshot.factories) {
+        let problem = factory_problem(record, number);
+        report.judge(Rule::Records, || factory_path(snapshot, number), problem);
+    }
+    for (number, record) in snapshot.gates.iter().enumerate() {
+        let problem = gate_problem(record, snapshot.threads.len());
+        report.judge(Rule::Records, || format!("gate {number}"), problem);
+    }
+}
+
+fn check_table(name: &str, table: Table, record: usize, header: &Header, report: &mut Report) {
+    let size = table.stride.checked_mul(table.count);
+    let end = size.and_then(|size| size.checked_add(table.address));
+    let fits = table.address >= header.pool_start && end.is_some_and(|end| end <= header.pool_end);
+    let Table { address, stride, count } = table;
+    report.expect(
+        fits && stride >= record as u64 && count <= NOBODY.into(),
+        Rule::Records,
+        || format!("table of {name}"),
+        || format!("{count} entries of {stride} bytes at {address:#x} are no table in the pool"),
+    );
+}
+
+fn task_problem(record: &TaskRecord, factories: usize) -> Option<String> {
+    let TaskRecord { page_table, reserved, factory, .. } = *record;
+    match () {
+        () if !is_padded(&record.name) => Some("its name goes on behind its end".to_owned()),
+        () if reserved != 0 => Some(format!("its reserved word is {reserved:#x}")),
+        () if !page_table.is_multiple_of(TABLE_SIZE) => {
+            Some(format!("its page table at {page_table:#x} is on no page boundary"))
+        }
+        () if usize::from(factory) >= factories => {
+            Some(format!("factory {factory} pays for it, which does not exist"))
+        }
+        () => None,
+    }
+}
+
+fn thread_problem(record: &ThreadRecord, snapshot: &Snapshot) -> Option<String> {
+    let ThreadRecord { state, task, priority, .. } = *record;
+    let Some(known) = ThreadState::from_u32(state) else {
+        return Some(format!("its state is {state}"));
+    };
+    let waits = !matches!(
+        known,
+        ThreadState::Unused | ThreadState::Inactive | ThreadState::Ready | ThreadState::Stopped
+    );
+    let partner = snapshot.threads.get(usize::from(record.partner));
+    let partner_exists = partner.is_some_and(|partner| partner.state != ThreadState::Unused as u32);
+    let task_is_alive = snapshot.task_names.contains_key(&task);
+    match known {
+        ThreadState::Unused => None,
+        _ if !is_padded(&record.name) => Some("its name goes on behind its end".to_owned()),
+        _ if priority > 255 => Some(format!("its priority is {priority}")),
+        ThreadState::Inactive if task == NOBODY => None,
+        _ if !task_is_alive => Some(format!("it runs in task {task}, which is not alive")),
+        _ if waits && record.partner != NOBODY && !partner_exists => {
+            Some(format!("it waits for thread {}, which does not exist", record.partner))
+        }
+        _ => None,
+    }
+}
+
+fn factory_problem(record: &FactoryRecord, number: u16) -> Option<String> {
+    let FactoryRecord { parent, reserved, .. } = *record;
+    match () {
+        // A factory is made from one that is there already.
+        () if parent != NOBODY && parent >= number => {
+            Some(format!("it was made from factory {parent}, which is not older"))
+        }
+        () if reserved != [0; 3] => Some(format!("its reserved words are {reserved:x?}")),
+        () => None,
+    }
+}
+
+fn gate_problem(record: &GateRecord, threads: usize) -> Option<String> {
+    let GateRecord { thread, reserved, .. } = *record;
+    match () {
+        () if usize::from(thread) >= threads => {
+            Some(format!("it leads to thread {thread}, which does not exist"))
+        }
+        () if reserved != [0; 3] => Some(format!("its reserved words are {reserved:x?}")),
+        () => None,
+    }
+}
+
+fn is_padded(name: &[u8]) -> bool {
+    name[trim_name(name).len()..].iter().all(|byte| *byte == 0)
+}
