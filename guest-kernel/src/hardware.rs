@@ -103,6 +103,10 @@ impl Machine for Hardware {
         ports::install(owner, word, usable)
     }
 
+    fn resume_ports(&mut self, owner: TaskIndex) -> bool {
+        ports::resume(owner)
+    }
+
     fn forget_ports(&mut self, owner: TaskIndex) {
         ports::forget(owner);
     }

@@ -22,6 +22,8 @@ use protocol::{
 
 impl<M: Machine> Kernel<'_, M> {
     /// The current thread raised a processor exception.
+    #[cold]
+    #[inline(never)]
     pub fn exception(&mut self, vector: u8, error_code: Word) {
         let Some(thread) = self.current.get() else { return };
         let about_ports = vector == GENERAL_PROTECTION_VECTOR && error_code == 0;

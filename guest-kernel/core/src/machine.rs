@@ -59,6 +59,10 @@ pub trait Machine {
     /// ports of other tasks, and of this one too, but not the last two words. False if it knew.
     fn install_ports(&mut self, owner: TaskIndex, word: u16, usable: u64) -> bool;
 
+    /// The current thread's task, `owner`, gets back what the processor was told of its ports and
+    /// does not allow since another task has run. False if there is nothing to get back.
+    fn resume_ports(&mut self, owner: TaskIndex) -> bool;
+
     /// Takes back all that the processor was told of the ports of `owner`.
     fn forget_ports(&mut self, owner: TaskIndex);
 

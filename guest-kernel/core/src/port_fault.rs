@@ -97,7 +97,13 @@ impl<M: Machine> Kernel<'_, M> {
     pub(crate) fn try_port_access(&mut self, thread: ThreadIndex) -> bool {
         let time = self.machine.time();
         let task = self.task_of(thread);
+        if self.machine.resume_ports(task) {
+            return true;
+        }
         let Some(access) = self.port_access(thread) else { return false };
+        if task == TaskIndex::SIGMA0 {
+            self.fabricate_ports(access);
+        }
         let Some(words) = self.usable_words(task, access) else {
             self.port_fault(thread, access, time);
             return true;
@@ -107,6 +113,14 @@ impl<M: Machine> Kernel<'_, M> {
             news |= self.machine.install_ports(task, word, usable);
         }
         news
+    }
+
+    /// sigma0 has all ports that the kernel does not keep, from the moment when it uses them.
+    fn fabricate_ports(&mut self, access: PortAccess) {
+        for port in access.first..=access.last {
+            // Without memory the port is not there, which shows in a moment.
+            let _ = self.fabricate(Pages::Ports, Word::from(port) << PAGE_ORDER);
+        }
     }
 
     /// Whether the task of a thread that waits with a port fault may by now do what it tried.

@@ -1,8 +1,8 @@
 //! The bitmap of I/O ports behind the task state segment, on both architectures: ring 3 may use a
 //! port if its bit is clear. (The I/O privilege level stays 0.)
 //!
-//! It is a cache: it holds a few words of one task's ports. In other tasks the offset of the bitmap
-//! leads beyond the segment, which forbids all ports.
+//! It is a cache: it holds a few words of one task's ports. After a switch to another task the
+//! offset of the bitmap leads beyond the segment, which forbids all ports.
 
 use super::own::descriptors::{TASK_STATE_SEGMENT, TaskState};
 use kernel_core::{index::TaskIndex, port_fault::PORTS_IN_WORD};
@@ -58,8 +58,8 @@ pub fn install(owner: TaskIndex, word: u16, usable: u64) -> bool {
     if cache.owner != Some(owner) {
         clear(cache);
         cache.owner = Some(owner);
-        set_offset(VALID);
     }
+    set_offset(VALID);
     let place = cache.words.iter().position(|cached| *cached == word);
     if place.is_none() {
         write(cache.words[cache.next], ALL_FORBIDDEN);
@@ -83,17 +83,22 @@ pub fn forget(owner: TaskIndex) {
     }
 }
 
-/// Whether the bitmap has anybody's ports.
+/// Another task is about to run. Whether it is the owner is found out when it uses a port, which
+/// costs nothing where nobody has ports.
 #[inline(always)]
-pub fn have_owner() -> bool {
-    cache().owner.is_some()
+pub fn suspend() {
+    set_offset(INVALID);
 }
 
-/// A thread of `next` is about to run, and the one before was another task's.
-#[cold]
-#[inline(never)]
-pub fn switch(next: TaskIndex) {
-    set_offset(if cache().owner == Some(next) { VALID } else { INVALID });
+/// See [`kernel_core::machine::Machine::resume_ports`].
+pub fn resume(owner: TaskIndex) -> bool {
+    // SAFETY: a plain read; one processor, interrupts off.
+    let suspended = unsafe { TASK_STATE_SEGMENT.state.io_bitmap } == INVALID;
+    let resumes = suspended && cache().owner == Some(owner);
+    if resumes {
+        set_offset(VALID);
+    }
+    resumes
 }
 
 fn clear(cache: &Cache) {
@@ -102,6 +107,7 @@ fn clear(cache: &Cache) {
     }
 }
 
+#[inline(always)]
 fn set_offset(offset: u16) {
     // SAFETY: one processor, interrupts off. Both offsets are good ones: of the bitmap, and of what
     // lies beyond the segment.

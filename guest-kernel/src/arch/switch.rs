@@ -53,9 +53,7 @@ fn switch(loaded: &mut Loaded, next: ThreadIndex) {
         // SAFETY: every space maps the kernel as this one does.
         unsafe { processor::set_root(root) }
         loaded.root = root;
-        if ports::have_owner() {
-            ports::switch(kernel.task_of(next));
-        }
+        ports::suspend();
     }
     load(&next_thread.context);
     let end = &raw const next_thread.context.end_of_frame;

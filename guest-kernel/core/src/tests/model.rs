@@ -59,6 +59,8 @@ pub struct ModelMachine {
     pub user_memory: BTreeMap<u64, u8>,
     /// The task whose ports the processor knows, and those that it may use, by word.
     pub ports: Option<(TaskIndex, BTreeMap<u16, u64>)>,
+    /// Whether another task has run since then.
+    pub ports_suspended: bool,
 }
 
 impl Machine for ModelMachine {
@@ -104,8 +106,14 @@ impl Machine for ModelMachine {
         if self.ports.as_ref().is_none_or(|(known, _)| *known != owner) {
             self.ports = Some((owner, BTreeMap::new()));
         }
+        self.ports_suspended = false;
         let (_, words) = self.ports.as_mut().expect("just made");
         words.insert(word, usable) != Some(usable)
+    }
+
+    fn resume_ports(&mut self, owner: TaskIndex) -> bool {
+        let is_owner = self.ports.as_ref().is_some_and(|(known, _)| *known == owner);
+        is_owner && core::mem::take(&mut self.ports_suspended)
     }
 
     fn forget_ports(&mut self, owner: TaskIndex) {

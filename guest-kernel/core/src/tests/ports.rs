@@ -6,16 +6,16 @@ use crate::{
     port_fault::GENERAL_PROTECTION_VECTOR,
 };
 use protocol::{
-    Word,
+    PAGE_ORDER, Word,
     fault::{Access, PortFault},
     flexpage::{Flexpage, Rights},
     introspection::{
         ThreadState,
-        record::{Kind, Unresolved},
+        record::{Kind, MapStatus, Unresolved},
     },
     layout::USER_END,
     message::{MapItem, MessageTag},
-    object::{CapabilityIndex, label},
+    object::{CapabilityIndex, label, task},
     syscall::Operation,
 };
 
@@ -204,4 +204,120 @@ fn a_thread_without_pager_gets_an_exception() {
     protection_fault(&mut bench);
     assert_eq!(unresolved(&bench), [Some(Unresolved::NoPager)]);
     assert_exception(&mut bench, client);
+}
+
+/// The root task gets ports from sigma0.
+fn give_to_root(bench: &mut Bench, ports: Flexpage) {
+    let item = MapItem::map(ports.address() << PAGE_ORDER, ports);
+    let outcome = bench.map_item(TaskIndex::SIGMA0, TaskIndex::ROOT, item, Flexpage::WHOLE_SPACE);
+    assert_eq!(outcome.status, MapStatus::Done);
+}
+
+/// A client that got what it asked for, and tries again.
+fn served_client(code: &[u8], port: u16) -> (Bench, u16) {
+    let (mut bench, client) = client_at(code, port);
+    protection_fault(&mut bench);
+    let ports = asked(&mut bench, client).ports;
+    give_to_root(&mut bench, ports);
+    answer(&mut bench, &[MapItem::map(ports.address() << PAGE_ORDER, ports)]);
+    assert_eq!(bench.current(), client);
+    protection_fault(&mut bench);
+    (bench, client)
+}
+
+/// What the processor knows of a task's ports.
+fn known(bench: &Bench, client: u16) -> Vec<(u16, u64)> {
+    match &bench.kernel.machine.ports {
+        Some((owner, words)) if *owner == bench.task_of(client) => {
+            words.iter().map(|(word, usable)| (*word, *usable)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn with_the_port_the_instruction_goes_on() {
+    let (bench, client) = served_client(OUT_4, 0x3fa);
+    assert_eq!(bench.current(), client);
+    assert_eq!(known(&bench, client), [(0x3f8 / 64, 0xff << (0x3f8 % 64))]);
+    assert_eq!(bench.kernel.faults, 1);
+}
+
+#[test]
+fn an_access_over_two_words_needs_both() {
+    const PIECES: [Flexpage; 2] = [Flexpage::io_ports(0x3fe, 1), Flexpage::io_ports(0x400, 1)];
+    let (mut bench, client) = client_at(OUT_4, 0x3fe);
+    for ports in PIECES {
+        give_to_root(&mut bench, ports);
+        protection_fault(&mut bench);
+        // One flexpage that holds all four.
+        assert_eq!(asked(&mut bench, client).ports, Flexpage::io_ports(0, 11));
+        answer(&mut bench, &[MapItem::map(ports.address() << PAGE_ORDER, ports)]);
+    }
+    protection_fault(&mut bench);
+    assert_eq!(bench.current(), client);
+    assert_eq!(known(&bench, client), [(0xf, 3 << 62), (0x10, 3)]);
+}
+
+/// INS and OUTS have other reasons to raise a protection fault: it is not tried for ever.
+#[test]
+fn a_fault_that_ports_do_not_explain_is_an_exception() {
+    const INS: &[u8] = &[0x6c];
+    let (mut bench, client) = served_client(INS, 0x3ff);
+    assert_eq!(bench.current(), client);
+    protection_fault(&mut bench);
+    assert_exception(&mut bench, client);
+}
+
+#[test]
+fn a_task_gets_its_ports_back_after_another_one_ran() {
+    let (mut bench, client) = served_client(IN, 0x3ff);
+    bench.kernel.machine.ports_suspended = true;
+    bench.kernel.machine.records.clear();
+    protection_fault(&mut bench);
+    assert_eq!(bench.current(), client);
+    assert!(!bench.kernel.machine.ports_suspended);
+    // Another task does not get them.
+    let intruder = bench.spawn(ROOT, 20);
+    assert_eq!(bench.current(), intruder);
+    bench.enter(bench.task_of(intruder), CODE, FRAME, Rights::READ_EXECUTE);
+    put_code(&mut bench, intruder, CODE, IN);
+    bench.thread(intruder).context.set_result(MessageTag(0), 0x3ff);
+    bench.kernel.machine.ports_suspended = true;
+    protection_fault(&mut bench);
+    asked(&mut bench, intruder);
+    assert!(bench.kernel.machine.ports_suspended);
+}
+
+#[test]
+fn a_port_that_is_taken_away_is_gone_at_once() {
+    let (mut bench, client) = served_client(IN, 0x3ff);
+    assert_eq!(known(&bench, client).len(), 1);
+    let page = Flexpage::io_ports(0x3ff, 0);
+    bench.message(client)[..4].copy_from_slice(&[
+        task::UNMAP,
+        Word::from(Rights::READ.bits()) | task::UNMAP_OWN,
+        1,
+        page.0,
+    ]);
+    bench.call(Operation::CALL, CapabilityIndex::TASK, MessageTag::new(label::TASK, 4, 0));
+    assert_eq!(bench.result(client).0.label(), 0);
+    assert_eq!(known(&bench, client), []);
+    protection_fault(&mut bench);
+    asked(&mut bench, client);
+}
+
+#[test]
+fn sigma0_has_all_ports_but_the_kernels() {
+    for (port, may) in [(0x3ff, true), (0x21, false)] {
+        let mut bench = Bench::new();
+        bench.kernel.page_fault(FRAME as Word, Access::EXECUTE);
+        bench.kernel.machine.user_memory.insert(FRAME, IN[0]);
+        bench.thread(0).context.set_pointers(FRAME as Word, 0);
+        bench.thread(0).context.set_result(MessageTag(0), port);
+        protection_fault(&mut bench);
+        assert_eq!(known(&bench, 0).len(), usize::from(may));
+        let reason = if may { None } else { Some(Some(Unresolved::NoPager)) };
+        assert_eq!(unresolved(&bench).first().copied(), reason);
+    }
 }
