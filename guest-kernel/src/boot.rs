@@ -67,6 +67,8 @@ struct LoaderInfo {
 struct Options {
     trace_records: Option<u64>,
     enabled_records: u64,
+    /// Mapping operations from one checkpoint to the next, 0 for none.
+    check_interval: u32,
 }
 
 /// The kernel's first Rust function; jumped to by the boot code.
@@ -82,6 +84,7 @@ extern "C" fn kernel_main(start_info: u32, time_at_entry: u64) -> ! {
     if let Err(error) = kernel_cell::kernel().start(&root) {
         panic!("cannot start sigma0 and the root task: {error:?}; give the machine more memory");
     }
+    trace_ring::install_checkpoints(loader.options.check_interval);
     trace_ring::publish();
     trace_ring::mark_first_user();
     arch::leave_kernel()
@@ -119,13 +122,18 @@ fn read_start_info(address: u32) -> LoaderInfo {
 }
 
 fn parse_options(line: &str) -> Options {
-    let mut options = Options { trace_records: None, enabled_records: Kind::DEFAULT_ENABLED };
+    let mut options = Options {
+        trace_records: None,
+        enabled_records: Kind::DEFAULT_ENABLED,
+        check_interval: 0,
+    };
     for word in line.split_ascii_whitespace() {
         match word.split_once('=') {
             Some(("trace", "off")) => options.enabled_records = 0,
             Some(("trace", "all")) => {
                 options.enabled_records = Kind::DEFAULT_ENABLED | 1 << Kind::Message as u8;
             }
+            Some(("check", number)) => options.check_interval = number.parse().unwrap_or(0),
             Some(("trace_ring", number)) => options.trace_records = number.parse().ok(),
             _ => {}
         }

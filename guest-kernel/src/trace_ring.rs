@@ -1,10 +1,13 @@
 //! The introspection header and the trace ring, in memory that the host reads while we write.
 
 use crate::arch::{direct_map, processor};
-use core::sync::atomic::{Ordering, compiler_fence};
+use core::{
+    hint,
+    sync::atomic::{Ordering, compiler_fence},
+};
 use protocol::introspection::{
     Checkpoints, HEADER_MAGIC, HEADER_VERSION, Header, Table, TraceRing,
-    record::{Record, Words, word},
+    record::{Kind, Record, Words, word},
 };
 
 const EMPTY_TABLE: Table = Table { address: 0, stride: 0, count: 0 };
@@ -110,5 +113,48 @@ pub fn end() {
         let slot = SLOTS.first.add(offset).cast::<u64>();
         slot.write_volatile(number + 1);
         (&raw mut INTROSPECTION.trace.written).write_volatile(number + 1);
+        if COUNTDOWN.interval != 0 {
+            count(*slot.add(word::HEAD) as u8);
+        }
+    }
+}
+
+/// Mapping operations from one checkpoint to the next, and until the next one.
+struct Countdown {
+    /// 0: there are no checkpoints.
+    interval: u32,
+    left: u32,
+}
+
+static mut COUNTDOWN: Countdown = Countdown { interval: 0, left: 0 };
+
+/// From now on the kernel waits for the host after every `interval`th mapping operation.
+pub fn install_checkpoints(interval: u32) {
+    // SAFETY: at boot, before the first user instruction.
+    unsafe { COUNTDOWN = Countdown { interval, left: interval } }
+    with_header(|header| header.checkpoints.interval = interval.into());
+}
+
+/// Counts a record of this kind, and waits for the host if it is time to.
+#[cold]
+#[inline(never)]
+fn count(kind: u8) {
+    let counts = [Kind::Map, Kind::Resolve, Kind::Unmap].iter().any(|known| *known as u8 == kind);
+    if !counts {
+        return;
+    }
+    // SAFETY: one processor, interrupts off. The host writes `released`, which is read volatile;
+    // it may write anything: if that is too much, nobody waits.
+    unsafe {
+        COUNTDOWN.left -= 1;
+        if COUNTDOWN.left != 0 {
+            return;
+        }
+        COUNTDOWN.left = COUNTDOWN.interval;
+        let reached = INTROSPECTION.checkpoints.reached + 1;
+        (&raw mut INTROSPECTION.checkpoints.reached).write_volatile(reached);
+        while (&raw const INTROSPECTION.checkpoints.released).read_volatile() < reached {
+            hint::spin_loop();
+        }
     }
 }

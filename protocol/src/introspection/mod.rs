@@ -70,7 +70,8 @@ const _: () = assert!(size_of::<Header>() == 32 + 32 + 4 * 24 + 24 + 48);
 /// Lets the host look at the machine between two operations of the kernel.
 ///
 /// After every `interval`th record of a map, resolve or unmap the kernel increments `reached` and
-/// waits until the host has set `released` to the same number. Nothing in the guest runs meanwhile.
+/// waits until the host has set `released` to at least the same number. Nothing in the guest runs
+/// meanwhile.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(8))]
 pub struct Checkpoints {
