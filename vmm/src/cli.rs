@@ -84,6 +84,17 @@ pub struct RunArgs {
     /// End a guest that runs longer, with exit status 124
     #[arg(long, value_name = "TIME", value_parser = units::timeout)]
     pub timeout: Option<Duration>,
+    /// Check the kernel's promises at every Nth mapping operation, while the guest waits, and at the
+    /// end; the exit status is 1 if one is broken
+    #[arg(
+        long,
+        value_name = "N",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "1",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    pub check: Option<u32>,
     /// Show each fault on one line
     #[arg(long, group = "style")]
     pub flat: bool,
@@ -196,6 +207,14 @@ mod tests {
     }
 
     #[test]
+    fn checks_come_after_every_operation_unless_they_say_otherwise() {
+        let check = |arguments: &[&str]| run(arguments).unwrap().check;
+        assert_eq!(check(&[]), None);
+        assert_eq!(check(&["--check", "words"]), Some(1));
+        assert_eq!(check(&["--check=100", "words"]), Some(100));
+    }
+
+    #[test]
     fn own_images_can_be_named() {
         let arguments = ["--kernel", "k", "--module", "p", "--module", "a,pager=p", "--flat"];
         let args = run(&arguments).unwrap();
@@ -212,6 +231,8 @@ mod tests {
             &["--memory", "8M"],
             &["--memory", "4G"],
             &["--timeout", "0"],
+            &["--check=0"],
+            &["--check=often"],
             &["--module", ",x"],
             &["--color", "sometimes"],
             &["--list", "words"],

@@ -1,6 +1,6 @@
-//! Follows a running guest: reads its trace, shows it, and keeps the console moving.
+//! Follows a running guest: reads its trace, shows it, checks it, and keeps the console moving.
 
-use crate::{console::Console, message::say, run::Event};
+use crate::{checker::Checker, console::Console, message::say, run::Event};
 use machine::Memory;
 use observe::{GuestMemory, Images, Observer, OutsideMemory, Printer};
 use std::{
@@ -16,6 +16,9 @@ use std::{
 
 /// How often to look.
 const INTERVAL: Duration = Duration::from_millis(1);
+
+/// How often to look at a guest that may be waiting for it.
+const CHECK_INTERVAL: Duration = Duration::from_micros(50);
 
 /// The guest's RAM as the observer wants it.
 #[derive(Clone, Debug)]
@@ -45,13 +48,15 @@ pub struct Trace<W> {
 /// A thread that follows the guest until it is told that the guest has ended.
 pub struct Follower {
     ended: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
+    thread: JoinHandle<Option<Checker>>,
 }
 
 impl Follower {
-    /// Starts to follow. Whatever cannot be written is reported through `events`.
+    /// Starts to follow. Whatever cannot be written, and a check that fails, is reported through
+    /// `events`.
     pub fn start<C, W>(
         trace: Option<Trace<W>>,
+        mut checker: Option<Checker>,
         console: Console<C>,
         events: Sender<Event>,
     ) -> io::Result<Self>
@@ -62,11 +67,11 @@ impl Follower {
         let ended = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&ended);
         let body = move || {
-            let output_failed = |error| {
-                // Without a receiver the run is over, and nobody wants to know.
-                let _ = events.send(Event::OutputFailed(error));
-            };
+            // Without a receiver the run is over, and nobody wants to know.
+            let report = |event| drop(events.send(event));
+            let output_failed = |error| report(Event::OutputFailed(error));
             let mut view = trace.map(View::new);
+            let interval = if checker.is_some() { CHECK_INTERVAL } else { INTERVAL };
             loop {
                 let last = told.load(Ordering::Acquire);
                 console.settle().unwrap_or_else(output_failed);
@@ -74,9 +79,12 @@ impl Follower {
                     view.update(last).unwrap_or_else(output_failed);
                 }
                 if last {
-                    return;
+                    return checker;
                 }
-                thread::park_timeout(INTERVAL);
+                if checker.as_mut().is_some_and(|checker| !checker.update()) {
+                    report(Event::CheckFailed);
+                }
+                thread::park_timeout(interval);
             }
         };
         let thread = thread::Builder::new().name("follower".to_owned()).spawn(body)?;
@@ -84,11 +92,11 @@ impl Follower {
     }
 
     /// Shows the rest. The guest must have stopped.
-    pub fn finish(self) {
+    pub fn finish(self) -> Option<Checker> {
         self.ended.store(true, Ordering::Release);
         self.thread.thread().unpark();
         // An error means that the thread panicked, which has been printed already.
-        let _ = self.thread.join();
+        self.thread.join().ok().flatten()
     }
 }
 

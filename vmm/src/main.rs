@@ -6,6 +6,7 @@
 //! | [`scenario`], [`embedded`], [`guest`] | what that means: a kernel and its boot modules |
 //! | [`engine`] | whether KVM or QEMU runs it |
 //! | [`run`] | a guest from its start to its exit status |
+//! | [`checker`] | looks into it whenever its kernel waits for that |
 //! | [`console`], [`follow`], [`report`], [`message`] | what the user sees of it |
 //! | [`attach`], [`views`] | looking into a guest that another process runs |
 //! | [`bundle`], [`doctor`], [`trial`] | the other verbs |
@@ -15,6 +16,7 @@
 
 mod attach;
 mod bundle;
+mod checker;
 mod cli;
 mod console;
 mod doctor;

@@ -2,6 +2,7 @@
 
 use crate::{
     attach::{Introduction, server},
+    checker::{self, Checker},
     cli::{Colour, RunArgs},
     console::Console,
     engine,
@@ -35,6 +36,8 @@ pub enum Event {
     Signal(i32),
     /// Standard output or standard error cannot be written.
     OutputFailed(io::Error),
+    /// Something is wrong in the guest: its kernel waits.
+    CheckFailed,
 }
 
 /// Why a run is over.
@@ -42,6 +45,7 @@ enum End {
     Guest(Outcome),
     Signal(i32),
     Output(io::Error),
+    Check,
     /// Where the guest was when its time was up.
     Timeout(Option<Box<CpuState>>),
 }
@@ -49,6 +53,9 @@ enum End {
 /// Exit statuses as shells and `timeout` have them.
 const TIMED_OUT: u8 = 124;
 const KILLED_BY: u8 = 128;
+
+/// The status where the guest's kernel does not keep its promises.
+const CHECK_FAILED: u8 = 1;
 
 /// The status where nobody reads the output any more: that of a program that SIGPIPE killed.
 pub const BROKEN_PIPE: u8 = KILLED_BY + 13;
@@ -58,22 +65,24 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let guest = Guest::new(&args.guest)?;
     let kernel = guest.kernel()?;
     let header = kernel.introspection_header();
+    let command_line = checker::command_line(&args.cmdline, args.check)?;
     let config = Config {
         ram: args.memory,
         kernel: &kernel,
         bundle: &guest.bundle()?,
-        command_line: &args.cmdline,
+        command_line: &command_line,
     };
     let engine = engine::choose(&args.engine, guest.architecture)?;
     let machine = Machine::new(&engine, &config)?;
     let _listener = listen(&guest, &engine, &machine, header);
+    let checker = args.check.map(|_| Checker::new(machine.memory(), header)).transpose()?;
     let locator = Locator { guest: &guest, memory: machine.memory(), header };
 
     let (sender, events) = mpsc::channel();
     watch_signals(sender.clone())?;
     let console = Console::new(io::stdout());
     let trace = trace(args, &guest, &machine, header);
-    let follower = Follower::start(trace, console.clone(), sender.clone())
+    let follower = Follower::start(trace, checker, console.clone(), sender.clone())
         .context("cannot start a thread for the trace")?;
     let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
     let running = machine.start(console, move |outcome| {
@@ -85,8 +94,11 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     if let End::Timeout(place) = &mut end {
         *place = stopped_at(&events);
     }
-    follower.finish();
-    Ok(conclude(end, &events, &locator))
+    let checker = follower.finish();
+    let has_ended = matches!(end, End::Guest(Outcome::Exit(_)));
+    let status = conclude(end, &events, &locator);
+    let is_clean = checker.is_none_or(|checker| checker.conclude(has_ended));
+    Ok(if is_clean { status } else { CHECK_FAILED })
 }
 
 /// Lets viewers attach. A guest runs as well without them.
@@ -174,6 +186,7 @@ fn wait(events: &Receiver<Event>, deadline: Option<Instant>) -> End {
         Ok(Event::Ended(outcome)) => End::Guest(outcome),
         Ok(Event::Signal(signal)) => End::Signal(signal),
         Ok(Event::OutputFailed(error)) => End::Output(error),
+        Ok(Event::CheckFailed) => End::Check,
         Err(_) => End::Timeout(None),
     }
 }
@@ -191,6 +204,7 @@ fn conclude(end: End, events: &Receiver<Event>, locator: &Locator<'_>) -> u8 {
     match end {
         End::Signal(signal) => KILLED_BY.wrapping_add(signal as u8),
         End::Output(error) => output_failed(&error),
+        End::Check => CHECK_FAILED,
         End::Timeout(place) => {
             let place = place.map(|cpu| format!("; it was at {}", locator.place(&cpu)));
             say(format_args!("the guest's time is up (--timeout){}", place.unwrap_or_default()));
