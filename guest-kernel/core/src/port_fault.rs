@@ -164,7 +164,7 @@ impl<M: Machine> Kernel<'_, M> {
     }
 
     /// Which of the 64 ports from `first_of_64` on the task may use: bit 0 is the first one.
-    fn usable_ports(&mut self, task: TaskIndex, first_of_64: u16) -> u64 {
+    pub(crate) fn usable_ports(&mut self, task: TaskIndex, first_of_64: u16) -> u64 {
         let space = &self.tasks[task].space;
         (0..PORTS_IN_WORD)
             .filter(|port| {

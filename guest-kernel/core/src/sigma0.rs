@@ -43,7 +43,7 @@ pub struct Sigma0 {
 }
 
 /// Ports that the kernel keeps: both interrupt controllers, and the one that ends the machine.
-const KERNEL_PORTS: [u16; 5] = [0x20, 0x21, 0xa0, 0xa1, 0xf4];
+pub(crate) const KERNEL_PORTS: [u16; 5] = [0x20, 0x21, 0xa0, 0xa1, 0xf4];
 
 impl Sigma0 {
     /// What sigma0 has at `address`: a page of memory, or a port.

@@ -8,18 +8,26 @@ use crate::{
     arch::{TABLE_ENTRIES, TABLE_ORDER},
     capability::Object,
     index::{FactoryIndex, TableIndex, TaskIndex, ThreadIndex},
+    port_fault::{GENERAL_PROTECTION_VECTOR, PORTS_IN_WORD},
+    sigma0::KERNEL_PORTS,
     space::DirectoryEntry,
 };
 use protocol::{
     PAGE_SIZE, Word,
     fault::Access,
+    flexpage::Rights,
     introspection::{NOBODY, ThreadState, record::Kind},
     layout::{KERNEL_INFO_PAGE, USER_END, UTCB_AREA},
+    message::MessageTag,
     object::CapabilityIndex,
 };
 
 /// Enough to reach every state many times over, in a few seconds.
 const STEPS: usize = 1_000_000;
+
+/// Where every task has an I/O instruction, and the frame that it is in.
+const CODE: Word = 0x40_0000;
+const FRAME: u64 = 0x300_0000;
 
 /// Random numbers (splitmix64) that favour small ones and words with meaning.
 struct Source(u64);
@@ -39,7 +47,7 @@ impl Source {
 
     fn word(&mut self) -> Word {
         let random = self.next();
-        let word = match random % 8 {
+        let word = match random % 9 {
             0 => random >> 3,
             1 => random >> 32,
             2 => random >> 60,
@@ -47,6 +55,7 @@ impl Source {
             4 => (random >> 8 & 0x3fff) << 12 | (12 + (random >> 40) % 12) << 6 | 1 << 4 | 7,
             5 => (random >> 8 & 0xffff) << 12 | 8 | (random >> 40 & 2),
             6 => UTCB_AREA as u64 + (random >> 50 << 10),
+            7 => (random >> 8 & 0x1ff) << 12 | (random >> 40) % 10 << 6 | 2 << 4 | 6,
             _ => random >> 8 & 0xff,
         };
         word as Word
@@ -70,7 +79,10 @@ fn crowd() -> Bench {
         for (index, object) in (5..).zip(objects) {
             bench.give(task, CapabilityIndex(index), object);
         }
+        bench.enter(task, CODE, FRAME, Rights::READ_EXECUTE);
     }
+    // OUT dx, eax.
+    bench.kernel.machine.user_memory.insert(FRAME, 0xef);
     bench
 }
 
@@ -84,10 +96,16 @@ fn act(bench: &mut Bench, source: &mut Source) {
         }
         return bench.kernel.timer_tick();
     };
-    match source.below(16) {
+    match source.below(17) {
         0 => bench.kernel.timer_tick(),
         1 => bench.kernel.exception(source.below(32) as u8, source.word()),
-        2 | 3 => {
+        2 => {
+            let context = &mut bench.kernel.threads[current].context;
+            context.set_pointers(CODE, 0);
+            context.set_result(MessageTag(0), source.below(0x200));
+            bench.kernel.exception(GENERAL_PROTECTION_VECTOR, 0);
+        }
+        3 | 4 => {
             let access = Access::from_bits_truncate(source.below(8) as u8);
             bench.kernel.page_fault(source.word(), access);
         }
@@ -177,19 +195,37 @@ fn check_spaces(bench: &mut Bench) {
     }
 }
 
+/// The processor knows nothing that is not so by now.
+fn check_ports(bench: &mut Bench) {
+    let Some((owner, words)) = bench.kernel.machine.ports.clone() else { return };
+    for (word, known) in words {
+        let usable = bench.kernel.usable_ports(owner, word * PORTS_IN_WORD);
+        assert_eq!(known & !usable, 0, "{owner:?} may not use all that, word {word}");
+        for port in KERNEL_PORTS.into_iter().filter(|port| port / PORTS_IN_WORD == word) {
+            assert_eq!(known >> (port % PORTS_IN_WORD) & 1, 0, "port {port:#x} is the kernel's");
+        }
+    }
+}
+
 #[test]
 fn anything_that_tasks_do_leaves_the_kernel_sound() {
     let mut bench = crowd();
     let mut source = Source(2);
     let mut seen = [0; 16];
+    let (mut port_faults, mut steps_with_ports) = (0, 0);
     for step in 0..STEPS {
         act(&mut bench, &mut source);
         for record in bench.kernel.machine.records.drain(..) {
             seen[usize::from(record.kind)] += 1;
+            let access = Access::from_bits_truncate(record.flags);
+            let about_ports = access.contains(Access::PORT);
+            port_faults += u32::from(record.kind == Kind::Fault as u8 && about_ports);
         }
+        steps_with_ports += u32::from(bench.kernel.machine.ports.is_some());
         bench.kernel.machine.console.clear();
         if step % 64 == 0 {
             check_threads(&mut bench);
+            check_ports(&mut bench);
         }
         if step % 65_536 == 0 {
             check_spaces(&mut bench);
@@ -200,4 +236,5 @@ fn anything_that_tasks_do_leaves_the_kernel_sound() {
     for kind in [Kind::Fault, Kind::Map, Kind::Resume, Kind::Unresolved, Kind::Message] {
         assert!(seen[kind as usize] > 1000, "{kind:?}: {seen:?}");
     }
+    assert!(port_faults > 1000 && steps_with_ports > 1000, "{port_faults}, {steps_with_ports}");
 }
