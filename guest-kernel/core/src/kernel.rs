@@ -6,6 +6,7 @@ use crate::{
     index::{FactoryIndex, GateIndex, MaybeThread, Table, TableIndex, TaskIndex, ThreadIndex},
     machine::{Counts, Machine},
     ready::ReadyQueue,
+    restart::STEPS,
     sigma0::Sigma0,
     task::{Task, Tasks},
     thread::{Thread, Threads},
@@ -63,6 +64,8 @@ pub struct Kernel<'k, M> {
     pub faults: u64,
     /// The thread that runs when the kernel is left; nobody: the processor idles.
     pub current: MaybeThread,
+    /// Steps of a map or unmap from one preemption point to the next: [`STEPS`], or fewer in tests.
+    pub(crate) steps: u32,
     /// Steps until the next preemption point, while a map or unmap is under way.
     pub(crate) budget: u32,
     /// When the operation began or went on.
@@ -100,6 +103,7 @@ impl<'k, M: Machine> Kernel<'k, M> {
             sigma0,
             faults: 0,
             current: MaybeThread::NOBODY,
+            steps: STEPS,
             budget: 0,
             began: 0,
             preempted: false,
@@ -109,7 +113,7 @@ impl<'k, M: Machine> Kernel<'k, M> {
 
     /// A frame, paid for by `factory`.
     pub fn allocate(&mut self, factory: FactoryIndex) -> Result<KernelFrame, NoMemory> {
-        self.factories[factory].charge(PAGE_SIZE)?;
+        self.charge(factory, PAGE_SIZE)?;
         let frame = self.pool.allocate();
         self.publish();
         frame
@@ -117,7 +121,7 @@ impl<'k, M: Machine> Kernel<'k, M> {
 
     /// A frame for entries and one for their companions, paid for by `factory`.
     pub fn allocate_table(&mut self, factory: FactoryIndex) -> Result<TableFrame, NoMemory> {
-        self.factories[factory].charge(2 * PAGE_SIZE)?;
+        self.charge(factory, 2 * PAGE_SIZE)?;
         let table = self.pool.allocate_table();
         self.publish();
         table
@@ -132,6 +136,14 @@ impl<'k, M: Machine> Kernel<'k, M> {
             factories: self.factories.used(),
             pool_used_until: self.pool.next_free(),
         });
+    }
+
+    /// Lets `factory` pay for `bytes` of the pool, which must have as many.
+    fn charge(&mut self, factory: FactoryIndex, bytes: usize) -> Result<(), NoMemory> {
+        if self.pool.left() < bytes as u64 {
+            return Err(NoMemory);
+        }
+        self.factories[factory].charge(bytes)
     }
 
     /// Whether `factory` and the pool have `bytes` left.

@@ -87,7 +87,7 @@ impl Progress {
 impl<M: Machine> Kernel<'_, M> {
     /// Begins an operation of the current thread, or goes on with it.
     pub(crate) fn begin(&mut self, operation: Operation) -> Progress {
-        self.budget = STEPS;
+        self.budget = self.steps;
         self.began = self.machine.time();
         if let Some(current) = self.current.get()
             && self.threads[current].progress.is_some()

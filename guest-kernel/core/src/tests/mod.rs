@@ -7,5 +7,6 @@ mod messages;
 mod model;
 mod ports;
 mod queue;
+mod restart;
 
 pub use model::Bench;

@@ -12,7 +12,7 @@ use crate::{
     kernel::{Gate, Tables},
     machine::{Counts, Machine},
     map::Outcome,
-    restart::{Operation as LongOperation, Progress, STEPS},
+    restart::{Operation as LongOperation, Progress},
     sigma0::Sigma0,
     space::{DirectoryEntry, Pages, Space},
     task::Task,
@@ -287,7 +287,7 @@ impl Bench {
     ) -> Outcome {
         let mut progress = Progress::new(LongOperation::Map { task: to });
         loop {
-            self.kernel.budget = STEPS;
+            self.kernel.budget = self.kernel.steps;
             let done = self.kernel.map_item(&mut progress, from, to, item, window);
             if done.is_ok() {
                 return progress.outcome;
