@@ -9,7 +9,7 @@ use std::{
 const ARCHITECTURES: [&str; 2] = ["amd64", "ia32"];
 
 /// Without these the command could not keep what its help promises.
-const REQUIRED: [&str; 9] = [
+const REQUIRED: [&str; 10] = [
     "kernel",
     "sigma0",
     "root-task",
@@ -19,6 +19,7 @@ const REQUIRED: [&str; 9] = [
     "squares",
     "lazy-squares",
     "slides",
+    "stress",
 ];
 
 fn main() {

@@ -16,6 +16,7 @@ use runtime::{
         object::{CapabilityIndex, label},
         syscall::{Operation, Timeouts},
     },
+    random::Random,
 };
 
 runtime::entry!(main);
@@ -26,7 +27,7 @@ fn main() -> i32 {
         println!("hostile: the arguments are a seed and a number of calls");
         return 2;
     };
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     for _ in 0..calls {
         random_call(&mut random);
     }
@@ -39,9 +40,9 @@ fn random_call(random: &mut Random) {
     // Nobody will ever send to this program: only its parent, as an answer.
     let waits = operation.contains(Operation::RECEIVE) && operation != Operation::CALL;
     let timeouts = if waits { Timeouts::ZERO } else { Timeouts(random.below(2) << 16) };
-    message::set_receive_window(Flexpage(random.word()));
+    message::set_receive_window(Flexpage(word(random)));
     for register in 0..random.below(8) {
-        message::set(register, random.word());
+        message::set(register, word(random));
     }
     let tag = MessageTag::new(protocol_label(random), random.below(10), random.below(4));
     // Whatever it says is fine.
@@ -54,7 +55,7 @@ fn target(random: &mut Random) -> CapabilityIndex {
     let rarely = random.below(64) == 0;
     match CapabilityIndex(random.below(20)) {
         CapabilityIndex::TASK | CapabilityIndex::THREAD if !rarely => CapabilityIndex::PARENT,
-        CapabilityIndex::CONSOLE => CapabilityIndex(random.word() >> 12),
+        CapabilityIndex::CONSOLE => CapabilityIndex(word(random) >> 12),
         index => index,
     }
 }
@@ -65,30 +66,13 @@ fn protocol_label(random: &mut Random) -> isize {
     if known == label::EXIT { 0 } else { known }
 }
 
-/// Random numbers (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
-    }
-
-    fn below(&mut self, bound: Word) -> Word {
-        (self.next() >> 33) as Word % bound
-    }
-
-    /// A word as a flexpage, as a map item, as a small number, or as anything.
-    fn word(&mut self) -> Word {
-        let any = self.next() as Word;
-        match self.below(4) {
-            0 => any & !0xfff | (12 + self.below(20)) << 6 | 1 << 4 | self.below(8),
-            1 => any & !0xfff | 8 | self.below(2) << 1,
-            2 => self.below(256),
-            _ => any,
-        }
+/// A word as a flexpage, as a map item, as a small number, or as anything.
+fn word(random: &mut Random) -> Word {
+    let any = random.next() as Word;
+    match random.below(4) {
+        0 => any & !0xfff | (12 + random.below(20)) << 6 | 1 << 4 | random.below(8),
+        1 => any & !0xfff | 8 | random.below(2) << 1,
+        2 => random.below(256),
+        _ => any,
     }
 }

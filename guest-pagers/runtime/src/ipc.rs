@@ -42,6 +42,11 @@ pub fn wait() -> Result<Received, IpcError> {
     invoke(CapabilityIndex::NIL, Operation::WAIT, MessageTag::default(), Timeouts::NEVER)
 }
 
+/// Takes a message of anybody who waits to send one; fails with [`IpcError::Timeout`] if nobody does.
+pub fn poll() -> Result<Received, IpcError> {
+    invoke(CapabilityIndex::NIL, Operation::WAIT, MessageTag::default(), Timeouts::ZERO)
+}
+
 /// Answers the last caller; does not wait for it if it is not ready.
 #[inline]
 pub fn reply(tag: MessageTag) -> Result<(), IpcError> {

@@ -25,6 +25,7 @@
 //! | [`ipc`], [`message`] | plain messages |
 //! | [`parent`] | what a parent does for its child: memory, I/O ports, the end |
 //! | [`port`] | I/O ports |
+//! | [`random`] | random numbers |
 //! | [`boot`] | the kernel info page and the boot bundle, for sigma0 and the root task |
 //!
 //! This crate has all the unsafe code of the user level. What knows the processor is in [`arch`],
@@ -46,6 +47,7 @@ pub mod pager;
 pub mod parent;
 pub mod port;
 pub mod program;
+pub mod random;
 #[doc(hidden)]
 pub mod start;
 

@@ -128,6 +128,13 @@ pub fn serve(pager: &mut impl Pager) -> ! {
     }
 }
 
+/// Serves all who wait by now.
+pub fn serve_pending(pager: &mut impl Pager) {
+    while let Ok(received) = ipc::poll() {
+        answer(pager, received).send();
+    }
+}
+
 #[inline(always)]
 fn answer(pager: &mut impl Pager, received: Received) -> Answer {
     let client = Client(received.label);
