@@ -19,11 +19,15 @@ use protocol::{
     introspection::{NOBODY, ThreadState, record::Kind},
     layout::{KERNEL_INFO_PAGE, USER_END, UTCB_AREA},
     message::MessageTag,
-    object::CapabilityIndex,
+    object::{CapabilityIndex, label, task},
 };
 
 /// Enough to reach every state many times over, in a few seconds.
-const STEPS: usize = 1_000_000;
+const STEPS: usize = 2_000_000;
+
+/// Everybody has capabilities from here on; the last one is a task.
+const FIRST_INDEX: Word = 5;
+const TASK_INDEX: Word = 10;
 
 /// Where every task has an I/O instruction, and the frame that it is in.
 const CODE: Word = 0x40_0000;
@@ -55,7 +59,7 @@ impl Source {
             4 => (random >> 8 & 0x3fff) << 12 | (12 + (random >> 40) % 12) << 6 | 1 << 4 | 7,
             5 => (random >> 8 & 0xffff) << 12 | 8 | (random >> 40 & 2),
             6 => UTCB_AREA as u64 + (random >> 50 << 10),
-            7 => (random >> 8 & 0x1ff) << 12 | (random >> 40) % 10 << 6 | 2 << 4 | 6,
+            7 => (random >> 8 & 0x1ff) << 12 | ((random >> 40) % 10) << 6 | 2 << 4 | 6,
             _ => random >> 8 & 0xff,
         };
         word as Word
@@ -76,7 +80,7 @@ fn crowd() -> Bench {
             Object::Thread(ThreadIndex::from_position(number + 2)),
             Object::Task(TaskIndex::from_position(number)),
         ];
-        for (index, object) in (5..).zip(objects) {
+        for (index, object) in (FIRST_INDEX..).zip(objects) {
             bench.give(task, CapabilityIndex(index), object);
         }
         bench.enter(task, CODE, FRAME, Rights::READ_EXECUTE);
@@ -118,10 +122,17 @@ fn act(bench: &mut Bench, source: &mut Source) {
             bench.kernel.utcb(current).buffer[0] = window;
             let label = [-11, -12, -13, -14, -15, -23, 0, 0][source.below(8)] as isize;
             let words = source.below(8);
+            if label == label::TASK {
+                let arguments = match source.below(2) {
+                    0 => [task::UNMAP, source.below(16), source.below(4)],
+                    _ => [task::MAP, source.word() | 8, source.word()],
+                };
+                bench.kernel.utcb(current).message[..3].copy_from_slice(&arguments);
+            }
             let items = if source.below(3) == 0 { source.below(4) } else { 0 };
             let tag = (label << 16) as Word | items << 6 | words;
             let operation = [1, 2, 3, 3, 3, 6, 9, 15][source.below(8)];
-            let index = source.below(14);
+            let index = if label == label::TASK { TASK_INDEX } else { source.below(14) };
             let timeouts = [0, 0, 1, 1 << 16 | 1][source.below(4)];
             bench.kernel.system_call(index << 12 | operation, tag, timeouts);
         }
@@ -233,7 +244,8 @@ fn anything_that_tasks_do_leaves_the_kernel_sound() {
     }
     check_spaces(&mut bench);
     // The test is worth something only if much of all that could happen did.
-    for kind in [Kind::Fault, Kind::Map, Kind::Resume, Kind::Unresolved, Kind::Message] {
+    for kind in [Kind::Fault, Kind::Map, Kind::Resume, Kind::Unresolved, Kind::Message, Kind::Unmap]
+    {
         assert!(seen[kind as usize] > 1000, "{kind:?}: {seen:?}");
     }
     assert!(port_faults > 1000 && steps_with_ports > 1000, "{port_faults}, {steps_with_ports}");
