@@ -41,7 +41,7 @@ pub(super) fn lines(mapping: &Mapping) -> Option<[String; 3]> {
     let (above, below) = if is_send_smaller { (small, large) } else { (large, small) };
     let send = Numbers(sent.kind(), send_start, sent.order()).to_string();
     let receive = Numbers(sent.kind(), window_start, window).to_string();
-    let base = format!("{offset:#x} modulo 2^{larger}");
+    let base = format!("chooses offset {offset:#x}");
     Some([
         format!("send flexpage  {send:<24}{above}"),
         format!("send base      {base:<24}{:column$} ||", ""),
@@ -95,7 +95,7 @@ mod tests {
             drawn.unwrap(),
             [
                 "send flexpage  0x10003000,2^12                        [##]",
-                "send base      0x5000 modulo 2^15                      ||",
+                "send base      chooses offset 0x5000                   ||",
                 "window         0x50000000,2^15         [--|--|--|--|--|##|--|--]",
             ]
         );
@@ -108,7 +108,7 @@ mod tests {
             drawn.unwrap(),
             [
                 "send flexpage  0x10000000,2^15         [--|--|##|--|--|--|--|--]",
-                "send base      0x2000 modulo 2^15             ||",
+                "send base      chooses offset 0x2000          ||",
                 "window         0x50005000,2^12               [##]",
             ]
         );
@@ -122,7 +122,7 @@ mod tests {
             drawn.unwrap(),
             [
                 "send flexpage  ports 0x3fc-0x3fd             [##]",
-                "send base      0x4 modulo 2^3                 ||",
+                "send base      chooses offset 0x4             ||",
                 "window         ports 0x3f8-0x3ff       [--|--|##|--]",
             ]
         );
