@@ -122,11 +122,8 @@ fn read_start_info(address: u32) -> LoaderInfo {
 }
 
 fn parse_options(line: &str) -> Options {
-    let mut options = Options {
-        trace_records: None,
-        enabled_records: Kind::DEFAULT_ENABLED,
-        check_interval: 0,
-    };
+    let mut options =
+        Options { trace_records: None, enabled_records: Kind::DEFAULT_ENABLED, check_interval: 0 };
     for word in line.split_ascii_whitespace() {
         match word.split_once('=') {
             Some(("trace", "off")) => options.enabled_records = 0,

@@ -149,7 +149,8 @@ impl Flexpage {
     }
 
     /// The piece of a user area that this memory flexpage (or whole-space window) names, or `None`
-    /// if it names none: wrong kind, smaller than a page, or not wholly below 3 GiB.
+    /// if it names none: wrong kind, smaller than a page, or not wholly below 3 GiB. Only the whole
+    /// space, order 32, may reach beyond: it ends with the user area.
     ///
     /// The whole space counts as an area of 4 GiB at 0, so that every placement in it is an offset.
     #[inline]
@@ -161,11 +162,11 @@ impl Flexpage {
             return None;
         }
         let order = self.order();
-        if order < PAGE_ORDER || order > 31 {
+        if order < PAGE_ORDER || order > Area::WHOLE.order {
             return None;
         }
         let base = align_down(self.address(), order);
-        if base >= USER_END || (1 << order) > USER_END - base {
+        if base >= USER_END || area_size(order) > USER_END - base {
             return None;
         }
         Some(Area { base, order })
@@ -226,8 +227,20 @@ pub struct Placement {
     pub order: u32,
 }
 
+impl Placement {
+    /// Number of bytes; a whole address space ends with the user area.
+    pub const fn size(self) -> Word {
+        area_size(self.order)
+    }
+}
+
+/// Bytes of an area of `2^order` bytes that counts only as far as the user area goes.
+const fn area_size(order: u32) -> Word {
+    if order >= Area::WHOLE.order { USER_END } else { 1 << order }
+}
+
 impl Area {
-    /// A whole address space, as a window.
+    /// A whole address space.
     pub const WHOLE: Self = Self { base: 0, order: 32 };
 
     /// First byte.
@@ -238,6 +251,11 @@ impl Area {
     /// Binary logarithm of the size in bytes; 32 for the whole space.
     pub const fn order(self) -> u32 {
         self.order
+    }
+
+    /// Number of bytes; a whole address space ends with the user area.
+    pub const fn size(self) -> Word {
+        area_size(self.order)
     }
 
     /// Lecture, "Flexpage offset": the smaller of the send flexpage and the receive window
@@ -253,9 +271,8 @@ impl Area {
             let inside = low_bits(send_base, self.order) & !low_mask(window.order);
             Placement { source: self.base | inside, destination: window.base, order: window.order }
         };
-        let end_fits = placement.order < 32
-            && placement.destination < USER_END
-            && (1 << placement.order) <= USER_END - placement.destination;
+        let end_fits = placement.destination < USER_END
+            && placement.size() <= USER_END - placement.destination;
         if end_fits { Some(placement) } else { None }
     }
 }

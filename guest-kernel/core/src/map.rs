@@ -17,7 +17,9 @@ use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
     error::IpcError,
     fault::Access,
-    flexpage::{Area, Flexpage, IO_PORTS, Kind as FlexpageKind, Placement, Rights, low_mask},
+    flexpage::{
+        Area, Flexpage, IO_PORTS, Kind as FlexpageKind, Placement, Rights, align_down, low_mask,
+    },
     introspection::{
         ThreadState,
         mapping::{Place, Resource},
@@ -261,7 +263,8 @@ impl<M: Machine> Kernel<'_, M> {
         let fault = &self.threads[faulter].fault;
         let port = fault.access.contains(Access::PORT);
         let kind = if port { FlexpageKind::IoPorts } else { FlexpageKind::Memory };
-        let inside = fault.address.wrapping_sub(outcome.destination) >> outcome.order == 0;
+        let offset = fault.address.wrapping_sub(outcome.destination);
+        let inside = align_down(offset, outcome.order) == 0;
         item.flexpage.kind() == kind
             && inside
             && outcome.entries != 0
@@ -425,8 +428,7 @@ impl<M: Machine> Kernel<'_, M> {
         item: MapItem,
         placement: Placement,
     ) -> Result<(), NotEntered> {
-        let size: Word = 1 << placement.order;
-        while progress.done < size {
+        while progress.done < placement.size() {
             self.spend(1)?;
             let source = placement.source + progress.done;
             let destination = placement.destination + progress.done;
@@ -503,7 +505,7 @@ impl<M: Machine> Kernel<'_, M> {
                 return self.map_over_superpage(progress, run, first, old);
             }
         };
-        let left = ((1 << run.placement.order) - progress.done) >> PAGE_ORDER;
+        let left = (run.placement.size() - progress.done) >> PAGE_ORDER;
         let in_source = TABLE_ENTRIES - table_index(source);
         let in_target = TABLE_ENTRIES - table_index(destination);
         for _ in 0..left.min(in_source).min(in_target) {
@@ -589,7 +591,7 @@ impl<M: Machine> Kernel<'_, M> {
         item: MapItem,
         placement: Placement,
     ) -> Result<(), NotEntered> {
-        while progress.done < 1 << placement.order {
+        while progress.done < placement.size() {
             self.spend(ENTER_STEPS)?;
             let source = CapabilityIndex((placement.source + progress.done) >> PAGE_ORDER);
             let target = CapabilityIndex((placement.destination + progress.done) >> PAGE_ORDER);
@@ -888,6 +890,6 @@ fn place(item: MapItem, window: Flexpage) -> Option<(Resource, Placement)> {
         FlexpageKind::Special => return None,
     };
     let placement = area.place(item.send_base, window)?;
-    let fits = placement.destination + (1 << placement.order) <= end;
+    let fits = placement.destination + placement.size() <= end;
     fits.then_some((resource, placement))
 }

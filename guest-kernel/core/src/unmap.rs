@@ -150,7 +150,7 @@ impl<M: Machine> Kernel<'_, M> {
         take: Rights,
         own: bool,
     ) -> Result<(), Preempted> {
-        let size: Word = 1 << area.order();
+        let size = area.size();
         while progress.done < size {
             self.spend(1)?;
             let address = area.base() + progress.done;
@@ -198,7 +198,7 @@ impl<M: Machine> Kernel<'_, M> {
         take: Rights,
         own: bool,
     ) -> Result<(), Preempted> {
-        while progress.done < 1 << area.order() {
+        while progress.done < area.size() {
             self.spend(1)?;
             let index = CapabilityIndex((area.base() + progress.done) >> PAGE_ORDER);
             if let Some(spot) = self.tasks[task].capabilities.spot(index)

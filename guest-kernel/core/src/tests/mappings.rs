@@ -141,9 +141,26 @@ fn the_kernels_own_pages_stay_where_they_are() {
 }
 
 #[test]
+fn a_whole_address_space_is_a_flexpage_too() {
+    let mut pair = Pair::new();
+    for (address, frame) in [(0x1000, 0x300_0000), (0xbffd_f000, 0x301_0000)] {
+        pair.bench.enter(pair.from, address, frame, Rights::READ_WRITE);
+    }
+    let outcome = pair.map(0, Flexpage::memory(0, 32, Rights::READ));
+    assert_eq!((outcome.status, outcome.entries, outcome.order), (MapStatus::Done, 2, 32));
+    let found = [0x1000, 0xbffd_f000].map(|address| pair.bench.page(pair.to, address).physical().0);
+    assert_eq!(found, [0x300_0000, 0x301_0000]);
+    // Into a smaller window: the part that the send base selects.
+    let item = MapItem::map(0xbffd_f000, Flexpage::memory(0, 32, Rights::READ));
+    let window = Flexpage::memory(0x5000, 12, Rights::empty());
+    pair.bench.map_item(pair.from, pair.to, item, window);
+    assert_eq!(pair.bench.page(pair.to, 0x5000).physical().0, 0x301_0000);
+}
+
+#[test]
 fn absurd_flexpages_map_nothing() {
     let mut pair = Pair::new();
-    for order in (0..12).chain(32..64) {
+    for order in (0..12).chain(33..64) {
         let outcome = pair.map(0, Flexpage(1 << 4 | order << 6 | 7));
         assert_eq!(outcome.status, MapStatus::Overflow, "order {order}");
     }
