@@ -151,6 +151,8 @@ fn count(kind: u8) {
             return;
         }
         COUNTDOWN.left = COUNTDOWN.interval;
+        // Whatever the kernel has done so far is in memory before the host looks.
+        compiler_fence(Ordering::SeqCst);
         let reached = INTROSPECTION.checkpoints.reached + 1;
         (&raw mut INTROSPECTION.checkpoints.reached).write_volatile(reached);
         while (&raw const INTROSPECTION.checkpoints.released).read_volatile() < reached {

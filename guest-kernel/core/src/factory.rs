@@ -15,7 +15,10 @@ use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
     error::ObjectError,
     flexpage::{Flexpage, Rights},
-    introspection::{mapping::FactoryRecord, record::Kind},
+    introspection::{
+        mapping::{FactoryRecord, MappingNode},
+        record::Kind,
+    },
     layout::{KERNEL_INFO_PAGE, UTCB_AREA},
     object::{CapabilityIndex, factory},
 };
@@ -197,6 +200,8 @@ impl<M: Machine> Kernel<'_, M> {
         }
         self.factories[factory].charge(size_of::<Thread>())?;
         let bookmark = self.allocate_node(factory)?;
+        // It is in no list until a walk stops at it, and says so.
+        *self.machine.node(bookmark) = MappingNode::default();
         let thread = Thread::new(utcb, priority, factory, bookmark.into());
         let thread = self.threads.insert(thread).ok_or(ObjectError::NoMemory)?;
         Ok(thread)
