@@ -3,7 +3,7 @@
 use crate::{
     module_spec::ModuleSpec,
     units,
-    views::{CheckArgs, ListArgs, ViewArgs, WalkArgs},
+    views::{CheckArgs, FrameArgs, ListArgs, MapArgs, ViewArgs, WalkArgs, WhoArgs},
 };
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use machine::{Architecture, RamSize};
@@ -35,9 +35,18 @@ pub enum Command {
     Ls(ListArgs),
     /// Show the tasks and threads of a running machine.
     Tasks(ViewArgs),
+    /// Show the memory of a task of a running machine, or its ports or capabilities.
+    Map(MapArgs),
+    /// Show who has a page frame of a running machine, and from whom.
+    Frame(FrameArgs),
+    /// Show who has the page at an address of a task of a running machine, and from whom.
+    Who(WhoArgs),
     /// Show how the page tables of a running machine translate an address of a task.
+    ///
+    /// And below that: where the page is in the memory of this host.
     Walk(WalkArgs),
-    /// Check a running machine's page tables and records. The status is 1 if something is wrong.
+    /// Check a running machine's page tables, mapping database and records. The status is 1 if
+    /// something is wrong.
     Check(CheckArgs),
     /// List the scenarios.
     List,

@@ -49,6 +49,11 @@ impl Attached {
         header.context("this machine's kernel has no introspection header: it cannot be viewed")
     }
 
+    /// The file whose bytes are the guest's memory.
+    pub fn ram(&self) -> &File {
+        &self.ram
+    }
+
     /// Whether the run that it belongs to still goes on.
     pub fn runs(&self) -> bool {
         UnixStream::connect(&self.socket).is_ok()

@@ -1,7 +1,8 @@
 //! What the user says to the views.
 
+use crate::units;
 use clap::Args;
-use std::str::FromStr;
+use std::{str::FromStr, time::Duration};
 use thiserror::Error;
 
 /// `glass ls`.
@@ -36,11 +37,100 @@ pub struct WalkArgs {
 /// `glass check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// Check again and again until something is wrong or the machine ends
-    #[arg(long)]
-    pub watch: bool,
+    /// Check again and again, every 500ms or as often as TIME says, until something is wrong or
+    /// the machine ends
+    #[arg(
+        long,
+        value_name = "TIME",
+        num_args = 0..=1,
+        default_missing_value = "500ms",
+        value_parser = units::timeout
+    )]
+    pub watch: Option<Duration>,
     #[command(flatten)]
     pub view: ViewArgs,
+}
+
+/// `glass map`.
+#[derive(Debug, Args)]
+pub struct MapArgs {
+    /// A task, by name or number
+    #[arg(value_name = "TASK")]
+    pub task: String,
+    /// A letter for each page: written, accessed, neither
+    #[arg(short = 'x', long, conflicts_with_all = ["ports", "caps", "json"])]
+    pub letters: bool,
+    /// Its I/O ports instead of its memory
+    #[arg(long, conflicts_with = "caps")]
+    pub ports: bool,
+    /// Its capabilities instead of its memory
+    #[arg(long)]
+    pub caps: bool,
+    #[command(flatten)]
+    pub view: ViewArgs,
+}
+
+/// `glass frame`.
+#[derive(Debug, Args)]
+pub struct FrameArgs {
+    /// Number of a page frame of the guest: its physical address by 4096
+    #[arg(value_name = "FRAME")]
+    pub frame: FrameNumber,
+    #[command(flatten)]
+    pub tree: TreeArgs,
+}
+
+/// `glass who`.
+#[derive(Debug, Args)]
+pub struct WhoArgs {
+    /// A task, by name or number, and an address in it
+    #[arg(value_name = "TASK:ADDRESS")]
+    pub place: Place,
+    #[command(flatten)]
+    pub tree: TreeArgs,
+}
+
+/// What `glass frame` and `glass who` have in common.
+#[derive(Debug, Args)]
+pub struct TreeArgs {
+    /// Graphviz' language instead of text: pipe it to `dot -Tsvg`
+    #[arg(long, conflicts_with = "json")]
+    pub dot: bool,
+    /// Show what an unmap of the page would take; nothing is unmapped
+    #[arg(long, requires = "from")]
+    pub unmap_dry_run: bool,
+    /// The task, by name or number, that would unmap
+    #[arg(long, value_name = "TASK", requires = "unmap_dry_run")]
+    pub from: Option<String>,
+    /// Its own mapping would go, too
+    #[arg(long, requires = "unmap_dry_run")]
+    pub own: bool,
+    #[command(flatten)]
+    pub view: ViewArgs,
+}
+
+/// The number of a page frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameNumber(pub u64);
+
+/// Not the number of a page frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("write the number of a page frame, such as 0x1f3c or 7996")]
+pub struct NotAFrame;
+
+impl FromStr for FrameNumber {
+    type Err = NotAFrame;
+
+    fn from_str(text: &str) -> Result<Self, NotAFrame> {
+        let (digits, radix) = match text.strip_prefix("0x") {
+            Some(digits) => (digits, 16),
+            None => (text, 10),
+        };
+        if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(NotAFrame);
+        }
+        u64::from_str_radix(digits, radix).map(Self).map_err(|_| NotAFrame)
+    }
 }
 
 /// A task and an address in it.
@@ -76,6 +166,15 @@ impl FromStr for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn frames_are_numbers_in_either_way() {
+        assert_eq!("0x1f3c".parse(), Ok(FrameNumber(0x1f3c)));
+        assert_eq!("7996".parse(), Ok(FrameNumber(0x1f3c)));
+        for text in ["", "0x", "1f3c", "-1", "+1", "0x+1", "0x10000000000000000"] {
+            assert_eq!(text.parse::<FrameNumber>(), Err(NotAFrame), "{text}");
+        }
+    }
 
     #[test]
     fn a_place_is_a_task_and_an_address() {

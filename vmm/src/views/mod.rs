@@ -5,13 +5,21 @@
 
 mod args;
 mod check;
+mod dot;
+mod frame;
+mod host_page;
+mod look;
 mod ls;
+mod map;
 mod tasks;
 mod walk;
+mod words;
 
-pub use args::{CheckArgs, ListArgs, ViewArgs, WalkArgs};
+pub use args::{CheckArgs, FrameArgs, ListArgs, MapArgs, ViewArgs, WalkArgs, WhoArgs};
 pub use check::check;
+pub use frame::{frame, who};
 pub use ls::ls;
+pub use map::map;
 pub use tasks::tasks;
 pub use walk::walk;
 

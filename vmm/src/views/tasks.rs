@@ -1,10 +1,10 @@
 //! `glass tasks`: the tasks of a machine and what their threads do.
 
-use super::{JSON_VERSION, ViewArgs};
-use crate::attach::Attached;
+use super::{JSON_VERSION, ViewArgs, look::Look};
 use anyhow::Result;
-use observe::inspect::{Guest, Task, Thread};
-use protocol::introspection::ThreadState;
+use machine::human;
+use observe::inspect::{Task, Thread};
+use protocol::introspection::{ThreadState, mapping::Resource};
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,
@@ -13,42 +13,58 @@ use std::{
 
 /// Shows them, a line for each thread.
 pub fn tasks(args: &ViewArgs) -> Result<u8> {
-    let machine = Attached::find(args.machine)?;
-    let tasks = Guest::open(&machine, machine.header()?)?.tasks();
-    let names = thread_names(&tasks);
+    let look = Look::new(args)?;
+    let names = thread_names(&look);
     let mut out = io::stdout().lock();
     if args.json {
-        for task in &tasks {
-            writeln!(out, "{}", task_json(machine.introduction.pid, task, &names))?;
+        for task in &look.tasks {
+            writeln!(out, "{}", task_json(&look, task, &names))?;
         }
         return Ok(0);
     }
-    writeln!(out, "task  name             page table  thread  priority  state")?;
-    for task in &tasks {
-        let mut left = format!("{:>4}  {:<16} {:#010x}", task.number, task.name, task.page_table);
+    writeln!(
+        out,
+        "task  name                mapped  kernel memory        thread  priority  pager       state"
+    )?;
+    for task in &look.tasks {
+        let (mapped, memory) = (human(mapped(&look, task)), kernel_memory(&look, task));
+        let mut left = format!("{:>4}  {:<14}  {mapped:>10}  {memory:<19}", task.number, task.name);
         if task.threads.is_empty() {
             writeln!(out, "{left}  (no thread)")?;
         }
         for thread in &task.threads {
             let Thread { number, priority, .. } = thread;
-            let state = describe(thread, &names);
-            writeln!(out, "{left}  {number:>6}  {priority:>8}  {state}")?;
+            let pager = look.snapshot.pager_of(*number).and_then(|pager| names.get(&pager));
+            let (pager, state) = (pager.map_or("-", String::as_str), describe(thread, &names));
+            writeln!(out, "{left}  {number:>6}  {priority:>8}  {pager:<10}  {state}")?;
             left = " ".repeat(left.chars().count());
         }
     }
     Ok(0)
 }
 
+/// Bytes of memory that a task has mapped, counted once for each page of its own.
+fn mapped(look: &Look, task: &Task) -> u64 {
+    let mappings = look.snapshot.mappings_of(task.number, Resource::Memory);
+    mappings.iter().map(|mapping| 1 << mapping.order).sum()
+}
+
+/// What the factory that pays for a task has spent.
+fn kernel_memory(look: &Look, task: &Task) -> String {
+    let number = look.snapshot.factory_of(task.number);
+    match number.and_then(|number| Some((number, look.snapshot.factory(number)?))) {
+        Some((number, factory)) => {
+            let (used, limit) = (factory.used.div_ceil(1024), factory.limit / 1024);
+            format!("{used} of {limit}K ({number})")
+        }
+        None => "unknown".to_owned(),
+    }
+}
+
 /// Each thread under its task's name, with its own behind it.
-fn thread_names(tasks: &[Task]) -> HashMap<u16, String> {
-    let name = |task: &Task, thread: &Thread| match &thread.name {
-        Some(own) => format!("{}/{own}", task.name),
-        None => task.name.clone(),
-    };
-    tasks
-        .iter()
-        .flat_map(|task| task.threads.iter().map(move |thread| (thread.number, name(task, thread))))
-        .collect()
+fn thread_names(look: &Look) -> HashMap<u16, String> {
+    let threads = look.tasks.iter().flat_map(|task| &task.threads);
+    threads.map(|thread| (thread.number, look.snapshot.thread_name(thread.number))).collect()
 }
 
 fn describe(thread: &Thread, names: &HashMap<u16, String>) -> String {
@@ -90,24 +106,34 @@ fn state_word(state: Option<ThreadState>) -> &'static str {
     }
 }
 
-fn task_json(pid: u32, task: &Task, names: &HashMap<u16, String>) -> Value {
+fn task_json(look: &Look, task: &Task, names: &HashMap<u16, String>) -> Value {
+    let snapshot = &look.snapshot;
     let thread = |thread: &Thread| {
+        let pager = snapshot.pager_of(thread.number);
         json!({
             "number": thread.number,
             "name": names.get(&thread.number),
             "state": state_word(thread.state),
             "priority": thread.priority,
+            "pager": pager,
+            "pager_name": pager.and_then(|pager| names.get(&pager)),
             "partner": thread.partner,
             "partner_name": thread.partner.and_then(|partner| names.get(&partner)),
         })
     };
+    let number = snapshot.factory_of(task.number);
+    let factory = number.and_then(|number| snapshot.factory(number));
     json!({
         "v": JSON_VERSION,
-        "pid": pid,
+        "pid": look.machine.introduction.pid,
         "number": task.number,
         "name": task.name,
         "page_table": format!("{:#x}", task.page_table),
         "image": task.image,
+        "pages": mapped(look, task) / protocol::PAGE_SIZE as u64,
+        "factory": number,
+        "kernel_memory_used": factory.map(|factory| factory.used),
+        "kernel_memory_limit": factory.map(|factory| factory.limit),
         "threads": task.threads.iter().map(thread).collect::<Vec<_>>(),
     })
 }

@@ -1,52 +1,96 @@
 //! `glass walk`: the way of one address through the page tables.
 
-use super::{JSON_VERSION, WalkArgs};
-use crate::attach::Attached;
-use anyhow::{Result, bail};
+use super::{
+    JSON_VERSION, WalkArgs,
+    host_page::HostPage,
+    look::Look,
+    words::{hex, letters, mapping_json, source_json, source_words},
+};
+use anyhow::Result;
 use machine::human;
 use observe::{
-    inspect::{Guest, Task},
+    inspect::{Guest, Mapping, Origin, Task},
     paging::{End, Execute, Geometry, Page, Step, Walk},
 };
 use protocol::flexpage::Rights;
 use serde_json::{Value, json};
 use std::io::{self, Write};
 
-/// Shows each level, and what the processor makes of them.
+/// Shows each level, and what the processor makes of them; then what the mapping database and the
+/// host say of the page.
 pub fn walk(args: &WalkArgs) -> Result<u8> {
-    let machine = Attached::find(args.view.machine)?;
-    let guest = Guest::open(&machine, machine.header()?)?;
-    let tasks = guest.tasks();
-    let task = find(&tasks, &args.place.task)?;
+    let look = Look::new(&args.view)?;
+    let machine = &look.machine;
+    let guest = Guest::open(machine, machine.header()?)?;
+    let task = look.task(&args.place.task)?;
     let walk = guest.walk(task, args.place.address);
+    let host = walk.physical().map(|physical| HostPage::find(machine, physical));
+    let walked = Walked { look: &look, task, geometry: guest.geometry(), walk, host };
     let mut out = io::stdout().lock();
     if args.view.json {
-        let pid = machine.introduction.pid;
-        writeln!(out, "{}", walk_json(pid, task, guest.geometry(), &walk))?;
+        writeln!(out, "{}", walked.json())?;
     } else {
-        show(&mut out, task, guest.geometry(), &walk)?;
+        walked.text(&mut out)?;
     }
     Ok(0)
 }
 
-/// The task of that name, or else of that number.
-fn find<'t>(tasks: &'t [Task], wanted: &str) -> Result<&'t Task> {
-    let named: Vec<_> = tasks.iter().filter(|task| task.name == wanted).collect();
-    let numbered = tasks.iter().find(|task| task.number.to_string() == wanted);
-    match (&named[..], numbered) {
-        ([task], _) => Ok(task),
-        ([], Some(task)) => Ok(task),
-        ([], None) => {
-            let names: Vec<_> = tasks.iter().map(|task| task.name.as_str()).collect();
-            bail!("there is no task '{wanted}': there are {}", names.join(", "))
+/// What there is to show.
+struct Walked<'l> {
+    look: &'l Look,
+    task: &'l Task,
+    geometry: &'static Geometry,
+    walk: Walk,
+    host: Option<io::Result<HostPage>>,
+}
+
+impl Walked<'_> {
+    fn text(&self, out: &mut impl Write) -> io::Result<()> {
+        show(out, self.task, self.geometry, &self.walk)?;
+        if let Some(mapping) = self.mapping() {
+            let snapshot = &self.look.snapshot;
+            let source = source_words(snapshot, snapshot.source(mapping));
+            match snapshot.origin(mapping) {
+                Some(Origin { parent: Some(parent), .. }) => {
+                    let (node, parent) = (mapping.node, snapshot.path(parent));
+                    writeln!(out, "  node       {node:#x}: from {source}, derived from {parent}")?;
+                }
+                Some(_) => writeln!(out, "  node       {:#x}: {source}", mapping.node)?,
+                None => writeln!(out, "  node       none: {source}")?,
+            }
         }
-        (several, _) => {
-            let numbers: Vec<_> = several.iter().map(|task| task.number.to_string()).collect();
-            bail!(
-                "several tasks are called '{wanted}': name one by its number, {}",
-                numbers.join(", ")
-            )
+        match &self.host {
+            None => Ok(()),
+            Some(Err(error)) => writeln!(out, "  host       unknown: {error}"),
+            Some(Ok(page)) => {
+                for (what, line) in page.lines() {
+                    writeln!(out, "  {what:<9}  {line}")?;
+                }
+                Ok(())
+            }
         }
+    }
+
+    fn mapping(&self) -> Option<&Mapping> {
+        let found = self.look.snapshot.frame_at(self.task.number, self.walk.address);
+        found.map(|(_, mapping)| mapping)
+    }
+
+    fn json(&self) -> Value {
+        let snapshot = &self.look.snapshot;
+        let pid = self.look.machine.introduction.pid;
+        let mut json = walk_json(pid, self.task, self.geometry, &self.walk);
+        json["node"] = self.mapping().map_or(Value::Null, |mapping| {
+            let parent = snapshot.origin(mapping).and_then(|origin| origin.parent);
+            json!({
+                "index": hex(mapping.node.into()),
+                "from": source_json(snapshot, snapshot.source(mapping)),
+                "parent": parent.map(|parent| mapping_json(snapshot, parent)),
+            })
+        });
+        let host = self.host.as_ref().and_then(|host| host.as_ref().ok());
+        json["host"] = host.map_or(Value::Null, HostPage::json);
+        json
     }
 }
 
@@ -108,15 +152,7 @@ fn end(walk: &Walk) -> Option<String> {
     }
 }
 
-fn letters(rights: Rights) -> String {
-    [(Rights::READ, 'r'), (Rights::WRITE, 'w'), (Rights::EXECUTE, 'x')]
-        .map(|(right, letter)| if rights.contains(right) { letter } else { '-' })
-        .into_iter()
-        .collect()
-}
-
 fn walk_json(pid: u32, task: &Task, geometry: &Geometry, walk: &Walk) -> Value {
-    let hex = |number: u64| format!("{number:#x}");
     let level = |step: &Step| {
         json!({
             "level": step.entry.level.name,

@@ -5,6 +5,7 @@
 //! | this one | tasks and threads |
 //! | `snapshot`, filled by `reader` | all tables, read once |
 //! | `frame`, `mapping`, `nodes`, `forest` | what it is made of: frames of entries, what they map, the nodes of that, their trees |
+//! | `ranges`, `tree` | mappings by task, and by page frame |
 //! | [`check`] | whether what the kernel promises is so |
 
 pub mod check;
@@ -14,13 +15,17 @@ mod frame;
 mod made;
 mod mapping;
 mod nodes;
+mod ranges;
 mod reader;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 pub use mapping::{Mapping, Target};
+pub use ranges::{Range, Source};
 pub use snapshot::{Origin, Snapshot};
+pub use tree::{Branch, FrameTree, Unmapping};
 
 use crate::{
     memory::{GuestMemory, OutsideMemory, read_value},

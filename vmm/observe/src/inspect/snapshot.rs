@@ -15,7 +15,7 @@ use super::{
 use crate::{
     memory::{GuestMemory, read_value},
     names::printable,
-    paging::Geometry,
+    paging::{Geometry, TABLE_SIZE},
 };
 use protocol::introspection::{
     Header, TaskRecord, ThreadRecord,
@@ -214,6 +214,13 @@ impl Snapshot {
             Some(own) => format!("{task}/{own}"),
             None => task,
         }
+    }
+
+    /// What the kernel uses a page frame for, if it is one of its pool.
+    pub fn kernel_use(&self, frame: u64) -> Option<&'static str> {
+        let address = frame.checked_mul(TABLE_SIZE)?;
+        let in_pool = (self.header.pool_start..self.header.pool_end).contains(&address);
+        in_pool.then(|| self.used.get(&address).copied().unwrap_or("of its pool"))
     }
 
     /// A factory.

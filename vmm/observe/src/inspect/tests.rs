@@ -420,6 +420,86 @@ fn sums_are_of_one_moment_or_not_judged() {
     assert_eq!(report.count(Rule::Quotas), 0);
 }
 
+/// What the views are made of, on both architectures.
+#[test]
+fn ranges_and_trees_show_what_was_made() {
+    for geometry in BOTH {
+        let made = Made::database(geometry);
+        let snapshot = made.snapshot();
+        let ranges = |task, resource| -> Vec<_> {
+            let ranges = snapshot.ranges(task, resource);
+            let row =
+                |range: &Range<'_>| (range.first(), range.count(), range.rights, range.source);
+            ranges.iter().map(row).collect()
+        };
+        let (rw, rx, all) = (Rights::READ_WRITE, Rights::READ_EXECUTE, Rights::all());
+        let whole = 1 << (geometry.levels[geometry.levels.len() - 2].shift - 12);
+        let page = |address: u64| address >> 12;
+        let info = page(KERNEL_INFO_PAGE as u64);
+        let utcb = page(UTCB_AREA as u64);
+        let kernels = [(info, 1, Rights::READ, Source::Kernel), (utcb, 1, rw, Source::Kernel)];
+        let app = [
+            (page(TEXT), 3, rx, Source::Map(ROOT)),
+            (page(SUPERPAGE), whole, rw, Source::Map(ROOT)),
+            (page(WINDOW), 1, Rights::READ, Source::Map(OTHER)),
+        ];
+        assert_eq!(ranges(APP, Resource::Memory), [&app[..], &kernels].concat());
+        // Side by side, but with other rights or from elsewhere.
+        let other = [
+            (page(WINDOW), 1, Rights::READ, Source::Map(APP)),
+            (page(WINDOW) + 1, 1, rx, Source::Map(APP)),
+            (page(WINDOW) + 7, 1, rw, Source::Grant(ROOT)),
+        ];
+        assert_eq!(ranges(OTHER, Resource::Memory), [&other[..], &kernels].concat());
+        assert_eq!(ranges(SIGMA0, Resource::Ports), [(0x3f8, 8, rw, Source::Root)]);
+        assert_eq!(ranges(APP, Resource::Ports), [(0x3f8, 1, rw, Source::Map(ROOT))]);
+        assert_eq!(ranges(ROOT, Resource::Capability)[0], (1, 5, all, Source::Root));
+        assert_eq!(snapshot.pager_of(APP), Some(ROOT));
+        assert_eq!(snapshot.pager_of(SIGMA0), None);
+
+        let part = page(SUPERPAGE) + 3;
+        let trees = snapshot.trees_of_frame(part);
+        let [tree] = &trees[..] else { panic!("{trees:?}") };
+        let branches: Vec<_> = tree
+            .branches
+            .iter()
+            .map(|branch| {
+                let Branch { mapping, parent, depth, is_granted } = *branch;
+                (mapping.task, mapping.address(), parent, depth, is_granted)
+            })
+            .collect();
+        let expected = [
+            (SIGMA0, SUPERPAGE, None, 0, false),
+            (ROOT, SUPERPAGE, Some(0), 1, false),
+            (OTHER, WINDOW + 0x7000, Some(1), 2, true),
+            (APP, WINDOW, Some(2), 3, false),
+            (APP, SUPERPAGE, Some(1), 2, false),
+        ];
+        assert_eq!(branches, expected);
+        let another = &snapshot.trees_of_frame(part + 1)[0];
+        assert_eq!((another.branches.len(), another.left_out), (3, 2));
+        assert_eq!(snapshot.trees_of_frame(0x7), []);
+        let at = snapshot.frame_at(APP, SUPERPAGE + 0x3abc).map(|(frame, _)| frame);
+        assert_eq!((at, snapshot.frame_at(APP, 0)), (Some(part), None));
+
+        let takes = |task, frame, own| {
+            let unmapping = snapshot.unmapping(task, frame, own);
+            (unmapping.of.len(), unmapping.taken.len(), unmapping.tasks())
+        };
+        // Of the page: that of "other" and what it gave. A derived superpage goes as a whole.
+        assert_eq!(takes(ROOT, part, false), (1, 3, 2));
+        assert_eq!(takes(ROOT, part + 1, false), (1, 1, 1));
+        // The superpage goes as a whole, and so does all below it.
+        assert_eq!(takes(ROOT, part + 1, true), (1, 4, 3));
+        assert_eq!(takes(SIGMA0, part, true), (1, 4, 3));
+        assert_eq!(takes(OTHER, part, false), (1, 1, 1));
+        assert_eq!(takes(APP, part, true), (2, 2, 1));
+        assert_eq!(takes(ROOT, page(0x100_0000), false), (1, 3, 2));
+        assert_eq!(takes(OTHER, page(0x100_0000), true), (2, 2, 1));
+        assert_eq!(takes(OTHER, 0x7, true), (0, 0, 0));
+    }
+}
+
 #[test]
 fn headers_that_make_no_sense_are_refused() {
     let mut made = Made::new(&AMD64);
@@ -442,7 +522,36 @@ fn look_everywhere(memory: &Vec<u8>, random: &mut Random) -> Option<Report> {
         assert!(walk.steps.len() <= guest.geometry().levels.len());
         assert!(!matches!(walk.end, End::Page(page) if page.order < 12));
     }
+    look_at_database(&guest.snapshot(), random);
     Some(guest.check())
+}
+
+fn look_at_database(snapshot: &Snapshot, random: &mut Random) {
+    for task in 0..6 {
+        for resource in [Resource::Memory, Resource::Ports, Resource::Capability] {
+            for range in snapshot.ranges(task, resource) {
+                assert!(range.accessed().max(range.dirty()) <= range.mappings.len());
+                assert!(range.count() >= range.mappings.len() as u64);
+                // What one of them shows is not far from what all would.
+                let mapping = &range.mappings[0];
+                assert!(!snapshot.path(mapping).is_empty());
+                if let Target::Object(slot) = mapping.target {
+                    snapshot.gate(slot).map(|gate| snapshot.thread_name(gate.thread));
+                }
+            }
+        }
+        snapshot.pager_of(task);
+    }
+    let frames = [0x1000, 0x1001, 0x803, random.below(1 << 20), random.next()];
+    for frame in frames {
+        for tree in snapshot.trees_of_frame(frame) {
+            let is_before =
+                |(at, branch): (usize, &Branch<'_>)| branch.parent.is_none_or(|p| p < at);
+            assert!(tree.branches.iter().enumerate().all(is_before));
+        }
+        let unmapping = snapshot.unmapping(random.below(4) as u16, frame, random.below(2) == 0);
+        assert!(unmapping.taken.len() <= snapshot.mappings.len());
+    }
 }
 
 #[test]

@@ -1,0 +1,110 @@
+//! How the views write sizes, rights and where mappings came from.
+
+use observe::inspect::{Mapping, Snapshot, Source, Target};
+use protocol::{
+    flexpage::Rights,
+    introspection::mapping::{CapabilitySlot, ObjectKind},
+};
+use serde_json::{Value, json};
+
+/// A number of bytes as short as `4K`, `2M` or `36K`.
+pub fn short(bytes: u64) -> String {
+    match bytes {
+        bytes if bytes >= 1 << 20 && bytes.is_multiple_of(1 << 20) => format!("{}M", bytes >> 20),
+        bytes if bytes.is_multiple_of(1 << 10) => format!("{}K", bytes >> 10),
+        bytes => format!("{bytes}B"),
+    }
+}
+
+/// `1 task`, `2 tasks`
+pub fn counted(number: usize, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        _ => format!("{number} {what}s"),
+    }
+}
+
+/// `rwx`, with a dash for each right that is missing.
+pub fn letters(rights: Rights) -> String {
+    rights.letters().map(char::from).into_iter().collect()
+}
+
+/// A number as JSON carries addresses.
+pub fn hex(number: u64) -> String {
+    format!("{number:#x}")
+}
+
+/// `root, by map`
+pub fn source_words(snapshot: &Snapshot, source: Source) -> String {
+    match source {
+        Source::Root => "where it begins".to_owned(),
+        Source::Kernel => "the kernel".to_owned(),
+        Source::Map(task) => format!("{}, by map", snapshot.task_name(task)),
+        Source::Grant(task) => format!("{}, by grant", snapshot.task_name(task)),
+        Source::Unknown => "unknown".to_owned(),
+    }
+}
+
+/// Where a mapping came from: how, and from which task.
+pub fn source_json(snapshot: &Snapshot, source: Source) -> Value {
+    let (by, task) = match source {
+        Source::Root => ("root", None),
+        Source::Kernel => ("kernel", None),
+        Source::Map(task) => ("map", Some(task)),
+        Source::Grant(task) => ("grant", Some(task)),
+        Source::Unknown => ("unknown", None),
+    };
+    json!({ "by": by, "task": task, "name": task.map(|task| snapshot.task_name(task)) })
+}
+
+/// What a capability is for.
+pub fn object_words(snapshot: &Snapshot, slot: CapabilitySlot) -> String {
+    let index = slot.index();
+    match slot.kind() {
+        None => format!("nothing known ({:#x})", slot.0),
+        Some(ObjectKind::Gate) => match snapshot.gate(slot) {
+            Some(gate) => {
+                let thread = snapshot.thread_name(gate.thread);
+                format!("gate {index} to {thread}, label {:#x}", gate.label)
+            }
+            None => format!("gate {index}"),
+        },
+        Some(ObjectKind::Thread) => format!("thread {index}, {}", snapshot.thread_name(index)),
+        Some(ObjectKind::Task) => format!("task {index}, {}", snapshot.task_name(index)),
+        Some(ObjectKind::Factory) => format!("factory {index}"),
+        Some(ObjectKind::Console) => "the console".to_owned(),
+        Some(ObjectKind::Scheduler) => "the scheduler".to_owned(),
+        Some(ObjectKind::Debugger) => "the debugger object".to_owned(),
+        Some(ObjectKind::Platform) => "the platform".to_owned(),
+    }
+}
+
+/// What the processor noted of a mapping.
+pub fn usage(mapping: &Mapping) -> &'static str {
+    match (mapping.is_accessed, mapping.is_dirty) {
+        (true, true) => "accessed dirty",
+        (true, false) => "accessed",
+        (false, true) => "dirty",
+        (false, false) => "",
+    }
+}
+
+/// A mapping's place, with everything that is known of it.
+pub fn mapping_json(snapshot: &Snapshot, mapping: &Mapping) -> Value {
+    let target = match mapping.target {
+        Target::Memory(physical) => json!({ "physical": hex(physical) }),
+        Target::Ports(port) => json!({ "port": hex(port) }),
+        Target::Object(slot) => json!({ "object": object_words(snapshot, slot) }),
+    };
+    json!({
+        "task": mapping.task,
+        "name": snapshot.task_name(mapping.task),
+        "address": hex(mapping.address()),
+        "size": 1u64 << mapping.order,
+        "rights": letters(mapping.rights),
+        "accessed": mapping.is_accessed,
+        "dirty": mapping.is_dirty,
+        "target": target,
+        "node": hex(mapping.node.into()),
+    })
+}
