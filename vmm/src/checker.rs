@@ -71,18 +71,22 @@ impl Checker {
         Ok(Self { memory, header, checks: 0, found: Found::default() })
     }
 
-    /// Checks if the kernel waits for it. False if something is wrong: then it waits on.
+    /// Checks if the kernel waits for it. True if that has shown that something is wrong: then the
+    /// kernel waits on.
     pub fn update(&mut self) -> bool {
+        if !self.is_clean() {
+            return false;
+        }
         let waiting = self.memory.read_plain::<Header>(self.header).ok().filter(|header| {
             header.magic == HEADER_MAGIC && header.checkpoints.reached > header.checkpoints.released
         });
-        let Some(Header { checkpoints, .. }) = waiting else { return self.is_clean() };
+        let Some(Header { checkpoints, .. }) = waiting else { return false };
         let operation = checkpoints.reached.saturating_mul(checkpoints.interval);
         self.check(&format!("after mapping operation {operation}"));
         if self.is_clean() {
             self.release(checkpoints.reached);
         }
-        self.is_clean()
+        !self.is_clean()
     }
 
     /// Says what was found in all, after a last check if the guest has ended by itself. False if
@@ -177,7 +181,7 @@ mod tests {
         for (checkpoints, magic) in [(waiting, 0), (idle, HEADER_MAGIC)] {
             let memory = memory(checkpoints, magic);
             let mut checker = Checker::new(memory.clone(), Some(HEADER)).unwrap();
-            assert!(checker.update());
+            assert!(!checker.update());
             assert_eq!((checker.checks, released(&memory)), (0, checkpoints.released));
         }
     }
@@ -188,7 +192,8 @@ mod tests {
         let waiting = Checkpoints { interval: 10, reached: 3, released: 2 };
         let memory = memory(waiting, HEADER_MAGIC);
         let mut checker = Checker::new(memory.clone(), Some(HEADER)).unwrap();
-        assert!(!checker.update());
+        assert!(checker.update());
+        assert!(!checker.update(), "once is enough");
         assert_eq!((checker.checks, released(&memory)), (1, 2));
         assert!(checker.found.shown[0].starts_with("after mapping operation 30: the kernel's"));
         assert!(!checker.conclude(true));

@@ -81,7 +81,7 @@ impl Follower {
                 if last {
                     return checker;
                 }
-                if checker.as_mut().is_some_and(|checker| !checker.update()) {
+                if checker.as_mut().is_some_and(Checker::update) {
                     report(Event::CheckFailed);
                 }
                 thread::park_timeout(interval);

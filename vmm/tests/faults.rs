@@ -5,7 +5,7 @@ mod common;
 use common::{Target, hex, on_every_target};
 
 fn a_null_function_pointer_is_reported_with_caller_and_source_line(on: Target) {
-    let ran = on.run(&["broken"]).expect_status(1);
+    let ran = on.checked(&["broken"]).expect_status(1);
     let report: String = ran.stderr.split("glass: broken: ").skip(1).collect();
     for part in [
         "unresolved page fault",
@@ -21,7 +21,7 @@ fn a_null_function_pointer_is_reported_with_caller_and_source_line(on: Target) {
 }
 
 fn the_unresolved_fault_is_in_the_json_trace(on: Target) {
-    let ran = on.run(&["broken", "--json"]).expect_status(1);
+    let ran = on.checked(&["broken", "--json"]).expect_status(1);
     let faults = ran.events_of("fault");
     let unresolved: Vec<_> =
         faults.iter().filter(|fault| fault["result"] == "unresolved").collect();
@@ -39,7 +39,7 @@ fn the_unresolved_fault_is_in_the_json_trace(on: Target) {
 
 fn exit_statuses_come_through(on: Target) {
     for status in [0, 3, 127] {
-        on.run(&["--quiet", "--module", &on.assist(&format!("exit {status}"))])
+        on.checked(&["--quiet", "--module", &on.assist(&format!("exit {status}"))])
             .expect_status(status);
     }
 }
@@ -51,7 +51,7 @@ fn a_panic_names_its_place(on: Target) {
 }
 
 fn an_undefined_instruction_is_an_exception_of_its_program_alone(on: Target) {
-    let ran = on.run(&["--json", "--module", &on.assist("undefined")]).expect_status(1);
+    let ran = on.checked(&["--json", "--module", &on.assist("undefined")]).expect_status(1);
     let exceptions = ran.events_of("exception");
     let [exception] = &exceptions[..] else { panic!("one exception: {exceptions:?}") };
     assert_eq!((&exception["vector"], &exception["task"]), (&6.into(), &"test-assist".into()));
@@ -59,7 +59,7 @@ fn an_undefined_instruction_is_an_exception_of_its_program_alone(on: Target) {
 }
 
 fn a_hole_in_the_address_space_is_refused(on: Target) {
-    let ran = on.run(&["--json", "--module", &on.assist("hole")]).expect_status(1);
+    let ran = on.checked(&["--json", "--module", &on.assist("hole")]).expect_status(1);
     let faults = ran.events_of("fault");
     let unresolved = faults.iter().filter(|fault| fault["result"] == "unresolved");
     let addresses: Vec<u64> = unresolved.map(|fault| hex(&fault["va"])).collect();
@@ -68,17 +68,17 @@ fn a_hole_in_the_address_space_is_refused(on: Target) {
 }
 
 fn the_stack_grows_by_faults_until_it_ends(on: Target) {
-    let ran = on.run(&["--json", "--module", &on.assist("recurse 100")]).expect_status(0);
+    let ran = on.checked(&["--json", "--module", &on.assist("recurse 100")]).expect_status(0);
     assert_eq!(ran.stdout, "100\n");
     let faults = ran.events_of("fault");
     let on_stack = faults.iter().filter(|fault| fault["area"] == "stack").count();
     assert!(on_stack >= 100, "{on_stack} pages of stack");
-    let overflow = on.run(&["--module", &on.assist("recurse 1000")]).expect_status(1);
+    let overflow = on.checked(&["--module", &on.assist("recurse 1000")]).expect_status(1);
     assert!(overflow.stderr.contains("stack"), "{}", overflow.stderr);
 }
 
 fn the_heap_grows_by_faults(on: Target) {
-    let ran = on.run(&["--json", "--module", &on.assist("heap 4")]).expect_status(0);
+    let ran = on.checked(&["--json", "--module", &on.assist("heap 4")]).expect_status(0);
     assert_eq!(ran.stdout, format!("{}\n", 4 << 20));
     let faults = ran.events_of("fault");
     let on_heap = faults.iter().filter(|fault| fault["area"] == "heap").count();
@@ -87,9 +87,9 @@ fn the_heap_grows_by_faults(on: Target) {
 
 fn memory_that_runs_out_is_an_error_of_the_program_that_wants_it(on: Target) {
     let arguments = ["--quiet", "--memory", "16M", "--module", &on.assist("heap 64")];
-    let ran = on.run(&arguments);
+    let ran = on.checked(&arguments);
     assert!(matches!(ran.status, Some(1..=101)), "{ran:?}");
-    on.run(&["--quiet", "--memory", "32M", "--module", &on.assist("memory")]).expect_status(0);
+    on.checked(&["--quiet", "--memory", "32M", "--module", &on.assist("memory")]).expect_status(0);
 }
 
 fn arguments_and_files_arrive(on: Target) {
@@ -103,7 +103,7 @@ fn arguments_and_files_arrive(on: Target) {
 }
 
 fn a_pager_of_ones_own_answers_for_its_area(on: Target) {
-    let ran = on.run(&["squares", "--json"]).expect_status(0);
+    let ran = on.checked(&["squares", "--json"]).expect_status(0);
     assert!(ran.stdout.starts_with("7 squared is 49\n12 squared is 144\n"), "{}", ran.stdout);
     let faults = ran.events_of("fault");
     let of_table: Vec<_> = faults.iter().filter(|fault| fault["area"] == "pager area").collect();
@@ -123,7 +123,7 @@ fn hostile_programs_harm_only_themselves(on: Target) {
         arguments.extend(["--module".to_owned(), module]);
     }
     arguments.extend(["--module".to_owned(), on.assist("recurse 40")]);
-    let ran = on.run(&arguments);
+    let ran = on.checked(&arguments);
     assert!(
         matches!(ran.status, Some(0 | 1)),
         "the machine ended as its root task wished: {ran:?}"

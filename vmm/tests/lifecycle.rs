@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Target, finish};
+use common::{Code, Target, finish};
 use std::{
     fs::File,
     io::{BufRead, BufReader, Read},
@@ -12,61 +12,17 @@ use std::{
 };
 use tempfile::NamedTempFile;
 
-/// Machine code of a guest, placed at 1 MiB and entered in flat 32-bit protected mode.
-struct Code<'c>(&'c [u8]);
-
-impl Code<'_> {
-    const ENTRY: u32 = 0x10_0000;
-
-    /// A PVH kernel with this code: an ELF header, a segment, a note.
-    fn kernel(&self) -> NamedTempFile {
-        let mut note = Vec::new();
-        for word in [4u32, 4, 18] {
-            note.extend(word.to_le_bytes());
-        }
-        note.extend(b"Xen\0");
-        note.extend(Self::ENTRY.to_le_bytes());
-
-        let mut file = Vec::new();
-        file.extend(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
-        file.extend([2u16, 62].iter().flat_map(|half| half.to_le_bytes()));
-        file.extend(1u32.to_le_bytes());
-        file.extend([u64::from(Self::ENTRY), 64, 0].iter().flat_map(|word| word.to_le_bytes()));
-        file.extend(0u32.to_le_bytes());
-        file.extend([64u16, 56, 2, 0, 0, 0].iter().flat_map(|half| half.to_le_bytes()));
-        let segments =
-            [(1u32, 7u32, 0x1000u64, self.0.len() as u64, 0x1000u64), (4, 4, 0x800, 20, 4)];
-        for (kind, flags, offset, size, alignment) in segments {
-            file.extend([kind, flags].iter().flat_map(|word| word.to_le_bytes()));
-            let address = u64::from(Self::ENTRY);
-            let words = [offset, address, address, size, size, alignment];
-            file.extend(words.iter().flat_map(|word| word.to_le_bytes()));
-        }
-        file.resize(0x800, 0);
-        file.extend(note);
-        file.resize(0x1000, 0);
-        file.extend(self.0);
-        common::file(&file)
-    }
-
-    fn run(&self, options: &[&str]) -> common::Ran {
-        let kernel = self.kernel();
-        let path = kernel.path().to_str().expect("a plain name");
-        Target::AMD64_ON_KVM.run(&[&["words", "--kernel", path], options].concat())
-    }
-}
-
 /// `mov dx, 0xf4; mov al, STATUS; out dx, al; hlt`
 #[test]
 fn a_kernel_of_ones_own_can_end_the_machine() {
-    let ran = Code(&[0x66, 0xba, 0xf4, 0, 0xb0, 42, 0xee, 0xf4]).run(&[]).expect_status(42);
+    let ran = Code::new(&[0x66, 0xba, 0xf4, 0, 0xb0, 42, 0xee, 0xf4]).run(&[]).expect_status(42);
     assert!(ran.stderr.contains("no trace"), "{}", ran.stderr);
 }
 
 /// `jmp .`: glass has something to say before the guest starts and after its end.
 #[test]
 fn words_of_glass_that_nobody_reads_change_nothing() {
-    let kernel = Code(&[0xeb, 0xfe]).kernel();
+    let kernel = Code::new(&[0xeb, 0xfe]).kernel();
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     common::require_kvm();
@@ -82,7 +38,8 @@ fn words_of_glass_that_nobody_reads_change_nothing() {
 /// `lidt [0]` of an empty table, then `ud2`
 #[test]
 fn a_triple_fault_is_reported_with_registers() {
-    let ran = Code(&[0x0f, 0x01, 0x1d, 0, 0, 0, 0, 0x0f, 0x0b]).run(&["--quiet"]).expect_status(1);
+    let ran =
+        Code::new(&[0x0f, 0x01, 0x1d, 0, 0, 0, 0, 0x0f, 0x0b]).run(&["--quiet"]).expect_status(1);
     for part in ["triple fault", "100007", "cr0"] {
         let said = ran.stderr.to_lowercase();
         assert!(said.contains(part), "no '{part}' in:\n{}", ran.stderr);
@@ -93,7 +50,7 @@ fn a_triple_fault_is_reported_with_registers() {
 #[test]
 fn a_halted_machine_meets_its_deadline() {
     let began = Instant::now();
-    let kernel = Code(&[0xfa, 0xf4]).kernel();
+    let kernel = Code::new(&[0xfa, 0xf4]).kernel();
     let path = kernel.path().to_str().expect("a plain name");
     let ran = common::run_without_kvm(&["run", "words", "--kernel", path, "--timeout", "1s"]);
     assert_eq!(ran.status, Some(124), "{ran:?}");
@@ -103,7 +60,7 @@ fn a_halted_machine_meets_its_deadline() {
 /// `jmp $`
 #[test]
 fn an_endless_loop_meets_its_deadline() {
-    let kernel = Code(&[0xeb, 0xfe]).kernel();
+    let kernel = Code::new(&[0xeb, 0xfe]).kernel();
     let path = kernel.path().to_str().expect("a plain name");
     let ran = common::run_without_kvm(&["run", "words", "--kernel", path, "--timeout", "1s"]);
     assert_eq!(ran.status, Some(124), "{ran:?}");
@@ -120,13 +77,13 @@ fn accesses_to_nothing_do_no_harm() {
         0xa3, 0, 0, 0, 0xd0, // mov [0xd0000000], eax
         0x66, 0xba, 0xf4, 0, 0xb0, 7, 0xee, 0xf4, // end with 7
     ];
-    Code(&code).run(&["--quiet"]).expect_status(7);
+    Code::new(&code).run(&["--quiet"]).expect_status(7);
 }
 
 fn signalled(signal: &str) -> common::Ran {
     // A kernel that never ends, but says when it runs: it writes "x" to the serial port.
     let code = [0x66, 0xba, 0xf8, 3, 0xb0, b'x', 0xee, 0xb0, b'\n', 0xee, 0xeb, 0xfe];
-    let kernel = Code(&code).kernel();
+    let kernel = Code::new(&code).kernel();
     let path = kernel.path().to_str().expect("a plain name");
     let mut child = Target::AMD64_ON_KVM.start(&["words", "--kernel", path]);
     let mut line = String::new();
@@ -216,7 +173,7 @@ fn is_alive(process: &str) -> bool {
 #[test]
 fn qemu_never_outlives_glass() {
     let code = [0x66, 0xba, 0xf8, 3, 0xb0, b'x', 0xee, 0xb0, b'\n', 0xee, 0xeb, 0xfe];
-    let kernel = Code(&code).kernel();
+    let kernel = Code::new(&code).kernel();
     let path = kernel.path().to_str().expect("a plain name");
     for (signal, status) in [("-KILL", None), ("-TERM", Some(143)), ("-INT", Some(130))] {
         let mut child = Target::AMD64_ON_QEMU.start(&["words", "--kernel", path]);
@@ -241,7 +198,7 @@ fn qemu_never_outlives_glass() {
 
 #[test]
 fn a_deadline_ends_qemu_too() {
-    let kernel = Code(&[0xeb, 0xfe]).kernel();
+    let kernel = Code::new(&[0xeb, 0xfe]).kernel();
     let path = kernel.path().to_str().expect("a plain name");
     let options = ["run", "words", "--engine", "qemu", "--kernel", path, "--timeout", "1s"];
     let ran = common::run_without_kvm(&options);

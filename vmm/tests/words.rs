@@ -23,7 +23,7 @@ fn wc(path: &Path) -> Vec<u64> {
 
 fn count(on: Target, path: &Path, options: &[&str]) -> Ran {
     let path = path.to_str().expect("a plain name");
-    on.run(&[&["words", "--file", path], options].concat()).expect_status(0)
+    on.checked(&[&["words", "--file", path], options].concat()).expect_status(0)
 }
 
 #[track_caller]
@@ -73,7 +73,7 @@ fn eight_megabytes(on: Target) {
 }
 
 fn the_built_in_text(on: Target) {
-    let ran = on.run(&["words", "--quiet"]).expect_status(0);
+    let ran = on.checked(&["words", "--quiet"]).expect_status(0);
     assert_eq!(numbers(&ran.stdout), [13, 201, 994]);
 }
 
@@ -110,7 +110,7 @@ fn nothing_is_mapped_ahead_of_time(on: Target) {
 }
 
 fn rights_are_no_more_than_the_area_needs(on: Target) {
-    let ran = on.run(&["words", "--json"]).expect_status(0);
+    let ran = on.checked(&["words", "--json"]).expect_status(0);
     for fault in ran.events_of("fault").iter().filter(|fault| fault["task"] == "words") {
         // Without an execute right in the page table, what arrives is more than what was sent.
         let rights = &fault["maps"][0]["sent_rights"];
@@ -146,7 +146,7 @@ fn pagers_form_a_hierarchy(on: Target) {
 }
 
 fn stages_add_up_and_nothing_is_lost(on: Target) {
-    let ran = on.run(&["words", "--json"]).expect_status(0);
+    let ran = on.checked(&["words", "--json"]).expect_status(0);
     for fault in ran.events_of("fault").iter().filter(|fault| fault["pager"] != "kernel") {
         let stage = |key: &str| fault[key].as_u64().unwrap_or_else(|| panic!("{key}: {fault}"));
         let sum = stage("to_pager_ns") + stage("pager_ns") + stage("reply_ns");
@@ -159,7 +159,9 @@ fn stages_add_up_and_nothing_is_lost(on: Target) {
 
 fn a_small_ring_loses_records_and_says_so(on: Target) {
     let file = file(&noise(2_000_000));
-    let ran = count(on, file.path(), &["--json", "--cmdline", "trace_ring=2"]);
+    let path = file.path().to_str().expect("a plain name");
+    let options = ["words", "--file", path, "--json", "--cmdline", "trace_ring=2"];
+    let ran = on.run(&options).expect_status(0);
     let end = ran.events().pop().expect("events");
     assert!(end["lost"].as_u64() > Some(0), "{end}");
 }
@@ -171,7 +173,7 @@ fn without_a_trace_the_program_runs_all_the_same(on: Target) {
 }
 
 fn messages_are_traced_when_asked_for(on: Target) {
-    let ran = on.run(&["words", "--json", "--cmdline", "trace=all"]).expect_status(0);
+    let ran = on.checked(&["words", "--json", "--cmdline", "trace=all"]).expect_status(0);
     let messages = ran.events_of("message");
     assert!(messages.iter().any(|message| message["task"] == "words"), "{messages:?}");
 }
@@ -193,7 +195,7 @@ fn every_style_shows_the_same_faults(on: Target) {
 
 fn little_memory_and_much(on: Target) {
     for memory in ["16M", "512M", on.most_memory()] {
-        let ran = on.run(&["words", "--quiet", "--memory", memory]).expect_status(0);
+        let ran = on.checked(&["words", "--quiet", "--memory", memory]).expect_status(0);
         assert_eq!(numbers(&ran.stdout), [13, 201, 994], "{memory}");
     }
 }

@@ -10,6 +10,10 @@
     reason = "each test file uses its own part of this module"
 )]
 
+mod code;
+
+pub use code::Code;
+
 use serde_json::Value;
 use std::{
     ffi::OsStr,
@@ -63,6 +67,17 @@ impl Target {
     /// Runs `glass run` with these arguments and a time limit.
     pub fn run<S: AsRef<OsStr>>(self, arguments: &[S]) -> Ran {
         finish(self.command(arguments).output().expect("glass can be started"))
+    }
+
+    /// As [`Target::run`]; besides, the kernel's promises are checked every now and then and at the
+    /// end. Fails if one is broken.
+    #[track_caller]
+    pub fn checked<S: AsRef<OsStr>>(self, arguments: &[S]) -> Ran {
+        let mut all = vec![OsStr::new("--check=64")];
+        all.extend(arguments.iter().map(AsRef::as_ref));
+        let ran = self.run(&all);
+        assert!(ran.checks() > 0, "the end is checked: {}", ran.stderr);
+        ran
     }
 
     /// Starts `glass run` and leaves it running.
@@ -156,6 +171,16 @@ impl Ran {
     /// Standard error without what glass itself says to people.
     pub fn trace(&self) -> impl Iterator<Item = &str> {
         self.stderr.lines().filter(|line| !line.starts_with("glass: "))
+    }
+
+    /// How many checks there were, all without a violation.
+    #[track_caller]
+    pub fn checks(&self) -> usize {
+        let summary = self.stderr.lines().find_map(|line| line.strip_suffix(" 0 violations"));
+        let number = summary.and_then(|line| line.split_whitespace().nth(1));
+        let stderr = &self.stderr;
+        let number = number.unwrap_or_else(|| panic!("no checks without violations in:\n{stderr}"));
+        number.parse().unwrap_or_else(|_| panic!("no number of checks in:\n{stderr}"))
     }
 
     /// The events of one kind.

@@ -1,0 +1,119 @@
+//! `glass run --check`: the kernel waits while its tables are checked.
+
+mod common;
+
+use common::{Code, Target, on_every_target};
+use protocol::introspection::{Checkpoints, HEADER_MAGIC, Header};
+use serde_json::Value;
+use std::{
+    mem::offset_of,
+    time::{Duration, Instant},
+};
+
+/// The maps and unmaps in a trace, those that answered faults included.
+fn operations(events: &[Value]) -> usize {
+    let items = |event: &Value, key: &str| event[key].as_array().map_or(0, Vec::len);
+    let own = |event: &Value| usize::from(event["k"] == "map" || event["k"] == "unmap");
+    events.iter().map(|event| own(event) + items(event, "maps") + items(event, "unmaps")).sum()
+}
+
+fn every_mapping_operation_leaves_the_kernel_sound(on: Target) {
+    for scenario in ["words", "squares"] {
+        let ran = on.run(&[scenario, "--json", "--check"]).expect_status(0);
+        let operations = operations(&ran.events());
+        assert!(operations > 30, "{operations}");
+        assert_eq!(ran.checks(), operations + 1, "each once, and at the end");
+    }
+}
+
+fn every_nth_operation_is_every_nth(on: Target) {
+    let ran = on.run(&["words", "--json", "--check=7"]).expect_status(0);
+    assert_eq!(ran.checks(), operations(&ran.events()) / 7 + 1);
+}
+
+fn without_a_trace_to_show_it_is_checked_all_the_same(on: Target) {
+    let ran = on.run(&["words", "--quiet", "--check=5"]).expect_status(0);
+    assert!(ran.checks() > 5, "{}", ran.stderr);
+}
+
+fn the_guests_own_status_comes_through(on: Target) {
+    let arguments = ["--quiet", "--check", "--module", &on.assist("exit 3")];
+    assert!(on.run(&arguments).expect_status(3).checks() > 20);
+}
+
+/// Nothing waits for ever if the trace cannot be written.
+#[test]
+fn a_trace_that_nobody_reads_ends_the_run() {
+    common::require_kvm();
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let status = common::glass()
+        .args(["run", "words", "--check", "--timeout", "60s"])
+        .stdout(std::process::Stdio::null())
+        .stderr(writer)
+        .status()
+        .expect("glass can be started");
+    assert_eq!(status.code(), Some(141), "as a program that SIGPIPE killed");
+}
+
+/// A kernel that waits at its first checkpoint, with a header that makes no sense.
+fn broken_kernel() -> Vec<u8> {
+    const HEADER: usize = 0x100;
+    let mut code = vec![0; HEADER + size_of::<Header>()];
+    // jmp $
+    code[..2].copy_from_slice(&[0xeb, 0xfe]);
+    let checkpoints = HEADER + offset_of!(Header, checkpoints);
+    for (at, word) in [
+        (HEADER + offset_of!(Header, magic), HEADER_MAGIC),
+        (checkpoints + offset_of!(Checkpoints, interval), 5),
+        (checkpoints + offset_of!(Checkpoints, reached), 1),
+    ] {
+        code[at..at + 8].copy_from_slice(&word.to_le_bytes());
+    }
+    code
+}
+
+#[test]
+fn a_violation_ends_the_run_with_its_evidence() {
+    let code = broken_kernel();
+    let kernel = Code::new(&code).with_header(u64::from(Code::ENTRY) + 0x100);
+    let ran = kernel.run(&["--quiet", "--check=5"]).expect_status(1);
+    let said: Vec<&str> = ran.stderr.lines().collect();
+    let [violation, summary] = said[..] else { panic!("two lines: {said:?}") };
+    let expected = "glass: violation after mapping operation 5: the kernel's introspection header";
+    assert!(violation.starts_with(expected), "{violation}");
+    assert_eq!(summary, "glass: 1 check, 1 violation");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    for (options, part) in [
+        (["--cmdline", "check=3", "--quiet"], "write --check=N instead of check=N"),
+        (["--cmdline", "trace=off", "--check"], "leave out trace=off"),
+    ] {
+        let ran = common::run_without_kvm(&[&["run", "words"], &options[..]].concat());
+        let ran = ran.expect_status(1);
+        assert!(ran.stderr.contains(part), "{}", ran.stderr);
+    }
+    let ran = Code::new(&[0xeb, 0xfe]).run(&["--check"]).expect_status(1);
+    assert!(ran.stderr.contains("no note of it"), "{}", ran.stderr);
+}
+
+/// Most of the time, this guest waits to be checked.
+#[test]
+fn a_guest_that_waits_meets_its_deadline() {
+    common::require_kvm();
+    let module = Target::AMD64_ON_KVM.assist("heap 200");
+    let arguments = ["run", "--quiet", "--check", "--timeout", "1s", "--memory", "512M"];
+    let began = Instant::now();
+    let ran = common::run_without_kvm(&[&arguments[..], &["--module", &module]].concat());
+    assert_eq!(ran.status, Some(124), "{ran:?}");
+    assert!(ran.checks() > 100 && began.elapsed() < Duration::from_secs(10), "{ran:?}");
+}
+
+on_every_target! {
+    every_mapping_operation_leaves_the_kernel_sound,
+    every_nth_operation_is_every_nth,
+    without_a_trace_to_show_it_is_checked_all_the_same,
+    the_guests_own_status_comes_through,
+}
