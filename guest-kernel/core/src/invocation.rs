@@ -259,6 +259,7 @@ impl<M: Machine> Kernel<'_, M> {
             self.interrupt(progress);
             return Ok(0);
         }
+        self.end_walk(&mut progress);
         self.end_stretch();
         let outcome = progress.outcome;
         if self.traces(Kind::Map) {

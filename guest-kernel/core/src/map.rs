@@ -186,7 +186,8 @@ impl<M: Machine> Kernel<'_, M> {
         let message = &self.machine.utcb(from.utcb).message;
         let Some(item) = MapItem::from_words([message[0], message[1]]) else { return false };
         let (flexpage, destination) = (item.flexpage, item.send_base);
-        let plain = flexpage.kind() == FlexpageKind::Memory
+        let plain = from.progress.is_none()
+            && flexpage.kind() == FlexpageKind::Memory
             && flexpage.order() == PAGE_ORDER
             && !item.grant
             && flexpage.address() < MAPPABLE_END
@@ -249,8 +250,7 @@ impl<M: Machine> Kernel<'_, M> {
     ) -> Result<bool, Stopped> {
         let mut progress = self.begin(Operation::Transfer { sender: pager, receiver: faulter });
         while progress.number < tag.items() {
-            let item = self.item(pager, tag, progress.number)?;
-            self.send_item(&mut progress, item, Flexpage::WHOLE_SPACE)?;
+            let item = self.send_item(&mut progress, tag, Flexpage::WHOLE_SPACE)?;
             progress.resolved |= self.allows(faulter, item, progress.outcome);
             progress.next();
         }
@@ -283,8 +283,7 @@ impl<M: Machine> Kernel<'_, M> {
         let window = Flexpage(self.utcb(receiver).buffer[0]);
         let mut progress = self.begin(Operation::Transfer { sender, receiver });
         while progress.number < tag.items() {
-            let item = self.item(sender, tag, progress.number)?;
-            self.send_item(&mut progress, item, window)?;
+            let item = self.send_item(&mut progress, tag, window)?;
             let Outcome { destination, order, rights, .. } = progress.outcome;
             let arrived = match item.flexpage.kind() {
                 FlexpageKind::Capability => Flexpage::capabilities(destination, order, rights),
@@ -318,27 +317,32 @@ impl<M: Machine> Kernel<'_, M> {
         }
     }
 
-    /// One item from a thread's task to another's; leaves a record.
+    /// The next item from a thread's task to another's; leaves a record.
     fn send_item(
         &mut self,
         progress: &mut Progress,
-        item: MapItem,
+        tag: MessageTag,
         window: Flexpage,
-    ) -> Result<(), Stopped> {
+    ) -> Result<MapItem, Stopped> {
         let Operation::Transfer { sender, receiver } = progress.operation else {
             return Err(Stopped::Failed(IpcError::InvalidArgument));
         };
         let (from, to) = (self.task_of(sender), self.task_of(receiver));
-        if self.map_item(progress, from, to, item, window) == Err(Preempted) {
+        let item = self.item(sender, tag, progress.number);
+        if let Ok(item) = item
+            && self.map_item(progress, from, to, item, window) == Err(Preempted)
+        {
             self.interrupt(*progress);
             return Err(Stopped::Preempted);
         }
+        self.end_walk(progress);
+        let item = item?;
         if self.traces(Kind::Map) {
             let record = self.map_record(receiver);
             self.trace_map(record, Some(sender), item, window, progress.outcome);
         }
         match progress.outcome.status {
-            MapStatus::Done | MapStatus::SourceEmpty => Ok(()),
+            MapStatus::Done | MapStatus::SourceEmpty => Ok(item),
             MapStatus::Overflow => Err(IpcError::WindowOverflow.into()),
             MapStatus::NoMemory | MapStatus::TooDeep => Err(IpcError::MapFailed.into()),
         }

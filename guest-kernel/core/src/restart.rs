@@ -175,6 +175,17 @@ impl<M: Machine> Kernel<'_, M> {
         }
     }
 
+    /// The item or flexpage is done or given up. If a walk was under way that nothing went on with,
+    /// because others had taken what it was for, its bookmark must not stay behind.
+    #[inline]
+    pub(crate) fn end_walk(&mut self, progress: &mut Progress) {
+        if progress.walk.take().is_some()
+            && let Some(current) = self.current.get()
+        {
+            self.take_bookmark(current);
+        }
+    }
+
     /// Puts the thread's bookmark behind a node.
     pub(crate) fn put_bookmark(&mut self, thread: ThreadIndex, behind: database::NodeIndex) {
         let bookmark = MaybeNode::from_raw(self.threads[thread].record.bookmark);

@@ -97,6 +97,9 @@ impl<M: Machine> Kernel<'_, M> {
             let done = self.unmap_flexpage(&mut progress, task, flexpage, take, own);
             let Tally { accessed, dirty, .. } = progress.tally;
             self.utcb(invoker).message[register] |= usage_bits(accessed, dirty);
+            if done.is_ok() {
+                self.end_walk(&mut progress);
+            }
             match done {
                 Ok(true) => self.trace_unmap(&progress, invoker, task, flexpage, take, own),
                 Ok(false) => {

@@ -1,11 +1,19 @@
 //! Preemption points: operations that are interrupted again and again come to the same end.
 
 use super::Bench;
-use crate::index::{TableIndex, TaskIndex, ThreadIndex};
+use crate::{
+    database::MaybeNode,
+    index::{TableIndex, TaskIndex, ThreadIndex},
+    machine::Machine,
+};
 use protocol::{
     PAGE_SIZE, Word,
+    fault::Access,
     flexpage::{Flexpage, Rights},
-    introspection::record::{Kind, Record},
+    introspection::{
+        mapping::MappingNode,
+        record::{Kind, Record},
+    },
     message::{MapItem, MessageTag},
     object::{CapabilityIndex, label, task},
     syscall::{CAPABILITY_SHIFT, Operation},
@@ -50,26 +58,31 @@ impl Chain {
         self.bench.map_item(from, to, item, Flexpage::WHOLE_SPACE);
     }
 
-    /// A system call of the first task's thread, entered again as long as it is restarted, with
-    /// `between` done each time. Returns how often.
-    fn unmap(
+    /// Unmaps in the first task's terms, with `between` done each time that it is interrupted. Returns
+    /// how often.
+    fn unmap(&mut self, rights: Word, flexpage: Flexpage, between: impl FnMut(&mut Self)) -> usize {
+        let restarts = self.call([task::UNMAP, rights, 1, flexpage.0], between);
+        assert_eq!(self.bench.result(self.first).0, MessageTag::new(0, 4, 0));
+        restarts
+    }
+
+    /// An operation of the first task on itself, entered again as long as it is restarted.
+    fn call<const N: usize>(
         &mut self,
-        rights: Word,
-        flexpage: Flexpage,
+        message: [Word; N],
         mut between: impl FnMut(&mut Self),
     ) -> usize {
         let thread = ThreadIndex::from_position(self.first);
         self.bench.kernel.current = thread.into();
-        let message = [task::UNMAP, rights, 1, flexpage.0];
-        self.bench.message(self.first)[..4].copy_from_slice(&message);
+        self.bench.message(self.first)[..N].copy_from_slice(&message);
         let target = CapabilityIndex::TASK.0 << CAPABILITY_SHIFT | Operation::CALL.0;
-        let tag = MessageTag::new(label::TASK, 4, 0);
+        let tag = MessageTag::new(label::TASK, N, 0);
         for restarts in 0.. {
             let before = self.bench.kernel.machine.preemptions;
             self.bench.kernel.current = thread.into();
             self.bench.kernel.system_call(target, tag.0, 0);
             if self.bench.kernel.machine.preemptions == before {
-                assert_eq!(self.bench.result(self.first).0, MessageTag::new(0, 4, 0));
+                self.expect_no_bookmark();
                 return restarts;
             }
             // Whoever runs in between has a bookmark of its own.
@@ -77,6 +90,15 @@ impl Chain {
             between(self);
         }
         unreachable!("it never ends")
+    }
+
+    /// What is done leaves nothing behind.
+    fn expect_no_bookmark(&mut self) {
+        let thread = self.bench.thread(self.first);
+        assert!(thread.progress.is_none());
+        let bookmark = MaybeNode::from_raw(thread.record.bookmark).get().expect("each has one");
+        let MappingNode { next, previous, .. } = *self.bench.kernel.machine.node(bookmark);
+        assert_eq!((next, previous), (0, 0), "a bookmark was left in a list");
     }
 
     fn rights(&mut self, task: usize, address: Word) -> Option<Rights> {
@@ -149,6 +171,75 @@ fn what_others_do_in_between_breaks_nothing() {
     });
     assert_eq!(chain.rights(1, HERE), Some(Rights::READ));
     assert!((2..12).all(|task| chain.rights(task, HERE).is_none()));
+}
+
+/// A mapping is being replaced, and somebody takes it away meanwhile: then there is nothing to walk
+/// over any more.
+#[test]
+fn what_was_to_be_replaced_may_be_gone() {
+    let mut chain = Chain::new(12);
+    let (first, other, elsewhere) = (chain.tasks[0], HERE + 0x8000, HERE + 0x9000);
+    chain.bench.enter(first, other, FRAME + 0x1000, Rights::READ);
+    let [base, flexpage] = MapItem::map(HERE, Flexpage::memory(other, 12, Rights::READ)).to_words();
+    let mut is_there = true;
+    let restarts = chain.call([task::MAP, base, flexpage], |chain| {
+        if core::mem::take(&mut is_there) {
+            let page = Flexpage::memory(HERE, 12, Rights::all());
+            let (to, item) = (chain.tasks[5], MapItem::grant(elsewhere, page));
+            chain.bench.map_item(first, to, item, Flexpage::WHOLE_SPACE);
+        }
+    });
+    assert!(restarts > 0);
+    assert_eq!(chain.bench.result(chain.first).0, MessageTag::new(0, 0, 0));
+    assert_eq!(chain.rights(0, HERE), Some(Rights::READ));
+    assert_eq!(chain.rights(5, elsewhere), Some(Rights::all()));
+}
+
+/// The same in a pager's answer, which the short way could give the second time.
+#[test]
+fn an_answer_that_was_interrupted_takes_the_long_way_to_its_end() {
+    let mut chain = Chain::new(12);
+    let (pager, client) = (chain.first, chain.bench.spawn(chain.first, 1));
+    let (first, task) = (chain.tasks[0], chain.bench.task_of(client));
+    let other = HERE + 0x8000;
+    chain.bench.enter(first, other, FRAME + 0x1000, Rights::all());
+    // What the client has is to be replaced, with all that comes from it.
+    chain.bench.enter(task, HERE, FRAME + 0x2000, Rights::READ);
+    for number in 1..12 {
+        let item = MapItem::map(HERE + 0xa000, Flexpage::memory(HERE, 12, Rights::READ));
+        let to = chain.tasks[number];
+        chain.bench.map_item(task, to, item, Flexpage::WHOLE_SPACE);
+    }
+    let set_current = |chain: &mut Chain, thread: u16| {
+        chain.bench.kernel.current = ThreadIndex::from_position(thread).into();
+    };
+    set_current(&mut chain, pager);
+    chain.bench.call(Operation::WAIT, CapabilityIndex::NIL, MessageTag(0));
+    set_current(&mut chain, client);
+    chain.bench.kernel.page_fault(HERE, Access::WRITE | Access::PRESENT);
+    assert_eq!(chain.bench.current(), pager);
+
+    let words = MapItem::map(HERE, Flexpage::memory(other, 12, Rights::all())).to_words();
+    chain.bench.message(pager)[..2].copy_from_slice(&words);
+    let answer = |chain: &mut Chain| {
+        set_current(chain, pager);
+        let tag = MessageTag::new(0, 0, 1);
+        chain.bench.call(Operation::REPLY_AND_WAIT, CapabilityIndex::NIL, tag);
+    };
+    answer(&mut chain);
+    assert!(chain.bench.thread(pager).progress.is_some(), "it was interrupted");
+    // Meanwhile the client gives it away.
+    set_current(&mut chain, client);
+    let item = MapItem::grant(HERE + 0xb000, Flexpage::memory(HERE, 12, Rights::READ));
+    let to = chain.tasks[1];
+    chain.bench.map_item(task, to, item, Flexpage::WHOLE_SPACE);
+    for _ in 0..4 {
+        if chain.bench.thread(pager).progress.is_some() {
+            answer(&mut chain);
+        }
+    }
+    chain.expect_no_bookmark();
+    assert_eq!(chain.bench.page(task, HERE).physical().0, FRAME + 0x1000);
 }
 
 #[test]
