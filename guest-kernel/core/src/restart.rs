@@ -11,7 +11,7 @@ use crate::{
     kernel::Kernel,
     machine::Machine,
     map::Outcome,
-    unmap::{Tally, Walk},
+    walk::{Tally, Walk},
 };
 use protocol::Word;
 

@@ -1,0 +1,254 @@
+//! Items page by page: superpages, small pages, capabilities.
+
+use crate::{
+    arch::{Entry, TABLE_ENTRIES, TABLE_ORDER},
+    derivation::{Mapping, NotEntered, Source, Target},
+    index::TaskIndex,
+    kernel::Kernel,
+    machine::Machine,
+    restart::Progress,
+    space::{DirectoryEntry, Pages, Spot, page_of_superpage, table_index},
+    tables::capability_place,
+    walk::Effect,
+};
+use protocol::{
+    PAGE_ORDER, PAGE_SIZE, Word,
+    flexpage::{Placement, Rights, low_mask},
+    introspection::mapping::Place,
+    layout::MAPPABLE_END,
+    message::MapItem,
+    object::CapabilityIndex,
+};
+
+/// Steps that entering one page costs.
+const ENTER_STEPS: u32 = 4;
+
+/// What one item of memory or ports is about.
+struct Run {
+    from: TaskIndex,
+    to: TaskIndex,
+    pages: Pages,
+    placement: Placement,
+    item: MapItem,
+    /// The sender's directory entry that is looked at.
+    spot: Spot<Entry>,
+}
+
+impl Run {
+    /// Source and destination when `done` bytes are done.
+    #[inline(always)]
+    fn addresses(&self, done: Word) -> (Word, Word) {
+        (self.placement.source + done, self.placement.destination + done)
+    }
+
+    #[inline(always)]
+    fn place(&self, address: Word, superpage: bool) -> Place {
+        Place::new(self.pages.resource(), (address >> PAGE_ORDER) as u32, superpage)
+    }
+
+    /// What a grant would move: nothing of sigma0's, which keeps all that it ever had.
+    #[inline(always)]
+    fn own(&self, place: Place, spot: Spot<Entry>) -> Option<(TaskIndex, Place, Spot<Entry>)> {
+        let moves = self.item.grant && self.from != TaskIndex::SIGMA0;
+        moves.then_some((self.from, place, spot))
+    }
+}
+
+impl<M: Machine> Kernel<'_, M> {
+    pub(crate) fn map_pages(
+        &mut self,
+        progress: &mut Progress,
+        from: TaskIndex,
+        to: TaskIndex,
+        pages: Pages,
+        item: MapItem,
+        placement: Placement,
+    ) -> Result<(), NotEntered> {
+        while progress.done < placement.size() {
+            self.spend(1)?;
+            let source = placement.source + progress.done;
+            let destination = placement.destination + progress.done;
+            if is_kernels(pages, source.max(destination)) {
+                break;
+            }
+            if from == TaskIndex::SIGMA0 {
+                self.fabricate(pages, source)?;
+            }
+            let Some(spot) = self.tasks[from].space.directory_spot(pages, source) else { break };
+            let run = Run { from, to, pages, placement, item, spot };
+            match DirectoryEntry::from(spot.entry(&mut self.machine)) {
+                DirectoryEntry::Empty => {
+                    progress.done = (progress.done | low_mask(TABLE_ORDER)) + 1;
+                }
+                DirectoryEntry::Superpage(entry)
+                    if placement.order >= TABLE_ORDER
+                        && self.takes_superpage(&run, destination) =>
+                {
+                    self.map_superpage(progress, &run, entry)?;
+                }
+                found => self.map_small_pages(progress, &run, found)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a superpage can be entered: there is no page table in its place.
+    fn takes_superpage(&mut self, run: &Run, destination: Word) -> bool {
+        let space = &self.tasks[run.to].space;
+        let entry = space.directory_entry(&mut self.machine, run.pages, destination);
+        !matches!(entry, DirectoryEntry::Table(_))
+    }
+
+    fn map_superpage(
+        &mut self,
+        progress: &mut Progress,
+        run: &Run,
+        entry: Entry,
+    ) -> Result<(), NotEntered> {
+        let (source, destination) = run.addresses(progress.done);
+        if run.pages == Pages::Ports {
+            self.need_port_directory(run.to)?;
+        }
+        let target = self.tasks[run.to].space.directory_spot(run.pages, destination);
+        if let (Some(node), Some(spot)) = (run.spot.node(&mut self.machine), target) {
+            let own = run.own(run.place(source, true), run.spot);
+            let source = Source { entry, node, own };
+            let target = Target { task: run.to, place: run.place(destination, true), spot };
+            self.enter(progress, source, target, run.item)?;
+        }
+        progress.done += 1 << TABLE_ORDER;
+        Ok(())
+    }
+
+    /// Maps the small pages that lie in one directory entry on both sides: of a table, or parts of
+    /// a superpage.
+    fn map_small_pages(
+        &mut self,
+        progress: &mut Progress,
+        run: &Run,
+        found: DirectoryEntry,
+    ) -> Result<(), NotEntered> {
+        let (source, destination) = run.addresses(progress.done);
+        let Some(first) = self.source_page(run, found, source) else {
+            progress.done += PAGE_SIZE;
+            return Ok(());
+        };
+        let space = &self.tasks[run.to].space;
+        let table = match space.directory_entry(&mut self.machine, run.pages, destination) {
+            DirectoryEntry::Table(table) => table,
+            DirectoryEntry::Empty => self.add_table(run.to, run.pages, destination)?,
+            DirectoryEntry::Superpage(old) => {
+                return self.map_over_superpage(progress, run, first, old);
+            }
+        };
+        let left = (run.placement.size() - progress.done) >> PAGE_ORDER;
+        let in_source = TABLE_ENTRIES - table_index(source);
+        let in_target = TABLE_ENTRIES - table_index(destination);
+        for _ in 0..left.min(in_source).min(in_target) {
+            let (source, destination) = run.addresses(progress.done);
+            if is_kernels(run.pages, source.max(destination)) {
+                break;
+            }
+            self.spend(ENTER_STEPS)?;
+            match self.source_page(run, found, source) {
+                Some(source) => {
+                    let place = run.place(destination, false);
+                    let spot = Spot::new(table, table_index(destination));
+                    let target = Target { task: run.to, place, spot };
+                    self.enter(progress, source, target, run.item)?;
+                }
+                // It may only have to be made.
+                None if run.from == TaskIndex::SIGMA0 => break,
+                None => {}
+            }
+            progress.done += PAGE_SIZE;
+        }
+        Ok(())
+    }
+
+    /// The smallest page at `address` of the sender, if there is one that can be mapped on.
+    #[inline(always)]
+    fn source_page(
+        &mut self,
+        run: &Run,
+        found: DirectoryEntry,
+        address: Word,
+    ) -> Option<Source<Entry>> {
+        match found {
+            DirectoryEntry::Table(table) => {
+                let spot = Spot::<Entry>::new(table, table_index(address));
+                let entry = spot.entry(&mut self.machine);
+                let node = spot.node(&mut self.machine)?;
+                Some(Source { entry, node, own: run.own(run.place(address, false), spot) })
+            }
+            DirectoryEntry::Superpage(entry) => {
+                let node = run.spot.node(&mut self.machine)?;
+                Some(Source { entry: page_of_superpage(entry, address), node, own: None })
+            }
+            DirectoryEntry::Empty => None,
+        }
+    }
+
+    /// A small page where the receiver has a superpage: if that is not of the same frame, or has
+    /// not all the rights, it is unmapped first.
+    #[cold]
+    fn map_over_superpage(
+        &mut self,
+        progress: &mut Progress,
+        run: &Run,
+        source: Source<Entry>,
+        old: Entry,
+    ) -> Result<(), NotEntered> {
+        let (_, destination) = run.addresses(progress.done);
+        let piece = page_of_superpage(old, destination);
+        let allowed = source.entry.rights() & run.item.flexpage.rights();
+        let readable = allowed.contains(Rights::READ);
+        if readable && !(piece.is_same(source.entry) && piece.rights().contains(allowed)) {
+            let spot = self.tasks[run.to].space.directory_spot(run.pages, destination);
+            let node = spot.and_then(|spot| spot.node(&mut self.machine));
+            if let Some(node) = node {
+                self.unmap_tree(progress, node, Effect::REMOVE, true)?;
+                return Ok(());
+            }
+        }
+        if readable {
+            progress.outcome.note(piece);
+        }
+        progress.done += PAGE_SIZE;
+        Ok(())
+    }
+
+    #[cold]
+    pub(crate) fn map_capabilities(
+        &mut self,
+        progress: &mut Progress,
+        from: TaskIndex,
+        to: TaskIndex,
+        item: MapItem,
+        placement: Placement,
+    ) -> Result<(), NotEntered> {
+        while progress.done < placement.size() {
+            self.spend(ENTER_STEPS)?;
+            let source = CapabilityIndex((placement.source + progress.done) >> PAGE_ORDER);
+            let target = CapabilityIndex((placement.destination + progress.done) >> PAGE_ORDER);
+            let found = self.tasks[from].capabilities.spot(source).filter(|_| target.0 != 0);
+            if let Some(spot) = found
+                && let Some(node) = spot.node(&mut self.machine)
+            {
+                let entry = spot.entry(&mut self.machine);
+                let own = Some((from, capability_place(source), spot)).filter(|_| item.grant);
+                let spot = self.capability_spot(to, target)?;
+                let target = Target { task: to, place: capability_place(target), spot };
+                self.enter(progress, Source { entry, node, own }, target, item)?;
+            }
+            progress.done += PAGE_SIZE;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a page is one of those that the kernel has put into every task.
+#[inline(always)]
+fn is_kernels(pages: Pages, address: Word) -> bool {
+    pages == Pages::Memory && address >= MAPPABLE_END
+}

@@ -1,0 +1,328 @@
+//! Walks over the trees of the mapping database, which take mappings or some of their rights away.
+//!
+//! A tree is walked from the leaves up, so that at each moment every mapping that is left has a
+//! parent with at least its rights.
+
+use crate::{
+    arch::Entry,
+    capability::Slot,
+    database::{self, Links, MaybeNode, NodeIndex},
+    frames::PhysicalAddress,
+    index::{TableIndex, TaskIndex},
+    kernel::Kernel,
+    machine::Machine,
+    restart::{Preempted, Progress},
+    space::{Pages, Spot},
+};
+use protocol::{
+    PAGE_ORDER, Word,
+    flexpage::Rights,
+    introspection::mapping::{MappingNode, Place, Resource},
+    object::CapabilityIndex,
+};
+
+/// Steps that taking one mapping away costs.
+const TAKE_STEPS: u32 = 5;
+
+/// What was done so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// Mappings that are gone.
+    pub removed: u32,
+    /// Mappings that have fewer rights.
+    pub reduced: u32,
+    /// Whether one of the pages had been accessed.
+    pub accessed: bool,
+    /// Whether one of the pages had been written.
+    pub dirty: bool,
+}
+
+/// What is to be done to the mappings of a tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Effect {
+    /// Rights to take away; with the read right among them the whole mapping.
+    pub take: Rights,
+    /// Only mappings of these frames, and superpages; `None`: all.
+    pub frames: Option<(PhysicalAddress, PhysicalAddress)>,
+}
+
+impl Effect {
+    /// Away with all.
+    pub const REMOVE: Self = Self { take: Rights::all(), frames: None };
+}
+
+/// A walk over the descendants of a mapping, in depth-first order. It acts on the subtrees of those
+/// that it is meant for, each from its end to its top.
+#[derive(Clone, Copy, Debug)]
+pub struct Walk {
+    /// The mapping whose descendants are walked.
+    root: NodeIndex,
+    /// Its depth.
+    depth: u16,
+    effect: Effect,
+    phase: Phase,
+    /// The node that was looked at last; backward, the one to look at next. While the walk is
+    /// interrupted the thread's bookmark stands behind it instead.
+    last: MaybeNode,
+    /// The node to look at next, forward.
+    next: MaybeNode,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// Forward, looking for a mapping to act on.
+    Search,
+    /// Forward to the end of the subtree of a mapping of this depth; from there backward, acting,
+    /// or on.
+    Over { top: u16, act: bool },
+    /// Backward to a mapping of this depth, acting.
+    Act { top: u16 },
+}
+
+impl<M: Machine> Kernel<'_, M> {
+    /// Acts on all that was derived from one mapping, and on that itself if it is to go too.
+    pub(crate) fn unmap_tree(
+        &mut self,
+        progress: &mut Progress,
+        node: NodeIndex,
+        effect: Effect,
+        own: bool,
+    ) -> Result<(), Preempted> {
+        let interrupted = progress.walk.is_some();
+        self.walk(progress, node, effect)?;
+        if !own {
+            return Ok(());
+        }
+        if effect.take.contains(Rights::READ) {
+            // While the walk was interrupted, others may have mapped on what it had passed.
+            while database::has_children(&mut self.machine, node) {
+                self.walk(progress, node, effect)?;
+            }
+            self.act(progress, node, effect);
+            return Ok(());
+        }
+        let reduced = progress.tally.reduced;
+        self.act(progress, node, effect);
+        if interrupted && progress.tally.reduced != reduced {
+            // They cannot any more, with the rights that are gone now.
+            self.walk(progress, node, effect)?;
+        }
+        Ok(())
+    }
+
+    /// Acts on the descendants of a mapping. Goes on where an interrupted walk had its bookmark.
+    fn walk(
+        &mut self,
+        progress: &mut Progress,
+        root: NodeIndex,
+        effect: Effect,
+    ) -> Result<(), Preempted> {
+        let mut walk = self.begin_walk(progress, root, effect);
+        loop {
+            let acts = matches!(walk.phase, Phase::Act { .. });
+            if let Err(preempted) = self.spend(if acts { TAKE_STEPS } else { 1 })
+                && let Some(behind) = walk.last.get()
+            {
+                self.put_bookmark(self.current.expected(), behind);
+                progress.walk = Some(walk);
+                return Err(preempted);
+            }
+            match walk.phase {
+                Phase::Search => {
+                    if !self.search(&mut walk) {
+                        return Ok(());
+                    }
+                }
+                Phase::Over { top, act } => self.step_over(&mut walk, top, act),
+                Phase::Act { top } => self.step_back(progress, &mut walk, top),
+            }
+        }
+    }
+
+    fn begin_walk(&mut self, progress: &mut Progress, root: NodeIndex, effect: Effect) -> Walk {
+        if let Some(walk) = progress.walk.take() {
+            let (last, next) = self.take_bookmark(self.current.expected());
+            if walk.root == root && walk.effect == effect {
+                return Walk { last, next, ..walk };
+            }
+        }
+        let node = self.machine.node(root);
+        let (depth, next) = (node.depth, node.following());
+        Walk { root, depth, effect, phase: Phase::Search, last: root.into(), next }
+    }
+
+    /// Looks at the next descendant. False if there is none.
+    #[inline]
+    fn search(&mut self, walk: &mut Walk) -> bool {
+        let Some(node) = walk.next.get() else { return false };
+        let found = *self.machine.node(node);
+        if !found.is_bookmark() {
+            if found.depth <= walk.depth {
+                return false;
+            }
+            if self.is_meant(&found, walk.effect) {
+                walk.phase = Phase::Over { top: found.depth, act: true };
+            }
+        }
+        (walk.last, walk.next) = (node.into(), found.following());
+        true
+    }
+
+    /// Goes one further in a subtree.
+    #[inline]
+    fn step_over(&mut self, walk: &mut Walk, top: u16, act: bool) {
+        if let Some(node) = walk.next.get() {
+            let found = *self.machine.node(node);
+            // Bookmarks are deeper than everything.
+            if found.depth > top {
+                (walk.last, walk.next) = (node.into(), found.following());
+                return;
+            }
+        }
+        walk.phase = if act { Phase::Act { top } } else { Phase::Search };
+    }
+
+    /// Acts on the last node of what is left of a subtree.
+    #[inline]
+    fn step_back(&mut self, progress: &mut Progress, walk: &mut Walk, top: u16) {
+        // Whatever stood before a bookmark may be gone, and with it the subtree.
+        let Some(node) = walk.last.get() else {
+            walk.phase = Phase::Search;
+            return;
+        };
+        let found = *self.machine.node(node);
+        if found.is_bookmark() {
+            walk.last = found.preceding();
+        } else if found.depth < top {
+            walk.phase = Phase::Search;
+            walk.next = found.following();
+        } else {
+            let removed = self.act(progress, node, walk.effect);
+            if found.depth > top {
+                walk.last = found.preceding();
+            } else if removed {
+                walk.phase = Phase::Search;
+                walk.last = found.preceding();
+                walk.next = self.follower(walk.last);
+            } else {
+                walk.phase = Phase::Over { top, act: false };
+                walk.next = found.following();
+            }
+        }
+    }
+
+    fn follower(&mut self, node: MaybeNode) -> MaybeNode {
+        node.get().map_or(MaybeNode::NONE, |node| self.machine.node(node).following())
+    }
+
+    /// Whether a descendant is among those that an unmap is for.
+    fn is_meant(&mut self, node: &MappingNode, effect: Effect) -> bool {
+        let Some((start, end)) = effect.frames else { return true };
+        let (task, place) = (node.task, node.place);
+        if place.is_superpage() {
+            return true;
+        }
+        let spot = self.page_spot(TaskIndex::from_position(task), place);
+        let physical = spot.map(|spot| spot.entry(&mut self.machine).physical());
+        physical.is_some_and(|physical| (start..end).contains(&physical))
+    }
+
+    /// Does to one mapping what is to be done, and notes what the processor had noted. Returns
+    /// whether the mapping is gone.
+    #[inline]
+    fn act(&mut self, progress: &mut Progress, node: NodeIndex, effect: Effect) -> bool {
+        let MappingNode { task, place, .. } = *self.machine.node(node);
+        let task = TaskIndex::from_position(task);
+        let tally = &mut progress.tally;
+        if place.resource() == Resource::Capability {
+            return self.act_on_capability(tally, task, place, node, effect.take);
+        }
+        let Some(spot) = self.page_spot(task, place) else { return false };
+        let entry = spot.entry(&mut self.machine);
+        tally.accessed |= entry.is_accessed();
+        tally.dirty |= entry.is_dirty();
+        let remove = effect.take.contains(Rights::READ);
+        let new = if remove {
+            Entry::EMPTY
+        } else {
+            entry.with_rights(entry.rights() - effect.take).without_usage()
+        };
+        if new != entry {
+            spot.set_entry(&mut self.machine, new);
+            self.entry_changed(task, place);
+        }
+        if remove {
+            tally.removed += 1;
+            spot.set_node(&mut self.machine, MaybeNode::NONE);
+            self.drop_node(task, node);
+        } else {
+            tally.reduced += u32::from(new.rights() != entry.rights());
+        }
+        remove
+    }
+
+    #[cold]
+    fn act_on_capability(
+        &mut self,
+        tally: &mut Tally,
+        task: TaskIndex,
+        place: Place,
+        node: NodeIndex,
+        take: Rights,
+    ) -> bool {
+        let index = CapabilityIndex(place.number() as Word);
+        let Some(spot) = self.tasks[task].capabilities.spot(index) else { return false };
+        let slot = spot.entry(&mut self.machine);
+        if take.contains(Rights::READ) {
+            tally.removed += 1;
+            spot.set_entry(&mut self.machine, Slot::EMPTY);
+            spot.set_node(&mut self.machine, MaybeNode::NONE);
+            self.drop_node(task, node);
+            return true;
+        }
+        let rights = slot.rights() - take;
+        tally.reduced += u32::from(rights != slot.rights());
+        spot.set_entry(&mut self.machine, slot.with_rights(rights));
+        false
+    }
+
+    #[inline]
+    fn drop_node(&mut self, task: TaskIndex, node: NodeIndex) {
+        database::unlink(&mut self.machine, node);
+        let factory = self.tasks[task].factory;
+        database::free_node(&mut self.machine, &mut self.factories[factory], node);
+    }
+
+    /// Where a mapping of memory or ports stands.
+    #[inline]
+    pub(crate) fn page_spot(&mut self, task: TaskIndex, place: Place) -> Option<Spot<Entry>> {
+        let pages = if place.resource() == Resource::Memory { Pages::Memory } else { Pages::Ports };
+        let address = (place.number() as Word) << PAGE_ORDER;
+        let space = &self.tasks[task].space;
+        if place.is_superpage() {
+            space.directory_spot(pages, address)
+        } else {
+            space.spot(&mut self.machine, pages, address)
+        }
+    }
+
+    /// Makes the processor forget an entry of memory or ports that has changed.
+    #[inline]
+    pub(crate) fn entry_changed(&mut self, task: TaskIndex, place: Place) {
+        if place.resource() == Resource::Memory {
+            self.flush_if_current(task, (place.number() as Word) << PAGE_ORDER);
+        } else {
+            self.machine.forget_ports(task);
+        }
+    }
+
+    /// The processor caches entries only of the space that it works in; the switch to another space
+    /// forgets everything of this one.
+    #[inline]
+    fn flush_if_current(&mut self, task: TaskIndex, address: Word) {
+        let current = self.current.get().map(|thread| self.task_of(thread));
+        if current == Some(task) {
+            self.machine.flush_page(address);
+        }
+    }
+}
