@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Ran, Target, finish, glass, hex};
+use common::{Ran, Target, finish, glass, hex, on_every_target};
 use serde_json::Value;
 use std::{
     fs,
@@ -10,7 +10,7 @@ use std::{
     mem::MaybeUninit,
     os::unix::{fs::FileExt, net::UnixStream},
     path::Path,
-    process::{Child, Command},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -24,21 +24,30 @@ struct Machine {
 
 impl Machine {
     fn start(target: Target) -> Self {
+        let image = target.image("lazy-squares").display().to_string();
+        let modules = [
+            "--module",
+            &format!("{image},name=first"),
+            "--module",
+            &format!("{image},name=second,pager=first"),
+        ];
+        let machine = Self::run(target, &modules);
+        machine.wait_until_idle();
+        machine
+    }
+
+    fn run(target: Target, what: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         if target == Target::AMD64_ON_KVM {
             common::require_kvm();
         }
-        let image = target.image("lazy-squares").display().to_string();
         let child = within(&folder)
             .args(["run", "--quiet", "--timeout", "120s"])
             .args(target.options())
-            .args(["--module", &format!("{image},name=first")])
-            .args(["--module", &format!("{image},name=second,pager=first")])
+            .args(what)
             .spawn()
             .expect("glass can be started");
-        let machine = Self { child, folder };
-        machine.wait_until_idle();
-        machine
+        Self { child, folder }
     }
 
     /// Until both pagers wait for a message.
@@ -145,6 +154,211 @@ fn views_show_an_amd64_machine() {
 fn views_show_an_ia32_machine() {
     views_show(Target::IA32);
 }
+
+/// Objects in the lines of a view that has several.
+fn lines(ran: &Ran) -> Vec<Value> {
+    ran.stdout.lines().map(parse).collect()
+}
+
+fn named<'v>(rows: &'v [Value], name: &str) -> &'v Value {
+    rows.iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("no {name}: {rows:?}"))
+}
+
+/// The mappings in the only tree of a frame.
+fn tree(view: &Value) -> Vec<Value> {
+    let trees = view["trees"].as_array().unwrap();
+    assert_eq!(trees.len(), 1, "{view}");
+    trees[0]["mappings"].as_array().unwrap().clone()
+}
+
+fn tasks_say_who_pages_them_and_what_they_have(on: Target) {
+    let machine = Machine::start(on);
+    let tasks = lines(&machine.view(&["tasks", "--json"]).expect_status(0));
+    for (task, pager) in [("root", "sigma0"), ("first", "root"), ("second", "first")] {
+        assert_eq!(named(&tasks, task)["threads"][0]["pager_name"], pager);
+    }
+    assert_eq!(named(&tasks, "sigma0")["threads"][0]["pager"], Value::Null);
+    for task in &tasks {
+        let number = |key: &str| task[key].as_u64().unwrap();
+        let used = number("kernel_memory_used");
+        assert!(used > 0x1_0000 && used <= number("kernel_memory_limit"), "{task}");
+        // Its map has as many pages.
+        let map = machine.json(&["map", task["name"].as_str().unwrap()]);
+        let ranges = map["memory"].as_array().unwrap();
+        let bytes: u64 = ranges.iter().map(|range| range["size"].as_u64().unwrap()).sum();
+        assert_eq!(bytes, number("pages") * 4096, "{map}");
+    }
+}
+
+fn a_map_shows_ranges_and_where_they_came_from(on: Target) {
+    let machine = Machine::start(on);
+    let map = machine.json(&["map", "second"]);
+    let ranges = map["memory"].as_array().unwrap();
+    let at = |address: &str| ranges.iter().find(|range| range["address"] == address).unwrap();
+    let text = at("0x400000");
+    assert_eq!((&text["rights"], &text["from"]["name"]), (&"r-x".into(), &"first".into()));
+    assert_eq!((&text["from"]["by"], &text["page_size"]), (&"map".into(), &4096.into()));
+    assert!(text["accessed"].as_u64() > Some(0) && text["dirty"] == 0, "{text}");
+    let stack = at("0xaffff000");
+    assert_eq!((&stack["rights"], &stack["letters"]), (&"rw-".into(), &"D".into()));
+    assert_eq!(
+        (&at("0xbffe0000")["rights"], &at("0xbffe0000")["from"]["by"]),
+        (&"r--".into(), &"kernel".into())
+    );
+    let sigma0 = machine.json(&["map", "sigma0"]);
+    let large: u64 = if on.arch == "amd64" { 2 << 20 } else { 4 << 20 };
+    let is_large = |range: &Value| range["page_size"] == large && range["from"]["by"] == "root";
+    assert!(sigma0["memory"].as_array().unwrap().iter().any(is_large), "{sigma0}");
+
+    let letters = machine.view(&["map", "second", "-x"]).expect_status(0);
+    let line = letters.stdout.lines().find(|line| line.starts_with("0x00400000  4K  a"));
+    assert!(line.is_some(), "{letters:?}");
+    let capabilities = machine.json(&["map", "second", "--caps"]);
+    let rows = capabilities["capabilities"].as_array().unwrap();
+    let parent = rows.iter().find(|row| row["index"] == 4).unwrap();
+    assert!(parent["object"].as_str().unwrap().contains(" to root, label 0x"), "{parent}");
+    assert_eq!(parent["from"]["name"], "root");
+    assert_eq!(machine.json(&["map", "second", "--ports"])["ports"], Value::Array(vec![]));
+    for bad in [&["--ports", "--caps"][..], &["-x", "--json"]] {
+        machine.view(&[&["map", "second"], bad].concat()).expect_status(2);
+    }
+}
+
+fn a_frame_has_a_tree(on: Target) {
+    let machine = Machine::start(on);
+    let who = machine.json(&["who", "second:0x400123"]);
+    let mappings = tree(&who);
+    let names: Vec<_> = mappings.iter().map(|mapping| &mapping["name"]).collect();
+    assert_eq!(names[..3], ["sigma0", "root", "first"]);
+    let own = named(&mappings, "second");
+    assert_eq!((&own["depth"], &own["parent"]), (&3.into(), &2.into()));
+    assert_eq!((&own["asked"], &own["granted"]), (&true.into(), &false.into()));
+    assert_eq!((&mappings[0]["depth"], &mappings[0]["rights"]), (&0.into(), &"rwx".into()));
+    // The frame is the one that the page tables lead to, and its view is the same.
+    let walk = machine.json(&["walk", "second:0x400123"]);
+    assert_eq!(walk["page"]["frame"], who["frame"]);
+    assert_eq!(walk["node"]["index"], own["node"]);
+    assert_eq!(walk["node"]["parent"]["name"], "first");
+    let frame = machine.json(&["frame", who["frame"].as_str().unwrap()]);
+    assert_eq!(tree(&frame).len(), mappings.len());
+    // A page out of a superpage.
+    let stack = machine.json(&["who", "second:0xaffffff8"]);
+    assert!(tree(&stack)[0]["size"].as_u64() > Some(4096), "{stack}");
+    assert!(stack["trees"][0]["left_out"].as_u64() > Some(0), "{stack}");
+    let dot = machine.view(&["who", "second:0x400000", "--dot"]).expect_status(0).stdout;
+    assert!(dot.starts_with("digraph ") && dot.contains("m0_0 -> m0_1"), "{dot}");
+    // The kernel keeps the frame of the page directory for itself.
+    let step = walk["levels"].as_array().unwrap().last().unwrap();
+    let table = format!("{:#x}", hex(&step["entry_at"]) >> 12);
+    let kernels = machine.json(&["frame", &table]);
+    assert_eq!(
+        (&kernels["kernel"], &kernels["trees"]),
+        (&"a page table".into(), &Value::Array(vec![]))
+    );
+}
+
+fn a_dry_run_says_what_an_unmap_would_take(on: Target) {
+    let machine = Machine::start(on);
+    let would_take = |of: &str, by: &[&str]| {
+        let view = machine.json(&[&["who", of, "--unmap-dry-run", "--from"], by].concat());
+        let taken = tree(&view).into_iter().filter(|mapping| mapping["taken"] == true);
+        let names: Vec<_> =
+            taken.map(|mapping| mapping["name"].as_str().unwrap().to_owned()).collect();
+        (view["unmap"]["mappings"].as_u64().unwrap(), names.join(" "))
+    };
+    let stack = "second:0xaffffff8";
+    assert_eq!(would_take(stack, &["root"]), (2, "first second".to_owned()));
+    assert_eq!(would_take(stack, &["first"]), (1, "second".to_owned()));
+    assert_eq!(would_take(stack, &["second"]), (0, String::new()));
+    assert_eq!(would_take(stack, &["second", "--own"]), (1, "second".to_owned()));
+    // sigma0's superpage was mapped to the root task as one: it goes with all that came of it.
+    let (count, names) = would_take(stack, &["sigma0"]);
+    assert!(count > 3 && names == "root first second", "{count} {names}");
+    let text = machine.view(&["who", stack, "--unmap-dry-run", "--from", "first"]).expect_status(0);
+    let verdict = "an unmap of this page by first would take 1 mapping in 1 task\n";
+    assert!(text.stdout.ends_with(verdict) && text.stdout.contains("would go"), "{text:?}");
+    let others = "first:0xaffffff8";
+    let other =
+        machine.view(&["who", others, "--unmap-dry-run", "--from", "second"]).expect_status(1);
+    assert!(other.stderr.contains("second does not have frame 0x"), "{other:?}");
+}
+
+fn a_walk_goes_on_in_the_host(on: Target) {
+    let machine = Machine::start(on);
+    let walk = machine.json(&["walk", "second:0xaffffff8"]);
+    let host = &walk["host"];
+    assert_eq!(host["residence"], "present", "{walk}");
+    assert_eq!(hex(&host["address"]) % 4096, 0xff8);
+    assert_eq!(host["ram_kib"], 256 << 10);
+    let resident = host["resident_kib"].as_u64().unwrap();
+    assert!(resident >= 4 && host["large_kib"].as_u64().unwrap() <= resident, "{host}");
+}
+
+fn bad_questions_get_one_clear_answer(on: Target) {
+    let machine = Machine::start(on);
+    for (arguments, answer) in [
+        (&["map", "nobody"][..], "there are sigma0, root, first, second"),
+        (&["who", "second:0x20000000"], "second has no page at 0x20000000: `glass map second`"),
+        (&["frame", "0x10000"], "there is no frame 0x10000: the last one of 256 MiB is 0xffff"),
+    ] {
+        let ran = machine.view(arguments).expect_status(1);
+        assert!(ran.stderr.contains(answer) && ran.stderr.lines().count() == 1, "{ran:?}");
+    }
+    for arguments in [
+        &["frame", "zero"][..],
+        &["who", "second"],
+        &["who", "second:0x400000", "--from", "root"],
+        &["who", "second:0x400000", "--unmap-dry-run"],
+        &["who", "second:0x400000", "--dot", "--json"],
+        &["check", "--watch", "soon"],
+    ] {
+        machine.view(arguments).expect_status(2);
+    }
+}
+
+fn a_watch_ends_with_its_machine(on: Target) {
+    let mut machine = Machine::start(on);
+    let watch = within(&machine.folder)
+        .args(["check", "--watch", "100ms", "--json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("glass can be started");
+    thread::sleep(Duration::from_millis(1000));
+    machine.child.kill().expect("it runs");
+    machine.child.wait().expect("it can be waited for");
+    let ran = finish(watch.wait_with_output().expect("it ends")).expect_status(0);
+    let checks = lines(&ran);
+    assert!(checks.len() > 1 && checks.iter().all(|check| check["ok"] == true), "{ran:?}");
+}
+
+/// Twelve tasks map, grant and unmap at random while the database is checked, again and again.
+fn nothing_is_wrong_while_tasks_map_at_random(on: Target) {
+    let machine = Machine::run(on, &["stress"]);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while machine.view(&["check"]).status != Some(0) {
+        assert!(Instant::now() < deadline, "it never begins: {:?}", machine.view(&["check"]));
+        thread::sleep(Duration::from_millis(50));
+    }
+    let ran = machine.view(&["check", "--watch", "10ms", "--json"]).expect_status(0);
+    let checks = lines(&ran);
+    let most = |unit: &str| {
+        let counts = checks.iter().flat_map(|check| check["checked"].as_array().unwrap());
+        let counts = counts.filter(|row| row["unit"] == unit);
+        counts.map(|row| row["count"].as_u64().unwrap()).max().unwrap_or(0)
+    };
+    assert!(most("tasks") == 14 && most("derived") > 500, "{}", checks.len());
+}
+
+on_every_target!(
+    tasks_say_who_pages_them_and_what_they_have,
+    a_map_shows_ranges_and_where_they_came_from,
+    a_frame_has_a_tree,
+    a_dry_run_says_what_an_unmap_would_take,
+    a_walk_goes_on_in_the_host,
+    bad_questions_get_one_clear_answer,
+    a_watch_ends_with_its_machine,
+    nothing_is_wrong_while_tasks_map_at_random,
+);
 
 #[test]
 fn viewers_cannot_write_and_leftovers_vanish() {
