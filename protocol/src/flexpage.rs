@@ -275,6 +275,17 @@ impl Area {
             && placement.size() <= USER_END - placement.destination;
         if end_fits { Some(placement) } else { None }
     }
+
+    /// Where I/O ports go: a port stays the port that it is, so that there is no place to choose. What
+    /// is sent is what flexpage and window have in common.
+    pub const fn common(self, window: Self) -> Option<Placement> {
+        let (smaller, larger) =
+            if self.order <= window.order { (self, window) } else { (window, self) };
+        if align_down(smaller.base, larger.order) != larger.base {
+            return None;
+        }
+        Some(Placement { source: smaller.base, destination: smaller.base, order: smaller.order })
+    }
 }
 
 /// `value` with its lower `order` bits cleared; 0 if the order reaches beyond the word.

@@ -359,7 +359,10 @@ fn place(item: MapItem, window: Flexpage) -> Option<(Resource, Placement)> {
         }
         FlexpageKind::Special => return None,
     };
-    let placement = area.place(item.send_base, window)?;
+    let placement = match resource {
+        Resource::Ports => area.common(window)?,
+        _ => area.place(item.send_base, window)?,
+    };
     let fits = placement.destination + placement.size() <= end;
     fits.then_some((resource, placement))
 }

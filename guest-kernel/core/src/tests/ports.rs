@@ -321,3 +321,24 @@ fn sigma0_has_all_ports_but_the_kernels() {
         assert_eq!(unresolved(&bench).first().copied(), reason);
     }
 }
+
+#[test]
+fn a_port_is_never_mapped_as_another_one() {
+    let (mut bench, client) = served_client(IN, 0x3ff);
+    let neighbour = bench.spawn(ROOT, 20);
+    let (from, to) = (bench.task_of(client), bench.task_of(neighbour));
+    let mut send = |ports, base: Word, window| {
+        let item = MapItem::map(base << PAGE_ORDER, ports);
+        let outcome = bench.map_item(from, to, item, window);
+        (outcome.status, outcome.destination, outcome.order, outcome.entries)
+    };
+    let one = Flexpage::io_ports(0x3ff, 0);
+    assert_eq!(send(one, 0x80, Flexpage::WHOLE_SPACE), (MapStatus::Done, 0x3ff, 0, 1));
+    assert_eq!(send(one, 0x80, Flexpage::io_ports(0x3f8, 3)), (MapStatus::Done, 0x3ff, 0, 1));
+    // The window is smaller: what of it is sent.
+    let eight = Flexpage::io_ports(0x3f8, 3);
+    assert_eq!(send(eight, 0x3f8, Flexpage::io_ports(0x3fe, 1)), (MapStatus::Done, 0x3fe, 1, 1));
+    for window in [Flexpage::io_ports(0x80, 0), Flexpage::io_ports(0x80, 4)] {
+        assert_eq!(send(one, 0x80, window).0, MapStatus::Overflow);
+    }
+}
