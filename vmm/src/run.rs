@@ -109,7 +109,7 @@ fn listen(
     header: Option<u64>,
 ) -> Option<server::Listener> {
     let introduction = Introduction::new(guest, engine, machine, header);
-    server::listen(&introduction, &machine.memory())
+    server::listen(&introduction, machine)
         .inspect_err(|error| say(format_args!("nobody can view this run: {error:#}")))
         .ok()
 }

@@ -292,6 +292,11 @@ fn a_walk_goes_on_in_the_host(on: Target) {
     assert_eq!(host["ram_kib"], 256 << 10);
     let resident = host["resident_kib"].as_u64().unwrap();
     assert!(resident >= 4 && host["large_kib"].as_u64().unwrap() <= resident, "{host}");
+    // Old KVMs have no statistics.
+    let counts = walk["kvm"].is_null() || walk["kvm"]["exits"].as_u64() > Some(0);
+    assert!(counts && (on != Target::AMD64_ON_QEMU || walk["kvm"].is_null()), "{walk}");
+    let text = machine.view(&["walk", "second:0xaffffff8"]).expect_status(0).stdout;
+    assert!(text.lines().any(|line| line.starts_with("  KVM        ")), "{text}");
 }
 
 fn bad_questions_get_one_clear_answer(on: Target) {

@@ -8,6 +8,7 @@ use crate::{
     qemu::{self, Qemu, QemuError},
 };
 use std::{
+    fs::File,
     io::{self, Write},
     path::PathBuf,
 };
@@ -102,6 +103,15 @@ impl Machine {
         match self {
             Self::Kvm(machine) => machine.ticks_per_second(),
             Self::Qemu(machine) => machine.ticks_per_second(),
+        }
+    }
+
+    /// The files in which KVM counts what it does for the machine and for its processor, if that
+    /// is the engine and has such files.
+    pub fn statistics(&self) -> Vec<File> {
+        match self {
+            Self::Kvm(machine) => machine.statistics(),
+            Self::Qemu(_) => Vec::new(),
         }
     }
 

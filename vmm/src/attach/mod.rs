@@ -5,12 +5,15 @@
 //! | [`folder`] | where runs and viewers meet: a folder that is this user's alone |
 //! | [`server`] | a run: it answers each viewer with one message |
 //! | [`viewer`] | a viewer: it reads the guest's memory while the guest runs on |
+//! | [`statistics`] | reads what KVM counts |
 //!
 //! The message is one line of JSON, an [`Introduction`], with a descriptor of the file that is the
-//! guest's RAM. The descriptor can only read. A run does nothing for its viewers after that.
+//! guest's RAM and those of KVM's statistics, if there are any. All of them can only be read. A run
+//! does nothing for its viewers after that.
 
 pub mod folder;
 pub mod server;
+pub mod statistics;
 pub mod viewer;
 
 pub use viewer::Attached;
@@ -22,6 +25,9 @@ use std::process;
 
 /// Version of the message.
 const VERSION: u32 = 1;
+
+/// The most files that come with it: the RAM, and statistics of the machine and its processor.
+const MOST_FILES: usize = 3;
 
 /// The longest message that a viewer reads.
 const LONGEST: usize = 1 << 16;

@@ -1,8 +1,8 @@
-//! A run's side: a thread that hands each viewer the guest's RAM, to be read only.
+//! A run's side: a thread that hands each viewer the guest's RAM and KVM's statistics, to be read only.
 
-use super::{Introduction, folder};
+use super::{Introduction, MOST_FILES, folder};
 use anyhow::{Context, Result};
-use machine::Memory;
+use machine::Machine;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use std::{
     fs::{self, File},
@@ -30,13 +30,15 @@ impl Drop for Listener {
 }
 
 /// Lets viewers attach from now on.
-pub fn listen(introduction: &Introduction, memory: &Memory) -> Result<Listener> {
+pub fn listen(introduction: &Introduction, machine: &Machine) -> Result<Listener> {
     let folder = folder::path();
     folder::create(&folder)?;
     let socket = folder::socket(&folder, introduction.pid);
     // A file of that name was left by a dead process that had the same number.
     let _ = fs::remove_file(&socket);
-    let ram = memory.reader().context("cannot open the guest's memory for reading")?;
+    let ram = machine.memory().reader().context("cannot open the guest's memory for reading")?;
+    let mut files = vec![ram];
+    files.extend(machine.statistics());
     let mut line = serde_json::to_vec(introduction)?;
     line.push(b'\n');
     let listener =
@@ -44,16 +46,16 @@ pub fn listen(introduction: &Introduction, memory: &Memory) -> Result<Listener> 
     let bound = Listener { socket };
     thread::Builder::new()
         .name("viewers".to_owned())
-        .spawn(move || serve(&listener, &line, &ram))
+        .spawn(move || serve(&listener, &line, &files))
         .context("cannot start a thread for viewers")?;
     Ok(bound)
 }
 
-fn serve(listener: &UnixListener, line: &[u8], ram: &File) {
+fn serve(listener: &UnixListener, line: &[u8], files: &[File]) {
     for viewer in listener.incoming() {
         match viewer {
             // A viewer that leaves early has only itself to tell.
-            Ok(viewer) => drop(introduce(&viewer, line, ram)),
+            Ok(viewer) => drop(introduce(&viewer, line, files)),
             // Out of descriptors, say: try again, but not as fast as we can.
             Err(_) => thread::sleep(std::time::Duration::from_millis(100)),
         }
@@ -61,10 +63,10 @@ fn serve(listener: &UnixListener, line: &[u8], ram: &File) {
 }
 
 /// The line is far smaller than a socket's buffer: this never waits.
-fn introduce(viewer: &UnixStream, line: &[u8], ram: &File) -> io::Result<usize> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+fn introduce(viewer: &UnixStream, line: &[u8], files: &[File]) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FILES))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let descriptors = [ram.as_fd()];
+    let descriptors: Vec<_> = files.iter().map(File::as_fd).collect();
     control.push(SendAncillaryMessage::ScmRights(&descriptors));
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     Ok(sendmsg(viewer, &[IoSlice::new(line)], &mut control, flags)?)

@@ -1,6 +1,9 @@
 //! A viewer's side: finds the machines of this user and reads their memory.
 
-use super::{Introduction, LONGEST, VERSION, folder};
+use super::{
+    Introduction, LONGEST, MOST_FILES, VERSION, folder,
+    statistics::{self, Statistic},
+};
 use anyhow::{Context, Result, bail};
 use observe::{GuestMemory, OutsideMemory};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -22,6 +25,7 @@ pub struct Attached {
     /// What its run says of it.
     pub introduction: Introduction,
     ram: File,
+    statistics: Vec<File>,
     socket: PathBuf,
 }
 
@@ -52,6 +56,11 @@ impl Attached {
     /// The file whose bytes are the guest's memory.
     pub fn ram(&self) -> &File {
         &self.ram
+    }
+
+    /// What KVM has counted so far for the machine and its processor; empty if it counts nothing.
+    pub fn statistics(&self) -> Vec<Statistic> {
+        self.statistics.iter().filter_map(|file| statistics::read(file).ok()).flatten().collect()
     }
 
     /// Whether the run that it belongs to still goes on.
@@ -98,20 +107,24 @@ fn attach(socket: &Path) -> Result<Attached> {
     let stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut line = vec![0; LONGEST];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FILES))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received =
         recvmsg(&stream, &mut [IoSliceMut::new(&mut line)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    let ram = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-        _ => None,
-    });
+    let mut files = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+            files.extend(descriptors.map(File::from));
+        }
+    }
     let introduction: Introduction = serde_json::from_slice(&line[..received.bytes])?;
     if introduction.v != VERSION {
         bail!("it speaks version {}", introduction.v);
     }
-    let ram = ram.context("it sent no memory")?.into();
-    Ok(Attached { introduction, ram, socket: socket.to_owned() })
+    let mut files = files.into_iter();
+    let ram = files.next().context("it sent no memory")?;
+    let statistics = files.collect();
+    Ok(Attached { introduction, ram, statistics, socket: socket.to_owned() })
 }
 
 /// The end of a message that says what there is to choose from.

@@ -35,6 +35,18 @@ pub fn walk(args: &WalkArgs) -> Result<u8> {
     Ok(0)
 }
 
+/// KVM's statistics that are about its own page tables, the second dimension.
+const TABLES: [&str; 8] = [
+    "pages_4k",
+    "pages_2m",
+    "pages_1g",
+    "mmu_pte_write",
+    "pf_taken",
+    "pf_fixed",
+    "pf_guest",
+    "tlb_flush",
+];
+
 /// What there is to show.
 struct Walked<'l> {
     look: &'l Look,
@@ -60,14 +72,27 @@ impl Walked<'_> {
             }
         }
         match &self.host {
-            None => Ok(()),
-            Some(Err(error)) => writeln!(out, "  host       unknown: {error}"),
+            None => return Ok(()),
+            Some(Err(error)) => writeln!(out, "  host       unknown: {error}")?,
             Some(Ok(page)) => {
                 for (what, line) in page.lines() {
                     writeln!(out, "  {what:<9}  {line}")?;
                 }
-                Ok(())
             }
+        }
+        writeln!(out, "  KVM        {}", self.statistics())
+    }
+
+    /// What KVM says of its own tables, of the whole machine.
+    fn statistics(&self) -> String {
+        let counted = self.look.machine.statistics();
+        let of_tables = counted.iter().filter(|counted| TABLES.contains(&counted.name.as_str()));
+        let words: Vec<_> =
+            of_tables.map(|counted| format!("{} {}", counted.name, counted.value)).collect();
+        match (&words[..], self.look.machine.introduction.engine.as_str()) {
+            ([], "kvm") => "this host's KVM offers no statistics".to_owned(),
+            ([], engine) => format!("no statistics: the engine is {engine}"),
+            _ => format!("of the whole machine: {}", words.join(", ")),
         }
     }
 
@@ -90,6 +115,11 @@ impl Walked<'_> {
         });
         let host = self.host.as_ref().and_then(|host| host.as_ref().ok());
         json["host"] = host.map_or(Value::Null, HostPage::json);
+        let statistics = self.look.machine.statistics();
+        json["kvm"] = match statistics[..] {
+            [] => Value::Null,
+            _ => statistics.into_iter().map(|found| (found.name, json!(found.value))).collect(),
+        };
         json
     }
 }

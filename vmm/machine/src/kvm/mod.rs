@@ -6,6 +6,7 @@ mod access;
 mod exit;
 pub mod probe;
 mod registers;
+mod statistics;
 mod vcpu;
 pub mod vm;
 
@@ -138,7 +139,7 @@ pub struct Vm {
     pub vcpu: VcpuFd,
     pub memory: Memory,
     // Closed last: the processor belongs to it.
-    _vm: VmFd,
+    vm: VmFd,
 }
 
 impl Vm {
@@ -164,7 +165,7 @@ impl Vm {
         let vcpu = call("create a processor", vm.create_vcpu(0))?;
         let cpuid = call("list its features", kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES))?;
         call("set the processor's features", vcpu.set_cpuid2(&first_processor(cpuid)))?;
-        Ok(Self { vcpu, memory, _vm: vm })
+        Ok(Self { vcpu, memory, vm })
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{
     Vm, call,
     exit::{Devices, Exit, Next},
-    open, registers, vcpu,
+    open, registers, statistics, vcpu,
 };
 use crate::{
     loader,
@@ -13,6 +13,7 @@ use crate::{
 };
 use std::{
     fmt,
+    fs::File,
     io::{self, Write},
     path::Path,
     sync::{
@@ -54,6 +55,12 @@ impl Machine {
     /// The guest's RAM, to be read while the guest runs.
     pub fn memory(&self) -> Memory {
         self.vm.memory.clone()
+    }
+
+    /// The files in which KVM counts what it does for the machine and for its processor.
+    pub fn statistics(&self) -> Vec<File> {
+        let files = [statistics::file(&self.vm.vm), statistics::file(&self.vm.vcpu)];
+        files.into_iter().flatten().collect()
     }
 
     /// Ticks of the guest's time stamp counter in a second.
