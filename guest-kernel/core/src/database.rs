@@ -229,7 +229,7 @@ pub fn has_children(machine: &mut impl Machine, node: NodeIndex) -> bool {
 }
 
 /// How far back a parent is looked for. Further away it counts as not found.
-const NEAR: usize = 128;
+pub const NEAR: usize = 128;
 
 /// Whether `node` was mapped from `parent`, as far as that can be seen nearby.
 pub fn is_child_of(machine: &mut impl Machine, node: NodeIndex, parent: NodeIndex) -> bool {
@@ -268,10 +268,17 @@ impl<M: Machine> Kernel<'_, M> {
     /// A node of `factory`, which pays for another frame of them if it has none in stock.
     #[inline]
     pub(crate) fn allocate_node(&mut self, factory: FactoryIndex) -> Result<NodeIndex, NoMemory> {
-        if self.factories[factory].record.free_nodes == 0 {
-            self.stock_nodes(factory)?;
-        }
+        self.need_node(factory)?;
         take_node(&mut self.machine, &mut self.factories[factory]).ok_or(NoMemory)
+    }
+
+    /// Makes sure that `factory` has a node in stock.
+    #[inline]
+    pub(crate) fn need_node(&mut self, factory: FactoryIndex) -> Result<(), NoMemory> {
+        match self.factories[factory].record.free_nodes {
+            0 => self.stock_nodes(factory),
+            _ => Ok(()),
+        }
     }
 
     /// Buys a frame of nodes. As it is zero, each of its nodes is followed by the next one already.

@@ -128,9 +128,6 @@ impl<M: Machine> Kernel<'_, M> {
         item: MapItem,
     ) -> Result<(), NotEntered> {
         let allowed = source.entry.rights() & item.flexpage.rights();
-        if !allowed.contains(Rights::READ) {
-            return Ok(());
-        }
         let old = target.spot.entry(&mut self.machine);
         let entered = if old.is_present() || source.own.is_some() {
             self.enter_with_care(progress, source, target, allowed, old)?
@@ -228,11 +225,15 @@ impl<M: Machine> Kernel<'_, M> {
         target: Target<E>,
         allowed: Rights,
     ) -> Result<E, NotEntered> {
+        let (giver, taker) = (self.tasks[from].factory, self.tasks[target.task].factory);
+        if giver != taker {
+            // Before anything is changed.
+            self.need_node(taker)?;
+        }
         let take = source.entry.rights() - allowed;
         if !take.is_empty() {
             self.unmap_tree(progress, source.node, Effect { take, frames: None }, false)?;
         }
-        let (giver, taker) = (self.tasks[from].factory, self.tasks[target.task].factory);
         let mut node = source.node;
         if giver != taker {
             // Each factory keeps its own nodes.

@@ -296,6 +296,8 @@ impl<M: Machine> Kernel<'_, M> {
         progress.outcome.destination = placement.destination >> page_order;
         progress.outcome.order = placement.order - page_order;
         let result = match kind {
+            // The right to read is the mapping itself.
+            _ if !item.flexpage.rights().contains(Rights::READ) => Ok(()),
             Resource::Memory => self.map_pages(progress, from, to, Pages::Memory, item, placement),
             Resource::Ports => self.map_pages(progress, from, to, Pages::Ports, item, placement),
             _ => self.map_capabilities(progress, from, to, item, placement),

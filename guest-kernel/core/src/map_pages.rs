@@ -74,9 +74,19 @@ impl<M: Machine> Kernel<'_, M> {
             if from == TaskIndex::SIGMA0 {
                 self.fabricate(pages, source)?;
             }
-            let Some(spot) = self.tasks[from].space.directory_spot(pages, source) else { break };
+            let spot = self.tasks[from].space.directory_spot(pages, source);
+            let Some(spot) = spot else {
+                if from != TaskIndex::SIGMA0 {
+                    break;
+                }
+                // It gets a directory of ports with the first port that is not the kernel's.
+                progress.done += PAGE_SIZE;
+                continue;
+            };
             let run = Run { from, to, pages, placement, item, spot };
             match DirectoryEntry::from(spot.entry(&mut self.machine)) {
+                // sigma0 may have to get the next page first.
+                DirectoryEntry::Empty if from == TaskIndex::SIGMA0 => progress.done += PAGE_SIZE,
                 DirectoryEntry::Empty => {
                     progress.done = (progress.done | low_mask(TABLE_ORDER)) + 1;
                 }
@@ -202,8 +212,7 @@ impl<M: Machine> Kernel<'_, M> {
         let (_, destination) = run.addresses(progress.done);
         let piece = page_of_superpage(old, destination);
         let allowed = source.entry.rights() & run.item.flexpage.rights();
-        let readable = allowed.contains(Rights::READ);
-        if readable && !(piece.is_same(source.entry) && piece.rights().contains(allowed)) {
+        if !(piece.is_same(source.entry) && piece.rights().contains(allowed)) {
             let spot = self.tasks[run.to].space.directory_spot(run.pages, destination);
             let node = spot.and_then(|spot| spot.node(&mut self.machine));
             if let Some(node) = node {
@@ -211,9 +220,7 @@ impl<M: Machine> Kernel<'_, M> {
                 return Ok(());
             }
         }
-        if readable {
-            progress.outcome.note(piece);
-        }
+        progress.outcome.note(piece);
         progress.done += PAGE_SIZE;
         Ok(())
     }
@@ -236,7 +243,8 @@ impl<M: Machine> Kernel<'_, M> {
                 && let Some(node) = spot.node(&mut self.machine)
             {
                 let entry = spot.entry(&mut self.machine);
-                let own = Some((from, capability_place(source), spot)).filter(|_| item.grant);
+                let moves = item.grant && from != TaskIndex::SIGMA0;
+                let own = moves.then_some((from, capability_place(source), spot));
                 let spot = self.capability_spot(to, target)?;
                 let target = Target { task: to, place: capability_place(target), spot };
                 self.enter(progress, Source { entry, node, own }, target, item)?;

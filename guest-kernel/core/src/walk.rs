@@ -11,7 +11,7 @@ use crate::{
     index::{TableIndex, TaskIndex},
     kernel::Kernel,
     machine::Machine,
-    restart::{Preempted, Progress},
+    restart::{Operation, Preempted, Progress},
     space::{Pages, Spot},
 };
 use protocol::{
@@ -242,10 +242,12 @@ impl<M: Machine> Kernel<'_, M> {
         tally.accessed |= entry.is_accessed();
         tally.dirty |= entry.is_dirty();
         let remove = effect.take.contains(Rights::READ);
-        let new = if remove {
-            Entry::EMPTY
-        } else {
-            entry.with_rights(entry.rights() - effect.take).without_usage()
+        let reduced = entry.with_rights(entry.rights() - effect.take);
+        let new = match progress.operation {
+            _ if remove => Entry::EMPTY,
+            Operation::Unmap { .. } => reduced.without_usage(),
+            // Nobody is told what the processor noted.
+            _ => reduced,
         };
         if new != entry {
             spot.set_entry(&mut self.machine, new);
