@@ -13,7 +13,7 @@ use crate::{
 };
 use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
-    flexpage::{Placement, Rights, low_mask},
+    flexpage::{Placement, low_mask},
     introspection::mapping::Place,
     layout::MAPPABLE_END,
     message::MapItem,
