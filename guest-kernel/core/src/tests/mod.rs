@@ -1,5 +1,6 @@
 //! The kernel on a model of the hardware.
 
+mod algebra;
 mod faults;
 mod hostile;
 mod mappings;

@@ -47,7 +47,8 @@ struct Frame([u8; PAGE_SIZE]);
 /// Kernel frames as they are touched, the records, and what went to the console.
 #[derive(Default)]
 pub struct ModelMachine {
-    frames: BTreeMap<u64, Box<Frame>>,
+    /// By their number in the pool.
+    frames: Vec<Option<Box<Frame>>>,
     pub records: Vec<Record>,
     pub flushed: Vec<Word>,
     pub preemptions: u64,
@@ -63,21 +64,47 @@ pub struct ModelMachine {
     pub ports_suspended: bool,
 }
 
+/// A frame's number in the pool, and the offset in it.
+fn frame_number(address: u64) -> (usize, usize) {
+    assert!((POOL.start..POOL.end).contains(&address), "not kernel memory: {address:#x}");
+    let page = PAGE_SIZE as u64;
+    (((address - POOL.start) / page) as usize, (address % page) as usize)
+}
+
+impl ModelMachine {
+    /// Some words of kernel memory, by their physical address; they lie in one frame.
+    pub fn words<const N: usize>(&self, address: u64) -> [u32; N] {
+        let (number, offset) = frame_number(address);
+        let frame = self.frames.get(number).and_then(Option::as_ref);
+        frame.map_or([0; N], |frame| {
+            let bytes = &frame.0[offset..offset + 4 * N];
+            FromBytes::read_from_bytes(bytes).expect("four bytes a word")
+        })
+    }
+
+    /// Changes a word of kernel memory.
+    pub fn set_word(&mut self, address: u64, word: u32) {
+        let (number, offset) = frame_number(address);
+        self.frame(number)[offset..offset + 4].copy_from_slice(&word.to_le_bytes());
+    }
+
+    fn frame(&mut self, number: usize) -> &mut [u8; PAGE_SIZE] {
+        if self.frames.len() <= number {
+            self.frames.resize(number + 1, None);
+        }
+        &mut self.frames[number].get_or_insert_with(|| Box::new(Frame([0; PAGE_SIZE]))).0
+    }
+}
+
 impl Machine for ModelMachine {
     fn view<T: FromBytes + IntoBytes + KnownLayout>(&mut self, frame: KernelFrame) -> &mut T {
-        let address = frame.address().0;
-        assert!((POOL.start..POOL.end).contains(&address), "not a kernel frame: {address:#x}");
-        let frame = self.frames.entry(address).or_insert_with(|| Box::new(Frame([0; PAGE_SIZE])));
-        T::mut_from_bytes(&mut frame.0[..size_of::<T>()]).expect("size and alignment")
+        let (number, _) = frame_number(frame.address().0);
+        T::mut_from_bytes(&mut self.frame(number)[..size_of::<T>()]).expect("size and alignment")
     }
 
     fn node(&mut self, node: NodeIndex) -> &mut MappingNode {
-        let address = node.address().0;
-        let frame = address & !(PAGE_SIZE as u64 - 1);
-        assert!((POOL.start..POOL.end).contains(&address), "no node: {address:#x}");
-        let frame = self.frames.entry(frame).or_insert_with(|| Box::new(Frame([0; PAGE_SIZE])));
-        let offset = (address % PAGE_SIZE as u64) as usize;
-        let bytes = &mut frame.0[offset..offset + size_of::<MappingNode>()];
+        let (number, offset) = frame_number(node.address().0);
+        let bytes = &mut self.frame(number)[offset..offset + size_of::<MappingNode>()];
         MappingNode::mut_from_bytes(bytes).expect("size and alignment")
     }
 
@@ -212,8 +239,12 @@ impl Bench {
     /// A task with one ready thread that has a gate to `parent` (labelled with the thread's
     /// number) as its pager, exception handler and PARENT.
     pub fn spawn(&mut self, parent: u16, priority: u8) -> u16 {
+        self.spawn_from(FactoryIndex::from_position(0), parent, priority)
+    }
+
+    /// The same with another factory.
+    pub fn spawn_from(&mut self, factory: FactoryIndex, parent: u16, priority: u8) -> u16 {
         let kernel = &mut self.kernel;
-        let factory = FactoryIndex::from_position(0);
         let area = Flexpage::memory(UTCB_AREA, PAGE_ORDER, Rights::READ_WRITE);
         let task = kernel.create_task(factory, area).expect("task");
         let (frame, offset) = kernel.tasks[task].utcb_frame(UTCB_AREA).expect("area");
