@@ -34,13 +34,13 @@ pub fn hex(number: u64) -> String {
     format!("{number:#x}")
 }
 
-/// `root, by map`
+/// `root, by map`; of a grant the task from which the granting one had it
 pub fn source_words(snapshot: &Snapshot, source: Source) -> String {
     match source {
         Source::Root => "where it begins".to_owned(),
         Source::Kernel => "the kernel".to_owned(),
         Source::Map(task) => format!("{}, by map", snapshot.task_name(task)),
-        Source::Grant(task) => format!("{}, by grant", snapshot.task_name(task)),
+        Source::Grant(task) => format!("{}, granted on", snapshot.task_name(task)),
         Source::Unknown => "unknown".to_owned(),
     }
 }

@@ -94,7 +94,7 @@ impl Rule {
             Self::Lists | Self::Depths | Self::FreeNodes => "nodes",
             Self::Derived | Self::Rights => "derived",
             Self::Roots => "trees",
-            Self::Quotas => "factories",
+            Self::Quotas => "sums",
         }
     }
 }
