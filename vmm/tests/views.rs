@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{Ran, Target, finish, glass, hex, on_every_target};
+use common::{
+    Machine, Ran, Target, finish, glass, hex, lines, named, on_every_target, tree, within,
+};
 use serde_json::Value;
 use std::{
     fs,
@@ -10,93 +12,10 @@ use std::{
     mem::MaybeUninit,
     os::unix::{fs::FileExt, net::UnixStream},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::Stdio,
     thread,
     time::{Duration, Instant},
 };
-use tempfile::TempDir;
-
-/// A machine with two pagers that wait for ever, alone in a runtime folder of its own.
-struct Machine {
-    child: Child,
-    folder: TempDir,
-}
-
-impl Machine {
-    fn start(target: Target) -> Self {
-        let image = target.image("lazy-squares").display().to_string();
-        let modules = [
-            "--module",
-            &format!("{image},name=first"),
-            "--module",
-            &format!("{image},name=second,pager=first"),
-        ];
-        let machine = Self::run(target, &modules);
-        machine.wait_until_idle();
-        machine
-    }
-
-    fn run(target: Target, what: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        if target == Target::AMD64_ON_KVM {
-            common::require_kvm();
-        }
-        let child = within(&folder)
-            .args(["run", "--quiet", "--timeout", "120s"])
-            .args(target.options())
-            .args(what)
-            .spawn()
-            .expect("glass can be started");
-        Self { child, folder }
-    }
-
-    /// Until both pagers wait for a message.
-    fn wait_until_idle(&self) {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        loop {
-            let ran = self.view(&["tasks", "--json"]);
-            let tasks = ran.stdout.lines().map(parse).collect::<Vec<_>>();
-            let waits = |name: &str| {
-                let task = tasks.iter().find(|task| task["name"] == name);
-                task.is_some_and(|task| task["threads"][0]["state"] == "receiving")
-            };
-            if waits("first") && waits("second") {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{ran:?}");
-            thread::sleep(Duration::from_millis(100));
-        }
-    }
-
-    fn view(&self, arguments: &[&str]) -> Ran {
-        finish(within(&self.folder).args(arguments).output().expect("glass can be started"))
-    }
-
-    fn json(&self, arguments: &[&str]) -> Value {
-        parse(self.view(&[arguments, &["--json"]].concat()).expect_status(0).stdout.trim())
-    }
-
-    fn socket(&self) -> std::path::PathBuf {
-        self.folder.path().join(format!("glass/{}.socket", self.child.id()))
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn within(folder: &TempDir) -> Command {
-    let mut command = glass();
-    command.env("XDG_RUNTIME_DIR", folder.path());
-    command
-}
-
-fn parse(line: &str) -> Value {
-    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in: {line}"))
-}
 
 fn views_show(target: Target) {
     let machine = Machine::start(target);
@@ -153,22 +72,6 @@ fn views_show_an_amd64_machine() {
 #[test]
 fn views_show_an_ia32_machine() {
     views_show(Target::IA32);
-}
-
-/// Objects in the lines of a view that has several.
-fn lines(ran: &Ran) -> Vec<Value> {
-    ran.stdout.lines().map(parse).collect()
-}
-
-fn named<'v>(rows: &'v [Value], name: &str) -> &'v Value {
-    rows.iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("no {name}: {rows:?}"))
-}
-
-/// The mappings in the only tree of a frame.
-fn tree(view: &Value) -> Vec<Value> {
-    let trees = view["trees"].as_array().unwrap();
-    assert_eq!(trees.len(), 1, "{view}");
-    trees[0]["mappings"].as_array().unwrap().clone()
 }
 
 fn tasks_say_who_pages_them_and_what_they_have(on: Target) {

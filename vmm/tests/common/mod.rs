@@ -11,8 +11,10 @@
 )]
 
 mod code;
+mod machine;
 
 pub use code::Code;
+pub use machine::{Machine, lines, named, tree, within};
 
 use serde_json::Value;
 use std::{

@@ -1,0 +1,382 @@
+//! Each slide's scenario: what its trace shows, with the database checked at every step, and what is in
+//! the database when it has ended.
+
+mod common;
+
+use common::{Machine, Ran, Target, hex, named, on_every_target, tree};
+use serde_json::{Value, json};
+
+/// Where pagers offer what they have.
+const AREA: u64 = 0x0800_0000;
+const PAGE: u64 = 0x1000;
+
+/// A run of a scenario.
+struct Scenario {
+    ran: Ran,
+    events: Vec<Value>,
+}
+
+impl Scenario {
+    #[track_caller]
+    fn run(on: Target, name: &str) -> Self {
+        Self::run_to(on, name, 0)
+    }
+
+    #[track_caller]
+    fn run_to(on: Target, name: &str, status: i32) -> Self {
+        let ran = on.run(&[name, "--json", "--check"]).expect_status(status);
+        assert!(ran.checks() > 50);
+        let events = ran.events();
+        Self { ran, events }
+    }
+
+    /// The faults of a task on what its pager offers.
+    fn faults(&self, task: &str) -> Vec<&Value> {
+        let of_task = |event: &&Value| {
+            event["k"] == "fault" && event["task"] == task && event["area"] == "pager area"
+        };
+        self.events.iter().filter(of_task).collect()
+    }
+
+    /// Address, access, and what was mapped for each of these faults, as `op rights from`.
+    fn answers(&self, task: &str) -> Vec<(u64, &str, String)> {
+        let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+        let of_item = |item: &Value| match item["status"] == "done" {
+            true => [&item["op"], &item["rights"], &item["from"]].map(text).join(" "),
+            false => text(&item["status"]),
+        };
+        let answer = |fault: &&Value| {
+            let items = fault["maps"].as_array().expect("items").iter().map(of_item);
+            items.collect::<Vec<_>>().join(", ")
+        };
+        let all = self.faults(task).into_iter();
+        all.map(|fault| {
+            let access = fault["access"].as_str().expect("an access");
+            (hex(&fault["va"]), access, answer(&fault))
+        })
+        .collect()
+    }
+
+    /// What was unmapped by request: what was taken, whether from the task's own mappings too, and how
+    /// many mappings are gone and reduced.
+    fn unmaps(&self) -> Vec<(&str, bool, u64, u64)> {
+        let by_request = self.events.iter().filter(|event| event["op"] == "unmap");
+        let number = |value: &Value| value.as_u64().expect("a number");
+        by_request
+            .map(|event| {
+                let taken = event["taken"].as_str().expect("rights");
+                let own = event["own"].as_bool().expect("a flag");
+                (taken, own, number(&event["gone"]), number(&event["reduced"]))
+            })
+            .collect()
+    }
+
+    /// The items that a task got in messages and operations, not for faults.
+    fn items(&self, task: &str, kind: &str) -> Vec<&Value> {
+        let is_item =
+            |event: &&Value| event["k"] == "map" && event["task"] == task && event["kind"] == kind;
+        self.events.iter().filter(is_item).collect()
+    }
+
+    #[track_caller]
+    fn expect_output(&self, lines: &[&str]) {
+        for line in lines {
+            assert!(self.ran.stdout.lines().any(|said| said == *line), "{}", self.ran.stdout);
+        }
+    }
+}
+
+/// The mappings of a frame as `depth name rights`, with a star if they came by grant.
+fn shape(machine: &Machine, place: &str) -> Vec<String> {
+    let mappings = tree(&machine.json(&["who", place]));
+    let line = |mapping: &Value| {
+        let star = if mapping["granted"] == true { "*" } else { "" };
+        let text = |key: &str| mapping[key].as_str().unwrap_or("?").to_owned();
+        format!("{} {}{star} {}", mapping["depth"], text("name"), text("rights"))
+    };
+    mappings.iter().map(line).collect()
+}
+
+fn expect_sound(machine: &Machine) {
+    let check = machine.json(&["check"]);
+    assert_eq!((&check["ok"], &check["of_one_moment"]), (&true.into(), &true.into()), "{check}");
+}
+
+fn map(on: Target) {
+    let scenario = Scenario::run(on, "map");
+    scenario.expect_output(&[
+        "app: page 1 reads 42: it is the same frame",
+        "app: wrote 43 to page 1, page 0 reads 43",
+        "app: page 2 reads 43",
+    ]);
+    let mapped = |what: &str| format!("map {what} pager");
+    let expected = [
+        (AREA, "w", mapped("rw-")),
+        (AREA + PAGE, "r", mapped("r--")),
+        (AREA + PAGE, "w", mapped("rw-")),
+        (AREA + 2 * PAGE, "r", "source_empty".to_owned()),
+        (AREA + 2 * PAGE, "r", mapped("rw-")),
+    ];
+    assert_eq!(scenario.answers("app"), expected);
+    let frames: Vec<_> = scenario.faults("app").iter().map(|f| &f["maps"][0]["pfn"]).collect();
+    assert!(frames[1] == frames[0] && frames[4] == frames[0], "{frames:?}");
+    assert_eq!(scenario.faults("app")[2]["present"], true);
+    // Rights grew: nothing was taken away for that.
+    assert!(scenario.faults("app").iter().all(|fault| fault["unmaps"].is_null()));
+
+    let machine = Machine::after(on, "map");
+    let shape = shape(&machine, "app:0x8000000");
+    assert_eq!(shape[2..], ["2 pager rwx", "3 app rw-", "3 app rw-", "3 app rw-"]);
+    expect_sound(&machine);
+}
+
+fn grant(on: Target) {
+    let scenario = Scenario::run(on, "grant");
+    scenario.expect_output(&["app: my friend reads 2: aliases remain"]);
+    assert_eq!(scenario.answers("friend"), [(AREA, "r", "map r-- pager".to_owned())]);
+    let expected = [
+        (AREA, "w", "grant rw- pager".to_owned()),
+        // The pager has it no more.
+        (AREA + PAGE, "r", "source_empty".to_owned()),
+        (AREA + PAGE, "r", "map rw- pager".to_owned()),
+    ];
+    assert_eq!(scenario.answers("app"), expected);
+    assert_eq!(scenario.unmaps(), [("r--", false, 0, 0)]);
+
+    let machine = Machine::after(on, "grant");
+    let shape = shape(&machine, "app:0x8000000");
+    assert_eq!(shape[1..], ["1 root rwx", "2 app* rw-", "3 friend r--"]);
+    expect_sound(&machine);
+}
+
+fn unmap(on: Target) {
+    let scenario = Scenario::run(on, "unmap");
+    scenario.expect_output(&[
+        "app: the pager can tell whether I read or wrote since it last asked",
+        "app: without the right to write I still read 1",
+        "app: the page was taken and came back with a fault: it reads 2",
+    ]);
+    let nothing = ("---", false, 0, 0);
+    let expected = [
+        nothing,
+        nothing,
+        nothing,
+        ("-w-", false, 0, 1),
+        ("r--", false, 1, 0),
+        // The client's and its own
+        ("r--", true, 2, 0),
+    ];
+    assert_eq!(scenario.unmaps(), expected);
+    let mapped = || "map rw- pager".to_owned();
+    let faults = ["w", "w", "r", "r"].map(|access| (AREA, access, mapped()));
+    assert_eq!(scenario.answers("app"), faults);
+    let present: Vec<_> = scenario.faults("app").iter().map(|f| &f["present"]).collect();
+    assert_eq!(present, [false, true, false, false]);
+    let frames: Vec<_> = scenario.faults("app").iter().map(|f| &f["maps"][0]["pfn"]).collect();
+    assert!(frames[2] == frames[0] && frames[3] != frames[0], "{frames:?}");
+
+    let machine = Machine::after(on, "unmap");
+    // The pager has nothing any more where the first page was.
+    let map = machine.json(&["map", "pager"]);
+    let ranges = map["memory"].as_array().unwrap();
+    let first = ranges.iter().find(|range| range["address"] == "0xb0000000");
+    assert!(first.is_none(), "{map}");
+    assert_eq!(shape(&machine, "app:0x8000000")[2..], ["2 pager rwx", "3 app rw-"]);
+    expect_sound(&machine);
+}
+
+fn window_larger(on: Target) {
+    let scenario = Scenario::run(on, "window-larger");
+    let items = scenario.items("receiver", "memory");
+    let placed: Vec<_> = items
+        .iter()
+        .map(|item| {
+            assert_eq!((&item["order"], &item["window"]), (&12.into(), &15.into()));
+            (hex(&item["source"]) / PAGE % 8, (hex(&item["to"]) - AREA) / PAGE)
+        })
+        .collect();
+    assert_eq!(placed, [(3, 0), (5, 3), (6, 7), (2, 4)]);
+    scenario.expect_output(&["  window [ ][ ][ ][5][ ][ ][ ][ ]"]);
+
+    let machine = Machine::after(on, "window-larger");
+    let map = machine.json(&["map", "receiver"]);
+    let ranges = map["memory"].as_array().unwrap().iter();
+    let pages: Vec<_> = ranges
+        .filter(|range| range["from"]["name"] == "sender")
+        .map(|range| (hex(&range["address"]) - AREA, range["size"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(pages, [(0, PAGE), (3 * PAGE, 2 * PAGE), (7 * PAGE, PAGE)]);
+    expect_sound(&machine);
+}
+
+fn window_smaller(on: Target) {
+    let scenario = Scenario::run(on, "window-smaller");
+    let items = scenario.items("receiver", "memory");
+    let parts: Vec<_> = items
+        .iter()
+        .map(|item| {
+            assert_eq!((&item["order"], &item["sent_order"]), (&13.into(), &15.into()));
+            assert_eq!(hex(&item["to"]), AREA + 4 * PAGE);
+            (hex(&item["source"]) - hex(&item["sent"])) / PAGE
+        })
+        .collect();
+    assert_eq!(parts, [0, 2, 4, 6]);
+    // Each took the place of the one before.
+    let replaced = scenario.events.iter().filter(|event| event["op"] == "replace");
+    let replaced = replaced.filter(|event| event["task"] == "receiver");
+    assert_eq!(replaced.map(|event| event["gone"].as_u64().unwrap()).sum::<u64>(), 6);
+    scenario.expect_output(&["  sends  [0][1][2][3][4][5][6][7]", "  window             [4][5]"]);
+
+    let machine = Machine::after(on, "window-smaller");
+    assert_eq!(shape(&machine, "receiver:0x8004000")[2..], ["2 sender rwx", "3 receiver r--"]);
+    expect_sound(&machine);
+}
+
+fn many_pages(on: Target) {
+    let scenario = Scenario::run(on, "many-pages");
+    scenario.expect_output(&["app: 255 faults saved"]);
+    let faults = scenario.faults("app");
+    assert_eq!(faults.len(), 257);
+    let orders = |order: u64| faults.iter().filter(|f| f["maps"][0]["order"] == order).count();
+    assert_eq!((orders(12), orders(20)), (256, 1));
+    let large = &faults[256]["maps"][0];
+    assert_eq!((&large["entries"], hex(&large["to"])), (&256.into(), AREA + 256 * PAGE));
+
+    let machine = Machine::after(on, "many-pages");
+    let map = machine.json(&["map", "app"]);
+    let ranges = map["memory"].as_array().unwrap().iter();
+    let offered = ranges.filter(|range| (AREA..2 * AREA).contains(&hex(&range["address"])));
+    assert_eq!(offered.map(|range| range["mappings"].as_u64().unwrap()).sum::<u64>(), 512);
+    // Both copies are of one memory.
+    let shape = shape(&machine, "app:0x8107000");
+    assert_eq!(shape[2..], ["2 pager rwx", "3 app r--", "3 app r--"]);
+    expect_sound(&machine);
+}
+
+fn superpage(on: Target) {
+    let order = if on.arch == "ia32" { 22 } else { 21 };
+    let behind = AREA + (1 << order);
+    let scenario = Scenario::run(on, "superpage");
+    let faults = scenario.faults("app");
+    let mapped: Vec<_> = faults
+        .iter()
+        .map(|fault| {
+            let item = &fault["maps"][0];
+            (hex(&item["to"]), item["order"].as_u64().unwrap(), &item["entries"])
+        })
+        .collect();
+    let one = &json!(1);
+    let whole = (AREA, order, one);
+    let small = |number: u64| (behind + number * PAGE, 12, one);
+    let expected = [whole, small(0), small(1), small(2), small(3), small(0), small(1), whole];
+    assert_eq!(mapped, expected);
+    // Two small pages, and the superpage that they were in.
+    assert_eq!(scenario.unmaps(), [("r--", false, 3, 0)]);
+
+    let machine = Machine::after(on, "superpage");
+    let mappings = tree(&machine.json(&["who", "app:0x8000000"]));
+    let of_app = mappings.iter().filter(|mapping| mapping["name"] == "app");
+    let sizes: Vec<_> = of_app.map(|mapping| mapping["size"].as_u64().unwrap()).collect();
+    assert_eq!(sizes, [1 << order, PAGE]);
+    assert_eq!(named(&mappings, "pager")["size"], 1 << order);
+    expect_sound(&machine);
+}
+
+fn ioport(on: Target) {
+    // The intruder is stopped: that is its end, and the machine's status.
+    let scenario = Scenario::run_to(on, "ioport", 1);
+    scenario.expect_output(&["driver: wrote 0xa5 to port 0x3ff and read it back"]);
+    assert!(!scenario.ran.stdout.contains("which must not be"), "{}", scenario.ran.stdout);
+    let of = |task: &str| {
+        let events = scenario.events.iter();
+        let is_port = |event: &&Value| event["access"] == "port" && event["task"] == task;
+        let [fault] = events.filter(is_port).collect::<Vec<_>>()[..] else {
+            panic!("one port fault of {task}");
+        };
+        fault
+    };
+    let fault = of("driver");
+    assert_eq!((&fault["pager"], &fault["result"]), (&"root".into(), &"resumed".into()));
+    let item = &fault["maps"][0];
+    assert_eq!((&item["kind"], &item["to"]), (&"ports".into(), &"0x3ff".into()));
+    assert_eq!((&item["order"], &item["rights"]), (&0.into(), &"rw-".into()));
+    let fault = of("intruder");
+    assert_eq!((&fault["result"], &fault["reason"]), (&"unresolved".into(), &"refused".into()));
+
+    let machine = Machine::after(on, "ioport");
+    let ports = machine.json(&["map", "driver", "--ports"]);
+    let [range] = &ports["ports"].as_array().unwrap()[..] else { panic!("{ports}") };
+    assert_eq!(range["from"]["name"], "root");
+    assert_eq!(machine.json(&["map", "intruder", "--ports"])["ports"], json!([]));
+    expect_sound(&machine);
+}
+
+fn capability(on: Target) {
+    let scenario = Scenario::run(on, "capability");
+    scenario.expect_output(&[
+        "app: the one that came by grant works too",
+        "app: revoked: behind both gates there is nobody",
+        "app: the owner still has its own",
+    ]);
+    let items = scenario.items("app", "capabilities").into_iter();
+    let from_owner = items.filter(|item| item["from"] == "owner");
+    let got: Vec<_> = from_owner
+        .map(|item| (hex(&item["to"]), item["op"].as_str(), item["rights"].as_str()))
+        .collect();
+    let expected =
+        [(32, "map", "r--"), (33, "grant", "r--"), (34, "map", "r--"), (34, "map", "rw-")];
+    assert_eq!(got, expected.map(|(to, op, rights)| (to, Some(op), Some(rights))));
+    // Both gates; the calls that unmap no flexpage leave no record.
+    assert_eq!(scenario.unmaps(), [("r--", false, 2, 0)]);
+
+    let machine = Machine::after(on, "capability");
+    let table = machine.json(&["map", "app", "--caps"]);
+    let rows = table["capabilities"].as_array().unwrap();
+    let from_owner = rows.iter().filter(|row| row["from"]["name"] == "owner");
+    let indices: Vec<_> = from_owner.map(|row| row["index"].as_u64().unwrap()).collect();
+    assert_eq!(indices, [34]);
+    expect_sound(&machine);
+}
+
+fn revoke_tree(on: Target) {
+    let scenario = Scenario::run(on, "revoke-tree");
+    scenario.expect_output(&[
+        "10 tasks read the page: the sum is 10",
+        "the top took it back and wrote 2",
+        "10 tasks read the page: the sum is 20",
+    ]);
+    let pager_of = |number: usize| match number {
+        1 | 2 => "top".to_owned(),
+        _ => format!("node{}", (number - 1) / 2),
+    };
+    for number in 1..10 {
+        let answer = format!("map r-- {}", pager_of(number));
+        let twice = [(AREA, "r", answer.clone()), (AREA, "r", answer)];
+        assert_eq!(scenario.answers(&format!("node{number}")), twice);
+    }
+    assert_eq!(scenario.unmaps(), [("r--", false, 9, 0)]);
+
+    let machine = Machine::after(on, "revoke-tree");
+    let mappings = tree(&machine.json(&["who", "node9:0x8000000"]));
+    for number in 1..10 {
+        let node = named(&mappings, &format!("node{number}"));
+        let parent = &mappings[node["parent"].as_u64().unwrap() as usize];
+        assert_eq!(parent["name"], pager_of(number).as_str());
+    }
+    let dry = ["who", "node9:0x8000000", "--unmap-dry-run", "--from", "top"];
+    assert_eq!(machine.json(&dry)["unmap"]["mappings"], 9);
+    expect_sound(&machine);
+}
+
+on_every_target! {
+    map,
+    grant,
+    unmap,
+    window_larger,
+    window_smaller,
+    many_pages,
+    superpage,
+    ioport,
+    capability,
+    revoke_tree,
+}
