@@ -17,7 +17,7 @@ use kernel_core::{
     Kernel,
     boot_bundle::{BundleError, find_image},
     factory::Factory,
-    frames::{FramePool, PhysicalAddress},
+    frames::{FramePool, KernelFrame, PhysicalAddress},
     kernel::{Gate, Tables},
     sigma0::Sigma0,
     task::Task,
@@ -193,12 +193,11 @@ fn install_kernel(loader: &LoaderInfo, pool: PhysicalRange) -> kernel_core::boot
         PhysicalRange::default(),
         PhysicalRange::default(),
     ];
-    let info_page = space.page();
-    let mut frames = FramePool::new(PhysicalRange { start: info_page, end: pool.end });
+    let mut frames = FramePool::new(PhysicalRange { start: space.next, end: pool.end });
     let Ok(kernel_info_page) = frames.allocate() else { panic!("the pool has no page") };
-    write_kernel_info_page(info_page, loader, reserved);
+    write_kernel_info_page(kernel_info_page, loader, reserved);
     let sigma0 = Sigma0 { kernel_info_page, ram_end: loader.ram_end, reserved, image: sigma0 };
-    let rest = PhysicalRange { start: frames.next_free(), end: pool.end };
+    let rest = frames.rest();
     kernel_cell::install(Kernel::new(Hardware, tables, rest, sigma0));
     root
 }
@@ -215,7 +214,7 @@ fn install_trace_ring(space: &mut PoolSpace, options: Options, pool: PhysicalRan
     trace_ring::install(records, options.enabled_records);
 }
 
-fn write_kernel_info_page(address: u64, loader: &LoaderInfo, reserved: [PhysicalRange; 4]) {
+fn write_kernel_info_page(frame: KernelFrame, loader: &LoaderInfo, reserved: [PhysicalRange; 4]) {
     let page = KernelInfoPage {
         magic: KIP_MAGIC,
         version: KIP_VERSION,
@@ -227,7 +226,7 @@ fn write_kernel_info_page(address: u64, loader: &LoaderInfo, reserved: [Physical
         has_execute_right: kernel_core::arch::HAS_EXECUTE_RIGHT.into(),
     };
     // SAFETY: the page was just taken from the pool and nobody else has it.
-    unsafe { direct_map::pointer::<KernelInfoPage>(PhysicalAddress(address)).write(page) }
+    unsafe { direct_map::pointer::<KernelInfoPage>(frame.address()).write(page) }
 }
 
 /// Hands out the beginning of the pool, once each, for things that stay for ever.
@@ -248,12 +247,6 @@ impl PoolSpace {
         // (a fresh machine's RAM), and zero bytes are valid for every type that a table is made
         // of: integers, index newtypes and enums with a variant 0.
         unsafe { core::slice::from_raw_parts_mut(pointer, count as usize) }
-    }
-
-    /// Where the rest of the pool begins.
-    fn page(&mut self) -> u64 {
-        self.next = self.next.next_multiple_of(PAGE_SIZE as u64);
-        self.next
     }
 }
 

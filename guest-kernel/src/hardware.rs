@@ -144,7 +144,7 @@ impl Machine for Hardware {
             header.threads.count = counts.threads.into();
             header.gates.count = counts.gates.into();
             header.factories.count = counts.factories.into();
-            header.pool_used = counts.pool_used_until - header.pool_start;
+            header.pool_used = header.pool_end - header.pool_start - counts.pool_left;
         });
     }
 

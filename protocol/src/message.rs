@@ -69,7 +69,8 @@ const SEND_BASE_MASK: Word = !0xfff;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MapItem {
     /// Selects the place inside the larger of flexpage and window, in bytes for memory. For
-    /// capabilities it is the index shifted left by 12.
+    /// capabilities it is the index shifted left by 12. It says nothing about ports, which arrive
+    /// where they are.
     pub send_base: Word,
     /// Whether the sender's own mapping moves to the receiver instead of being copied.
     pub grant: bool,

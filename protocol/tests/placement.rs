@@ -259,3 +259,26 @@ fn any_two_words_are_an_item_or_none() {
         assert_eq!(MapItem::from_words(item.to_words()), Some(item));
     }
 }
+
+/// Ports stay where they are: what arrives is what both areas have.
+#[test]
+fn ports_arrive_where_they_are() {
+    for (send, order) in pieces(16) {
+        for (window, window_order) in pieces(16) {
+            let area = |first: u64, order| {
+                Flexpage::io_ports(first as Word, order).port_area().expect("ports")
+            };
+            let both = send.max(window)..(send + (1 << order)).min(window + (1 << window_order));
+            let placed = area(send, order).common(area(window, window_order));
+            let expected = (!both.is_empty()).then(|| Placement {
+                source: (both.start as Word) << PAGE_ORDER,
+                destination: (both.start as Word) << PAGE_ORDER,
+                order: (both.end - both.start).ilog2() + PAGE_ORDER,
+            });
+            assert_eq!(placed, expected, "{send} {order} {window} {window_order}");
+        }
+        let all = Flexpage::io_ports(send as Word, order).port_area().expect("ports");
+        let placed = all.common(Area::WHOLE).expect("all of it");
+        assert_eq!((placed.destination, placed.order), (all.base(), all.order()));
+    }
+}

@@ -115,6 +115,14 @@ impl Slot {
         is_gate.then_some(GateIndex::from_position(self.0.index()))
     }
 
+    /// The task, if the slot holds one that its holder may modify.
+    #[inline(always)]
+    pub fn modifiable_task(self) -> Option<TaskIndex> {
+        let is_task = self.kind() == ObjectKind::Task as u8;
+        let found = is_task && self.rights().contains(Rights::WRITE);
+        found.then_some(TaskIndex::from_position(self.0.index()))
+    }
+
     /// Whether it holds the debugger object, the only one with an operation of no effect at all.
     #[inline(always)]
     pub fn is_debugger(self) -> bool {

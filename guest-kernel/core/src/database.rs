@@ -228,6 +228,35 @@ pub fn has_children(machine: &mut impl Machine, node: NodeIndex) -> bool {
     }
 }
 
+/// The node right behind `node` if it is a child of it from which nothing was derived.
+#[inline(always)]
+pub fn leaf_below(machine: &mut impl Machine, node: NodeIndex) -> Option<NodeIndex> {
+    let above = machine.node(node);
+    let (depth, child) = (above.depth, above.following().get()?);
+    let below = machine.node(child);
+    let (child_depth, next) = (below.depth, below.following());
+    // Bookmarks are deeper than everything; they are nobody's children.
+    let is_child = child_depth > depth && child_depth != BOOKMARK_DEPTH;
+    let is_leaf = next.get().is_none_or(|next| machine.node(next).depth <= child_depth);
+    (is_child && is_leaf).then_some(child)
+}
+
+/// For a node from which at most one was derived, and nothing from that: the child, or none. `None`
+/// if more was, or something is under way there.
+#[inline(always)]
+pub fn last_or_leaf(machine: &mut impl Machine, node: NodeIndex) -> Option<MaybeNode> {
+    let above = machine.node(node);
+    let (depth, next) = (above.depth, above.following());
+    let Some(child) = next.get() else { return Some(MaybeNode::NONE) };
+    let below = machine.node(child);
+    if below.depth <= depth {
+        return Some(MaybeNode::NONE);
+    }
+    let (is_bookmark, behind) = (below.is_bookmark(), below.following());
+    let is_last = behind.get().is_none_or(|behind| machine.node(behind).depth <= depth);
+    (is_last && !is_bookmark).then_some(next)
+}
+
 /// How far back a parent is looked for. Further away it counts as not found.
 pub const NEAR: usize = 128;
 

@@ -232,7 +232,12 @@ impl<M: Machine> Kernel<'_, M> {
         }
         let take = source.entry.rights() - allowed;
         if !take.is_empty() {
-            self.unmap_tree(progress, source.node, Effect { take, frames: None }, false)?;
+            self.unmap_tree(
+                progress,
+                source.node,
+                Effect { take, frames: None, collect: false },
+                false,
+            )?;
         }
         let mut node = source.node;
         if giver != taker {

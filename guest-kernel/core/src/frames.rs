@@ -38,7 +38,7 @@ impl TableFrame {
     /// The nodes of the entries.
     #[inline(always)]
     pub fn companion(self) -> KernelFrame {
-        KernelFrame(self.0.0.saturating_add(COMPANION_OFFSET as Word))
+        KernelFrame(self.0.0 | COMPANION_OFFSET as Word)
     }
 
     /// The table that a directory entry points to. Directories lie in kernel frames that no task
@@ -53,7 +53,8 @@ impl TableFrame {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoMemory;
 
-/// Hands out the frames of one range in ascending order.
+/// Hands out the frames of one range: tables with their companions from its beginning, single
+/// frames from its end.
 ///
 /// A fresh machine's memory is zero (KVM and QEMU both provide it so, and no frame comes back
 /// yet), so every frame that is handed out is zero: the kernel never clears memory, which would
@@ -65,30 +66,29 @@ pub struct FramePool {
 }
 
 impl FramePool {
-    /// A pool of all whole frames in `range`.
+    /// A pool of all whole frames in `range`, from the first one that a table can have.
     pub fn new(range: PhysicalRange) -> Self {
-        let next = range.start.next_multiple_of(PAGE_SIZE as u64);
+        let next = range.start.next_multiple_of(TABLE_SIZE);
         Self { next, end: next.max(range.end & !(PAGE_SIZE as u64 - 1)) }
     }
 
     /// A zeroed frame.
     pub fn allocate(&mut self) -> Result<KernelFrame, NoMemory> {
-        let frame = self.next;
         if self.left() < PAGE_SIZE as u64 {
             return Err(NoMemory);
         }
-        self.next = frame + PAGE_SIZE as u64;
-        NonZeroUsize::new(frame as Word).map(KernelFrame).ok_or(NoMemory)
+        self.end -= PAGE_SIZE as u64;
+        NonZeroUsize::new(self.end as Word).map(KernelFrame).ok_or(NoMemory)
     }
 
     /// A zeroed frame for entries and one for their companions.
     pub fn allocate_table(&mut self) -> Result<TableFrame, NoMemory> {
-        if self.left() < 2 * PAGE_SIZE as u64 {
+        let table = self.next;
+        if self.left() < TABLE_SIZE {
             return Err(NoMemory);
         }
-        let entries = self.allocate()?;
-        self.allocate()?;
-        Ok(TableFrame(entries))
+        self.next += TABLE_SIZE;
+        NonZeroUsize::new(table as Word).map(|frame| TableFrame(KernelFrame(frame))).ok_or(NoMemory)
     }
 
     /// Bytes that are left.
@@ -96,8 +96,14 @@ impl FramePool {
         self.end - self.next
     }
 
-    /// First byte that was not handed out yet.
-    pub fn next_free(&self) -> u64 {
-        self.next
+    /// What is left.
+    pub fn rest(&self) -> PhysicalRange {
+        PhysicalRange { start: self.next, end: self.end }
     }
 }
+
+/// Bytes of a frame of entries and its companion. They are aligned to that, so that the companion
+/// is one bit away.
+const TABLE_SIZE: u64 = 2 * PAGE_SIZE as u64;
+
+const _: () = assert!(COMPANION_OFFSET == PAGE_SIZE as u64);

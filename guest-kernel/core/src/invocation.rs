@@ -52,6 +52,11 @@ impl<M: Machine> Kernel<'_, M> {
 
     #[inline(never)]
     fn object_operation(&mut self, caller: ThreadIndex, slot: Slot, tag: MessageTag) {
+        if let Some(task) = slot.modifiable_task()
+            && self.unmap_one_page(caller, task, tag)
+        {
+            return;
+        }
         let answer = match self.dispatch(caller, slot, tag) {
             Ok(words) => MessageTag::new(0, words, 0),
             Err(error) => error.tag(),

@@ -305,15 +305,8 @@ impl<M: Machine> Kernel<'_, M> {
         caller: ThreadIndex,
         tag: MessageTag,
     ) -> Option<ThreadIndex> {
-        if self.threads[caller].is(ThreadState::Exception) {
-            return self.answer_exception(caller, server, tag);
-        }
-        if self.threads[caller].is(ThreadState::PortFault) {
-            let replied = self.machine.time();
-            return self.resolve_or_not(caller, server, tag, replied);
-        }
         if !self.threads[caller].is(ThreadState::Receiving) {
-            return None;
+            return self.answer_fault(server, caller, tag);
         }
         match self.transfer(server, caller, tag, 0) {
             Ok(()) => self.threads[caller].context.set_result(tag, 0),
@@ -325,6 +318,24 @@ impl<M: Machine> Kernel<'_, M> {
         }
         self.threads[caller].set_state(ThreadState::Ready, MaybeThread::NOBODY);
         Some(caller)
+    }
+
+    /// An answer to an exception or a port fault.
+    #[cold]
+    fn answer_fault(
+        &mut self,
+        server: ThreadIndex,
+        faulter: ThreadIndex,
+        tag: MessageTag,
+    ) -> Option<ThreadIndex> {
+        if self.threads[faulter].is(ThreadState::Exception) {
+            self.answer_exception(faulter, server, tag)
+        } else if self.threads[faulter].is(ThreadState::PortFault) {
+            let replied = self.machine.time();
+            self.resolve_or_not(faulter, server, tag, replied)
+        } else {
+            None
+        }
     }
 
     /// Waits for a message from anybody. A caller that was not answered loses its reply.
@@ -480,12 +491,18 @@ impl<M: Machine> Kernel<'_, M> {
     ) -> Result<(), Stopped> {
         let words = tag.words() + 2 * tag.items();
         let (from, to) = (self.threads[sender].utcb, self.threads[receiver].utcb);
-        // A transfer that goes on has told the receiver of some items already.
-        if words != 0 && !self.goes_on(restart::Operation::Transfer { sender, receiver }) {
-            self.machine.copy_message(from, to, words);
-        }
-        if tag.items() != 0 {
-            self.transfer_items(sender, receiver, tag)?;
+        if tag.items() == 1 && self.transfer_one_page(sender, receiver, tag).is_some() {
+            if tag.words() != 0 {
+                self.machine.copy_message(from, to, tag.words());
+            }
+        } else {
+            // A transfer that goes on has told the receiver of some items already.
+            if words != 0 && !self.goes_on(restart::Operation::Transfer { sender, receiver }) {
+                self.machine.copy_message(from, to, words);
+            }
+            if tag.items() != 0 {
+                self.transfer_items(sender, receiver, tag)?;
+            }
         }
         if self.traces(Kind::Message) {
             self.trace_message(sender, receiver, tag, label);

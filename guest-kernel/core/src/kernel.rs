@@ -134,7 +134,7 @@ impl<'k, M: Machine> Kernel<'k, M> {
             threads: self.threads.used(),
             gates: self.gates.used(),
             factories: self.factories.used(),
-            pool_used_until: self.pool.next_free(),
+            pool_left: self.pool.left(),
         });
     }
 

@@ -27,8 +27,8 @@ pub struct Counts {
     pub gates: u16,
     /// Factories made so far.
     pub factories: u16,
-    /// First byte of the pool that was not handed out yet.
-    pub pool_used_until: u64,
+    /// Bytes of the pool that were not handed out yet.
+    pub pool_left: u64,
 }
 
 /// The hardware, or a model of it in tests.

@@ -4,27 +4,27 @@ use crate::{
     arch::Entry,
     database::{self, NewMapping},
     derivation::{Mapping, NotEntered},
+    factory::Factories,
     frames::PhysicalAddress,
-    index::{MaybeThread, TaskIndex, ThreadIndex},
+    index::{MaybeThread, TableIndex, TaskIndex, ThreadIndex},
     kernel::Kernel,
     machine::Machine,
     page_fault::suffices,
     restart::{Operation, Preempted, Progress},
     space::{DirectoryEntry, Pages, Spot, page_of_superpage, table_index},
+    task::Tasks,
 };
 use protocol::{
     PAGE_ORDER, Word,
     error::IpcError,
     fault::Access,
-    flexpage::{
-        Area, Flexpage, IO_PORTS, Kind as FlexpageKind, Placement, Rights, align_down, low_mask,
-    },
+    flexpage::{Flexpage, Kind as FlexpageKind, Placement, Rights, align_down, low_mask},
     introspection::{
         ThreadState,
         mapping::{Place, Resource},
         record::{Kind, MapStatus, Record, head, word},
     },
-    layout::{MAPPABLE_END, USER_END},
+    layout::MAPPABLE_END,
     message::{MapItem, MessageTag},
     object::CAPABILITY_TABLE_SIZE,
 };
@@ -81,43 +81,17 @@ impl<M: Machine> Kernel<'_, M> {
         let Some(item) = MapItem::from_words([message[0], message[1]]) else { return false };
         let (flexpage, destination) = (item.flexpage, item.send_base);
         let plain = from.progress.is_none()
-            && flexpage.kind() == FlexpageKind::Memory
-            && flexpage.order() == PAGE_ORDER
-            && !item.grant
-            && flexpage.address() < MAPPABLE_END
+            && is_one_page(item)
             && destination == to.fault.address & !low_mask(PAGE_ORDER);
         if !plain {
             return false;
         }
-        let address = flexpage.address();
-        let space = &self.tasks[source_task].space;
-        let Some(spot) = space.spot(&mut self.machine, Pages::Memory, address) else {
+        let (tasks, factories) = (&self.tasks, &mut self.factories);
+        let pages = (source_task, flexpage, task, destination);
+        let access = to.fault.access;
+        let Some(new) = map_one_page(&mut self.machine, tasks, factories, pages, access) else {
             return false;
         };
-        let found = spot.entry(&mut self.machine);
-        let found = if found.is_superpage() { page_of_superpage(found, address) } else { found };
-        let Some(new) = found.restricted(flexpage.rights()) else { return false };
-        let Some(parent) = spot.node(&mut self.machine) else { return false };
-        let space = &self.tasks[task].space;
-        let table = match space.directory_entry(&mut self.machine, Pages::Memory, destination) {
-            DirectoryEntry::Table(table) => table,
-            _ => return false,
-        };
-        let spot = Spot::<Entry>::new(table, table_index(destination));
-        let is_free = !spot.entry(&mut self.machine).is_present();
-        if !is_free || !suffices(new.rights(), to.fault.access) {
-            return false;
-        }
-        let factory = &mut self.factories[self.tasks[task].factory];
-        let Some(node) = database::take_node(&mut self.machine, factory) else { return false };
-        let place = Place::new(Resource::Memory, (destination >> PAGE_ORDER) as u32, false);
-        let mapping = NewMapping { task: to.record.task, place };
-        if !database::insert_child(&mut self.machine, parent, node, mapping) {
-            database::free_node(&mut self.machine, factory, node);
-            return false;
-        }
-        spot.set_node(&mut self.machine, node.into());
-        spot.set_entry(&mut self.machine, new);
         to.fault.repeated = 0;
         to.set_state(ThreadState::Ready, MaybeThread::NOBODY);
         if self.machine.records(Kind::Resolve) {
@@ -178,20 +152,71 @@ impl<M: Machine> Kernel<'_, M> {
         let mut progress = self.begin(Operation::Transfer { sender, receiver });
         while progress.number < tag.items() {
             let item = self.send_item(&mut progress, tag, window)?;
-            let Outcome { destination, order, rights, .. } = progress.outcome;
-            let arrived = match item.flexpage.kind() {
-                FlexpageKind::Capability => Flexpage::capabilities(destination, order, rights),
-                FlexpageKind::IoPorts => Flexpage::ports(destination, order, rights),
-                _ => Flexpage::memory(destination, order, rights),
-            };
-            let word = tag.words() + 2 * progress.number;
-            let send_base = arrived.0 & !low_mask(PAGE_ORDER);
-            let words = MapItem { send_base, grant: item.grant, flexpage: arrived }.to_words();
-            self.utcb(receiver).message[word..word + 2].copy_from_slice(&words);
+            self.tell(receiver, tag, progress.number, item, progress.outcome);
             progress.next();
         }
         self.end_stretch();
         Ok(())
+    }
+
+    /// The hot case of a message with items: one page that is mapped where nothing was. `None`,
+    /// with nothing done, in every other case.
+    #[inline(always)]
+    pub(crate) fn transfer_one_page(
+        &mut self,
+        sender: ThreadIndex,
+        receiver: ThreadIndex,
+        tag: MessageTag,
+    ) -> Option<()> {
+        let item = self.item(sender, tag, 0).ok()?;
+        let interrupted = self.threads[self.current.expected()].progress.is_some();
+        if interrupted || !is_one_page(item) {
+            return None;
+        }
+        let window = Flexpage(self.utcb(receiver).buffer[0]);
+        let placement =
+            item.flexpage.memory_area()?.place(item.send_base, window.memory_area()?)?;
+        let Placement { source, destination, order } = placement;
+        let (from, to) = (self.task_of(sender), self.task_of(receiver));
+        if to == TaskIndex::SIGMA0 {
+            return None;
+        }
+        let (tasks, factories) = (&self.tasks, &mut self.factories);
+        let pages = (from, item.flexpage, to, destination);
+        let entry = map_one_page(&mut self.machine, tasks, factories, pages, Access::empty())?;
+        let (physical, rights) = (entry.physical(), entry.rights());
+        let status = MapStatus::Done;
+        let outcome = Outcome { status, source, destination, order, physical, rights, entries: 1 };
+        if self.traces(Kind::Map) {
+            let record = self.map_record(receiver);
+            self.trace_map(record, Some(sender), item, window, outcome);
+        }
+        self.tell(receiver, tag, 0, item, outcome);
+        Some(())
+    }
+
+    /// Tells a receiver in its message what arrived where.
+    #[inline(always)]
+    fn tell(
+        &mut self,
+        receiver: ThreadIndex,
+        tag: MessageTag,
+        number: usize,
+        item: MapItem,
+        outcome: Outcome,
+    ) {
+        let Outcome { destination, order, rights, .. } = outcome;
+        let arrived = match item.flexpage.kind() {
+            FlexpageKind::Capability => Flexpage::capabilities(destination, order, rights),
+            FlexpageKind::IoPorts => Flexpage::ports(destination, order, rights),
+            _ => Flexpage::memory(destination, order, rights),
+        };
+        let word = tag.words() + 2 * number;
+        let send_base = arrived.0 & !low_mask(PAGE_ORDER);
+        let words = MapItem { send_base, grant: item.grant, flexpage: arrived }.to_words();
+        if let Some(place) = self.utcb(receiver).message.get_mut(word..word + 2) {
+            place.copy_from_slice(&words);
+        }
     }
 
     #[inline]
@@ -343,28 +368,71 @@ impl Outcome {
     }
 }
 
+/// Whether an item maps one page of memory.
+#[inline(always)]
+fn is_one_page(item: MapItem) -> bool {
+    item.flexpage.kind() == FlexpageKind::Memory
+        && item.flexpage.order() == PAGE_ORDER
+        && !item.grant
+        && item.flexpage.address() < MAPPABLE_END
+}
+
+/// Enters one page where nothing is, if it allows `access` there: from a task, its flexpage, to a
+/// task, at an address. `None`, with nothing done, in every other case. What it is given of the
+/// kernel is what the hot paths do not hold already.
+#[inline(always)]
+fn map_one_page(
+    machine: &mut impl Machine,
+    tasks: &Tasks,
+    factories: &mut Factories,
+    (from, flexpage, to, destination): (TaskIndex, Flexpage, TaskIndex, Word),
+    access: Access,
+) -> Option<Entry> {
+    let address = flexpage.address();
+    let spot = tasks[from].space.spot(machine, Pages::Memory, address)?;
+    let found = spot.entry(machine);
+    let found = if found.is_superpage() { page_of_superpage(found, address) } else { found };
+    let new = found.restricted(flexpage.rights()).filter(|new| suffices(new.rights(), access))?;
+    let parent = spot.node(machine)?;
+    let receiver = &tasks[to];
+    let entry = receiver.space.directory_entry(machine, Pages::Memory, destination);
+    let DirectoryEntry::Table(table) = entry else { return None };
+    let spot = Spot::<Entry>::new(table, table_index(destination));
+    if spot.entry(machine).is_present() || destination >= MAPPABLE_END {
+        return None;
+    }
+    let factory = &mut factories[receiver.factory];
+    let node = database::take_node(machine, factory)?;
+    let place = Place::new(Resource::Memory, (destination >> PAGE_ORDER) as u32, false);
+    let mapping = NewMapping { task: to.position(), place };
+    if !database::insert_child(machine, parent, node, mapping) {
+        database::free_node(machine, factory, node);
+        return None;
+    }
+    spot.set_node(machine, node.into());
+    spot.set_entry(machine, new);
+    Some(new)
+}
+
 /// What an item is about, and its place; ports and capabilities are counted as pages.
 fn place(item: MapItem, window: Flexpage) -> Option<(Resource, Placement)> {
-    let (resource, area, window, end): (_, Area, Area, Word) = match item.flexpage.kind() {
+    let (flexpage, base) = (item.flexpage, item.send_base);
+    let (resource, placement) = match flexpage.kind() {
         FlexpageKind::Memory => {
-            let area = item.flexpage.memory_area()?;
-            (Resource::Memory, area, window.memory_area()?, USER_END)
+            let placement = flexpage.memory_area()?.place(base, window.memory_area()?)?;
+            (Resource::Memory, placement)
         }
         FlexpageKind::IoPorts => {
-            let area = item.flexpage.port_area()?;
-            (Resource::Ports, area, window.port_area()?, IO_PORTS << PAGE_ORDER)
+            let placement = flexpage.port_area()?.common(window.port_area()?)?;
+            (Resource::Ports, placement)
         }
         FlexpageKind::Capability => {
-            let area = item.flexpage.capability_area()?;
+            let placement = flexpage.capability_area()?.place(base, window.capability_area()?)?;
             let end = CAPABILITY_TABLE_SIZE << PAGE_ORDER;
-            (Resource::Capability, area, window.capability_area()?, end)
+            let fits = placement.destination + placement.size() <= end;
+            (Resource::Capability, Some(placement).filter(|_| fits)?)
         }
         FlexpageKind::Special => return None,
     };
-    let placement = match resource {
-        Resource::Ports => area.common(window)?,
-        _ => area.place(item.send_base, window)?,
-    };
-    let fits = placement.destination + placement.size() <= end;
-    fits.then_some((resource, placement))
+    Some((resource, placement))
 }

@@ -131,6 +131,8 @@ pub struct Thread {
     pub context: Context,
 }
 
+const _: () = assert!(size_of::<Thread>() == 1024);
+
 impl Thread {
     /// A thread that is bound to no task yet.
     pub fn new(

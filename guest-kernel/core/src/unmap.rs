@@ -2,20 +2,24 @@
 
 use crate::{
     arch::{Entry, TABLE_ORDER},
-    frames::PhysicalAddress,
+    database,
     index::{TableIndex, TaskIndex, ThreadIndex},
     kernel::Kernel,
     machine::Machine,
     restart::{Operation, Preempted, Progress},
-    space::{DirectoryEntry, Pages, Spot, table_index},
-    walk::{Effect, Tally},
+    space::{DirectoryEntry, Pages, Spot, page_of_superpage, table_index},
+    walk::{Effect, Frames, Tally},
 };
 use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
     error::ObjectError,
     flexpage::{Area, Flexpage, Kind as FlexpageKind, Rights, low_mask},
-    introspection::record::{Kind, UNMAP_ACCESSED, UNMAP_DIRTY, UNMAP_OWN, UNMAP_REPLACED},
+    introspection::{
+        mapping::MappingNode,
+        record::{Kind, UNMAP_ACCESSED, UNMAP_DIRTY, UNMAP_OWN, UNMAP_REPLACED},
+    },
     layout::MAPPABLE_END,
+    message::MessageTag,
     object::{CapabilityIndex, task},
 };
 
@@ -35,13 +39,15 @@ impl<M: Machine> Kernel<'_, M> {
             let register = 3 + progress.number;
             let flexpage = Flexpage(self.utcb(invoker).message[register]);
             let done = self.unmap_flexpage(&mut progress, task, flexpage, take, own);
-            let Tally { accessed, dirty, .. } = progress.tally;
-            self.utcb(invoker).message[register] |= usage_bits(accessed, dirty);
+            self.utcb(invoker).message[register] |= progress.tally.usage_bits();
             if done.is_ok() {
                 self.end_walk(&mut progress);
             }
             match done {
-                Ok(true) => self.trace_unmap(&progress, invoker, task, flexpage, take, own),
+                Ok(true) => {
+                    let tally = progress.tally;
+                    self.trace_unmap(Unmapping { task, flexpage, take, own, tally }, invoker, None);
+                }
                 Ok(false) => {
                     self.end_stretch();
                     return Err(ObjectError::InvalidArgument);
@@ -109,12 +115,9 @@ impl<M: Machine> Kernel<'_, M> {
                     // task's own mapping is one and goes as a whole, and so must all below it.
                     let keeps_own = !own || take.is_empty();
                     let part = keeps_own && size < 1 << TABLE_ORDER;
-                    let frames = part.then(|| {
-                        let inside = (address & low_mask(TABLE_ORDER)) as u64;
-                        let start = entry.physical().0 + inside;
-                        (PhysicalAddress(start), PhysicalAddress(start + size as u64))
-                    });
-                    let effect = Effect { take, frames };
+                    let start = page_of_superpage(entry, address).physical();
+                    let frames = part.then(|| Frames::new(start, size));
+                    let effect = Effect { take, frames, collect: true };
                     if let Some(node) = directory.node(&mut self.machine) {
                         self.unmap_tree(progress, node, effect, own)?;
                     }
@@ -122,7 +125,12 @@ impl<M: Machine> Kernel<'_, M> {
                 DirectoryEntry::Table(table) => {
                     let spot = Spot::<Entry>::new(table, table_index(address));
                     if let Some(node) = spot.node(&mut self.machine) {
-                        self.unmap_tree(progress, node, Effect { take, frames: None }, own)?;
+                        self.unmap_tree(
+                            progress,
+                            node,
+                            Effect { take, frames: None, collect: true },
+                            own,
+                        )?;
                     }
                     progress.done += PAGE_SIZE;
                     continue;
@@ -147,7 +155,7 @@ impl<M: Machine> Kernel<'_, M> {
             if let Some(spot) = self.tasks[task].capabilities.spot(index)
                 && let Some(node) = spot.node(&mut self.machine)
             {
-                self.unmap_tree(progress, node, Effect { take, frames: None }, own)?;
+                self.unmap_tree(progress, node, Effect { take, frames: None, collect: true }, own)?;
             }
             progress.done += PAGE_SIZE;
         }
@@ -156,34 +164,37 @@ impl<M: Machine> Kernel<'_, M> {
 
     fn trace_unmap(
         &mut self,
-        progress: &Progress,
+        unmapping: Unmapping,
         invoker: ThreadIndex,
-        task: TaskIndex,
-        flexpage: Flexpage,
-        take: Rights,
-        own: bool,
+        replaced_for: Option<Operation>,
     ) {
-        if !self.traces(Kind::Unmap) {
-            return;
+        if self.traces(Kind::Unmap) {
+            self.record_unmap(unmapping, invoker, replaced_for);
         }
-        let Tally { removed, reduced, accessed, dirty } = progress.tally;
+    }
+
+    #[inline(never)]
+    fn record_unmap(
+        &mut self,
+        unmapping: Unmapping,
+        invoker: ThreadIndex,
+        replaced_for: Option<Operation>,
+    ) {
+        let Unmapping { task, flexpage, take, own, tally } = unmapping;
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
-        let replaced = !matches!(progress.operation, Operation::Unmap { .. });
         let mut record = self.new_record(Kind::Unmap, self.machine.time(), invoker);
         record.task = task.position();
         record.flags = take.bits()
             | flag(own, UNMAP_OWN)
-            | flag(accessed, UNMAP_ACCESSED)
-            | flag(dirty, UNMAP_DIRTY)
-            | flag(replaced, UNMAP_REPLACED);
+            | flag(tally.accessed, UNMAP_ACCESSED)
+            | flag(tally.dirty, UNMAP_DIRTY)
+            | flag(replaced_for.is_some(), UNMAP_REPLACED);
         record.order = flexpage.order() as u8;
         record.a = (flexpage.address() & !low_mask(flexpage.order())) as u64;
         record.b = flexpage.0 as u64;
-        record.c = u64::from(removed) << 32 | u64::from(reduced);
+        record.c = u64::from(tally.removed) << 32 | u64::from(tally.reduced);
         record.e = self.ids_of(Some(invoker));
-        if let Operation::Transfer { receiver, .. } = progress.operation
-            && replaced
-        {
+        if let Some(Operation::Transfer { receiver, .. }) = replaced_for {
             record.d = self.answered_fault(receiver);
         }
         self.machine.record(record);
@@ -196,16 +207,82 @@ impl<M: Machine> Kernel<'_, M> {
         task: TaskIndex,
         flexpage: Flexpage,
     ) {
-        if progress.tally.removed != 0
+        let tally = progress.tally;
+        if tally.removed != 0
             && let Some(invoker) = self.current.get()
         {
-            self.trace_unmap(progress, invoker, task, flexpage, Rights::all(), true);
+            let unmapping = Unmapping { task, flexpage, take: Rights::all(), own: true, tally };
+            self.trace_unmap(unmapping, invoker, Some(progress.operation));
+        }
+    }
+
+    /// The hot case of [`task::UNMAP`]: all of one page of memory that was mapped on at most once.
+    /// False, with nothing done, in every other case.
+    #[inline(never)]
+    pub(crate) fn unmap_one_page(
+        &mut self,
+        invoker: ThreadIndex,
+        task: TaskIndex,
+        tag: MessageTag,
+    ) -> bool {
+        let [operation, rights, count, word, ..] = self.utcb(invoker).message;
+        let flexpage = Flexpage(word);
+        let plain = (operation, count, tag.words()) == (task::UNMAP, 1, 4)
+            && rights & Word::from(Rights::READ.bits()) != 0
+            && flexpage.kind() == FlexpageKind::Memory
+            && flexpage.order() == PAGE_ORDER
+            && flexpage.address() < MAPPABLE_END
+            && self.threads[invoker].progress.is_none();
+        if !plain {
+            return false;
+        }
+        let Some(spot) = self.small_page(task, flexpage.address()) else { return false };
+        let Some(node) = spot.node(&mut self.machine) else { return false };
+        let Some(below) = database::last_or_leaf(&mut self.machine, node) else { return false };
+        let mut tally = Tally::default();
+        if let Some(child) = below.get() {
+            let MappingNode { task, place, .. } = *self.machine.node(child);
+            let (task, address) = (TaskIndex::from_position(task), place.number() as Word);
+            let Some(spot) = self.small_page(task, address << PAGE_ORDER) else { return false };
+            self.remove_page(&mut tally, child, task, spot);
+        }
+        let own = rights & task::UNMAP_OWN != 0 && task != TaskIndex::SIGMA0;
+        if own {
+            self.remove(&mut tally, node);
+        }
+        self.utcb(invoker).message[3] |= tally.usage_bits();
+        self.threads[invoker].context.set_result(MessageTag::new(0, 4, 0), 0);
+        if self.traces(Kind::Unmap) {
+            let take = Rights::from_bits_truncate(rights as u8);
+            self.record_unmap(Unmapping { task, flexpage, take, own, tally }, invoker, None);
+        }
+        true
+    }
+
+    /// Where a task maps the page at an address, if it has a page table there.
+    #[inline(always)]
+    fn small_page(&mut self, task: TaskIndex, address: Word) -> Option<Spot<Entry>> {
+        let space = &self.tasks[task].space;
+        match space.directory_entry(&mut self.machine, Pages::Memory, address) {
+            DirectoryEntry::Table(table) => Some(Spot::new(table, table_index(address))),
+            DirectoryEntry::Empty | DirectoryEntry::Superpage(_) => None,
         }
     }
 }
 
-/// What the processor has noted, as [`task::UNMAP`] returns it.
-fn usage_bits(accessed: bool, dirty: bool) -> Word {
-    let bit = |set, right: Rights| if set { Word::from(right.bits()) } else { 0 };
-    bit(accessed, Rights::READ) | bit(dirty, Rights::WRITE)
+/// What was unmapped.
+struct Unmapping {
+    task: TaskIndex,
+    flexpage: Flexpage,
+    take: Rights,
+    own: bool,
+    tally: Tally,
+}
+
+impl Tally {
+    /// What the processor has noted, as [`task::UNMAP`] returns it.
+    fn usage_bits(self) -> Word {
+        let bit = |set, right: Rights| if set { Word::from(right.bits()) } else { 0 };
+        bit(self.accessed, Rights::READ) | bit(self.dirty, Rights::WRITE)
+    }
 }

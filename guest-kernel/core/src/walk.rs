@@ -11,7 +11,7 @@ use crate::{
     index::{TableIndex, TaskIndex},
     kernel::Kernel,
     machine::Machine,
-    restart::{Operation, Preempted, Progress},
+    restart::{Preempted, Progress},
     space::{Pages, Spot},
 };
 use protocol::{
@@ -37,18 +37,55 @@ pub struct Tally {
     pub dirty: bool,
 }
 
+impl Tally {
+    #[inline(always)]
+    fn note_usage(&mut self, entry: Entry) {
+        self.accessed |= entry.is_accessed();
+        self.dirty |= entry.is_dirty();
+    }
+}
+
 /// What is to be done to the mappings of a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effect {
     /// Rights to take away; with the read right among them the whole mapping.
     pub take: Rights,
     /// Only mappings of these frames, and superpages; `None`: all.
-    pub frames: Option<(PhysicalAddress, PhysicalAddress)>,
+    pub frames: Option<Frames>,
+    /// Whether what the processor has noted of the pages is noted and cleared.
+    pub collect: bool,
+}
+
+/// Frames in a row, by their numbers. Of ports, the ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frames {
+    first: u32,
+    count: u32,
+}
+
+impl Frames {
+    /// Those of `size` bytes from `start` on.
+    pub fn new(start: PhysicalAddress, size: Word) -> Self {
+        Self { first: number(start), count: (size >> PAGE_ORDER) as u32 }
+    }
+
+    fn contain(self, address: PhysicalAddress) -> bool {
+        number(address).wrapping_sub(self.first) < self.count
+    }
+}
+
+fn number(address: PhysicalAddress) -> u32 {
+    (address.0 >> PAGE_ORDER) as u32
 }
 
 impl Effect {
     /// Away with all.
-    pub const REMOVE: Self = Self { take: Rights::all(), frames: None };
+    pub const REMOVE: Self = Self { take: Rights::all(), frames: None, collect: true };
+
+    /// Whether every mapping of the tree goes.
+    fn takes_all(&self) -> bool {
+        self.take.contains(Rights::READ) && self.frames.is_none()
+    }
 }
 
 /// A walk over the descendants of a mapping, in depth-first order. It acts on the subtrees of those
@@ -89,23 +126,36 @@ impl<M: Machine> Kernel<'_, M> {
         own: bool,
     ) -> Result<(), Preempted> {
         let interrupted = progress.walk.is_some();
+        if effect.takes_all() && !interrupted {
+            self.remove_leaves(progress, node)?;
+        }
         self.walk(progress, node, effect)?;
         if !own {
             return Ok(());
         }
-        if effect.take.contains(Rights::READ) {
+        if effect.takes_all() {
             // While the walk was interrupted, others may have mapped on what it had passed.
             while database::has_children(&mut self.machine, node) {
                 self.walk(progress, node, effect)?;
             }
-            self.act(progress, node, effect);
+            self.remove(&mut progress.tally, node);
             return Ok(());
         }
         let reduced = progress.tally.reduced;
-        self.act(progress, node, effect);
+        self.act(&mut progress.tally, node, effect);
         if interrupted && progress.tally.reduced != reduced {
             // They cannot any more, with the rights that are gone now.
             self.walk(progress, node, effect)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the first children as long as nothing was derived from them: a broad tree goes as it
+    /// is, without a walk.
+    fn remove_leaves(&mut self, progress: &mut Progress, root: NodeIndex) -> Result<(), Preempted> {
+        while let Some(child) = database::leaf_below(&mut self.machine, root) {
+            self.spend(TAKE_STEPS)?;
+            self.remove(&mut progress.tally, child);
         }
         Ok(())
     }
@@ -197,7 +247,7 @@ impl<M: Machine> Kernel<'_, M> {
             walk.phase = Phase::Search;
             walk.next = found.following();
         } else {
-            let removed = self.act(progress, node, walk.effect);
+            let removed = self.act(&mut progress.tally, node, walk.effect);
             if found.depth > top {
                 walk.last = found.preceding();
             } else if removed {
@@ -217,82 +267,118 @@ impl<M: Machine> Kernel<'_, M> {
 
     /// Whether a descendant is among those that an unmap is for.
     fn is_meant(&mut self, node: &MappingNode, effect: Effect) -> bool {
-        let Some((start, end)) = effect.frames else { return true };
+        let Some(frames) = effect.frames else { return true };
         let (task, place) = (node.task, node.place);
         if place.is_superpage() {
             return true;
         }
         let spot = self.page_spot(TaskIndex::from_position(task), place);
         let physical = spot.map(|spot| spot.entry(&mut self.machine).physical());
-        physical.is_some_and(|physical| (start..end).contains(&physical))
+        physical.is_some_and(|physical| frames.contain(physical))
     }
 
-    /// Does to one mapping what is to be done, and notes what the processor had noted. Returns
-    /// whether the mapping is gone.
+    /// Does to one mapping what is to be done. Returns whether it is gone.
     #[inline]
-    fn act(&mut self, progress: &mut Progress, node: NodeIndex, effect: Effect) -> bool {
+    fn act(&mut self, tally: &mut Tally, node: NodeIndex, effect: Effect) -> bool {
+        let removes = effect.take.contains(Rights::READ);
+        if removes {
+            self.remove(tally, node);
+        } else {
+            self.reduce(tally, node, effect);
+        }
+        removes
+    }
+
+    /// Takes a mapping away that nothing is derived from, and notes what the processor had noted.
+    #[inline]
+    pub(crate) fn remove(&mut self, tally: &mut Tally, node: NodeIndex) {
         let MappingNode { task, place, .. } = *self.machine.node(node);
         let task = TaskIndex::from_position(task);
-        let tally = &mut progress.tally;
         if place.resource() == Resource::Capability {
-            return self.act_on_capability(tally, task, place, node, effect.take);
-        }
-        let Some(spot) = self.page_spot(task, place) else { return false };
-        let entry = spot.entry(&mut self.machine);
-        tally.accessed |= entry.is_accessed();
-        tally.dirty |= entry.is_dirty();
-        let remove = effect.take.contains(Rights::READ);
-        let reduced = entry.with_rights(entry.rights() - effect.take);
-        let new = match progress.operation {
-            _ if remove => Entry::EMPTY,
-            Operation::Unmap { .. } => reduced.without_usage(),
-            // Nobody is told what the processor noted.
-            _ => reduced,
-        };
-        if new != entry {
-            spot.set_entry(&mut self.machine, new);
+            self.clear_slot(task, place);
+        } else if let Some(spot) = self.page_spot(task, place) {
+            tally.note_usage(spot.entry(&mut self.machine));
+            spot.set_entry(&mut self.machine, Entry::EMPTY);
+            spot.set_node(&mut self.machine, MaybeNode::NONE);
             self.entry_changed(task, place);
         }
-        if remove {
-            tally.removed += 1;
-            spot.set_node(&mut self.machine, MaybeNode::NONE);
-            self.drop_node(task, node);
-        } else {
-            tally.reduced += u32::from(new.rights() != entry.rights());
-        }
-        remove
+        tally.removed += 1;
+        self.drop_node(task, node);
     }
 
-    #[cold]
-    fn act_on_capability(
+    /// Takes a small page of memory away, at `spot` of `task`: [`Kernel::remove`] on the hot path.
+    #[inline(always)]
+    pub(crate) fn remove_page(
         &mut self,
         tally: &mut Tally,
-        task: TaskIndex,
-        place: Place,
         node: NodeIndex,
-        take: Rights,
-    ) -> bool {
-        let index = CapabilityIndex(place.number() as Word);
-        let Some(spot) = self.tasks[task].capabilities.spot(index) else { return false };
-        let slot = spot.entry(&mut self.machine);
-        if take.contains(Rights::READ) {
-            tally.removed += 1;
-            spot.set_entry(&mut self.machine, Slot::EMPTY);
-            spot.set_node(&mut self.machine, MaybeNode::NONE);
-            self.drop_node(task, node);
-            return true;
+        task: TaskIndex,
+        spot: Spot<Entry>,
+    ) {
+        tally.note_usage(spot.entry(&mut self.machine));
+        spot.set_entry(&mut self.machine, Entry::EMPTY);
+        spot.set_node(&mut self.machine, MaybeNode::NONE);
+        if self.task_of(self.current.expected()) == task {
+            let number = self.machine.node(node).place.number();
+            self.machine.flush_page((number as Word) << PAGE_ORDER);
         }
-        let rights = slot.rights() - take;
-        tally.reduced += u32::from(rights != slot.rights());
-        spot.set_entry(&mut self.machine, slot.with_rights(rights));
-        false
+        tally.removed += 1;
+        self.drop_node(task, node);
     }
 
-    #[inline]
+    #[inline(always)]
     fn drop_node(&mut self, task: TaskIndex, node: NodeIndex) {
         database::unlink(&mut self.machine, node);
         let factory = self.tasks[task].factory;
         database::free_node(&mut self.machine, &mut self.factories[factory], node);
+    }
+
+    #[cold]
+    fn clear_slot(&mut self, task: TaskIndex, place: Place) {
+        let index = CapabilityIndex(place.number() as Word);
+        if let Some(spot) = self.tasks[task].capabilities.spot(index) {
+            spot.set_entry(&mut self.machine, Slot::EMPTY);
+            spot.set_node(&mut self.machine, MaybeNode::NONE);
+        }
+    }
+
+    /// Takes some rights of a mapping away, but not that to read.
+    fn reduce(&mut self, tally: &mut Tally, node: NodeIndex, effect: Effect) {
+        let take = effect.take;
+        let MappingNode { task, place, .. } = *self.machine.node(node);
+        let task = TaskIndex::from_position(task);
+        if place.resource() == Resource::Capability {
+            return self.reduce_capability(tally, task, place, take);
+        }
+        let Some(spot) = self.page_spot(task, place) else { return };
+        let old = spot.entry(&mut self.machine);
+        let reduced = old.with_rights(old.rights() - take);
+        let new = if effect.collect { reduced.without_usage() } else { reduced };
+        if effect.collect {
+            tally.note_usage(old);
+        }
+        if new != old {
+            tally.reduced += u32::from(new.rights() != old.rights());
+            spot.set_entry(&mut self.machine, new);
+            self.entry_changed(task, place);
+        }
+    }
+
+    #[cold]
+    fn reduce_capability(
+        &mut self,
+        tally: &mut Tally,
+        task: TaskIndex,
+        place: Place,
+        take: Rights,
+    ) {
+        let index = CapabilityIndex(place.number() as Word);
+        if let Some(spot) = self.tasks[task].capabilities.spot(index) {
+            let old = spot.entry(&mut self.machine);
+            let new = old.with_rights(old.rights() - take);
+            tally.reduced += u32::from(new != old);
+            spot.set_entry(&mut self.machine, new);
+        }
     }
 
     /// Where a mapping of memory or ports stands.

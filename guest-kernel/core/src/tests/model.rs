@@ -225,7 +225,7 @@ impl Bench {
             gates: table(|| gate, 256),
             factories: table(|| Factory::new(0, NOBODY), 16),
         };
-        let pool = PhysicalRange { start: frames.next_free(), end: POOL.end };
+        let pool = frames.rest();
         let mut kernel = Kernel::new(machine, tables, pool, sigma0);
         kernel.start(&image).expect("start");
         Self { kernel }
