@@ -92,6 +92,26 @@ fn memory_that_runs_out_is_an_error_of_the_program_that_wants_it(on: Target) {
     on.checked(&["--quiet", "--memory", "32M", "--module", &on.assist("memory")]).expect_status(0);
 }
 
+/// Page tables and mappings count against the quota of the program that causes them.
+fn a_quota_of_kernel_memory_limits_one_program_alone(on: Target) {
+    let module = |rest: &str| format!("{},{rest}", on.image("test-assist").display());
+    let (limited, free) =
+        (module("name=limited,quota=200K,heap 32"), module("name=free,recurse 40"));
+    let ran = on.run(&["--json", "--check=100", "--module", &limited, "--module", &free]);
+    let ran = ran.expect_status(1);
+    assert!(ran.checks() > 1);
+    assert_eq!(ran.stdout, "40\n", "the other program did its work");
+    let faults = ran.events_of("fault");
+    let unresolved: Vec<_> =
+        faults.iter().filter(|fault| fault["result"] == "unresolved").collect();
+    let [fault] = unresolved[..] else { panic!("one unresolved fault: {unresolved:?}") };
+    assert_eq!((&fault["task"], &fault["reason"]), (&"limited".into(), &"map_failed".into()));
+    assert_eq!(fault["maps"][0]["status"], "no_memory");
+
+    let ran = on.run(&["--quiet", "--module", &module("quota=20K,exit 0")]).expect_status(126);
+    assert!(ran.stdout.contains("its quota of kernel memory is 20 KiB"), "{}", ran.stdout);
+}
+
 fn arguments_and_files_arrive(on: Target) {
     let ran = on.run(&["--quiet", "--module", &on.assist("arguments one two")]).expect_status(0);
     assert_eq!(ran.stdout, "arguments one two\n");
@@ -145,6 +165,7 @@ on_every_target! {
     the_stack_grows_by_faults_until_it_ends,
     the_heap_grows_by_faults,
     memory_that_runs_out_is_an_error_of_the_program_that_wants_it,
+    a_quota_of_kernel_memory_limits_one_program_alone,
     arguments_and_files_arrive,
     a_pager_of_ones_own_answers_for_its_area,
     hostile_programs_harm_only_themselves,

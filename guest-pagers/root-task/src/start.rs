@@ -18,12 +18,18 @@ use runtime::{
 #[derive(Debug)]
 pub struct StartError {
     name: &'static str,
+    /// In bytes, if the manifest sets one.
+    quota: Option<Word>,
     error: Error,
 }
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot start `{}`: {}", self.name, self.error)
+        write!(f, "cannot start `{}`: {}", self.name, self.error)?;
+        match self.quota {
+            Some(bytes) => write!(f, " (its quota of kernel memory is {} KiB)", bytes >> 10),
+            None => Ok(()),
+        }
     }
 }
 
@@ -40,8 +46,11 @@ pub fn start(programs: &Programs<'static>) -> core::result::Result<(), StartErro
     let mut starter = Starter { programs, bodies: ArrayVec::new(), next: FIRST_SLOT };
     for step in [Starter::create, Starter::connect, Starter::set_off] {
         for (index, program) in programs.iter() {
-            step(&mut starter, index)
-                .map_err(|error| StartError { name: program.name(), error })?;
+            step(&mut starter, index).map_err(|error| StartError {
+                name: program.name(),
+                quota: program.quota(),
+                error,
+            })?;
         }
     }
     Ok(())
