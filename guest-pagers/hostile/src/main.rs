@@ -68,7 +68,7 @@ fn protocol_label(random: &mut Random) -> isize {
 
 /// A word as a flexpage, as a map item, as a small number, or as anything.
 fn word(random: &mut Random) -> Word {
-    let any = random.next() as Word;
+    let any = random.number() as Word;
     match random.below(4) {
         0 => any & !0xfff | (12 + random.below(20)) << 6 | 1 << 4 | random.below(8),
         1 => any & !0xfff | 8 | random.below(2) << 1,

@@ -13,7 +13,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -26,6 +26,6 @@ impl Random {
     /// # Panics
     /// If that is 0.
     pub fn below(&mut self, bound: Word) -> Word {
-        (self.next() >> 33) as Word % bound
+        (self.number() >> 33) as Word % bound
     }
 }
