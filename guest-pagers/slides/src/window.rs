@@ -47,7 +47,7 @@ pub fn smaller() {
     let window = Flexpage::memory(area::address(4), PAGE_ORDER + 1, Rights::READ);
     for base in [0, 2, 5, 8 + 6] {
         let arrived = receive(0, ORDER, base, window);
-        let part = base % PAGES & !1;
+        let part = (base % PAGES) & !1;
         assert_eq!(arrived, 4..6);
         assert_eq!([area::read(4), area::read(5)], [part, part + 1]);
         draw("sends ", 0..PAGES, 0..PAGES, |number| number);
