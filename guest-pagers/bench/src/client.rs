@@ -1,6 +1,7 @@
 //! The side that measures.
 
 use crate::{
+    mapping,
     probe::{known_loop, touch},
     samples::{SAMPLES, Spread, WARM_UP},
     server,
@@ -27,8 +28,9 @@ pub fn run() -> Result<()> {
     if echo([5, 6, 7, 8])? != [5, 6, 7, 8] {
         return Err(Error::BadAnswer);
     }
+    let mapping = mapping::measure()?;
     println!(
-        r#"{{"known_loop":{known_loop},"samples":{SAMPLES},"null_syscall":{null_syscall},"ipc_call":{ipc_call},"ipc_call_4_words":{ipc_call_4_words},"page_fault":{page_fault}}}"#
+        r#"{{"known_loop":{known_loop},"samples":{SAMPLES},"null_syscall":{null_syscall},"ipc_call":{ipc_call},"ipc_call_4_words":{ipc_call_4_words},"page_fault":{page_fault},{mapping}}}"#
     );
     Ok(())
 }
@@ -42,4 +44,10 @@ fn echo<const N: usize>(words: [Word; N]) -> Result<[Word; N]> {
     message::write(0, words);
     let answer = check(SERVER.call(MessageTag::new(server::ECHO, N, 0))?)?;
     if answer.words() == N { Ok(message::read(0)) } else { Err(Error::BadAnswer) }
+}
+
+/// Sends the server a request with `items` items, which are in the message registers.
+#[inline(always)]
+pub fn ask(request: isize, items: usize) -> Result<()> {
+    check(SERVER.call(MessageTag::new(request, 0, items))?).map(|_| ())
 }

@@ -1,5 +1,6 @@
 //! Measures what the kernel's main operations cost, from user level: a null system call, a call to
-//! another task and its answer, and a page fault that a pager in another task resolves.
+//! another task and its answer, a page fault that a pager in another task resolves, mapping, and
+//! taking mappings back.
 //!
 //! The image is two programs: with the argument `server` it is pager and server of the other one,
 //! `client`, which measures and prints a line of JSON.
@@ -7,6 +8,7 @@
 #![no_main]
 
 mod client;
+mod mapping;
 mod probe;
 mod samples;
 mod server;

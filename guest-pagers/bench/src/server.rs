@@ -1,16 +1,18 @@
 //! The other side: pages the client and answers its calls.
 
-use crate::client::PAGES;
+use crate::{client::PAGES, probe::touch};
 use runtime::{
     Result,
-    memory::Pool,
+    capability::PARENT,
+    memory::{self, Pool},
     message,
     pager::{Answer, Client, Pager, forward, serve},
+    parent::Arrived,
     protocol::{
         PAGE_ORDER, PAGE_SIZE, Word,
         error::ObjectError,
         fault::PageFault,
-        flexpage::{Flexpage, Rights, align_down},
+        flexpage::{Flexpage, Rights, align_down, low_mask},
         layout::PAGER_AREA,
         message::MessageTag,
     },
@@ -19,8 +21,34 @@ use runtime::{
 /// Label of a message that is answered with the same words.
 pub const ECHO: isize = 1;
 
+/// Request to let one page arrive at [`WINDOW`] with the next message.
+pub const ACCEPT: isize = 2;
+
+/// Request to write to that page.
+pub const WRITE: isize = 3;
+
+/// Where a page of the client arrives in the server.
+pub const WINDOW: Word = PAGER_AREA;
+
 /// Where the client touches pages to have them paged. All lie in one page table.
 pub const AREA: Word = PAGER_AREA;
+
+/// Where the client touches blocks of pages, each of which is mapped alone.
+pub const ONE_BY_ONE: Word = PAGER_AREA + (16 << 20);
+
+/// Where the client touches blocks of pages that are mapped with the first one: a single flexpage of
+/// small pages.
+pub const AT_ONCE: Word = PAGER_AREA + (32 << 20);
+
+const AFTER: Word = PAGER_AREA + (48 << 20);
+
+/// Bytes of a block.
+pub const BLOCK_SIZE: usize = 1 << BLOCK_ORDER;
+
+/// Pages of a block.
+pub const BLOCK_PAGES: usize = BLOCK_SIZE / PAGE_SIZE;
+
+const BLOCK_ORDER: u32 = 21;
 
 /// Gets and touches the pages to hand out, then serves for ever.
 pub fn run() -> Result<()> {
@@ -31,11 +59,28 @@ pub fn run() -> Result<()> {
         memory.bytes().fill(0);
         *page = memory.flexpage(Rights::READ_WRITE);
     }
-    serve(&mut Server { pages })
+    let block = block()?;
+    serve(&mut Server { pages, block })
 }
 
 struct Server {
     pages: [Flexpage; PAGES],
+    /// 512 pages side by side.
+    block: Word,
+}
+
+/// Gets a block. It comes in two parts, so that it cannot come as a superpage.
+fn block() -> Result<Word> {
+    let block = memory::receive(BLOCK_ORDER, |window| {
+        let half = BLOCK_ORDER - 1;
+        let part = |number: Word| {
+            Flexpage::memory(window.address() + (number << half), half, Rights::READ_WRITE)
+        };
+        let first = PARENT.request_any(half, part(0))?;
+        PARENT.request_any(half, part(1))?;
+        Ok(Arrived { order: BLOCK_ORDER, ..first })
+    })?;
+    Ok(block.address)
 }
 
 impl Pager for Server {
@@ -43,7 +88,7 @@ impl Pager for Server {
         let number = fault.address.wrapping_sub(AREA) / PAGE_SIZE;
         match self.pages.get(number) {
             Some(page) => Answer::map(align_down(fault.address, PAGE_ORDER), *page),
-            None => forward(client, fault),
+            None => self.other_fault(client, fault),
         }
     }
 
@@ -51,7 +96,33 @@ impl Pager for Server {
         match (tag.label(), tag.words()) {
             (ECHO, 0) => Answer::words([]),
             (ECHO, 4) => Answer::words(message::read::<4>(0)),
+            (ACCEPT, 0) => {
+                message::set_receive_window(Flexpage::memory(
+                    WINDOW,
+                    PAGE_ORDER,
+                    Rights::READ_WRITE,
+                ));
+                Answer::words([])
+            }
+            (WRITE, 0) => {
+                touch(WINDOW);
+                Answer::words([])
+            }
             _ => Answer::refuse(ObjectError::BadProtocol),
         }
+    }
+}
+
+impl Server {
+    /// A fault in a block, or on what the server has no opinion about.
+    fn other_fault(&self, client: Client, fault: PageFault) -> Answer {
+        let order = match fault.address {
+            ONE_BY_ONE..AT_ONCE => PAGE_ORDER,
+            AT_ONCE..AFTER => BLOCK_ORDER,
+            _ => return forward(client, fault),
+        };
+        let inside = fault.address & low_mask(BLOCK_ORDER);
+        let page = Flexpage::memory(self.block + inside, order, Rights::READ_WRITE);
+        Answer::map(align_down(fault.address, order), page)
     }
 }

@@ -3,7 +3,8 @@
 
 use super::{guest_report::GuestReport, header};
 use crate::{Architecture, command::say, qemu::Machine, workspace::Workspace};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use protocol::introspection::Header;
 
 /// One million rounds of two instructions, two moves before them and the reading of the counter.
 const KNOWN_LOOP: u64 = 2_000_003;
@@ -24,6 +25,8 @@ pub struct Counts {
     pub boot: u64,
     /// The same with [`Architecture::large_memory`].
     pub boot_large: u64,
+    /// The longest stretch of a map or unmap between two preemption points.
+    pub longest_stretch: u64,
 }
 
 impl Counts {
@@ -33,10 +36,17 @@ impl Counts {
         let run = |command_line, mebibytes| {
             run(workspace, Machine { architecture, scenario: "bench", command_line, mebibytes })
         };
-        let (traced, boot) = run("", SMALL)?;
+        let (traced, header) = run("", SMALL)?;
         let (untraced, _) = run("trace=off", SMALL)?;
-        let (_, boot_large) = run("", architecture.large_memory)?;
-        Ok(Self { architecture, traced, untraced, boot, boot_large })
+        let (_, large) = run("", architecture.large_memory)?;
+        Ok(Self {
+            architecture,
+            traced,
+            untraced,
+            boot: boot_time(&header)?,
+            boot_large: boot_time(&large)?,
+            longest_stretch: header.longest_stretch,
+        })
     }
 
     /// How much of a page fault the trace makes up, in percent.
@@ -46,7 +56,7 @@ impl Counts {
     }
 }
 
-fn run(workspace: &Workspace, machine: Machine) -> Result<(GuestReport, u64)> {
+fn run(workspace: &Workspace, machine: Machine) -> Result<(GuestReport, Header)> {
     let finished = machine.count(workspace)?;
     let report = GuestReport::find(&finished.console)?;
     ensure!(
@@ -55,9 +65,11 @@ fn run(workspace: &Workspace, machine: Machine) -> Result<(GuestReport, u64)> {
          so nothing is reported",
         report.known_loop
     );
-    let header = header::read(&finished.kernel(), &finished.memory())?;
+    Ok((report, header::read(&finished.kernel(), &finished.memory())?))
+}
+
+fn boot_time(header: &Header) -> Result<u64> {
     let boot = header.time_at_first_user.checked_sub(header.time_at_entry);
     let boot = boot.filter(|_| header.time_at_entry != 0 && header.time_at_first_user != 0);
-    let boot = boot.ok_or_else(|| anyhow::anyhow!("the kernel's header lacks its boot times"))?;
-    Ok((report, boot))
+    boot.context("the kernel's header lacks its boot times")
 }

@@ -16,9 +16,41 @@ pub struct GuestReport {
     pub ipc_call_4_words: u64,
     /// Touching a page that a pager in another task maps.
     pub page_fault: u64,
+    /// A call that maps a page to the other task, and its answer.
+    pub ipc_call_map: u64,
+    /// Taking back a page that one other task has.
+    pub unmap_1: u64,
+    /// Touching 512 pages that a pager maps by one flexpage at the first of them.
+    pub map_512_one_item: u64,
+    /// Touching 512 pages that a pager maps one by one.
+    pub map_512_faults: u64,
+    /// Taking back a page that is mapped nowhere else.
+    pub revoke_0: u64,
+    /// Taking back as many mappings of a page as [`REVOKED`] says.
+    pub revoke: [u64; REVOKED.len()],
 }
 
+/// Mappings that are taken back at once.
+pub const REVOKED: [u64; 5] = [1, 10, 100, 1000, 10_000];
+
 impl GuestReport {
+    /// What mapping a page adds to a call.
+    pub fn map_1(&self) -> u64 {
+        self.ipc_call_map.saturating_sub(self.ipc_call)
+    }
+
+    /// What each of 512 pages takes that come by one flexpage.
+    pub fn page_of_item(&self) -> f64 {
+        self.map_512_one_item as f64 / 512.0
+    }
+
+    /// What each mapping takes that is taken back, without what an unmap takes in any case.
+    pub fn revoke_each(&self) -> [f64; REVOKED.len()] {
+        std::array::from_fn(|case| {
+            self.revoke[case].saturating_sub(self.revoke_0) as f64 / REVOKED[case] as f64
+        })
+    }
+
     /// Finds the report in what the guest printed.
     pub fn find(console: &str) -> Result<Self> {
         let line = console.lines().rev().find(|line| line.starts_with('{'));
@@ -38,21 +70,38 @@ impl GuestReport {
             ipc_call: median("ipc_call")?,
             ipc_call_4_words: median("ipc_call_4_words")?,
             page_fault: median("page_fault")?,
+            ipc_call_map: median("ipc_call_map")?,
+            unmap_1: median("unmap_1")?,
+            map_512_one_item: median("map_512_one_item")?,
+            map_512_faults: median("map_512_faults")?,
+            revoke_0: median("revoke_0")?,
+            revoke: revoke(median)?,
         })
     }
+}
+
+fn revoke(median: impl Fn(&str) -> Result<u64>) -> Result<[u64; REVOKED.len()]> {
+    let mut found = [0; REVOKED.len()];
+    for (found, count) in found.iter_mut().zip(REVOKED) {
+        *found = median(&format!("revoke_{count}"))?;
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
 mod tests {
     use super::GuestReport;
 
-    const LINE: &str = r#"{"known_loop":2000003,"null_syscall":{"median":99},"ipc_call":{"median":400},"ipc_call_4_words":{"median":410},"page_fault":{"median":900}}"#;
+    const LINE: &str = r#"{"known_loop":2000003,"null_syscall":{"median":99},"ipc_call":{"median":400},"ipc_call_4_words":{"median":410},"page_fault":{"median":900},"ipc_call_map":{"median":650},"unmap_1":{"median":300},"map_512_one_item":{"median":25600},"map_512_faults":{"median":460800},"revoke_0":{"median":100},"revoke_1":{"median":150},"revoke_10":{"median":610},"revoke_100":{"median":5200},"revoke_1000":{"median":52100},"revoke_10000":{"median":520100}}"#;
 
     #[test]
     fn the_report_is_found_among_other_output() {
         let report = GuestReport::find(&format!("hello\r\n{LINE}\r\nbye\n")).expect("a report");
         assert_eq!((report.known_loop, report.null_syscall), (2_000_003, 99));
         assert_eq!((report.ipc_call, report.ipc_call_4_words, report.page_fault), (400, 410, 900));
+        assert_eq!((report.map_1(), report.unmap_1, report.page_of_item()), (250, 300, 50.0));
+        assert_eq!(report.map_512_faults, 460_800);
+        assert_eq!(report.revoke_each(), [50.0, 51.0, 51.0, 52.0, 52.0]);
     }
 
     #[test]
@@ -60,5 +109,6 @@ mod tests {
         let error = |console: &str| GuestReport::find(console).expect_err("no report").to_string();
         assert!(error("panic: out of memory").contains("out of memory"));
         assert!(error(&LINE.replace("page_fault", "other")).contains("lacks `page_fault`"));
+        assert!(error(&LINE.replace("revoke_100\"", "other\"")).contains("lacks `revoke_100`"));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     exact::{Counts, SMALL},
-    guest_report::GuestReport,
+    guest_report::{GuestReport, REVOKED},
     others,
     timed::Times,
 };
@@ -11,8 +11,8 @@ use std::fmt::Write;
 
 /// One object on one line.
 pub fn json(counts: &Counts, times: Option<&Times>) -> Value {
-    let Counts { architecture, traced, untraced, boot, boot_large } = counts;
-    json!({
+    let Counts { architecture, traced, untraced, boot, boot_large, longest_stretch } = counts;
+    let mut object = json!({
         "arch": architecture.name,
         "page_fault": traced.page_fault,
         "page_fault_untraced": untraced.page_fault,
@@ -21,11 +21,21 @@ pub fn json(counts: &Counts, times: Option<&Times>) -> Value {
         "ipc_call_4_words": traced.ipc_call_4_words,
         "null_syscall": traced.null_syscall,
         "null_syscall_untraced": untraced.null_syscall,
+        "unmap_1": traced.unmap_1,
+        "map_1": traced.map_1(),
+        "map_512_one_item": traced.map_512_one_item,
+        "map_512_one_item_per_page": rounded(traced.page_of_item()),
+        "map_512_faults": traced.map_512_faults,
+        "longest_stretch": longest_stretch,
         "boot": boot,
         "boot_large": boot_large,
         "boot_large_mib": architecture.large_memory,
         "kvm": times.map(times_json),
-    })
+    });
+    for (count, each) in REVOKED.into_iter().zip(traced.revoke_each()) {
+        object[format!("revoke_{count}")] = rounded(each).into();
+    }
+    object
 }
 
 fn times_json(times: &Times) -> Value {
@@ -41,8 +51,8 @@ fn times_json(times: &Times) -> Value {
     })
 }
 
-fn rounded(microseconds: f64) -> f64 {
-    (microseconds * 100.0).round() / 100.0
+fn rounded(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
 }
 
 /// Tables of the counts and, if there are some, of the times.
@@ -66,7 +76,7 @@ const CALL: &str = "call and reply, 0 words";
 const NULL: &str = "null system call";
 
 fn write_counts(text: &mut String, counts: &Counts) -> std::fmt::Result {
-    let Counts { architecture, traced, untraced, boot, boot_large } = counts;
+    let Counts { architecture, traced, untraced, boot, boot_large, longest_stretch } = counts;
     let (budget, others) = (&architecture.budget, &architecture.others);
     writeln!(
         text,
@@ -78,16 +88,30 @@ fn write_counts(text: &mut String, counts: &Counts) -> std::fmt::Result {
     };
     row("", "traced", "untraced", "budget", others::NAME)?;
     type Operation = fn(&GuestReport) -> u64;
-    let rows: [(&str, Operation, String, &str); 4] = [
+    let rows: [(&str, Operation, String, &str); 8] = [
         ("page fault", |run| run.page_fault, budget.page_fault.to_string(), others.page_fault),
         (CALL, |run| run.ipc_call, budget.ipc_call.to_string(), others.ipc_call),
         ("call and reply, 4 words", |run| run.ipc_call_4_words, String::new(), ""),
         (NULL, |run| run.null_syscall, budget.null_syscall.to_string(), others.null_syscall),
+        ("unmap a page, one mapping", |run| run.unmap_1, budget.unmap.to_string(), ""),
+        ("a page in a message", GuestReport::map_1, budget.map.to_string(), ""),
+        ("512 pages, one flexpage", |run| run.map_512_one_item, String::new(), ""),
+        ("512 pages, 512 faults", |run| run.map_512_faults, String::new(), ""),
     ];
     for (what, operation, budget, others) in rows {
         let [traced, untraced] = [traced, untraced].map(|run| operation(run).to_string());
         row(what, &traced, &untraced, &budget, others)?;
     }
+    let rounded = |pages: &GuestReport| format!("{:.1}", pages.page_of_item());
+    let limit = budget.page_of_item.to_string();
+    row("one page of the flexpage", &rounded(traced), &rounded(untraced), &limit, "")?;
+    for (case, count) in REVOKED.into_iter().enumerate() {
+        let [traced, untraced] =
+            [traced, untraced].map(|run| format!("{:.1}", run.revoke_each()[case]));
+        row(&format!("revoke {count}, each"), &traced, &untraced, "", "")?;
+    }
+    let limit = budget.longest_stretch.to_string();
+    row("longest stretch", &longest_stretch.to_string(), "", &limit, "")?;
     let boots = [
         (SMALL, boot, budget.boot.to_string()),
         (architecture.large_memory, boot_large, String::new()),
@@ -131,11 +155,19 @@ mod tests {
         ipc_call: 444,
         ipc_call_4_words: 455,
         page_fault: 1111,
+        ipc_call_map: 666,
+        unmap_1: 333,
+        map_512_one_item: 25_600,
+        map_512_faults: 555_555,
+        revoke_0: 100,
+        revoke: [150, 600, 5100, 50_100, 505_100],
     };
 
     fn counts() -> Counts {
         let untraced = GuestReport { page_fault: 1010, ..TRACED };
-        Counts { architecture: &AMD64, traced: TRACED, untraced, boot: 40_000, boot_large: 41_000 }
+        let (boot, boot_large) = (40_000, 41_000);
+        let longest_stretch = 1777;
+        Counts { architecture: &AMD64, traced: TRACED, untraced, boot, boot_large, longest_stretch }
     }
 
     #[test]
@@ -147,10 +179,17 @@ mod tests {
             ("page_fault_untraced", 1010),
             ("ipc_call", 444),
             ("null_syscall", 99),
+            ("unmap_1", 333),
+            ("map_1", 222),
+            ("map_512_one_item", 25_600),
+            ("map_512_faults", 555_555),
+            ("longest_stretch", 1777),
             ("boot", 40_000),
         ] {
             assert_eq!(value[key], count, "{key}");
         }
+        assert_eq!((&value["revoke_1"], &value["revoke_10000"]), (&50.0.into(), &50.5.into()));
+        assert_eq!(value["map_512_one_item_per_page"], 50.0);
         assert!(value["kvm"].is_null());
         assert!(!value.to_string().contains('\n'));
         let value = json(&Counts { architecture: &IA32, ..counts() }, None);
@@ -170,7 +209,16 @@ mod tests {
             userfaultfd_copy: Err("not permitted".to_owned()),
         };
         let text = table(&counts(), Some(&times));
-        for part in ["1111", "1010", "adds 10.0 %", "KVM: svm; Fast CPU", "2.50", "not permitted"] {
+        for part in [
+            "1111",
+            "1010",
+            "adds 10.0 %",
+            "KVM: svm; Fast CPU",
+            "2.50",
+            "not permitted",
+            "50.5",
+            "1777",
+        ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
     }
