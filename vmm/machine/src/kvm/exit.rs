@@ -14,16 +14,20 @@ use vm_superio::{Serial, Trigger, serial::NoEvents};
 pub enum Exit<'a> {
     /// It wrote to a port.
     PortWrite {
-        /// The port.
+        /// The first port of each access.
         port: u16,
-        /// The bytes; those of a string instruction one after the other.
+        /// Bytes of an access.
+        size: usize,
+        /// The bytes; the accesses of a string instruction one after the other.
         data: &'a [u8],
     },
     /// It reads from a port.
     PortRead {
-        /// The port.
+        /// The first port of each access.
         port: u16,
-        /// To be filled.
+        /// Bytes of an access.
+        size: usize,
+        /// To be filled; the accesses of a string instruction one after the other.
         data: &'a mut [u8],
     },
     /// It wrote where there is no RAM.
@@ -77,11 +81,8 @@ impl<W: Write> Devices<W> {
     /// Does what an exit asks for.
     pub fn handle(&mut self, exit: Exit<'_>) -> Next {
         match exit {
-            Exit::PortWrite { port: EXIT_PORT, data } => {
-                return Next::Exit(data.first().copied().unwrap_or(0).min(EXIT_STATUS_MAX));
-            }
-            Exit::PortWrite { port, data } => self.write_port(port, data),
-            Exit::PortRead { port, data } => self.read_port(port, data),
+            Exit::PortWrite { port, size, data } => return self.write_ports(port, size, data),
+            Exit::PortRead { port, size, data } => self.read_ports(port, size, data),
             // Where there is nothing, a PC's bus reads all ones and drops what is written.
             Exit::MemoryRead { data } => data.fill(0xFF),
             Exit::MemoryWrite | Exit::Nothing => {}
@@ -91,21 +92,32 @@ impl<W: Write> Devices<W> {
         Next::Run
     }
 
-    fn write_port(&mut self, port: u16, data: &[u8]) {
-        let Some(register) = console_register(port) else { return };
-        for byte in data {
-            // The guest can't help it if the console's reader is gone; whoever gave us the
-            // writer hears of it there.
-            let _ = self.console.write(register, *byte);
+    fn write_ports(&mut self, port: u16, size: usize, data: &[u8]) -> Next {
+        for (port, byte) in ports(port, size).zip(data) {
+            if port == Some(EXIT_PORT) {
+                return Next::Exit((*byte).min(EXIT_STATUS_MAX));
+            }
+            if let Some(register) = port.and_then(console_register) {
+                // The guest can't help it if the console's reader is gone; whoever gave us the
+                // writer hears of it there.
+                let _ = self.console.write(register, *byte);
+            }
         }
+        Next::Run
     }
 
-    fn read_port(&mut self, port: u16, data: &mut [u8]) {
-        data.fill(0xFF);
-        if let Some(register) = console_register(port) {
-            data.fill_with(|| self.console.read(register));
+    fn read_ports(&mut self, port: u16, size: usize, data: &mut [u8]) {
+        for (port, byte) in ports(port, size).zip(data) {
+            let register = port.and_then(console_register);
+            *byte = register.map_or(0xFF, |register| self.console.read(register));
         }
     }
+}
+
+/// The port of each byte: as on a PC's bus, byte `i` of an access is that of port `port + i`, if
+/// there is one. The next access of a string instruction begins at the same port.
+fn ports(port: u16, size: usize) -> impl Iterator<Item = Option<u16>> {
+    (0..size).map(move |offset| port.checked_add(offset as u16)).cycle()
 }
 
 fn console_register(port: u16) -> Option<u8> {
@@ -120,21 +132,31 @@ mod tests {
     use std::io;
 
     fn write<W: Write>(devices: &mut Devices<W>, port: u16, data: &[u8]) -> Next {
-        devices.handle(Exit::PortWrite { port, data })
+        devices.handle(Exit::PortWrite { port, size: data.len(), data })
     }
 
     fn read<W: Write>(devices: &mut Devices<W>, port: u16) -> u8 {
-        let mut data = [0];
-        assert_eq!(devices.handle(Exit::PortRead { port, data: &mut data }), Next::Run);
-        data[0]
+        let [byte] = read_many(devices, port, 1);
+        byte
+    }
+
+    fn read_many<W: Write, const N: usize>(
+        devices: &mut Devices<W>,
+        port: u16,
+        size: usize,
+    ) -> [u8; N] {
+        let mut data = [0; N];
+        assert_eq!(devices.handle(Exit::PortRead { port, size, data: &mut data }), Next::Run);
+        data
     }
 
     #[test]
     fn the_console_prints_what_is_written_to_its_data_register() {
         let mut output = Vec::new();
         let mut devices = Devices::new(&mut output);
-        assert_eq!(write(&mut devices, 0x3F8, b"h"), Next::Run);
-        assert_eq!(write(&mut devices, 0x3F8, b"ello"), Next::Run);
+        for byte in b"hello" {
+            assert_eq!(write(&mut devices, 0x3F8, &[*byte]), Next::Run);
+        }
         assert_eq!(output, b"hello");
     }
 
@@ -152,6 +174,40 @@ mod tests {
             assert_eq!(write(&mut devices, port, &[value]), Next::Run);
         }
         assert_eq!(output, b"");
+    }
+
+    #[test]
+    fn each_byte_of_an_access_has_its_own_port() {
+        let mut output = Vec::new();
+        let mut devices = Devices::new(&mut output);
+        // The scratch register is the last one; nothing is behind it.
+        assert_eq!(write(&mut devices, 0x3FF, &[0x5A, 0x11]), Next::Run);
+        let status = read(&mut devices, 0x3FE);
+        assert_eq!(read_many(&mut devices, 0x3FE, 2), [status, 0x5A]);
+        assert_eq!(read_many(&mut devices, 0x3FE, 4), [status, 0x5A, 0xFF, 0xFF]);
+        assert_eq!(write(&mut devices, 0x3FE, &[0, 0xA5]), Next::Run);
+        assert_eq!(read(&mut devices, 0x3FF), 0xA5);
+        // Only the first byte is data; the other one disables interrupts.
+        assert_eq!(write(&mut devices, 0x3F8, b"x\0"), Next::Run);
+        assert_eq!(write(&mut devices, 0x3F7, b"-y"), Next::Run);
+        assert_eq!(write(&mut devices, 0xF3, &[7, 9]), Next::Exit(9));
+        assert_eq!(output, b"xy");
+        let mut devices = Devices::new(io::sink());
+        assert_eq!(read_many(&mut devices, 0xFFFF, 2), [0xFF; 2]);
+    }
+
+    #[test]
+    fn a_string_instruction_repeats_its_access() {
+        let mut output = Vec::new();
+        let mut devices = Devices::new(&mut output);
+        let bytes = Exit::PortWrite { port: 0x3F8, size: 1, data: b"hello" };
+        assert_eq!(devices.handle(bytes), Next::Run);
+        let words = Exit::PortWrite { port: 0x3F8, size: 2, data: b"w\0o\0" };
+        assert_eq!(devices.handle(words), Next::Run);
+        assert_eq!(write(&mut devices, 0x3FF, &[0x5A]), Next::Run);
+        assert_eq!(read_many(&mut devices, 0x3FF, 1), [0x5A; 3]);
+        assert_eq!(read_many(&mut devices, 0x3FF, 2), [0x5A, 0xFF, 0x5A, 0xFF]);
+        assert_eq!(output, b"hellowo");
     }
 
     #[test]

@@ -163,7 +163,7 @@ fn ask(vm: Vm, wanted: usize) -> Result<Result<Vec<u32>, String>, MachineError> 
     let outcomes = sender.clone();
     let mut left = wanted;
     let handle = move |exit: Exit<'_>| match exit {
-        Exit::PortWrite { port: EXIT_PORT, data } => {
+        Exit::PortWrite { port: EXIT_PORT, data, .. } => {
             let number = data.try_into().map_or(0, u32::from_le_bytes);
             // Without a receiver nobody waits for the answer any more.
             let _ = sender.send(Ok(number));

@@ -8,6 +8,7 @@ use crate::{
     cpu::CpuState,
     outcome::{Cause, Crash, InternalError, Outcome},
 };
+use kvm_bindings::kvm_run;
 use kvm_ioctls::{VcpuExit, VcpuFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -32,9 +33,14 @@ pub fn run(vm: &mut Vm, mut handle: impl FnMut(Exit<'_>) -> Next, stop: &AtomicB
 
 /// Runs the guest until it leaves KVM.
 fn leave(vcpu: &mut VcpuFd) -> Exit<'_> {
+    let shared: *const kvm_run = vcpu.get_kvm_run();
+    // SAFETY: the structure lies in memory that KVM shares as long as there is the processor, which
+    // the exit borrows. Its union's member for port accesses is plain numbers, and the bytes of the
+    // access lie behind the structure.
+    let size = || unsafe { (&raw const (*shared).__bindgen_anon_1.io.size).read() }.into();
     match vcpu.run() {
-        Ok(VcpuExit::IoOut(port, data)) => Exit::PortWrite { port, data },
-        Ok(VcpuExit::IoIn(port, data)) => Exit::PortRead { port, data },
+        Ok(VcpuExit::IoOut(port, data)) => Exit::PortWrite { port, size: size(), data },
+        Ok(VcpuExit::IoIn(port, data)) => Exit::PortRead { port, size: size(), data },
         Ok(VcpuExit::MmioWrite(..)) => Exit::MemoryWrite,
         Ok(VcpuExit::MmioRead(_, data)) => Exit::MemoryRead { data },
         Ok(VcpuExit::Hlt) => Exit::Halt,
