@@ -39,7 +39,7 @@ pub enum Command {
     Map(MapArgs),
     /// Show who has a page frame of a running machine, and from whom.
     Frame(FrameArgs),
-    /// Show who has the page at an address of a task of a running machine, and from whom.
+    /// Show who has a page, port or object of a task of a running machine, and from whom.
     Who(WhoArgs),
     /// Show how the page tables of a running machine translate an address of a task.
     ///

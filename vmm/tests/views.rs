@@ -186,6 +186,94 @@ fn a_dry_run_says_what_an_unmap_would_take(on: Target) {
     assert!(other.stderr.contains("second does not have frame 0x"), "{other:?}");
 }
 
+fn ports_and_objects_have_trees(on: Target) {
+    let machine = Machine::after(on, "ioport");
+    let port = machine.json(&["who", "driver:port:0x3ff"]);
+    assert_eq!((&port["port"], &port["frame"]), (&"0x3ff".into(), &Value::Null));
+    let mappings = tree(&port);
+    let names: Vec<_> = mappings.iter().map(|mapping| &mapping["name"]).collect();
+    assert_eq!(names, ["sigma0", "root", "driver"]);
+    let own = named(&mappings, "driver");
+    assert_eq!(
+        (&own["depth"], &own["parent"], &own["asked"]),
+        (&2.into(), &1.into(), &true.into())
+    );
+    assert_eq!(
+        (&own["first"], &own["count"], &own["rights"]),
+        (&"0x3ff".into(), &1.into(), &"rw-".into())
+    );
+    // sigma0 has all ports of a directory entry at once, unless the kernel keeps one of them.
+    let (first, count) = if on.arch == "amd64" { ("0x200", 512) } else { ("0x3ff", 1) };
+    assert_eq!((&mappings[0]["first"], &mappings[0]["count"]), (&first.into(), &count.into()));
+    let text = machine.view(&["who", "driver:port:1023"]).expect_status(0).stdout;
+    assert!(text.starts_with("port 0x3ff\n"), "{text}");
+    assert!(text.ends_with("3 mappings in 3 tasks, depth 2\n"), "{text}");
+
+    let parent = machine.json(&["who", "driver:cap:4"]);
+    assert!(parent["object"].as_str().unwrap().contains(" to root, label 0x"), "{parent}");
+    let places: Vec<_> = tree(&parent)
+        .iter()
+        .map(|mapping| (mapping["name"].clone(), mapping["depth"].clone()))
+        .collect();
+    assert_eq!(places, [("root".into(), 0.into()), ("driver".into(), 1.into())]);
+    assert_eq!(tree(&parent)[1]["index"], 4);
+    let dot = machine.view(&["who", "driver:cap:4", "--dot"]).expect_status(0).stdout;
+    assert!(dot.starts_with("digraph \"gate ") && dot.contains("m0_0 -> m0_1"), "{dot}");
+
+    for (of, by, mappings, verdict) in [
+        (
+            "driver:port:0x3ff",
+            "root",
+            1,
+            "an unmap of this port by root would take 1 mapping in 1 task",
+        ),
+        (
+            "driver:port:0x3ff",
+            "sigma0",
+            2,
+            "an unmap of this port by sigma0 would take 2 mappings in 2 tasks",
+        ),
+        (
+            "driver:cap:4",
+            "root",
+            1,
+            "an unmap of this capability by root would take 1 mapping in 1 task",
+        ),
+        (
+            "driver:cap:4",
+            "driver",
+            0,
+            "an unmap of this capability by driver would take 0 mappings in 0 tasks",
+        ),
+    ] {
+        let arguments = ["who", of, "--unmap-dry-run", "--from", by];
+        assert_eq!(machine.json(&arguments)["unmap"]["mappings"], mappings);
+        let text = machine.view(&arguments).expect_status(0).stdout;
+        assert_eq!(text.lines().last(), Some(verdict));
+    }
+    let intruders = ["who", "driver:port:0x3ff", "--unmap-dry-run", "--from", "intruder"];
+    for (arguments, answer) in [
+        (&intruders[..], "intruder does not have port 0x3ff: it can unmap nothing of it"),
+        (
+            &["who", "intruder:port:0x3ff"],
+            "intruder has no port 0x3ff: `glass map intruder --ports`",
+        ),
+        (&["who", "driver:port:0x20"], "no task can have port 0x20: the kernel keeps it"),
+        (&["who", "driver:cap:99"], "driver has no capability 99: `glass map driver --caps`"),
+    ] {
+        let ran = machine.view(arguments).expect_status(1);
+        assert!(ran.stderr.contains(answer) && ran.stderr.lines().count() == 1, "{ran:?}");
+    }
+    for (place, answer) in [
+        ("driver:port:0x10000", "there is no port 0x10000: the last one is 0xffff"),
+        ("driver:cap:4096", "there is no capability 4096: the last one is 4095"),
+        ("driver:gate:4", "write a task and a hexadecimal address, a port or a capability"),
+    ] {
+        let ran = machine.view(&["who", place]).expect_status(2);
+        assert!(ran.stderr.contains(answer), "{ran:?}");
+    }
+}
+
 fn a_walk_goes_on_in_the_host(on: Target) {
     let machine = Machine::start(on);
     let walk = machine.json(&["walk", "second:0xaffffff8"]);
@@ -281,6 +369,7 @@ on_every_target!(
     a_map_shows_ranges_and_where_they_came_from,
     a_frame_has_a_tree,
     a_dry_run_says_what_an_unmap_would_take,
+    ports_and_objects_have_trees,
     a_walk_goes_on_in_the_host,
     bad_questions_get_one_clear_answer,
     a_watch_ends_with_its_machine,

@@ -2,6 +2,9 @@
 
 use crate::units;
 use clap::Args;
+use protocol::{
+    flexpage::IO_PORTS, introspection::mapping::Resource, object::CAPABILITY_TABLE_SIZE,
+};
 use std::{str::FromStr, time::Duration};
 use thiserror::Error;
 
@@ -83,9 +86,10 @@ pub struct FrameArgs {
 /// `glass who`.
 #[derive(Debug, Args)]
 pub struct WhoArgs {
-    /// A task, by name or number, and an address in it
-    #[arg(value_name = "TASK:ADDRESS")]
-    pub place: Place,
+    /// A task, by name or number, and what of it: an address (words:0x400000), an I/O port
+    /// (driver:port:0x3ff) or a capability (words:cap:4)
+    #[arg(value_name = "TASK:WHAT")]
+    pub holding: Holding,
     #[command(flatten)]
     pub tree: TreeArgs,
 }
@@ -96,7 +100,7 @@ pub struct TreeArgs {
     /// Graphviz' language instead of text: pipe it to `dot -Tsvg`
     #[arg(long, conflicts_with = "json")]
     pub dot: bool,
-    /// Show what an unmap of the page would take; nothing is unmapped
+    /// Show what an unmap would take; nothing is unmapped
     #[arg(long, requires = "from")]
     pub unmap_dry_run: bool,
     /// The task, by name or number, that would unmap
@@ -122,15 +126,19 @@ impl FromStr for FrameNumber {
     type Err = NotAFrame;
 
     fn from_str(text: &str) -> Result<Self, NotAFrame> {
-        let (digits, radix) = match text.strip_prefix("0x") {
-            Some(digits) => (digits, 16),
-            None => (text, 10),
-        };
-        if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return Err(NotAFrame);
-        }
-        u64::from_str_radix(digits, radix).map(Self).map_err(|_| NotAFrame)
+        number(text).map(Self).ok_or(NotAFrame)
     }
+}
+
+/// A number in decimal, or in hexadecimal behind 0x.
+fn number(text: &str) -> Option<u64> {
+    let (digits, radix) = match text.strip_prefix("0x") {
+        Some(digits) => (digits, 16),
+        None => (text, 10),
+    };
+    // The library would take a sign.
+    let is_number = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    u64::from_str_radix(digits, radix).ok().filter(|_| is_number)
 }
 
 /// A task and an address in it.
@@ -163,6 +171,58 @@ impl FromStr for Place {
     }
 }
 
+/// A task and something that it may have: a page, a port or a capability.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// Name or number.
+    pub task: String,
+    /// Of what kind it is.
+    pub resource: Resource,
+    /// Its address, port or index.
+    pub at: u64,
+}
+
+/// Nothing that a task can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum NotAHolding {
+    /// Not of any of the forms.
+    #[error(
+        "write a task and a hexadecimal address, a port or a capability, such as words:0x400000, \
+         driver:port:0x3ff or words:cap:4"
+    )]
+    Form,
+    /// More than a processor has.
+    #[error("there is no port {0:#x}: the last one is {last:#x}", last = IO_PORTS - 1)]
+    Port(u64),
+    /// More than a task has room for.
+    #[error("there is no capability {0}: the last one is {last}", last = CAPABILITY_TABLE_SIZE - 1)]
+    Capability(u64),
+}
+
+impl FromStr for Holding {
+    type Err = NotAHolding;
+
+    fn from_str(text: &str) -> Result<Self, NotAHolding> {
+        let (before, last) = text.rsplit_once(':').ok_or(NotAHolding::Form)?;
+        let kinds = [(":port", Resource::Ports), (":cap", Resource::Capability)];
+        let found = kinds
+            .iter()
+            .find_map(|(suffix, resource)| Some((before.strip_suffix(suffix)?, *resource)));
+        let Some((task, resource)) = found else {
+            let Place { task, address } = text.parse().map_err(|_| NotAHolding::Form)?;
+            return Ok(Self { task, resource: Resource::Memory, at: address });
+        };
+        let at = number(last).filter(|_| !task.is_empty()).ok_or(NotAHolding::Form)?;
+        match resource {
+            Resource::Ports if at >= IO_PORTS as u64 => Err(NotAHolding::Port(at)),
+            Resource::Capability if at >= CAPABILITY_TABLE_SIZE as u64 => {
+                Err(NotAHolding::Capability(at))
+            }
+            _ => Ok(Self { task: task.to_owned(), resource, at }),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,5 +245,37 @@ mod tests {
             assert_eq!(text.parse::<Place>(), Err(NotAPlace), "{text}");
         }
         "w:0x10000000000000000".parse::<Place>().expect_err("more than 64 bits");
+    }
+
+    #[test]
+    fn a_holding_is_of_one_of_three_kinds() {
+        let holding =
+            |task: &str, resource, at| Ok(Holding { task: task.to_owned(), resource, at });
+        assert_eq!("words:0x400000".parse(), holding("words", Resource::Memory, 0x40_0000));
+        assert_eq!("words:port:0x3ff".parse(), holding("words", Resource::Ports, 0x3ff));
+        assert_eq!("words:port:65535".parse(), holding("words", Resource::Ports, 0xffff));
+        assert_eq!("a:b:cap:20".parse(), holding("a:b", Resource::Capability, 20));
+        assert_eq!("w:cap:0xfff".parse(), holding("w", Resource::Capability, 0xfff));
+        assert_eq!("w:port:0x10000".parse::<Holding>(), Err(NotAHolding::Port(0x1_0000)));
+        assert_eq!("w:cap:4096".parse::<Holding>(), Err(NotAHolding::Capability(4096)));
+        let nonsense = [
+            "",
+            "w",
+            "w:400000",
+            "w:port",
+            "w:port:",
+            "w:port:0x",
+            "w:port:-1",
+            "w:port:ff",
+            ":port:1",
+            "w:cap:",
+            "w:cap:+1",
+            "w:cap:99999999999999999999",
+            "w:caps:1",
+            ":cap:1",
+        ];
+        for text in nonsense {
+            assert_eq!(text.parse::<Holding>(), Err(NotAHolding::Form), "{text}");
+        }
     }
 }

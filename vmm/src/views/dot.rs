@@ -2,14 +2,15 @@
 
 use super::{
     frame::Shown,
-    words::{letters, short},
+    words::{letters, place_words, size_words, unit_words},
 };
 use observe::inspect::Branch;
 use std::io::{self, Write};
 
 /// Writes a directed graph: from each mapping to those that were derived from it.
 pub(super) fn write(out: &mut impl Write, shown: &Shown<'_>) -> io::Result<()> {
-    writeln!(out, "digraph \"frame {:#x}\" {{", shown.frame)?;
+    let title = escaped(&unit_words(&shown.look.snapshot, shown.unit));
+    writeln!(out, "digraph \"{title}\" {{")?;
     writeln!(out, "  node [shape=box fontname=monospace]")?;
     for (number, tree) in shown.trees.iter().enumerate() {
         for (position, branch) in tree.branches.iter().enumerate() {
@@ -27,9 +28,10 @@ pub(super) fn write(out: &mut impl Write, shown: &Shown<'_>) -> io::Result<()> {
 fn attributes(shown: &Shown<'_>, branch: &Branch<'_>) -> String {
     let mapping = branch.mapping;
     let task = escaped(&shown.look.snapshot.task_name(mapping.task));
-    let (size, rights) = (short(1 << mapping.order), letters(mapping.rights));
+    let (place, size) = (place_words(mapping), size_words(mapping));
+    let rights = letters(mapping.rights);
     let taken = if shown.takes(mapping) { " color=red fontcolor=red" } else { "" };
-    format!("label=\"{task}\\n{:#010x} {size} {rights}\"{taken}", mapping.address())
+    format!("label=\"{task}\\n{place} {size} {rights}\"{taken}")
 }
 
 /// A name as it can stand between quotation marks.

@@ -1,24 +1,28 @@
-//! `glass frame` and `glass who`: who has a page frame, from whom, and what an unmap would take.
+//! `glass frame` and `glass who`: who has a page frame, a port or an object, from whom, and what an
+//! unmap would take.
 
 use super::{
     JSON_VERSION,
-    args::{FrameArgs, TreeArgs, WhoArgs},
+    args::{FrameArgs, Holding, TreeArgs, WhoArgs},
     dot,
     look::Look,
-    words::{counted, hex, letters, mapping_json, short, usage},
+    words::{
+        counted, hex, letters, mapping_json, object_words, place_words, size_words, unit_words,
+        usage,
+    },
 };
 use anyhow::{Result, bail};
 use machine::human;
-use observe::inspect::{Branch, FrameTree, Mapping, Unmapping};
-use protocol::PAGE_ORDER;
+use observe::inspect::{Branch, Mapping, Task, Unit, UnitTree, Unmapping};
+use protocol::{PAGE_ORDER, flexpage::KERNEL_PORTS, introspection::mapping::Resource};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 
 /// What is to be shown.
 pub(super) struct Shown<'l> {
     pub(super) look: &'l Look,
-    pub(super) frame: u64,
-    pub(super) trees: Vec<FrameTree<'l>>,
+    pub(super) unit: Unit,
+    pub(super) trees: Vec<UnitTree<'l>>,
     /// The mapping that was asked for.
     pub(super) asked: Option<&'l Mapping>,
     pub(super) dry_run: Option<DryRun<'l>>,
@@ -39,38 +43,49 @@ pub fn frame(args: &FrameArgs) -> Result<u8> {
         let last = (ram >> PAGE_ORDER) - 1;
         bail!("there is no frame {frame:#x}: the last one of {} is {last:#x}", human(ram));
     }
-    show(&look, frame, None, &args.tree)
+    show(&look, Unit::Frame(frame), None, &args.tree)
 }
 
 /// `glass who`.
 pub fn who(args: &WhoArgs) -> Result<u8> {
     let look = Look::new(&args.tree.view)?;
-    let task = look.task(&args.place.task)?;
-    let address = args.place.address;
-    let Some((frame, mapping)) = look.snapshot.frame_at(task.number, address) else {
-        bail!(
-            "{} has no page at {address:#x}: `glass map {}` shows what it has",
-            task.name,
-            task.name
-        );
-    };
-    show(&look, frame, Some(mapping), &args.tree)
+    let Holding { task, resource, at } = &args.holding;
+    let task = look.task(task)?;
+    let number = if *resource == Resource::Memory { at >> PAGE_ORDER } else { *at };
+    match look.snapshot.unit_at(task.number, *resource, number) {
+        Some((unit, mapping)) => show(&look, unit, Some(mapping), &args.tree),
+        None => bail!(missing(task, &args.holding)),
+    }
 }
 
-fn show(look: &Look, frame: u64, asked: Option<&Mapping>, args: &TreeArgs) -> Result<u8> {
+fn missing(task: &Task, holding: &Holding) -> String {
+    let (name, at) = (&task.name, holding.at);
+    let (what, option) = match holding.resource {
+        Resource::Ports if KERNEL_PORTS.iter().any(|port| u64::from(*port) == at) => {
+            return format!("no task can have port {at:#x}: the kernel keeps it for itself");
+        }
+        Resource::Ports => (format!("port {at:#x}"), " --ports"),
+        Resource::Capability => (format!("capability {at}"), " --caps"),
+        _ => (format!("page at {at:#x}"), ""),
+    };
+    format!("{name} has no {what}: `glass map {name}{option}` shows what it has")
+}
+
+fn show(look: &Look, unit: Unit, asked: Option<&Mapping>, args: &TreeArgs) -> Result<u8> {
     let dry_run = match &args.from {
         None => None,
         Some(by) => {
             let task = look.task(by)?;
-            let unmapping = look.snapshot.unmapping(task.number, frame, args.own);
+            let unmapping = look.snapshot.unmapping(task.number, unit, args.own);
             if unmapping.of.is_empty() {
-                bail!("{} does not have frame {frame:#x}: it can unmap nothing of it", task.name);
+                let (name, unit) = (&task.name, unit_words(&look.snapshot, unit));
+                bail!("{name} does not have {unit}: it can unmap nothing of it");
             }
             Some(DryRun { by: task.name.clone(), own: args.own, unmapping })
         }
     };
-    let trees = look.snapshot.trees_of_frame(frame);
-    let shown = Shown { look, frame, trees, asked, dry_run };
+    let trees = look.snapshot.trees_of(unit);
+    let shown = Shown { look, unit, trees, asked, dry_run };
     let mut out = io::stdout().lock();
     match () {
         () if args.view.json => writeln!(out, "{}", shown.json())?,
@@ -91,13 +106,16 @@ impl Shown<'_> {
     }
 
     fn text(&self, out: &mut impl Write) -> io::Result<()> {
-        let physical = self.frame << PAGE_ORDER;
-        writeln!(out, "frame {:#x}, guest-physical {physical:#x}", self.frame)?;
+        write!(out, "{}", unit_words(&self.look.snapshot, self.unit))?;
+        if let Unit::Frame(frame) = self.unit {
+            write!(out, ", guest-physical {:#x}", frame << PAGE_ORDER)?;
+        }
+        writeln!(out)?;
         if self.trees.is_empty() {
-            let who = self.look.snapshot.kernel_use(self.frame);
-            let who =
-                who.map_or("no task has it".to_owned(), |what| format!("the kernel's: {what}"));
-            return writeln!(out, "{who}");
+            return match self.kernel_use() {
+                None => writeln!(out, "no task has it"),
+                Some(what) => writeln!(out, "the kernel's: {what}"),
+            };
         }
         for tree in &self.trees {
             self.tree(out, tree)?;
@@ -108,7 +126,24 @@ impl Shown<'_> {
         }
     }
 
-    fn tree(&self, out: &mut impl Write, tree: &FrameTree<'_>) -> io::Result<()> {
+    /// What the kernel uses a page frame for.
+    fn kernel_use(&self) -> Option<&'static str> {
+        match self.unit {
+            Unit::Frame(frame) => self.look.snapshot.kernel_use(frame),
+            _ => None,
+        }
+    }
+
+    /// What an unmap is of, and the larger thing that it can be a part of.
+    fn piece(&self) -> (&'static str, &'static str) {
+        match self.unit {
+            Unit::Frame(_) => ("page", "superpage"),
+            Unit::Port(_) => ("port", "block"),
+            Unit::Object(_) => ("capability", "tree"),
+        }
+    }
+
+    fn tree(&self, out: &mut impl Write, tree: &UnitTree<'_>) -> io::Result<()> {
         let labels: Vec<String> = (0..tree.branches.len())
             .map(|at| {
                 let task = tree.branches[at].mapping.task;
@@ -128,9 +163,9 @@ impl Shown<'_> {
                 (_, false) => "map",
             };
             let line = format!(
-                "{label:<width$}  {:#010x}  {:>3}  {}  {how:<5}  {:<14}{}{}",
-                mapping.address(),
-                short(1 << mapping.order),
+                "{label:<width$}  {:>10}  {:>3}  {}  {how:<5}  {:<14}{}{}",
+                place_words(mapping),
+                size_words(mapping),
                 letters(mapping.rights),
                 usage(mapping),
                 if self.is_asked(mapping) { "  <- asked for" } else { "" },
@@ -139,11 +174,8 @@ impl Shown<'_> {
             writeln!(out, "{}", line.trim_end())?;
         }
         if tree.left_out > 0 {
-            writeln!(
-                out,
-                "(and {} of other pages of the superpage)",
-                counted(tree.left_out, "mapping")
-            )?;
+            let (left_out, (piece, whole)) = (counted(tree.left_out, "mapping"), self.piece());
+            writeln!(out, "(and {left_out} of other {piece}s of the {whole})")?;
         }
         Ok(())
     }
@@ -165,10 +197,11 @@ impl Shown<'_> {
         let own = if run.own { " with its own mapping" } else { "" };
         let shown = self.trees.iter().flat_map(|tree| &tree.branches);
         let elsewhere = taken - shown.filter(|branch| self.takes(branch.mapping)).count();
-        write!(out, "an unmap of this page by {by}{own} would take {mappings} in {tasks}")?;
+        let (piece, _) = self.piece();
+        write!(out, "an unmap of this {piece} by {by}{own} would take {mappings} in {tasks}")?;
         match elsewhere {
             0 => writeln!(out),
-            _ => writeln!(out, ", {elsewhere} of them of other pages"),
+            _ => writeln!(out, ", {elsewhere} of them of other {piece}s"),
         }
     }
 
@@ -184,16 +217,13 @@ impl Shown<'_> {
             json["taken"] = json!(self.dry_run.as_ref().map(|_| self.takes(mapping)));
             json
         };
-        let tree = |tree: &FrameTree<'_>| {
+        let tree = |tree: &UnitTree<'_>| {
             let mappings: Vec<_> = tree.branches.iter().map(branch).collect();
             json!({ "mappings": mappings, "left_out": tree.left_out })
         };
-        json!({
+        let mut json = json!({
             "v": JSON_VERSION,
             "pid": self.look.machine.introduction.pid,
-            "frame": hex(self.frame),
-            "physical": hex(self.frame << PAGE_ORDER),
-            "kernel": snapshot.kernel_use(self.frame),
             "trees": self.trees.iter().map(tree).collect::<Vec<_>>(),
             "unmap": self.dry_run.as_ref().map(|run| json!({
                 "by": run.by,
@@ -201,7 +231,17 @@ impl Shown<'_> {
                 "mappings": run.unmapping.taken.len(),
                 "tasks": run.unmapping.tasks(),
             })),
-        })
+        });
+        match self.unit {
+            Unit::Frame(frame) => {
+                json["frame"] = json!(hex(frame));
+                json["physical"] = json!(hex(frame << PAGE_ORDER));
+                json["kernel"] = json!(self.kernel_use());
+            }
+            Unit::Port(port) => json["port"] = json!(hex(port)),
+            Unit::Object(slot) => json["object"] = json!(object_words(snapshot, slot)),
+        }
+        json
     }
 }
 

@@ -111,7 +111,8 @@ fn letter(mapping: &Mapping) -> char {
 fn show_ports(out: &mut impl Write, snapshot: &Snapshot, task: &Task) -> io::Result<()> {
     let ranges = snapshot.ranges(task.number, Resource::Ports);
     let ports: u64 = ranges.iter().map(Range::count).sum();
-    writeln!(out, "task {} ({}): {ports} I/O ports", task.name, task.number)?;
+    let count = counted(ports as usize, "I/O port");
+    writeln!(out, "task {} ({}): {count}", task.name, task.number)?;
     if ranges.is_empty() {
         return Ok(());
     }

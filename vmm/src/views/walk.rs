@@ -12,7 +12,7 @@ use observe::{
     inspect::{Guest, Mapping, Origin, Task},
     paging::{End, Execute, Geometry, Page, Step, Walk},
 };
-use protocol::flexpage::Rights;
+use protocol::{PAGE_ORDER, flexpage::Rights, introspection::mapping::Resource};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 
@@ -97,8 +97,8 @@ impl Walked<'_> {
     }
 
     fn mapping(&self) -> Option<&Mapping> {
-        let found = self.look.snapshot.frame_at(self.task.number, self.walk.address);
-        found.map(|(_, mapping)| mapping)
+        let page = self.walk.address >> PAGE_ORDER;
+        self.look.snapshot.mapping_at(self.task.number, Resource::Memory, page)
     }
 
     fn json(&self) -> Value {

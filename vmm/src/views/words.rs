@@ -1,9 +1,9 @@
 //! How the views write sizes, rights and where mappings came from.
 
-use observe::inspect::{Mapping, Snapshot, Source, Target};
+use observe::inspect::{Mapping, Snapshot, Source, Target, Unit};
 use protocol::{
     flexpage::Rights,
-    introspection::mapping::{CapabilitySlot, ObjectKind},
+    introspection::mapping::{CapabilitySlot, ObjectKind, Resource},
 };
 use serde_json::{Value, json};
 
@@ -79,6 +79,32 @@ pub fn object_words(snapshot: &Snapshot, slot: CapabilitySlot) -> String {
     }
 }
 
+/// `frame 0x2fbe`, `port 0x3ff`, or what a capability is for
+pub fn unit_words(snapshot: &Snapshot, unit: Unit) -> String {
+    match unit {
+        Unit::Frame(frame) => format!("frame {frame:#x}"),
+        Unit::Port(port) => format!("port {port:#x}"),
+        Unit::Object(slot) => object_words(snapshot, slot),
+    }
+}
+
+/// A mapping's address, first port, or index, as it stands in the columns of `map`.
+pub fn place_words(mapping: &Mapping) -> String {
+    match mapping.place.resource() {
+        Resource::Memory => format!("{:#010x}", mapping.address()),
+        Resource::Ports => format!("{:#06x}", mapping.number()),
+        _ => mapping.number().to_string(),
+    }
+}
+
+/// A mapping's size in bytes, or the number of its ports or capabilities.
+pub fn size_words(mapping: &Mapping) -> String {
+    match mapping.place.resource() {
+        Resource::Memory => short(1 << mapping.order),
+        _ => mapping.count().to_string(),
+    }
+}
+
 /// What the processor noted of a mapping.
 pub fn usage(mapping: &Mapping) -> &'static str {
     match (mapping.is_accessed, mapping.is_dirty) {
@@ -91,20 +117,29 @@ pub fn usage(mapping: &Mapping) -> &'static str {
 
 /// A mapping's place, with everything that is known of it.
 pub fn mapping_json(snapshot: &Snapshot, mapping: &Mapping) -> Value {
-    let target = match mapping.target {
-        Target::Memory(physical) => json!({ "physical": hex(physical) }),
-        Target::Ports(port) => json!({ "port": hex(port) }),
-        Target::Object(slot) => json!({ "object": object_words(snapshot, slot) }),
-    };
-    json!({
+    let mut json = json!({
         "task": mapping.task,
         "name": snapshot.task_name(mapping.task),
-        "address": hex(mapping.address()),
-        "size": 1u64 << mapping.order,
         "rights": letters(mapping.rights),
-        "accessed": mapping.is_accessed,
-        "dirty": mapping.is_dirty,
-        "target": target,
         "node": hex(mapping.node.into()),
-    })
+    });
+    match mapping.target {
+        Target::Memory(physical) => {
+            json["address"] = json!(hex(mapping.address()));
+            json["size"] = json!(1u64 << mapping.order);
+            json["accessed"] = json!(mapping.is_accessed);
+            json["dirty"] = json!(mapping.is_dirty);
+            json["target"] = json!({ "physical": hex(physical) });
+        }
+        Target::Ports(port) => {
+            json["first"] = json!(hex(mapping.number()));
+            json["count"] = json!(mapping.count());
+            json["target"] = json!({ "port": hex(port) });
+        }
+        Target::Object(slot) => {
+            json["index"] = json!(mapping.number());
+            json["target"] = json!({ "object": object_words(snapshot, slot) });
+        }
+    }
+    json
 }

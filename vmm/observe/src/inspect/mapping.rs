@@ -43,6 +43,17 @@ pub enum Target {
     Object(CapabilitySlot),
 }
 
+/// What a derivation tree can be asked for: all that a page, a port or a capability stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// The page frame of that number.
+    Frame(u64),
+    /// An I/O port.
+    Port(u64),
+    /// The object of a capability, whose rights do not matter.
+    Object(CapabilitySlot),
+}
+
 /// Where an entry stands.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slot {
@@ -109,14 +120,25 @@ impl Mapping {
         self.number() << PAGE_ORDER
     }
 
-    /// Whether it maps that page frame.
-    pub fn covers_frame(&self, frame: u64) -> bool {
-        match self.target {
-            Target::Memory(physical) => {
-                let first = physical >> PAGE_ORDER;
-                (first..first + self.count()).contains(&frame)
+    /// Whether it maps that, alone or with others.
+    pub fn covers(&self, unit: Unit) -> bool {
+        let within = |first: u64, number: u64| number >= first && number - first < self.count();
+        match (self.target, unit) {
+            (Target::Memory(physical), Unit::Frame(frame)) => within(physical >> PAGE_ORDER, frame),
+            (Target::Ports(first), Unit::Port(port)) => within(first, port),
+            (Target::Object(own), Unit::Object(object)) => {
+                own.kind() == object.kind() && own.index() == object.index()
             }
             _ => false,
+        }
+    }
+
+    /// What stands behind one of its pages, ports or capabilities, counted from its first one.
+    pub(super) fn unit(&self, offset: u64) -> Unit {
+        match self.target {
+            Target::Memory(physical) => Unit::Frame((physical >> PAGE_ORDER) + offset),
+            Target::Ports(first) => Unit::Port(first + offset),
+            Target::Object(slot) => Unit::Object(slot),
         }
     }
 

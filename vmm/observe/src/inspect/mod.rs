@@ -5,7 +5,7 @@
 //! | this one | tasks and threads |
 //! | `snapshot`, filled by `reader` | all tables, read once |
 //! | `frame`, `mapping`, `nodes`, `forest` | what it is made of: frames of entries, what they map, the nodes of that, their trees |
-//! | `ranges`, `tree` | mappings by task, and by page frame |
+//! | `ranges`, `tree` | mappings by task, and by what they map |
 //! | [`check`] | whether what the kernel promises is so |
 
 pub mod check;
@@ -22,10 +22,10 @@ mod snapshot;
 mod tests;
 mod tree;
 
-pub use mapping::{Mapping, Target};
+pub use mapping::{Mapping, Target, Unit};
 pub use ranges::{Range, Source};
 pub use snapshot::{Origin, Snapshot};
-pub use tree::{Branch, FrameTree, Unmapping};
+pub use tree::{Branch, UnitTree, Unmapping};
 
 use crate::{
     memory::{GuestMemory, OutsideMemory, read_value},

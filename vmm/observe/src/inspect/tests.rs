@@ -458,7 +458,7 @@ fn ranges_and_trees_show_what_was_made() {
         assert_eq!(snapshot.pager_of(SIGMA0), None);
 
         let part = page(SUPERPAGE) + 3;
-        let trees = snapshot.trees_of_frame(part);
+        let trees = snapshot.trees_of(Unit::Frame(part));
         let [tree] = &trees[..] else { panic!("{trees:?}") };
         let branches: Vec<_> = tree
             .branches
@@ -476,16 +476,13 @@ fn ranges_and_trees_show_what_was_made() {
             (APP, SUPERPAGE, Some(1), 2, false),
         ];
         assert_eq!(branches, expected);
-        let another = &snapshot.trees_of_frame(part + 1)[0];
+        let another = &snapshot.trees_of(Unit::Frame(part + 1))[0];
         assert_eq!((another.branches.len(), another.left_out), (3, 2));
-        assert_eq!(snapshot.trees_of_frame(0x7), []);
-        let at = snapshot.frame_at(APP, SUPERPAGE + 0x3abc).map(|(frame, _)| frame);
-        assert_eq!((at, snapshot.frame_at(APP, 0)), (Some(part), None));
+        assert_eq!(snapshot.trees_of(Unit::Frame(0x7)), []);
+        let at = |number| snapshot.unit_at(APP, Resource::Memory, number).map(|(unit, _)| unit);
+        assert_eq!((at(page(SUPERPAGE) + 3), at(0)), (Some(Unit::Frame(part)), None));
 
-        let takes = |task, frame, own| {
-            let unmapping = snapshot.unmapping(task, frame, own);
-            (unmapping.of.len(), unmapping.taken.len(), unmapping.tasks())
-        };
+        let takes = |task, frame, own| took(&snapshot, task, Unit::Frame(frame), own);
         // Of the page: that of "other" and what it gave. A derived superpage goes as a whole.
         assert_eq!(takes(ROOT, part, false), (1, 3, 2));
         assert_eq!(takes(ROOT, part + 1, false), (1, 1, 1));
@@ -497,6 +494,48 @@ fn ranges_and_trees_show_what_was_made() {
         assert_eq!(takes(ROOT, page(0x100_0000), false), (1, 3, 2));
         assert_eq!(takes(OTHER, page(0x100_0000), true), (2, 2, 1));
         assert_eq!(takes(OTHER, 0x7, true), (0, 0, 0));
+    }
+}
+
+/// How many mappings an unmap would be about, how many it would take, and of how many tasks.
+fn took(snapshot: &Snapshot, task: u16, unit: Unit, own: bool) -> (usize, usize, usize) {
+    let unmapping = snapshot.unmapping(task, unit, own);
+    (unmapping.of.len(), unmapping.taken.len(), unmapping.tasks())
+}
+
+#[test]
+fn ports_and_objects_have_trees_like_pages() {
+    for geometry in BOTH {
+        let made = Made::database(geometry);
+        let snapshot = made.guest().snapshot();
+        let places = |unit| -> Vec<_> {
+            let [tree] = &snapshot.trees_of(unit)[..] else { panic!("{unit:?}") };
+            assert_eq!(tree.left_out, 0);
+            let branch =
+                |found: &Branch<'_>| (found.mapping.task, found.mapping.number(), found.depth);
+            tree.branches.iter().map(branch).collect()
+        };
+        let first = Unit::Port(0x3f8);
+        assert_eq!(places(first), [(SIGMA0, 0x3f8, 0), (ROOT, 0x3f8, 1), (APP, 0x3f8, 2)]);
+        assert_eq!(places(Unit::Port(0x3ff)), [(SIGMA0, 0x3ff, 0), (ROOT, 0x3ff, 1)]);
+        assert_eq!(snapshot.trees_of(Unit::Port(0x400)), []);
+        let at = |number| snapshot.unit_at(APP, Resource::Ports, number).map(|(unit, _)| unit);
+        assert_eq!((at(0x3f8), at(0x3f9)), (Some(first), None));
+        assert_eq!(took(&snapshot, ROOT, first, false), (1, 1, 1));
+        assert_eq!(took(&snapshot, ROOT, first, true), (1, 2, 2));
+        assert_eq!(took(&snapshot, SIGMA0, first, true), (1, 2, 2));
+        assert_eq!(took(&snapshot, OTHER, first, true), (0, 0, 0));
+
+        // The gate to the root task: of the same index as a task and a thread.
+        let (gate, mapping) = snapshot.unit_at(OTHER, Resource::Capability, 4).unwrap();
+        assert_eq!((mapping.task, mapping.number()), (OTHER, 4));
+        let others_rights = Unit::Object(CapabilitySlot::new(ObjectKind::Gate, 1, 1));
+        for unit in [gate, others_rights] {
+            assert_eq!(places(unit), [(ROOT, 20, 0), (OTHER, 4, 1), (APP, 4, 1)]);
+        }
+        assert_eq!(took(&snapshot, ROOT, gate, false), (1, 2, 2));
+        assert_eq!(took(&snapshot, APP, gate, false), (1, 0, 0));
+        assert_eq!(snapshot.unit_at(OTHER, Resource::Capability, 3), None);
     }
 }
 
@@ -541,15 +580,22 @@ fn look_at_database(snapshot: &Snapshot, random: &mut Random) {
             }
         }
         snapshot.pager_of(task);
+        for resource in [Resource::Memory, Resource::Ports, Resource::Capability] {
+            let number = random.next() >> random.below(64);
+            let found = snapshot.unit_at(task, resource, number);
+            assert!(found.is_none_or(|(unit, mapping)| mapping.covers(unit)));
+        }
     }
-    let frames = [0x1000, 0x1001, 0x803, random.below(1 << 20), random.next()];
-    for frame in frames {
-        for tree in snapshot.trees_of_frame(frame) {
+    let frames = [0x1000, 0x1001, 0x803, random.below(1 << 20), random.next()].map(Unit::Frame);
+    let ports = [0x3f8, random.below(1 << 16), random.next()].map(Unit::Port);
+    let objects = [0x102, random.next() as u32].map(|slot| Unit::Object(CapabilitySlot(slot)));
+    for unit in frames.into_iter().chain(ports).chain(objects) {
+        for tree in snapshot.trees_of(unit) {
             let is_before =
                 |(at, branch): (usize, &Branch<'_>)| branch.parent.is_none_or(|p| p < at);
             assert!(tree.branches.iter().enumerate().all(is_before));
         }
-        let unmapping = snapshot.unmapping(random.below(4) as u16, frame, random.below(2) == 0);
+        let unmapping = snapshot.unmapping(random.below(4) as u16, unit, random.below(2) == 0);
         assert!(unmapping.taken.len() <= snapshot.mappings.len());
     }
 }

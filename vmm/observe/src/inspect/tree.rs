@@ -1,18 +1,18 @@
-//! The derivation trees of a page frame, and what an unmap would take of them.
+//! The derivation trees of a page frame, port or object, and what an unmap would take of them.
 
 use super::{
-    Mapping, Snapshot, Target,
+    Mapping, Snapshot, Unit,
     forest::{Member, Tree},
 };
-use protocol::{PAGE_ORDER, PAGE_SIZE};
+use protocol::{PAGE_ORDER, introspection::mapping::Resource};
 use std::collections::HashSet;
 
-/// The mappings of one tree that map a frame, in depth-first order.
+/// The mappings of one tree that map a page frame, a port or an object, in depth-first order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FrameTree<'s> {
+pub struct UnitTree<'s> {
     /// The mappings.
     pub branches: Vec<Branch<'s>>,
-    /// Further mappings of the tree: of other pages of a superpage.
+    /// Further mappings of the tree: of other pages of a superpage, or other ports of a block.
     pub left_out: usize,
 }
 
@@ -51,18 +51,18 @@ impl Unmapping<'_> {
 }
 
 impl Snapshot {
-    /// The trees with mappings of a page frame.
-    pub fn trees_of_frame(&self, frame: u64) -> Vec<FrameTree<'_>> {
-        let trees = self.forest.trees.iter().map(|tree| self.tree_of_frame(tree, frame));
+    /// The trees with mappings of that.
+    pub fn trees_of(&self, unit: Unit) -> Vec<UnitTree<'_>> {
+        let trees = self.forest.trees.iter().map(|tree| self.tree_of(tree, unit));
         trees.filter(|tree| !tree.branches.is_empty()).collect()
     }
 
-    fn tree_of_frame(&self, tree: &Tree, frame: u64) -> FrameTree<'_> {
-        let mut shown = FrameTree { branches: Vec::new(), left_out: 0 };
+    fn tree_of(&self, tree: &Tree, unit: Unit) -> UnitTree<'_> {
+        let mut shown = UnitTree { branches: Vec::new(), left_out: 0 };
         // Where each member of the list is among those shown.
         let mut positions: Vec<Option<usize>> = Vec::with_capacity(tree.len());
         for member in tree {
-            let mapping = self.mapping_of(member).filter(|mapping| mapping.covers_frame(frame));
+            let mapping = self.mapping_of(member).filter(|mapping| mapping.covers(unit));
             positions.push(mapping.map(|_| shown.branches.len()));
             match mapping {
                 None => shown.left_out += 1,
@@ -77,20 +77,20 @@ impl Snapshot {
         shown
     }
 
-    /// What an unmap of a page frame by a task would take: of everything that was derived from that
+    /// What an unmap of that by a task would take: of everything that was derived from that
     /// task's mappings of it and, if `own`, of those mappings too.
-    pub fn unmapping(&self, task: u16, frame: u64, own: bool) -> Unmapping<'_> {
+    pub fn unmapping(&self, task: u16, unit: Unit, own: bool) -> Unmapping<'_> {
         let mut unmapping = Unmapping::default();
         let mut seen = HashSet::new();
         for tree in &self.forest.trees {
             for (position, member) in tree.iter().enumerate() {
                 let mapping = self.mapping_of(member);
                 let mapping = mapping.filter(|mapping| mapping.task == task);
-                if let Some(mapping) = mapping.filter(|mapping| mapping.covers_frame(frame)) {
+                if let Some(mapping) = mapping.filter(|mapping| mapping.covers(unit)) {
                     // sigma0 never loses its own.
                     let own = own && task != 0;
                     unmapping.of.push(mapping);
-                    for taken in self.taken(tree, position, mapping, frame, own) {
+                    for taken in self.taken(tree, position, mapping, unit, own) {
                         if seen.insert(taken.entry_address) {
                             unmapping.taken.push(taken);
                         }
@@ -107,11 +107,11 @@ impl Snapshot {
         tree: &'s Tree,
         top: usize,
         mapping: &'s Mapping,
-        frame: u64,
+        unit: Unit,
         own: bool,
     ) -> Vec<&'s Mapping> {
         // A superpage of the task's own goes as a whole, and so must all below it.
-        let only_frame = mapping.order != PAGE_ORDER && !own;
+        let only_unit = mapping.order != PAGE_ORDER && !own;
         let depth = tree[top].record.depth;
         let below = tree[top + 1..].iter().take_while(|member| member.record.depth > depth);
         let mut taken: Vec<_> = own.then_some(mapping).into_iter().collect();
@@ -120,7 +120,7 @@ impl Snapshot {
         for member in below {
             let depth = member.record.depth;
             within = within.filter(|top| depth > *top);
-            let goes = self.is_meant(member, frame, only_frame);
+            let goes = self.is_meant(member, unit, only_unit);
             if goes && within.is_none() {
                 within = Some(depth);
             }
@@ -131,18 +131,15 @@ impl Snapshot {
         taken
     }
 
-    fn is_meant(&self, member: &Member, frame: u64, only_frame: bool) -> bool {
+    fn is_meant(&self, member: &Member, unit: Unit, only_unit: bool) -> bool {
         let is_superpage = member.record.place.is_superpage();
-        let covers = |mapping: &Mapping| mapping.covers_frame(frame);
-        !only_frame || is_superpage || self.mapping_of(member).is_some_and(covers)
+        let covers = |mapping: &Mapping| mapping.covers(unit);
+        !only_unit || is_superpage || self.mapping_of(member).is_some_and(covers)
     }
 
-    /// The page frame that a task's address leads to, and the mapping that leads there.
-    pub fn frame_at(&self, task: u16, address: u64) -> Option<(u64, &Mapping)> {
-        use protocol::introspection::mapping::Resource::Memory;
-        let mapping = self.mapping_at(task, Memory, address >> PAGE_ORDER)?;
-        let Target::Memory(physical) = mapping.target else { return None };
-        let inside = address - mapping.address();
-        Some(((physical + inside) / PAGE_SIZE as u64, mapping))
+    /// What a task's page, port or capability of that number stands for, and the mapping that says so.
+    pub fn unit_at(&self, task: u16, resource: Resource, number: u64) -> Option<(Unit, &Mapping)> {
+        let mapping = self.mapping_at(task, resource, number)?;
+        Some((mapping.unit(number - mapping.number()), mapping))
     }
 }
