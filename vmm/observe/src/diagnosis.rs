@@ -163,7 +163,10 @@ fn hint_at_exception(vector: u8) -> Option<&'static str> {
         0 => "a division by zero, or a quotient that does not fit",
         6 => "an instruction that the processor does not know; Rust ends impossible code with ud2",
         7 => "the program uses the floating point unit, which the kernel has not enabled",
-        13 => "a privileged instruction, or an address that is not canonical",
+        13 => {
+            "a privileged instruction, an address that is not canonical, or an access beyond the \
+             last I/O port"
+        }
         17 => "an access that is not aligned",
         _ => return None,
     })

@@ -256,6 +256,22 @@ fn hints_fit_the_access() {
 }
 
 #[test]
+fn hints_fit_the_exception() {
+    for (vector, expected) in [
+        (0, "a division by zero"),
+        (6, "an instruction that the processor does not know"),
+        // A port that the task has not got is a fault of its own.
+        (13, "a privileged instruction, an address that is not canonical, or an access beyond"),
+    ] {
+        let exception =
+            Record { flags: vector, c: ROOT, d: 1, ..record(Kind::Exception, 100, WORDS) };
+        let text = shown(Style::Summary, false, &events(guest(8), [exception]), 0);
+        let hint = text.lines().find(|line| line.starts_with("  hint")).unwrap_or_default();
+        assert!(hint.contains(expected), "{text}");
+    }
+}
+
+#[test]
 fn no_more_reports_than_people_read() {
     let [_, _, fault, unresolved] = &null_jump()[..] else { panic!("four records") };
     let records = (0..20).flat_map(|_| [*fault, *unresolved]);
