@@ -74,7 +74,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     };
     let engine = engine::choose(&args.engine, guest.architecture)?;
     let machine = Machine::new(&engine, &config)?;
-    let _listener = listen(&guest, &engine, &machine, header);
+    let listener = listen(&guest, &engine, &machine, header);
     let checker = args.check.map(|_| Checker::new(machine.memory(), header)).transpose()?;
     let locator = Locator { guest: &guest, memory: machine.memory(), header };
 
@@ -90,6 +90,8 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         let _ = sender.send(Event::Ended(outcome));
     })?;
     let mut end = wait(&events, deadline);
+    // The guest may stop in the middle of something: viewers are to know that it has ended.
+    drop(listener);
     running.stop();
     if let End::Timeout(place) = &mut end {
         *place = stopped_at(&events);

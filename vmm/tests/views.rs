@@ -312,6 +312,53 @@ fn bad_questions_get_one_clear_answer(on: Target) {
     }
 }
 
+/// Looks at a machine from before there is anything to see until after it has ended, by itself or
+/// killed.
+fn machines_that_begin_or_end_give_one_clear_answer(on: Target) {
+    const VIEWS: [&[&str]; 6] = [
+        &["check"],
+        &["map", "words"],
+        &["who", "words:0x400000"],
+        &["who", "words:cap:4"],
+        &["frame", "0x202"],
+        &["tasks"],
+    ];
+    const ANSWERS: [&str; 7] = [
+        "no machine runs: start one with",
+        "the kernel has no valid introspection header yet; try again in a moment",
+        "there is no task 'words': there are ",
+        "there is no task 'words': the kernel has not made any yet",
+        "words has no page at 0x400000: `glass map words` shows",
+        "words has no capability 4: `glass map words --caps` shows",
+        "the machine ended while it was checked",
+    ];
+    for killed_after in [None, Some(12)] {
+        let mut machine = Machine::run(on, &["words"]);
+        for (number, view) in VIEWS.iter().cycle().enumerate() {
+            let has_ended = matches!(machine.child.try_wait(), Ok(Some(_)));
+            let ran = machine.view(view);
+            let lines = ran.stderr.lines().count();
+            match ran.status {
+                Some(0) => assert!(lines <= 1 && !has_ended, "{view:?}: {ran:?}"),
+                Some(1) => {
+                    let known = ANSWERS.iter().filter(|answer| ran.stderr.contains(**answer));
+                    assert!(lines == 1 && known.count() == 1, "{view:?}: {ran:?}");
+                    assert_eq!(ran.stdout, "", "{view:?}");
+                }
+                _ => panic!("{view:?}: {ran:?}"),
+            }
+            if has_ended {
+                assert!(ran.stderr.contains(ANSWERS[0]), "{ran:?}");
+                break;
+            }
+            if killed_after == Some(number) {
+                machine.child.kill().expect("it can be killed");
+                machine.child.wait().expect("it can be waited for");
+            }
+        }
+    }
+}
+
 fn a_watch_ends_with_its_machine(on: Target) {
     let mut machine = Machine::start(on);
     let watch = within(&machine.folder)
@@ -372,6 +419,7 @@ on_every_target!(
     ports_and_objects_have_trees,
     a_walk_goes_on_in_the_host,
     bad_questions_get_one_clear_answer,
+    machines_that_begin_or_end_give_one_clear_answer,
     a_watch_ends_with_its_machine,
     nothing_is_wrong_while_tasks_map_at_random,
 );

@@ -2,7 +2,7 @@
 
 use super::{CheckArgs, JSON_VERSION};
 use crate::attach::Attached;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use observe::inspect::{
     Guest, InspectError,
     check::{Report, Rule, Violation},
@@ -31,6 +31,13 @@ pub fn check(args: &CheckArgs) -> Result<u8> {
     let mut out = io::stdout().lock();
     loop {
         let report = examine(&machine, header)?;
+        // What a machine was doing when it ended stays half done.
+        if !report.is_clean() && !machine.runs() {
+            match args.watch {
+                Some(_) => return Ok(0),
+                None => bail!("the machine ended while it was checked: nothing can be said of it"),
+            }
+        }
         if args.view.json {
             writeln!(out, "{}", report_json(&machine, &report))?;
         } else {

@@ -58,6 +58,9 @@ pub fn find<'t>(tasks: &'t [Task], wanted: &str) -> Result<&'t Task> {
     match (&named[..], numbered) {
         ([task], _) => Ok(task),
         ([], Some(task)) => Ok(task),
+        ([], None) if tasks.is_empty() => {
+            bail!("there is no task '{wanted}': the kernel has not made any yet")
+        }
         ([], None) => {
             let names: Vec<_> = tasks.iter().map(|task| task.name.as_str()).collect();
             bail!("there is no task '{wanted}': there are {}", names.join(", "))
