@@ -163,10 +163,12 @@ impl<M: Machine> Kernel<'_, M> {
         tag: MessageTag,
         then: AfterSend,
     ) {
-        match self.transfer(sender, receiver, tag, label) {
-            Ok(()) => {}
-            Err(Stopped::Failed(error)) => return self.fail(sender, error),
-            Err(Stopped::Preempted) => return self.restart(sender),
+        if tag.items() != 1 || !self.transfer_just_one_page(sender, receiver, tag) {
+            match self.transfer(sender, receiver, tag, label) {
+                Ok(()) => {}
+                Err(Stopped::Failed(error)) => return self.fail(sender, error),
+                Err(Stopped::Preempted) => return self.restart(sender),
+            }
         }
         self.threads[receiver].set_state(ThreadState::Ready, MaybeThread::NOBODY);
         self.threads[receiver].context.set_result(tag, label);
@@ -287,6 +289,9 @@ impl<M: Machine> Kernel<'_, M> {
             && to.is(ThreadState::Receiving)
             && !self.machine.records(Kind::Message);
         if !plain {
+            if tag.items() == 1 && self.reply_with_one_page(server, caller, tag) {
+                return Some(caller);
+            }
             return self.reply_with_more(server, caller, tag);
         }
         if tag.words() != 0 {
@@ -295,6 +300,37 @@ impl<M: Machine> Kernel<'_, M> {
         to.context.set_result(tag, 0);
         to.set_state(ThreadState::Ready, MaybeThread::NOBODY);
         Some(caller)
+    }
+
+    /// A message with the hot case of an item, unless it is traced. False, with nothing done, for
+    /// every other message.
+    #[inline(never)]
+    fn transfer_just_one_page(
+        &mut self,
+        sender: ThreadIndex,
+        receiver: ThreadIndex,
+        tag: MessageTag,
+    ) -> bool {
+        !self.machine.records(Kind::Message) && self.transfer_one_page(sender, receiver, tag)
+    }
+
+    /// An answer with the hot case of an item. False, with nothing done, for every other answer.
+    #[inline(never)]
+    fn reply_with_one_page(
+        &mut self,
+        server: ThreadIndex,
+        caller: ThreadIndex,
+        tag: MessageTag,
+    ) -> bool {
+        let is_asked_for = self.threads[caller].is(ThreadState::Receiving)
+            && !self.machine.records(Kind::Message)
+            && self.transfer_one_page(server, caller, tag);
+        if is_asked_for {
+            let caller = &mut self.threads[caller];
+            caller.context.set_result(tag, 0);
+            caller.set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        }
+        is_asked_for
     }
 
     /// An answer with items, one that is traced, or one to an exception or a port fault.
@@ -491,18 +527,14 @@ impl<M: Machine> Kernel<'_, M> {
     ) -> Result<(), Stopped> {
         let words = tag.words() + 2 * tag.items();
         let (from, to) = (self.threads[sender].utcb, self.threads[receiver].utcb);
-        if tag.items() == 1 && self.transfer_one_page(sender, receiver, tag).is_some() {
-            if tag.words() != 0 {
-                self.machine.copy_message(from, to, tag.words());
-            }
+        if tag.items() == 0 {
+            self.machine.copy_message(from, to, words);
         } else {
             // A transfer that goes on has told the receiver of some items already.
-            if words != 0 && !self.goes_on(restart::Operation::Transfer { sender, receiver }) {
+            if !self.goes_on(restart::Operation::Transfer { sender, receiver }) {
                 self.machine.copy_message(from, to, words);
             }
-            if tag.items() != 0 {
-                self.transfer_items(sender, receiver, tag)?;
-            }
+            self.transfer_items(sender, receiver, tag)?;
         }
         if self.traces(Kind::Message) {
             self.trace_message(sender, receiver, tag, label);

@@ -24,10 +24,15 @@ use protocol::{
         mapping::{Place, Resource},
         record::{Kind, MapStatus, Record, head, word},
     },
-    layout::MAPPABLE_END,
+    layout::{MAPPABLE_END, USER_END},
     message::{MapItem, MessageTag},
     object::CAPABILITY_TABLE_SIZE,
 };
+
+/// Binary logarithm of 1 GiB, of which the user area has a whole number.
+const GIBIBYTE_ORDER: u32 = 30;
+
+const _: () = assert!(USER_END % (1 << GIBIBYTE_ORDER) == 0);
 
 /// What became of an item.
 #[derive(Clone, Copy, Debug)]
@@ -159,40 +164,79 @@ impl<M: Machine> Kernel<'_, M> {
         Ok(())
     }
 
-    /// The hot case of a message with items: one page that is mapped where nothing was. `None`,
-    /// with nothing done, in every other case.
+    /// The hot case of a message with one item: one page that is mapped where nothing was, in a receive
+    /// window of at most 1 GiB. False, with nothing done, in every other case.
     #[inline(always)]
     pub(crate) fn transfer_one_page(
         &mut self,
         sender: ThreadIndex,
         receiver: ThreadIndex,
         tag: MessageTag,
-    ) -> Option<()> {
-        let item = self.item(sender, tag, 0).ok()?;
-        let interrupted = self.threads[self.current.expected()].progress.is_some();
-        if interrupted || !is_one_page(item) {
-            return None;
+    ) -> bool {
+        let Some((from, to)) = self.threads.pair(sender, receiver) else { return false };
+        if from.progress.is_some() || to.progress.is_some() {
+            return false;
         }
-        let window = Flexpage(self.utcb(receiver).buffer[0]);
-        let placement =
-            item.flexpage.memory_area()?.place(item.send_base, window.memory_area()?)?;
-        let Placement { source, destination, order } = placement;
-        let (from, to) = (self.task_of(sender), self.task_of(receiver));
-        if to == TaskIndex::SIGMA0 {
-            return None;
+        let (source, target) = (from.record.task, to.record.task);
+        let (from, to) = (from.utcb, to.utcb);
+        let message = &self.machine.utcb(from).message;
+        let Some(&[first, second]) = message.get(tag.words()..tag.words() + 2) else {
+            return false;
+        };
+        let Some(item) = MapItem::from_words([first, second]) else { return false };
+        let window = Flexpage(self.machine.utcb(to).buffer[0]);
+        let order = window.order();
+        let plain = is_one_page(item)
+            && window.kind() == FlexpageKind::Memory
+            && (PAGE_ORDER..=GIBIBYTE_ORDER).contains(&order)
+            && target != TaskIndex::SIGMA0.position();
+        if !plain {
+            return false;
+        }
+        let inside = align_down(item.send_base & low_mask(order), PAGE_ORDER);
+        let destination = align_down(window.address(), order) | inside;
+        if destination >= MAPPABLE_END {
+            return false;
         }
         let (tasks, factories) = (&self.tasks, &mut self.factories);
-        let pages = (from, item.flexpage, to, destination);
-        let entry = map_one_page(&mut self.machine, tasks, factories, pages, Access::empty())?;
-        let (physical, rights) = (entry.physical(), entry.rights());
-        let status = MapStatus::Done;
-        let outcome = Outcome { status, source, destination, order, physical, rights, entries: 1 };
-        if self.traces(Kind::Map) {
-            let record = self.map_record(receiver);
-            self.trace_map(record, Some(sender), item, window, outcome);
+        let [source, target] = [source, target].map(TaskIndex::from_position);
+        let pages = (source, item.flexpage, target, destination);
+        let entered = map_one_page(&mut self.machine, tasks, factories, pages, Access::empty());
+        let Some(entry) = entered else { return false };
+        if tag.words() != 0 {
+            self.machine.copy_message(from, to, tag.words());
         }
-        self.tell(receiver, tag, 0, item, outcome);
-        Some(())
+        let arrived = Flexpage::memory(destination, PAGE_ORDER, entry.rights());
+        let words = MapItem::map(destination, arrived).to_words();
+        if let Some(place) = self.machine.utcb(to).message.get_mut(tag.words()..tag.words() + 2) {
+            place.copy_from_slice(&words);
+        }
+        if self.machine.records(Kind::Map) {
+            self.trace_one_page(sender, receiver, item, window, (destination, entry));
+        }
+        true
+    }
+
+    #[cold]
+    fn trace_one_page(
+        &mut self,
+        sender: ThreadIndex,
+        receiver: ThreadIndex,
+        item: MapItem,
+        window: Flexpage,
+        (destination, entry): (Word, Entry),
+    ) {
+        let outcome = Outcome {
+            status: MapStatus::Done,
+            source: item.flexpage.address(),
+            destination,
+            order: PAGE_ORDER,
+            physical: entry.physical(),
+            rights: entry.rights(),
+            entries: 1,
+        };
+        let record = self.map_record(receiver);
+        self.trace_map(record, Some(sender), item, window, outcome);
     }
 
     /// Tells a receiver in its message what arrived where.
@@ -378,7 +422,7 @@ fn is_one_page(item: MapItem) -> bool {
 }
 
 /// Enters one page where nothing is, if it allows `access` there: from a task, its flexpage, to a
-/// task, at an address. `None`, with nothing done, in every other case. What it is given of the
+/// task, at an address below [`MAPPABLE_END`]. `None`, with nothing done, in every other case. What it is given of the
 /// kernel is what the hot paths do not hold already.
 #[inline(always)]
 fn map_one_page(
@@ -398,7 +442,7 @@ fn map_one_page(
     let entry = receiver.space.directory_entry(machine, Pages::Memory, destination);
     let DirectoryEntry::Table(table) = entry else { return None };
     let spot = Spot::<Entry>::new(table, table_index(destination));
-    if spot.entry(machine).is_present() || destination >= MAPPABLE_END {
+    if spot.entry(machine).is_present() {
         return None;
     }
     let factory = &mut factories[receiver.factory];
