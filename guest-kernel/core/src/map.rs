@@ -32,7 +32,7 @@ use protocol::{
 /// Binary logarithm of 1 GiB, of which the user area has a whole number.
 const GIBIBYTE_ORDER: u32 = 30;
 
-const _: () = assert!(USER_END % (1 << GIBIBYTE_ORDER) == 0);
+const _: () = assert!(USER_END.is_multiple_of(1 << GIBIBYTE_ORDER));
 
 /// What became of an item.
 #[derive(Clone, Copy, Debug)]
