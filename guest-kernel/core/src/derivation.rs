@@ -130,7 +130,7 @@ impl<M: Machine> Kernel<'_, M> {
         let allowed = source.entry.rights() & item.flexpage.rights();
         let old = target.spot.entry(&mut self.machine);
         let entered = if old.is_present() || source.own.is_some() {
-            self.enter_with_care(progress, source, target, allowed, old)?
+            self.enter_with_care(progress, source, target, item.flexpage.rights(), old)?
         } else {
             self.derive(source, target, allowed)?
         };
@@ -167,9 +167,10 @@ impl<M: Machine> Kernel<'_, M> {
         progress: &mut Progress,
         source: Source<E>,
         target: Target<E>,
-        allowed: Rights,
+        arriving: Rights,
         old: E,
     ) -> Result<E, NotEntered> {
+        let allowed = source.entry.rights() & arriving;
         if !database::can_have_children(&mut self.machine, source.node) && source.own.is_none() {
             return Err(NotEntered::TooDeep);
         }
@@ -180,7 +181,7 @@ impl<M: Machine> Kernel<'_, M> {
             self.unmap_tree(progress, node, Effect::REMOVE, true)?;
         }
         match source.own {
-            Some(own) => self.move_mapping(progress, source, own, target, allowed),
+            Some(own) => self.move_mapping(progress, source, own, target, arriving),
             None => self.derive(source, target, allowed),
         }
     }
@@ -205,6 +206,8 @@ impl<M: Machine> Kernel<'_, M> {
         } else {
             // Nothing hangs on it: it can become the sender's child.
             let mapping = NewMapping { task: target.task.position(), place: target.place };
+            let place = self.machine.node(node).place;
+            self.forget_walks(node, place);
             database::unlink(&mut self.machine, node);
             database::insert_child(&mut self.machine, source.node, node, mapping);
             (old.rights() | allowed) & source.entry.rights()
@@ -223,22 +226,22 @@ impl<M: Machine> Kernel<'_, M> {
         source: Source<E>,
         (from, place, spot): (TaskIndex, Place, Spot<E>),
         target: Target<E>,
-        allowed: Rights,
+        arriving: Rights,
     ) -> Result<E, NotEntered> {
+        let allowed = source.entry.rights() & arriving;
         let (giver, taker) = (self.tasks[from].factory, self.tasks[target.task].factory);
         if giver != taker {
             // Before anything is changed.
             self.need_node(taker)?;
         }
-        let take = source.entry.rights() - allowed;
-        if !take.is_empty() {
-            self.unmap_tree(
-                progress,
-                source.node,
-                Effect { take, frames: None, collect: false },
-                false,
-            )?;
+        // The giver's own mapping too, so that nobody gets from it what its descendants lose while
+        // this is interrupted; and the same rights each time, as then it goes on.
+        let effect = Effect { take: Rights::all() - arriving, frames: None, collect: false };
+        if source.entry.rights() != allowed || progress.walk.is_some() {
+            self.unmap_tree(progress, source.node, effect, true)?;
         }
+        let place_of_node = self.machine.node(source.node).place;
+        self.forget_walks(source.node, place_of_node);
         let mut node = source.node;
         if giver != taker {
             // Each factory keeps its own nodes.

@@ -68,6 +68,8 @@ pub struct Kernel<'k, M> {
     pub(crate) steps: u32,
     /// Steps until the next preemption point, while a map or unmap is under way.
     pub(crate) budget: u32,
+    /// Walks that are interrupted, each with a bookmark in a list.
+    pub(crate) interrupted_walks: u16,
     /// When the operation began or went on.
     pub(crate) began: u64,
     /// Set at a preemption point: the system call has to be restarted.
@@ -105,6 +107,7 @@ impl<'k, M: Machine> Kernel<'k, M> {
             current: MaybeThread::NOBODY,
             steps: STEPS,
             budget: 0,
+            interrupted_walks: 0,
             began: 0,
             preempted: false,
             arguments: [0; 3],

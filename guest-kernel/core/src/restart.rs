@@ -6,14 +6,14 @@
 //! bookmark.
 
 use crate::{
-    database::{self, MaybeNode},
+    database::{self, MaybeNode, NodeIndex},
     index::{TableIndex, TaskIndex, ThreadIndex},
     kernel::Kernel,
     machine::Machine,
     map::Outcome,
     walk::{Tally, Walk},
 };
-use protocol::Word;
+use protocol::{Word, introspection::mapping::Place};
 
 /// Steps from one preemption point to the next. A step is about fifteen instructions.
 pub const STEPS: u32 = 96;
@@ -186,12 +186,14 @@ impl<M: Machine> Kernel<'_, M> {
         }
     }
 
-    /// Puts the thread's bookmark behind a node.
-    pub(crate) fn put_bookmark(&mut self, thread: ThreadIndex, behind: database::NodeIndex) {
+    /// Puts the current thread's bookmark behind a node.
+    pub(crate) fn put_bookmark(&mut self, behind: NodeIndex) {
+        let Some(thread) = self.current.get() else { return };
         let bookmark = MaybeNode::from_raw(self.threads[thread].record.bookmark);
         if let Some(bookmark) = bookmark.get() {
             let number = thread.position();
             database::insert_bookmark(&mut self.machine, behind, bookmark, number);
+            self.interrupted_walks += 1;
         }
     }
 
@@ -199,8 +201,36 @@ impl<M: Machine> Kernel<'_, M> {
     pub(crate) fn take_bookmark(&mut self, thread: ThreadIndex) -> (MaybeNode, MaybeNode) {
         let bookmark = MaybeNode::from_raw(self.threads[thread].record.bookmark);
         match bookmark.get() {
-            Some(bookmark) => database::remove_bookmark(&mut self.machine, bookmark),
+            Some(bookmark) => {
+                self.interrupted_walks -= 1;
+                database::remove_bookmark(&mut self.machine, bookmark)
+            }
             None => (MaybeNode::NONE, MaybeNode::NONE),
+        }
+    }
+
+    /// A mapping goes, or moves to another place or tree: interrupted walks that would come back to
+    /// it must not take what is there then for it.
+    #[inline(always)]
+    pub(crate) fn forget_walks(&mut self, node: NodeIndex, place: Place) {
+        if place.is_watched() && self.interrupted_walks != 0 {
+            self.find_walks(node);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_walks(&mut self, node: NodeIndex) {
+        for number in 0..self.threads.used() {
+            let thread = ThreadIndex::from_position(number);
+            let Some(progress) = &mut self.threads[thread].progress else { continue };
+            let Some(walk) = &mut progress.walk else { continue };
+            if walk.is_of(node) {
+                progress.walk = None;
+                self.take_bookmark(thread);
+            } else {
+                walk.forget_top(node);
+            }
         }
     }
 }

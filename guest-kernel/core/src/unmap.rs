@@ -236,14 +236,16 @@ impl<M: Machine> Kernel<'_, M> {
         if !plain {
             return false;
         }
-        let Some(spot) = self.small_page(task, flexpage.address()) else { return false };
+        let Some(spot) = self.small_page(task, flexpage.address() >> PAGE_ORDER) else {
+            return false;
+        };
         let Some(node) = spot.node(&mut self.machine) else { return false };
         let Some(below) = database::last_or_leaf(&mut self.machine, node) else { return false };
         let mut tally = Tally::default();
         if let Some(child) = below.get() {
             let MappingNode { task, place, .. } = *self.machine.node(child);
-            let (task, address) = (TaskIndex::from_position(task), place.number() as Word);
-            let Some(spot) = self.small_page(task, address << PAGE_ORDER) else { return false };
+            let (task, number) = (TaskIndex::from_position(task), place.number() as Word);
+            let Some(spot) = self.small_page(task, number) else { return false };
             self.remove_page(&mut tally, child, task, spot);
         }
         let own = rights & task::UNMAP_OWN != 0 && task != TaskIndex::SIGMA0;
@@ -257,16 +259,6 @@ impl<M: Machine> Kernel<'_, M> {
             self.record_unmap(Unmapping { task, flexpage, take, own, tally }, invoker, None);
         }
         true
-    }
-
-    /// Where a task maps the page at an address, if it has a page table there.
-    #[inline(always)]
-    fn small_page(&mut self, task: TaskIndex, address: Word) -> Option<Spot<Entry>> {
-        let space = &self.tasks[task].space;
-        match space.directory_entry(&mut self.machine, Pages::Memory, address) {
-            DirectoryEntry::Table(table) => Some(Spot::new(table, table_index(address))),
-            DirectoryEntry::Empty | DirectoryEntry::Superpage(_) => None,
-        }
     }
 }
 

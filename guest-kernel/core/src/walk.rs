@@ -12,7 +12,7 @@ use crate::{
     kernel::Kernel,
     machine::Machine,
     restart::{Preempted, Progress},
-    space::{Pages, Spot},
+    space::{DirectoryEntry, Pages, Spot, table_index},
 };
 use protocol::{
     PAGE_ORDER, Word,
@@ -90,6 +90,9 @@ impl Effect {
 
 /// A walk over the descendants of a mapping, in depth-first order. It acts on the subtrees of those
 /// that it is meant for, each from its end to its top.
+///
+/// While it is interrupted its root and top are watched: when one of them goes or moves, the walk
+/// learns of it ([`Kernel::forget_walks`]).
 #[derive(Clone, Copy, Debug)]
 pub struct Walk {
     /// The mapping whose descendants are walked.
@@ -98,6 +101,8 @@ pub struct Walk {
     depth: u16,
     effect: Effect,
     phase: Phase,
+    /// The mapping that heads the subtree which the walk is in.
+    top: Top,
     /// The node that was looked at last; backward, the one to look at next. While the walk is
     /// interrupted the thread's bookmark stands behind it instead.
     last: MaybeNode,
@@ -106,14 +111,35 @@ pub struct Walk {
 }
 
 #[derive(Clone, Copy, Debug)]
+struct Top {
+    node: NodeIndex,
+    depth: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// Forward, looking for a mapping to act on.
     Search,
-    /// Forward to the end of the subtree of a mapping of this depth; from there backward, acting,
-    /// or on.
-    Over { top: u16, act: bool },
-    /// Backward to a mapping of this depth, acting.
-    Act { top: u16 },
+    /// Forward to the end of the top's subtree.
+    ToEnd,
+    /// Backward to the top, acting.
+    Act,
+    /// Forward again, over what was left of the top's subtree.
+    Skip,
+}
+
+impl Walk {
+    /// Whether `node` is the mapping whose descendants are walked.
+    pub(crate) fn is_of(&self, node: NodeIndex) -> bool {
+        self.root == node
+    }
+
+    /// If `node` is the top of the subtree which the walk is in, that is over.
+    pub(crate) fn forget_top(&mut self, node: NodeIndex) {
+        if self.top.node == node {
+            self.phase = Phase::Search;
+        }
+    }
 }
 
 impl<M: Machine> Kernel<'_, M> {
@@ -169,22 +195,22 @@ impl<M: Machine> Kernel<'_, M> {
     ) -> Result<(), Preempted> {
         let mut walk = self.begin_walk(progress, root, effect);
         loop {
-            let acts = matches!(walk.phase, Phase::Act { .. });
-            if let Err(preempted) = self.spend(if acts { TAKE_STEPS } else { 1 })
+            let steps = if walk.phase == Phase::Act { TAKE_STEPS } else { 1 };
+            if let Err(preempted) = self.spend(steps)
                 && let Some(behind) = walk.last.get()
             {
-                self.put_bookmark(self.current.expected(), behind);
-                progress.walk = Some(walk);
+                self.leave_walk(progress, walk, behind);
                 return Err(preempted);
             }
             match walk.phase {
                 Phase::Search => {
-                    if !self.search(&mut walk) {
+                    if !self.search(progress, &mut walk) {
                         return Ok(());
                     }
                 }
-                Phase::Over { top, act } => self.step_over(&mut walk, top, act),
-                Phase::Act { top } => self.step_back(progress, &mut walk, top),
+                Phase::ToEnd => self.step_over(&mut walk, Phase::Act),
+                Phase::Act => self.step_back(progress, &mut walk),
+                Phase::Skip => self.step_over(&mut walk, Phase::Search),
             }
         }
     }
@@ -198,12 +224,25 @@ impl<M: Machine> Kernel<'_, M> {
         }
         let node = self.machine.node(root);
         let (depth, next) = (node.depth, node.following());
-        Walk { root, depth, effect, phase: Phase::Search, last: root.into(), next }
+        let top = Top { node: root, depth };
+        Walk { root, depth, effect, phase: Phase::Search, top, last: root.into(), next }
+    }
+
+    #[cold]
+    fn leave_walk(&mut self, progress: &mut Progress, walk: Walk, behind: NodeIndex) {
+        for node in [walk.root, walk.top.node] {
+            let node = self.machine.node(node);
+            node.place = node.place.watched();
+        }
+        self.put_bookmark(behind);
+        progress.walk = Some(walk);
     }
 
     /// Looks at the next descendant. False if there is none.
     #[inline]
-    fn search(&mut self, walk: &mut Walk) -> bool {
+    fn search(&mut self, progress: &mut Progress, walk: &mut Walk) -> bool {
+        // The last top may be gone.
+        walk.top.node = walk.root;
         let Some(node) = walk.next.get() else { return false };
         let found = *self.machine.node(node);
         if !found.is_bookmark() {
@@ -211,31 +250,45 @@ impl<M: Machine> Kernel<'_, M> {
                 return false;
             }
             if self.is_meant(&found, walk.effect) {
-                walk.phase = Phase::Over { top: found.depth, act: true };
+                if self.is_leaf(&found) && self.spend(TAKE_STEPS).is_ok() {
+                    // There is nothing below that would have to go first.
+                    walk.next = found.following();
+                    if !self.act(&mut progress.tally, node, walk.effect) {
+                        walk.last = node.into();
+                    }
+                    return true;
+                }
+                walk.phase = Phase::ToEnd;
+                walk.top = Top { node, depth: found.depth };
             }
         }
         (walk.last, walk.next) = (node.into(), found.following());
         true
     }
 
-    /// Goes one further in a subtree.
+    #[inline(always)]
+    fn is_leaf(&mut self, found: &MappingNode) -> bool {
+        let next = found.following().get();
+        next.is_none_or(|next| self.machine.node(next).depth <= found.depth)
+    }
+
+    /// Goes one further in the subtree of the top; behind it goes on with `then`.
     #[inline]
-    fn step_over(&mut self, walk: &mut Walk, top: u16, act: bool) {
+    fn step_over(&mut self, walk: &mut Walk, then: Phase) {
         if let Some(node) = walk.next.get() {
             let found = *self.machine.node(node);
             // Bookmarks are deeper than everything.
-            if found.depth > top {
+            if found.depth > walk.top.depth {
                 (walk.last, walk.next) = (node.into(), found.following());
                 return;
             }
         }
-        walk.phase = if act { Phase::Act { top } } else { Phase::Search };
+        walk.phase = then;
     }
 
-    /// Acts on the last node of what is left of a subtree.
+    /// Acts on the last node of what is left of the top's subtree.
     #[inline]
-    fn step_back(&mut self, progress: &mut Progress, walk: &mut Walk, top: u16) {
-        // Whatever stood before a bookmark may be gone, and with it the subtree.
+    fn step_back(&mut self, progress: &mut Progress, walk: &mut Walk) {
         let Some(node) = walk.last.get() else {
             walk.phase = Phase::Search;
             return;
@@ -243,21 +296,18 @@ impl<M: Machine> Kernel<'_, M> {
         let found = *self.machine.node(node);
         if found.is_bookmark() {
             walk.last = found.preceding();
-        } else if found.depth < top {
+            return;
+        }
+        let removed = self.act(&mut progress.tally, node, walk.effect);
+        if node != walk.top.node {
+            walk.last = found.preceding();
+        } else if removed {
             walk.phase = Phase::Search;
-            walk.next = found.following();
+            walk.last = found.preceding();
+            walk.next = self.follower(walk.last);
         } else {
-            let removed = self.act(&mut progress.tally, node, walk.effect);
-            if found.depth > top {
-                walk.last = found.preceding();
-            } else if removed {
-                walk.phase = Phase::Search;
-                walk.last = found.preceding();
-                walk.next = self.follower(walk.last);
-            } else {
-                walk.phase = Phase::Over { top, act: false };
-                walk.next = found.following();
-            }
+            walk.phase = Phase::Skip;
+            walk.next = found.following();
         }
     }
 
@@ -290,8 +340,21 @@ impl<M: Machine> Kernel<'_, M> {
     }
 
     /// Takes a mapping away that nothing is derived from, and notes what the processor had noted.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn remove(&mut self, tally: &mut Tally, node: NodeIndex) {
+        let MappingNode { task, place, .. } = *self.machine.node(node);
+        let task = TaskIndex::from_position(task);
+        if place.is_small_page()
+            && let Some(spot) = self.small_page(task, place.number() as Word)
+        {
+            self.remove_page(tally, node, task, spot);
+        } else {
+            self.remove_other(tally, node);
+        }
+    }
+
+    #[inline(never)]
+    fn remove_other(&mut self, tally: &mut Tally, node: NodeIndex) {
         let MappingNode { task, place, .. } = *self.machine.node(node);
         let task = TaskIndex::from_position(task);
         if place.resource() == Resource::Capability {
@@ -304,6 +367,17 @@ impl<M: Machine> Kernel<'_, M> {
         }
         tally.removed += 1;
         self.drop_node(task, node);
+    }
+
+    /// Where a task maps the page of a number, if it has a page table there.
+    #[inline(always)]
+    pub(crate) fn small_page(&mut self, task: TaskIndex, number: Word) -> Option<Spot<Entry>> {
+        let address = number << PAGE_ORDER;
+        let space = &self.tasks[task].space;
+        match space.directory_entry(&mut self.machine, Pages::Memory, address) {
+            DirectoryEntry::Table(table) => Some(Spot::new(table, table_index(address))),
+            DirectoryEntry::Empty | DirectoryEntry::Superpage(_) => None,
+        }
     }
 
     /// Takes a small page of memory away, at `spot` of `task`: [`Kernel::remove`] on the hot path.
@@ -328,6 +402,8 @@ impl<M: Machine> Kernel<'_, M> {
 
     #[inline(always)]
     fn drop_node(&mut self, task: TaskIndex, node: NodeIndex) {
+        let place = self.machine.node(node).place;
+        self.forget_walks(node, place);
         database::unlink(&mut self.machine, node);
         let factory = self.tasks[task].factory;
         database::free_node(&mut self.machine, &mut self.factories[factory], node);

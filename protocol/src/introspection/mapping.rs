@@ -58,7 +58,7 @@ pub enum Resource {
 }
 
 /// Where a mapping stands in its task: from the lowest bit number (20), superpage (1), granted (1),
-/// resource (2).
+/// resource (2), watched (1).
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -69,6 +69,7 @@ const NUMBER_MASK: u32 = 0xf_ffff;
 const SUPERPAGE: u32 = 1 << 20;
 const GRANTED: u32 = 1 << 21;
 const RESOURCE_SHIFT: u32 = 22;
+const WATCHED: u32 = 1 << 24;
 
 impl Place {
     /// A place of a mapping that came by map.
@@ -81,6 +82,24 @@ impl Place {
     /// The same place of a mapping that came by grant.
     pub const fn granted(self) -> Self {
         Self(self.0 | GRANTED)
+    }
+
+    /// The same place of a mapping that an interrupted unmap will come back to.
+    pub const fn watched(self) -> Self {
+        Self(self.0 | WATCHED)
+    }
+
+    /// Whether an unmap that was interrupted may come back to this mapping: it is the one whose
+    /// descendants are to go, or the top of the subtree that the unmap is in.
+    #[inline(always)]
+    pub const fn is_watched(self) -> bool {
+        self.0 & WATCHED != 0
+    }
+
+    /// Whether it is a small page of memory, the most frequent of all.
+    #[inline(always)]
+    pub const fn is_small_page(self) -> bool {
+        self.0 & (SUPERPAGE | 3 << RESOURCE_SHIFT) == 0
     }
 
     /// Page number, port, capability index, or thread of a bookmark.
@@ -237,6 +256,11 @@ mod tests {
                 let granted = place.granted();
                 assert_eq!((granted.resource(), granted.number()), (resource, number));
                 assert!(granted.is_granted() && granted.is_superpage() == superpage);
+                let watched = granted.watched();
+                assert_eq!((watched.resource(), watched.number()), (resource, number));
+                assert!(watched.is_watched() && watched.is_granted() && !granted.is_watched());
+                let small_page = resource == Resource::Memory && !superpage;
+                assert_eq!(watched.is_small_page(), small_page);
             }
         }
     }

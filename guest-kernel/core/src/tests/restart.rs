@@ -242,6 +242,56 @@ fn an_answer_that_was_interrupted_takes_the_long_way_to_its_end() {
     assert_eq!(chain.bench.page(task, HERE).physical().0, FRAME + 0x1000);
 }
 
+/// The mapping whose descendants an interrupted unmap was taking goes, and a new one gets its place
+/// and its node. What came from others is none of the unmap's business.
+#[test]
+fn a_new_mapping_in_the_place_of_the_old_is_another_one() {
+    let mut chain = Chain::new(12);
+    let (first, thread) = (chain.tasks[0], chain.bench.spawn(1, 1));
+    let sibling = chain.bench.task_of(thread);
+    // The sibling and its child come to stand before the first task's mapping in the list.
+    chain.bench.enter(sibling, HERE, FRAME, Rights::all());
+    let page = Flexpage::memory(HERE, 12, Rights::all());
+    let alias = HERE + 0x5000;
+    chain.bench.map_item(sibling, sibling, MapItem::map(alias, page), Flexpage::WHOLE_SPACE);
+    let mut is_old = true;
+    let restarts = chain.unmap(7, page, |chain| {
+        let invoker = chain.first;
+        let walk = chain.bench.thread(invoker).progress.and_then(|progress| progress.walk);
+        if is_old && format!("{walk:?}").contains("phase: Act") {
+            is_old = false;
+            chain.bench.enter(first, HERE, FRAME + 0x1000, Rights::READ);
+            chain.bench.enter(first, HERE, FRAME, Rights::READ);
+        }
+    });
+    assert!(restarts > 0 && !is_old);
+    for address in [HERE, alias] {
+        assert!(chain.bench.page(sibling, address).is_present(), "{address:#x} was not to go");
+    }
+}
+
+/// A grant with fewer rights is interrupted while it takes them from what was derived, and somebody
+/// maps on what it grants.
+#[test]
+fn nobody_keeps_more_rights_than_a_grant_leaves() {
+    let mut chain = Chain::new(12);
+    let page = Flexpage::memory(HERE, 12, Rights::READ);
+    let [base, flexpage] = MapItem::grant(HERE + 0x7000, page).to_words();
+    let mut address = HERE + 0x10_0000;
+    let restarts = chain.call([task::MAP, base, flexpage], |chain| {
+        address += PAGE_SIZE;
+        chain.map(0, 3, address, Rights::all());
+    });
+    assert!(restarts > 2, "{restarts}");
+    assert_eq!(chain.rights(0, HERE + 0x7000), Some(Rights::READ));
+    for task in 1..12 {
+        for page in 0..0x200 {
+            let rights = chain.rights(task, HERE + page * PAGE_SIZE);
+            assert!(rights.is_none_or(|rights| rights == Rights::READ), "task {task}: {rights:?}");
+        }
+    }
+}
+
 #[test]
 fn a_large_item_arrives_in_pieces() {
     let mut bench = Bench::new();
