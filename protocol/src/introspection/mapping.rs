@@ -96,6 +96,11 @@ impl Place {
         self.0 & WATCHED != 0
     }
 
+    /// The place alone, without how the mapping came there and who watches it.
+    pub const fn bare(self) -> Self {
+        Self(self.0 & !(GRANTED | WATCHED))
+    }
+
     /// Whether it is a small page of memory, the most frequent of all.
     #[inline(always)]
     pub const fn is_small_page(self) -> bool {
@@ -261,6 +266,7 @@ mod tests {
                 assert!(watched.is_watched() && watched.is_granted() && !granted.is_watched());
                 let small_page = resource == Resource::Memory && !superpage;
                 assert_eq!(watched.is_small_page(), small_page);
+                assert_eq!(watched.bare(), place);
             }
         }
     }

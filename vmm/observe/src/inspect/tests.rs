@@ -624,18 +624,19 @@ fn flipped_words_are_reported_or_harmless() {
 }
 
 /// Bits of every node, and of every entry of pages, ports and capabilities, but those that the
-/// processor sets, what a slot has beyond its rights, and a mark of grants.
+/// processor sets, what a slot has beyond its rights, and the marks of grants and of interrupted
+/// walks.
 #[test]
 fn every_flipped_bit_of_a_sound_database_is_reported() {
     for geometry in BOTH {
         let mut made = Made::database(geometry);
         let snapshot = made.snapshot();
-        let granted = 1 << 21;
+        let marks = 1 << 21 | 1 << 24;
         let mut places = Vec::new();
         for mapping in snapshot.mappings.iter().filter(|mapping| mapping.node != 0) {
             let node = u64::from(mapping.node) * 16;
             for offset in 0..4 {
-                let kept = if offset == 2 { granted } else { 0 };
+                let kept = if offset == 2 { marks } else { 0 };
                 places.push((node + offset * 4, !kept));
             }
             match mapping.place.resource() {

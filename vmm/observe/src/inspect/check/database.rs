@@ -67,9 +67,7 @@ fn entry_problem(snapshot: &Snapshot, mapping: &Mapping) -> Option<String> {
     let Some(record) = snapshot.nodes.get(node) else {
         return Some(format!("{value:#x} has node {node:#x}, which is not in the kernel's pool"));
     };
-    let granted = record.place.is_granted();
-    let own = if granted { place.granted() } else { place };
-    if (record.task, record.place) != (mapping.task, own) {
+    if (record.task, record.place.bare()) != (mapping.task, place) {
         return Some(format!("{value:#x} has node {node:#x}, {}", leads_to(snapshot, &record)));
     }
     match mapping.target {
