@@ -115,7 +115,10 @@ impl<M: Machine> Kernel<'_, M> {
             self.machine.copy_message(from.utcb, to.utcb, tag.words());
         }
         if tag.items() != 0 || self.machine.records(Kind::Message) {
-            return self.send(caller, receiver, label, tag, AfterSend::AwaitReply);
+            if tag.items() != 1 || !self.call_with_one_page(caller, receiver, label, tag) {
+                self.send(caller, receiver, label, tag, AfterSend::AwaitReply);
+            }
+            return;
         }
         from.set_state(ThreadState::Receiving, receiver.into());
         to.set_state(ThreadState::Ready, MaybeThread::NOBODY);
@@ -163,12 +166,10 @@ impl<M: Machine> Kernel<'_, M> {
         tag: MessageTag,
         then: AfterSend,
     ) {
-        if tag.items() != 1 || !self.transfer_just_one_page(sender, receiver, tag) {
-            match self.transfer(sender, receiver, tag, label) {
-                Ok(()) => {}
-                Err(Stopped::Failed(error)) => return self.fail(sender, error),
-                Err(Stopped::Preempted) => return self.restart(sender),
-            }
+        match self.transfer(sender, receiver, tag, label) {
+            Ok(()) => {}
+            Err(Stopped::Failed(error)) => return self.fail(sender, error),
+            Err(Stopped::Preempted) => return self.restart(sender),
         }
         self.threads[receiver].set_state(ThreadState::Ready, MaybeThread::NOBODY);
         self.threads[receiver].context.set_result(tag, label);
@@ -302,16 +303,29 @@ impl<M: Machine> Kernel<'_, M> {
         Some(caller)
     }
 
-    /// A message with the hot case of an item, unless it is traced. False, with nothing done, for
-    /// every other message.
+    /// A call with the hot case of an item. False, with nothing done, for every other one.
     #[inline(never)]
-    fn transfer_just_one_page(
+    fn call_with_one_page(
         &mut self,
-        sender: ThreadIndex,
+        caller: ThreadIndex,
         receiver: ThreadIndex,
+        label: Word,
         tag: MessageTag,
     ) -> bool {
-        !self.machine.records(Kind::Message) && self.transfer_one_page(sender, receiver, tag)
+        if self.machine.records(Kind::Message) || !self.transfer_one_page(caller, receiver, tag) {
+            return false;
+        }
+        let Some((from, to)) = self.threads.pair(caller, receiver) else { return false };
+        from.set_state(ThreadState::Receiving, receiver.into());
+        to.set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        to.context.set_result(tag, label);
+        let unanswered = core::mem::replace(&mut to.caller, caller.into());
+        let priority = to.priority();
+        if let Some(unanswered) = unanswered.get() {
+            self.lose_reply(unanswered, receiver);
+        }
+        self.run_at(receiver, priority);
+        true
     }
 
     /// An answer with the hot case of an item. False, with nothing done, for every other answer.
