@@ -274,14 +274,58 @@ pub fn is_child_of(machine: &mut impl Machine, node: NodeIndex, parent: NodeInde
     false
 }
 
+/// The nodes that a factory has in stock: the head of its free list.
+#[derive(Clone, Copy, Debug)]
+pub struct Stock(MaybeNode);
+
+impl Stock {
+    /// Those of `factory`. It must get back what is left before anything else takes one.
+    #[inline(always)]
+    pub fn of(factory: &Factory) -> Self {
+        Self(MaybeNode(factory.record.free_nodes))
+    }
+
+    /// Gives back what is left.
+    #[inline(always)]
+    pub fn put_back(self, factory: &mut Factory) {
+        factory.record.free_nodes = self.0.0;
+    }
+
+    /// Takes a node.
+    #[inline(always)]
+    pub fn take(&mut self, machine: &mut impl Machine) -> Option<NodeIndex> {
+        let node = self.0.get()?;
+        let further = machine.node(node).next;
+        self.0 = MaybeNode(further.wrapping_add(node.get() + 1));
+        Some(node)
+    }
+
+    /// Takes a node and makes it the first child of `parent`. `None`, with nothing done, if there
+    /// is none or it would be too deep.
+    #[inline(always)]
+    pub fn insert_child(
+        &mut self,
+        machine: &mut impl Machine,
+        parent: NodeIndex,
+        mapping: NewMapping,
+    ) -> Option<NodeIndex> {
+        let before = *self;
+        let child = self.take(machine)?;
+        if !insert_child(machine, parent, child, mapping) {
+            *self = before;
+            return None;
+        }
+        Some(child)
+    }
+}
+
 /// A node that `factory` has in stock.
 #[inline(always)]
 pub fn take_node(machine: &mut impl Machine, factory: &mut Factory) -> Option<NodeIndex> {
-    let record = &mut factory.record;
-    let node = MaybeNode(record.free_nodes).get()?;
-    let further = machine.node(node).next;
-    record.free_nodes = further.wrapping_add(node.get() + 1);
-    Some(node)
+    let mut stock = Stock::of(factory);
+    let node = stock.take(machine);
+    stock.put_back(factory);
+    node
 }
 
 /// Returns a node that is in no list to the stock of `factory`.

@@ -134,7 +134,7 @@ impl<M: Machine> Kernel<'_, M> {
         } else {
             self.derive(source, target, allowed)?
         };
-        progress.outcome.note(entered);
+        progress.outcome.note(entered, 1);
         Ok(())
     }
 

@@ -401,14 +401,14 @@ impl Outcome {
         entries: 0,
     };
 
-    /// Notes a mapping that was entered.
+    /// Notes `count` mappings that were entered, of which this is the first one.
     #[inline(always)]
-    pub(crate) fn note(&mut self, entry: impl Mapping) {
+    pub(crate) fn note(&mut self, entry: impl Mapping, count: u32) {
         if self.entries == 0 {
             self.physical = entry.physical();
             self.rights = entry.rights();
         }
-        self.entries += 1;
+        self.entries += count;
     }
 }
 

@@ -2,8 +2,11 @@
 
 use crate::{
     arch::{Entry, TABLE_ENTRIES, TABLE_ORDER},
+    database::{NewMapping, NodeIndex, Stock},
     derivation::{Mapping, NotEntered, Source, Target},
-    index::TaskIndex,
+    factory::Factory,
+    frames::TableFrame,
+    index::{TableIndex, TaskIndex},
     kernel::Kernel,
     machine::Machine,
     restart::Progress,
@@ -20,8 +23,11 @@ use protocol::{
     object::CapabilityIndex,
 };
 
-/// Steps that entering one page costs.
+/// Steps that entering one page by the rules costs.
 const ENTER_STEPS: u32 = 4;
+
+/// Steps that a page costs that nothing is special about.
+const PLAIN_STEPS: u32 = 3;
 
 /// What one item of memory or ports is about.
 struct Run {
@@ -41,16 +47,81 @@ impl Run {
         (self.placement.source + done, self.placement.destination + done)
     }
 
+    /// Pages from there on that lie in one table on both sides and are not the kernel's.
+    #[inline(always)]
+    fn pages_left(&self, done: Word) -> usize {
+        let (source, destination) = self.addresses(done);
+        let end = match self.pages {
+            Pages::Memory => MAPPABLE_END - source.max(destination),
+            Pages::Ports => Word::MAX,
+        };
+        let left = (self.placement.size() - done).min(end) >> PAGE_ORDER;
+        let in_source = TABLE_ENTRIES - table_index(source);
+        let in_target = TABLE_ENTRIES - table_index(destination);
+        left.min(in_source).min(in_target)
+    }
+
     #[inline(always)]
     fn place(&self, address: Word, superpage: bool) -> Place {
         Place::new(self.pages.resource(), (address >> PAGE_ORDER) as u32, superpage)
     }
 
-    /// What a grant would move: nothing of sigma0's, which keeps all that it ever had.
+    /// Whether whole mappings change hands: none of sigma0's, which keeps all that it ever had.
+    #[inline(always)]
+    fn moves(&self) -> bool {
+        self.item.grant && self.from != TaskIndex::SIGMA0
+    }
+
+    /// What a grant would move.
     #[inline(always)]
     fn own(&self, place: Place, spot: Spot<Entry>) -> Option<(TaskIndex, Place, Spot<Entry>)> {
-        let moves = self.item.grant && self.from != TaskIndex::SIGMA0;
-        moves.then_some((self.from, place, spot))
+        self.moves().then_some((self.from, place, spot))
+    }
+}
+
+/// Pages of a run in a row, in one table of the receiver.
+struct Row<'r> {
+    run: &'r Run,
+    table: TableFrame,
+    /// Where the first one goes.
+    destination: Word,
+    /// How many there are at most.
+    most: usize,
+}
+
+impl Row<'_> {
+    /// Makes each a new child of what `source` finds for the page of that number, as long as it finds
+    /// something, the place is empty, and `factory` has nodes in stock. Returns how many. A function
+    /// of its own: what the loop works on stays in registers.
+    #[inline(never)]
+    fn derive<M: Machine>(
+        &self,
+        machine: &mut M,
+        factory: &mut Factory,
+        source: impl Fn(&mut M, usize) -> Option<(Entry, NodeIndex)>,
+    ) -> usize {
+        let Self { run, table, destination, most } = *self;
+        let rights = run.item.flexpage.rights();
+        let task = run.to.position();
+        let first = run.place(destination, false);
+        let mut stock = Stock::of(factory);
+        let mut count = 0;
+        while count < most {
+            let spot =
+                Spot::<Entry>::new(table, (table_index(destination) + count) % TABLE_ENTRIES);
+            let Some((entry, parent)) = source(machine, count) else { break };
+            let Some(entry) = entry.restricted(rights) else { break };
+            if spot.entry(machine).is_present() {
+                break;
+            }
+            let mapping = NewMapping { task, place: first.further(count as u32) };
+            let Some(node) = stock.insert_child(machine, parent, mapping) else { break };
+            spot.set_node(machine, node.into());
+            spot.set_entry(machine, entry);
+            count += 1;
+        }
+        stock.put_back(factory);
+        count
     }
 }
 
@@ -151,15 +222,14 @@ impl<M: Machine> Kernel<'_, M> {
                 return self.map_over_superpage(progress, run, first, old);
             }
         };
-        let left = (run.placement.size() - progress.done) >> PAGE_ORDER;
-        let in_source = TABLE_ENTRIES - table_index(source);
-        let in_target = TABLE_ENTRIES - table_index(destination);
-        for _ in 0..left.min(in_source).min(in_target) {
-            let (source, destination) = run.addresses(progress.done);
-            if is_kernels(run.pages, source.max(destination)) {
+        let mut left = run.pages_left(progress.done);
+        while left != 0 {
+            left -= self.derive_pages(progress, run, found, table, left);
+            if left == 0 {
                 break;
             }
             self.spend(ENTER_STEPS)?;
+            let (source, destination) = run.addresses(progress.done);
             match self.source_page(run, found, source) {
                 Some(source) => {
                     let place = run.place(destination, false);
@@ -172,8 +242,51 @@ impl<M: Machine> Kernel<'_, M> {
                 None => {}
             }
             progress.done += PAGE_SIZE;
+            left -= 1;
         }
         Ok(())
+    }
+
+    /// Maps the next pages into `table` as long as nothing is special about them: the sender has
+    /// them and keeps them, nothing is in their place, and there are nodes in stock. At most
+    /// `most`, and not more than there are steps for. Returns how many.
+    #[inline(always)]
+    fn derive_pages(
+        &mut self,
+        progress: &mut Progress,
+        run: &Run,
+        found: DirectoryEntry,
+        table: TableFrame,
+        most: usize,
+    ) -> usize {
+        let (source, destination) = run.addresses(progress.done);
+        let most = most.min((self.budget / PLAIN_STEPS) as usize);
+        let row = Row { run, table, destination, most };
+        let factory = &mut self.factories[self.tasks[run.to].factory];
+        let count = match found {
+            DirectoryEntry::Table(from) if !run.moves() => {
+                row.derive(&mut self.machine, factory, |machine, number| {
+                    let index = (table_index(source) + number) % TABLE_ENTRIES;
+                    let spot = Spot::<Entry>::new(from, index);
+                    Some((spot.entry(machine), spot.node(machine)?))
+                })
+            }
+            DirectoryEntry::Superpage(entry) => {
+                let Some(node) = run.spot.node(&mut self.machine) else { return 0 };
+                row.derive(&mut self.machine, factory, |_, number| {
+                    let source = source + (number << PAGE_ORDER);
+                    Some((page_of_superpage(entry, source), node))
+                })
+            }
+            _ => 0,
+        };
+        if count != 0 {
+            let first = Spot::<Entry>::new(table, table_index(destination));
+            progress.outcome.note(first.entry(&mut self.machine), count as u32);
+            progress.done += count << PAGE_ORDER;
+            self.budget -= count as u32 * PLAIN_STEPS;
+        }
+        count
     }
 
     /// The smallest page at `address` of the sender, if there is one that can be mapped on.
@@ -220,7 +333,7 @@ impl<M: Machine> Kernel<'_, M> {
                 return Ok(());
             }
         }
-        progress.outcome.note(piece);
+        progress.outcome.note(piece, 1);
         progress.done += PAGE_SIZE;
         Ok(())
     }

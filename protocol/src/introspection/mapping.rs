@@ -79,6 +79,12 @@ impl Place {
         Self(number & NUMBER_MASK | superpage | (resource as u32) << RESOURCE_SHIFT)
     }
 
+    /// The place so many pages further on, which must have a number too.
+    #[inline(always)]
+    pub const fn further(self, pages: u32) -> Self {
+        Self(self.0 + pages)
+    }
+
     /// The same place of a mapping that came by grant.
     pub const fn granted(self) -> Self {
         Self(self.0 | GRANTED)
