@@ -101,7 +101,6 @@ impl Row<'_> {
         source: impl Fn(&mut M, usize) -> Option<(Entry, NodeIndex)>,
     ) -> usize {
         let Self { run, table, destination, most } = *self;
-        let rights = run.item.flexpage.rights();
         let task = run.to.position();
         let first = run.place(destination, false);
         let mut stock = Stock::of(factory);
@@ -110,7 +109,6 @@ impl Row<'_> {
             let spot =
                 Spot::<Entry>::new(table, (table_index(destination) + count) % TABLE_ENTRIES);
             let Some((entry, parent)) = source(machine, count) else { break };
-            let Some(entry) = entry.restricted(rights) else { break };
             if spot.entry(machine).is_present() {
                 break;
             }
@@ -210,19 +208,22 @@ impl<M: Machine> Kernel<'_, M> {
         found: DirectoryEntry,
     ) -> Result<(), NotEntered> {
         let (source, destination) = run.addresses(progress.done);
-        let Some(first) = self.source_page(run, found, source) else {
-            progress.done += PAGE_SIZE;
-            return Ok(());
-        };
         let space = &self.tasks[run.to].space;
-        let table = match space.directory_entry(&mut self.machine, run.pages, destination) {
-            DirectoryEntry::Table(table) => table,
-            DirectoryEntry::Empty => self.add_table(run.to, run.pages, destination)?,
-            DirectoryEntry::Superpage(old) => {
+        let entry = space.directory_entry(&mut self.machine, run.pages, destination);
+        let table = if let DirectoryEntry::Table(table) = entry {
+            table
+        } else {
+            let Some(first) = self.source_page(run, found, source) else {
+                progress.done += PAGE_SIZE;
+                return Ok(());
+            };
+            if let DirectoryEntry::Superpage(old) = entry {
                 return self.map_over_superpage(progress, run, first, old);
             }
+            self.add_table(run.to, run.pages, destination)?
         };
-        let mut left = run.pages_left(progress.done);
+        let start = progress.done;
+        let mut left = run.pages_left(start);
         while left != 0 {
             left -= self.derive_pages(progress, run, found, table, left);
             if left == 0 {
@@ -237,8 +238,8 @@ impl<M: Machine> Kernel<'_, M> {
                     let target = Target { task: run.to, place, spot };
                     self.enter(progress, source, target, run.item)?;
                 }
-                // It may only have to be made.
-                None if run.from == TaskIndex::SIGMA0 => break,
+                // It may only have to be made, unless that was tried.
+                None if run.from == TaskIndex::SIGMA0 && progress.done != start => break,
                 None => {}
             }
             progress.done += PAGE_SIZE;
@@ -263,19 +264,22 @@ impl<M: Machine> Kernel<'_, M> {
         let most = most.min((self.budget / PLAIN_STEPS) as usize);
         let row = Row { run, table, destination, most };
         let factory = &mut self.factories[self.tasks[run.to].factory];
+        let rights = run.item.flexpage.rights();
+        let index = table_index(source);
         let count = match found {
             DirectoryEntry::Table(from) if !run.moves() => {
-                row.derive(&mut self.machine, factory, |machine, number| {
-                    let index = (table_index(source) + number) % TABLE_ENTRIES;
-                    let spot = Spot::<Entry>::new(from, index);
-                    Some((spot.entry(machine), spot.node(machine)?))
+                row.derive(&mut self.machine, factory, move |machine, number| {
+                    let spot = Spot::<Entry>::new(from, (index + number) % TABLE_ENTRIES);
+                    let node = spot.node(machine)?;
+                    Some((spot.entry(machine).restricted(rights)?, node))
                 })
             }
             DirectoryEntry::Superpage(entry) => {
-                let Some(node) = run.spot.node(&mut self.machine) else { return 0 };
-                row.derive(&mut self.machine, factory, |_, number| {
-                    let source = source + (number << PAGE_ORDER);
-                    Some((page_of_superpage(entry, source), node))
+                let node = run.spot.node(&mut self.machine);
+                let first = page_of_superpage(entry, source).restricted(rights);
+                let Some((first, node)) = first.zip(node) else { return 0 };
+                row.derive(&mut self.machine, factory, move |_, number| {
+                    Some((first.further(number), node))
                 })
             }
             _ => 0,

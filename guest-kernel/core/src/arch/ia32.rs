@@ -6,7 +6,7 @@ use crate::{
     frames::{KernelFrame, PhysicalAddress, TableFrame},
     machine::Machine,
 };
-use protocol::{Word, flexpage::Rights, utcb::UTCB_SIZE};
+use protocol::{PAGE_ORDER, Word, flexpage::Rights, utcb::UTCB_SIZE};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Entries in a page table or directory frame.
@@ -115,6 +115,12 @@ impl Entry {
     #[inline]
     pub fn is_present(self) -> bool {
         self.0 & PRESENT != 0
+    }
+
+    /// The same for the page so many frames further on, which must exist.
+    #[inline(always)]
+    pub fn further(self, frames: usize) -> Self {
+        Self(self.0 + ((frames as u32) << PAGE_ORDER))
     }
 
     /// For a directory entry: whether it maps a superpage.
