@@ -11,9 +11,10 @@ pub struct Budget {
     pub ipc_call: u64,
     /// A system call that does nothing.
     pub null_syscall: u64,
-    /// Taking back a page that one other task has.
+    /// Taking back a page that one other task has, without the trace: the figure comes from kernels
+    /// that have none.
     pub unmap: u64,
-    /// What mapping a page adds to a call.
+    /// What mapping a page adds to a call, without the trace too.
     pub map: u64,
     /// Each page of a large flexpage of small pages.
     pub page_of_item: f64,
@@ -28,7 +29,8 @@ pub struct Budget {
 /// By how much the boot with much memory may differ from the one with little, in percent.
 const GROWTH_PERCENT: u64 = 10;
 
-/// By how much the cost of a mapping that is taken back may differ with their number, in percent.
+/// By how much the cost of a mapping that is taken back may differ with their number, in percent. A
+/// single one does not count: it has a short way of its own, which costs less.
 const REVOKE_PERCENT: f64 = 20.0;
 
 /// Says for each limit that is exceeded by how much.
@@ -39,8 +41,8 @@ pub fn exceeded(counts: &Counts) -> Vec<String> {
         ("a page fault", counts.traced.page_fault, budget.page_fault),
         ("a call and its reply", counts.traced.ipc_call, budget.ipc_call),
         ("a null system call", counts.traced.null_syscall, budget.null_syscall),
-        ("an unmap of a page", counts.traced.unmap_1, budget.unmap),
-        ("a page in a message", counts.traced.map_1(), budget.map),
+        ("an unmap of a page", counts.untraced.unmap_1, budget.unmap),
+        ("a page in a message", counts.untraced.map_1(), budget.map),
         ("the longest stretch", counts.longest_stretch, budget.longest_stretch),
         ("the boot", counts.boot, budget.boot),
     ] {
@@ -60,11 +62,11 @@ pub fn exceeded(counts: &Counts) -> Vec<String> {
             "a page of a large flexpage takes {page:.1} instructions, more than {limit}"
         ));
     }
-    let each = counts.traced.revoke_each();
-    let [least, most] = [f64::min, f64::max].map(|of| each.into_iter().reduce(of).unwrap_or(0.0));
+    let [_, many @ ..] = counts.traced.revoke_each();
+    let [least, most] = [f64::min, f64::max].map(|of| many.into_iter().reduce(of).unwrap_or(0.0));
     if most > least * (1.0 + REVOKE_PERCENT / 100.0) {
         found.push(format!(
-            "taking back a mapping takes from {least:.1} to {most:.1} instructions, more than \
+            "taking back one of many mappings takes from {least:.1} to {most:.1} instructions, more than \
              {REVOKE_PERCENT} % apart"
         ));
     }
@@ -88,20 +90,22 @@ mod tests {
     };
 
     fn counts() -> Counts {
-        let traced = GuestReport {
+        let untraced = GuestReport {
             known_loop: 2_000_003,
             null_syscall: 150,
             ipc_call: 600,
             ipc_call_4_words: 700,
-            page_fault: 1150,
+            page_fault: 1000,
             ipc_call_map: 900,
             unmap_1: 400,
             map_512_one_item: 60 * 512,
             map_512_faults: 500_000,
             revoke_0: 100,
-            revoke: [150, 700, 6100, 60_100, 600_100],
+            // One alone is cheap.
+            revoke: [110, 700, 6100, 60_100, 600_100],
         };
-        let untraced = GuestReport { page_fault: 1000, ..traced };
+        // The trace may make these two dearer.
+        let traced = GuestReport { page_fault: 1150, unmap_1: 500, ipc_call_map: 1000, ..untraced };
         let (boot, boot_large) = (60_000, 66_000);
         Counts { architecture: &AMD64, traced, untraced, boot, boot_large, longest_stretch: 2000 }
     }
@@ -116,11 +120,11 @@ mod tests {
     #[test]
     fn each_budget_is_held() {
         let cases: [(Worsen, &str); 11] = [
-            (|counts| counts.traced.unmap_1 = 401, "an unmap of a page takes 401"),
-            (|counts| counts.traced.ipc_call_map = 901, "a page in a message takes 301"),
+            (|counts| counts.untraced.unmap_1 = 401, "an unmap of a page takes 401"),
+            (|counts| counts.untraced.ipc_call_map = 901, "a page in a message takes 301"),
             (|counts| counts.longest_stretch = 2001, "the longest stretch takes 2001"),
             (|counts| counts.traced.map_512_one_item += 100, "flexpage takes 60.2"),
-            (|counts| counts.traced.revoke[4] += 10_000, "from 50.0 to 61.0"),
+            (|counts| counts.traced.revoke[4] += 130_000, "from 60.0 to 73.0"),
             (|counts| counts.traced.page_fault = 1201, "a page fault takes 1201"),
             (|counts| counts.traced.ipc_call = 601, "a call and its reply takes 601"),
             (|counts| counts.traced.null_syscall = 151, "a null system call takes 151"),
