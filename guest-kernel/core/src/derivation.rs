@@ -198,11 +198,14 @@ impl<M: Machine> Kernel<'_, M> {
         if old.rights().contains(allowed) {
             return Ok(old);
         }
-        let rights = if database::is_child_of(&mut self.machine, node, source.node) {
+        let place = Some(target.place.0);
+        let rights = if progress.replacing == place {
+            return self.replace_same(progress, source, target, allowed, node);
+        } else if database::is_child_of(&mut self.machine, node, source.node) {
             old.rights() | allowed
         } else if database::has_children(&mut self.machine, node) {
-            self.unmap_tree(progress, node, Effect::REMOVE, true)?;
-            return self.derive(source, target, allowed);
+            progress.replacing = place;
+            return self.replace_same(progress, source, target, allowed, node);
         } else {
             // Nothing hangs on it: it can become the sender's child.
             let mapping = NewMapping { task: target.task.position(), place: target.place };
@@ -216,6 +219,20 @@ impl<M: Machine> Kernel<'_, M> {
         target.spot.set_entry(&mut self.machine, entry);
         self.entry_changed(target.task, target.place);
         Ok(entry)
+    }
+
+    /// The receiver's mapping of the same goes, with all that was derived from it.
+    fn replace_same<E: Mapping>(
+        &mut self,
+        progress: &mut Progress,
+        source: Source<E>,
+        target: Target<E>,
+        allowed: Rights,
+        node: NodeIndex,
+    ) -> Result<E, NotEntered> {
+        self.unmap_tree(progress, node, Effect::REMOVE, true)?;
+        progress.replacing = None;
+        self.derive(source, target, allowed)
     }
 
     /// Grant: the mapping itself changes hands; what was derived from it stays (lecture, "aliases

@@ -24,7 +24,13 @@ use protocol::{
 };
 
 /// Steps that entering one page by the rules costs.
-const ENTER_STEPS: u32 = 4;
+const ENTER_STEPS: u32 = 12;
+
+/// Steps that sigma0 costs for each page that may have to be made first.
+const FABRICATE_STEPS: u32 = 20;
+
+/// Steps that a directory entry costs.
+const DIRECTORY_STEPS: u32 = 3;
 
 /// Steps that a page costs that nothing is special about.
 const PLAIN_STEPS: u32 = 3;
@@ -134,7 +140,8 @@ impl<M: Machine> Kernel<'_, M> {
         placement: Placement,
     ) -> Result<(), NotEntered> {
         while progress.done < placement.size() {
-            self.spend(1)?;
+            let makes_pages = from == TaskIndex::SIGMA0;
+            self.spend(if makes_pages { FABRICATE_STEPS } else { DIRECTORY_STEPS })?;
             let source = placement.source + progress.done;
             let destination = placement.destination + progress.done;
             if is_kernels(pages, source.max(destination)) {

@@ -15,8 +15,9 @@ use crate::{
 };
 use protocol::{Word, introspection::mapping::Place};
 
-/// Steps from one preemption point to the next. A step is about fifteen instructions.
-pub const STEPS: u32 = 96;
+/// Steps from one preemption point to the next. A step is about fifteen instructions, so that with
+/// what comes before and after no stretch is longer than 2000.
+pub const STEPS: u32 = 72;
 
 /// The operation was left at a preemption point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +56,9 @@ pub struct Progress {
     pub done: Word,
     /// Whether one of the items before allows what had faulted.
     pub resolved: bool,
+    /// Where an old mapping of the same is being taken away: a decision that what is left of it
+    /// would not lead to again.
+    pub replacing: Option<u32>,
     /// What became of the item so far.
     pub outcome: Outcome,
     /// What was unmapped of the flexpage so far, or in favour of the item.
@@ -71,6 +75,7 @@ impl Progress {
             number: 0,
             done: 0,
             resolved: false,
+            replacing: None,
             outcome: Outcome::NOTHING,
             tally: Tally::default(),
             walk: None,

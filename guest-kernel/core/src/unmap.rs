@@ -23,6 +23,9 @@ use protocol::{
     object::{CapabilityIndex, task},
 };
 
+/// Steps that looking for one mapping costs.
+const LOOK_STEPS: u32 = 5;
+
 impl<M: Machine> Kernel<'_, M> {
     /// [`task::UNMAP`]: takes rights away in the terms of `task`.
     pub(crate) fn unmap(
@@ -101,7 +104,7 @@ impl<M: Machine> Kernel<'_, M> {
     ) -> Result<(), Preempted> {
         let size = area.size();
         while progress.done < size {
-            self.spend(1)?;
+            self.spend(LOOK_STEPS)?;
             let address = area.base() + progress.done;
             if pages == Pages::Memory && address >= MAPPABLE_END {
                 break;
@@ -150,7 +153,7 @@ impl<M: Machine> Kernel<'_, M> {
         own: bool,
     ) -> Result<(), Preempted> {
         while progress.done < area.size() {
-            self.spend(1)?;
+            self.spend(LOOK_STEPS)?;
             let index = CapabilityIndex((area.base() + progress.done) >> PAGE_ORDER);
             if let Some(spot) = self.tasks[task].capabilities.spot(index)
                 && let Some(node) = spot.node(&mut self.machine)

@@ -22,7 +22,10 @@ use protocol::{
 };
 
 /// Steps that taking one mapping away costs.
-const TAKE_STEPS: u32 = 5;
+const TAKE_STEPS: u32 = 11;
+
+/// Steps that looking at one costs.
+const VISIT_STEPS: u32 = 2;
 
 /// What was done so far.
 #[derive(Clone, Copy, Debug, Default)]
@@ -195,7 +198,7 @@ impl<M: Machine> Kernel<'_, M> {
     ) -> Result<(), Preempted> {
         let mut walk = self.begin_walk(progress, root, effect);
         loop {
-            let steps = if walk.phase == Phase::Act { TAKE_STEPS } else { 1 };
+            let steps = if walk.phase == Phase::Act { TAKE_STEPS } else { VISIT_STEPS };
             if let Err(preempted) = self.spend(steps)
                 && let Some(behind) = walk.last.get()
             {

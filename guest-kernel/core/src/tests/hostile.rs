@@ -15,10 +15,10 @@ use crate::{
 use protocol::{
     PAGE_SIZE, Word,
     fault::Access,
-    flexpage::Rights,
+    flexpage::{Flexpage, Rights},
     introspection::{NOBODY, ThreadState, record::Kind},
     layout::{KERNEL_INFO_PAGE, USER_END, UTCB_AREA},
-    message::MessageTag,
+    message::{MapItem, MessageTag},
     object::{CapabilityIndex, label, task},
 };
 
@@ -84,6 +84,8 @@ fn crowd() -> Bench {
             bench.give(task, CapabilityIndex(index), object);
         }
         bench.enter(task, CODE, FRAME, Rights::READ_EXECUTE);
+        let ports = MapItem::map(0, Flexpage::io_ports(0x100 + 0x20 * Word::from(number), 5));
+        bench.map_item(TaskIndex::SIGMA0, task, ports, Flexpage::WHOLE_SPACE);
     }
     // OUT dx, eax.
     bench.kernel.machine.user_memory.insert(FRAME, 0xef);
