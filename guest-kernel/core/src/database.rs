@@ -257,6 +257,9 @@ pub fn last_or_leaf(machine: &mut impl Machine, node: NodeIndex) -> Option<Maybe
     (is_last && !is_bookmark).then_some(next)
 }
 
+/// Steps that another frame of nodes costs.
+const STOCK_STEPS: u32 = 10;
+
 /// How far back a parent is looked for. Further away it counts as not found.
 pub const NEAR: usize = 128;
 
@@ -358,6 +361,7 @@ impl<M: Machine> Kernel<'_, M> {
     #[cold]
     #[inline(never)]
     fn stock_nodes(&mut self, factory: FactoryIndex) -> Result<(), NoMemory> {
+        self.account(STOCK_STEPS);
         let frame = self.allocate(factory)?.address().0;
         let first = NonZeroU32::new((frame / NODE_SIZE) as u32).ok_or(NoMemory)?;
         let last = NodeIndex(first.checked_add(NODES_PER_FRAME - 1).ok_or(NoMemory)?);

@@ -17,7 +17,7 @@ use protocol::{Word, introspection::mapping::Place};
 
 /// Steps from one preemption point to the next. A step is about fifteen instructions, so that with
 /// what comes before and after no stretch is longer than 2000.
-pub const STEPS: u32 = 72;
+pub const STEPS: u32 = 56;
 
 /// The operation was left at a preemption point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +132,11 @@ impl<M: Machine> Kernel<'_, M> {
             }
             None => Err(Preempted),
         }
+    }
+
+    /// Counts the steps of something that had to be done at once, as far as there are so many left.
+    pub(crate) fn account(&mut self, steps: u32) {
+        self.budget = self.budget.saturating_sub(steps);
     }
 
     /// Notes how long the operation took since the last preemption point.

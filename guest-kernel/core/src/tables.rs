@@ -16,6 +16,9 @@ use protocol::{
     object::CapabilityIndex,
 };
 
+/// Steps that a new page table costs.
+const TABLE_STEPS: u32 = 16;
+
 impl<M: Machine> Kernel<'_, M> {
     /// A page table where there is nothing yet.
     #[cold]
@@ -28,6 +31,7 @@ impl<M: Machine> Kernel<'_, M> {
         if pages == Pages::Ports {
             self.need_port_directory(task)?;
         }
+        self.account(TABLE_STEPS);
         let table = self.allocate_table(self.tasks[task].factory)?;
         if let Some(spot) = self.tasks[task].space.directory_spot(pages, address) {
             spot.set_entry(&mut self.machine, Entry::table(table.entries()));

@@ -22,7 +22,7 @@ use protocol::{
 };
 
 /// Steps that taking one mapping away costs.
-const TAKE_STEPS: u32 = 11;
+const TAKE_STEPS: u32 = 8;
 
 /// Steps that looking at one costs.
 const VISIT_STEPS: u32 = 2;

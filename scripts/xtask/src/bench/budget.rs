@@ -98,7 +98,7 @@ mod tests {
             page_fault: 1000,
             ipc_call_map: 900,
             unmap_1: 400,
-            map_512_one_item: 60 * 512,
+            map_512_one_item: 125 * 512,
             map_512_faults: 500_000,
             revoke_0: 100,
             // One alone is cheap.
@@ -123,7 +123,7 @@ mod tests {
             (|counts| counts.untraced.unmap_1 = 401, "an unmap of a page takes 401"),
             (|counts| counts.untraced.ipc_call_map = 901, "a page in a message takes 301"),
             (|counts| counts.longest_stretch = 2001, "the longest stretch takes 2001"),
-            (|counts| counts.traced.map_512_one_item += 100, "flexpage takes 60.2"),
+            (|counts| counts.traced.map_512_one_item += 100, "flexpage takes 125.2"),
             (|counts| counts.traced.revoke[4] += 130_000, "from 60.0 to 73.0"),
             (|counts| counts.traced.page_fault = 1201, "a page fault takes 1201"),
             (|counts| counts.traced.ipc_call = 601, "a call and its reply takes 601"),
