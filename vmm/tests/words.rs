@@ -123,7 +123,7 @@ fn rights_are_no_more_than_the_area_needs(on: Target) {
     }
 }
 
-/// The file's pages go from sigma0 to the root task to the program, and each is the same frame.
+/// The pagers' own faults, while they serve one, go up to sigma0 and to the kernel.
 fn pagers_form_a_hierarchy(on: Target) {
     let file = file(&noise(20_000));
     let ran = count(on, file.path(), &["--json"]);
@@ -133,9 +133,11 @@ fn pagers_form_a_hierarchy(on: Target) {
     for fault in nested {
         let served = faults.iter().find(|other| other["n"] == fault["serving"]);
         let served = served.unwrap_or_else(|| panic!("nobody served by {fault}"));
-        assert_eq!(served["pager"], fault["task"], "{fault}");
-        assert!(served["t"].as_u64() <= fault["t"].as_u64(), "{fault}");
-        assert!(fault["end"].as_u64() <= served["end"].as_u64(), "{fault}");
+        assert_eq!((&served["pager"], &served["by"]), (&fault["task"], &fault["task"]), "{fault}");
+        // Faults are numbered as they begin; the times of some hosts run backwards.
+        assert!(served["n"].as_u64() < fault["n"].as_u64(), "{fault}");
+        let depth = |fault: &Value| fault["depth"].as_u64().expect("a depth");
+        assert_eq!(depth(fault), depth(served) + 1, "{fault}");
     }
     for fault in faults.iter().filter(|fault| fault["task"] == "root") {
         assert_eq!(fault["pager"], "sigma0");
@@ -147,12 +149,19 @@ fn pagers_form_a_hierarchy(on: Target) {
 
 fn stages_add_up_and_nothing_is_lost(on: Target) {
     let ran = on.checked(&["words", "--json"]).expect_status(0);
+    let mut with_stages = 0;
     for fault in ran.events_of("fault").iter().filter(|fault| fault["pager"] != "kernel") {
+        assert_eq!(fault["complete"], true);
         let stage = |key: &str| fault[key].as_u64().unwrap_or_else(|| panic!("{key}: {fault}"));
+        // A clock that ran backwards meanwhile leaves a fault without stages, never with wrong ones.
+        if fault["to_pager_ns"].is_null() && !on.has_steady_clock() {
+            continue;
+        }
         let sum = stage("to_pager_ns") + stage("pager_ns") + stage("reply_ns");
         assert!(sum.abs_diff(stage("total_ns")) <= 2, "{fault}");
-        assert_eq!(fault["complete"], true);
+        with_stages += 1;
     }
+    assert!(with_stages > 0, "{}", ran.stderr);
     let end = ran.events().pop().expect("events");
     assert_eq!((&end["k"], &end["lost"]), (&"end".into(), &0.into()));
 }

@@ -15,7 +15,7 @@ use protocol::{
     fault::{Access, Exception},
     introspection::{
         ThreadState,
-        record::{Kind, Unresolved},
+        record::{Kind, Unresolved, asked},
     },
     message::MessageTag,
 };
@@ -45,7 +45,8 @@ impl<M: Machine> Kernel<'_, M> {
             record.flags = vector;
             record.a = error_code as u64;
             record.b = instruction as u64;
-            record.c = self.ids_of(handler.map(|gate| gate.thread()));
+            let handler = self.ids_of(handler.map(|gate| gate.thread()));
+            record.c = asked(handler, self.threads[thread].caller.raw());
             record.d = self.faults;
             record.e = self.threads[thread].context.stack() as u64;
             self.machine.record(record);

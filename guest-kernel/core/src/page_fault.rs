@@ -18,7 +18,7 @@ use protocol::{
     flexpage::Rights,
     introspection::{
         ThreadState,
-        record::{Kind, Record, Unresolved, head, word},
+        record::{Kind, Record, Unresolved, asked, head, word},
     },
     layout::MAPPABLE_END,
     message::MessageTag,
@@ -59,7 +59,7 @@ impl<M: Machine> Kernel<'_, M> {
             record[word::HEAD] = head(from.head, Kind::Fault, access.bits());
             record[word::A] = address as u64;
             record[word::B] = from.fault.instruction as u64;
-            record[word::C] = to.ids;
+            record[word::C] = asked(to.ids, from.caller.raw());
             record[word::D] = from.fault.number;
             record[word::E] = from.context.stack() as u64;
             self.machine.end_record();
@@ -104,8 +104,7 @@ impl<M: Machine> Kernel<'_, M> {
     #[inline(never)]
     fn fault_without_pager(&mut self, faulter: ThreadIndex, time: u64) {
         if self.traces(Kind::Fault) {
-            let mut record = fault_record(time, faulter, &self.threads[faulter]);
-            record.c = self.ids_of(None);
+            let record = fault_record(time, faulter, &self.threads[faulter], self.ids_of(None));
             self.machine.record(record);
         }
         self.unresolved(faulter, Unresolved::NoPager, 0);
@@ -332,13 +331,14 @@ impl<M: Machine> Kernel<'_, M> {
     }
 }
 
-/// The record of a fault, without its pager.
+/// The record of a fault that `pager` is asked to resolve.
 #[inline(always)]
-pub(crate) fn fault_record(time: u64, faulter: ThreadIndex, thread: &Thread) -> Record {
+pub(crate) fn fault_record(time: u64, faulter: ThreadIndex, thread: &Thread, pager: u64) -> Record {
     let mut record = thread.new_record(Kind::Fault, time, faulter);
     record.flags = thread.fault.access.bits();
     record.a = thread.fault.address as u64;
     record.b = thread.fault.instruction as u64;
+    record.c = asked(pager, thread.caller.raw());
     record.d = thread.fault.number;
     record.e = thread.context.stack() as u64;
     record

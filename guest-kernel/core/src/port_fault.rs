@@ -185,8 +185,8 @@ impl<M: Machine> Kernel<'_, M> {
         let (pager, repeated) = (thread.pager(), thread.fault.repeated);
         let gate = self.fault_gate(faulter, pager);
         if self.traces(Kind::Fault) {
-            let mut record = fault_record(time, faulter, &self.threads[faulter]);
-            record.c = self.ids_of(gate.map(|gate| gate.thread()));
+            let pager = self.ids_of(gate.map(|gate| gate.thread()));
+            let record = fault_record(time, faulter, &self.threads[faulter], pager);
             self.machine.record(record);
         }
         match gate {

@@ -165,8 +165,7 @@ impl<M: Machine> Kernel<'_, M> {
         fault.delivered = time;
         fault.instruction = instruction;
         if self.traces(Kind::Fault) {
-            let mut record = fault_record(time, faulter, &self.threads[faulter]);
-            record.c = self.ids_of(None);
+            let record = fault_record(time, faulter, &self.threads[faulter], self.ids_of(None));
             self.machine.record(record);
         }
         let rights = self.sigma0.page_at(address).map(|(_, rights)| rights);

@@ -4,7 +4,8 @@
 //! item of the reply, then [`Kind::Resume`] or [`Kind::Unresolved`]. The common case, one page and
 //! the thread goes on, is one record, [`Kind::Resolve`], which [`Record::split_resolve`] takes
 //! apart. All of them carry the fault's number, so that they can be told from the records of other
-//! faults in between (a pager's own faults, say).
+//! faults in between (a pager's own faults, say). What a pager's own faults are for, their records
+//! say themselves: see [`asked`].
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -112,8 +113,8 @@ impl Record {
 #[repr(u8)]
 pub enum Kind {
     /// A thread faulted. `time`: at the kernel's entry. flags: [`crate::fault::Access`];
-    /// a: address, or the first port; b: instruction pointer; c: ids of the pager (the kernel, [`super::NOBODY`], for
-    /// sigma0); d: number of the fault; e: stack pointer.
+    /// a: address, or the first port; b: instruction pointer; c: [`asked`] of the pager (the kernel,
+    /// [`super::NOBODY`], for sigma0); d: number of the fault; e: stack pointer.
     Fault = 1,
     /// One flexpage was mapped or granted. task, thread: the receiver. flags: rights that arrived,
     /// bit 3 for a grant, bits 4 to 7 [`MapStatus`]; order: of what was mapped; cpu: order of the
@@ -136,7 +137,7 @@ pub enum Kind {
     /// c: label of the gate; d, e: the first two message words.
     Message = 5,
     /// The thread raised an exception that is not a page fault. flags: vector; a: error code;
-    /// b: instruction pointer; c: ids of its handler; d: number, as for faults; e: stack pointer.
+    /// b: instruction pointer; c: [`asked`] of its handler; d: number, as for faults; e: stack pointer.
     Exception = 6,
     /// A task was created; task: its number; a: ids of the creator.
     TaskCreated = 7,
@@ -262,6 +263,19 @@ pub const fn split_ids(ids: u64) -> (u16, u16) {
     ((ids >> 16) as u16, ids as u16)
 }
 
+/// What the record of a fault or exception says of its pager or handler, whose ids these are; and
+/// `owed`, the thread that the faulting one has to answer itself, [`super::NOBODY`] if there is none.
+/// If that thread waits with a fault, serving it is what the faulting one was about.
+#[inline(always)]
+pub const fn asked(ids: u64, owed: u16) -> u64 {
+    ids | (owed as u64) << 32
+}
+
+/// Takes apart what [`asked`] packed: ids and the thread that is owed an answer.
+pub const fn split_asked(asked: u64) -> (u64, u16) {
+    (asked & 0xffff_ffff, (asked >> 32) as u16)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -319,5 +333,8 @@ mod tests {
     #[test]
     fn ids_come_apart() {
         assert_eq!(split_ids(ids(7, super::super::NOBODY)), (7, super::super::NOBODY));
+        let pager = ids(super::super::NOBODY, 9);
+        assert_eq!(split_asked(asked(pager, super::super::NOBODY)), (pager, super::super::NOBODY));
+        assert_eq!(split_asked(asked(pager, 3)), (pager, 3));
     }
 }

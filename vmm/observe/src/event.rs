@@ -98,7 +98,7 @@ pub struct Span {
     pub unmaps: Vec<Unmapping>,
     /// How it ended.
     pub end: End,
-    /// Number of the fault that this thread was serving, as its pager, when this one happened.
+    /// Number of the fault that this thread was serving, as pager or handler, when this one happened.
     pub serving: Option<u64>,
     /// How many such faults there are, one above the other.
     pub depth: usize,

@@ -24,7 +24,7 @@ use protocol::{
         Header, NOBODY,
         record::{
             Kind, MapStatus, Record, UNMAP_ACCESSED, UNMAP_DIRTY, UNMAP_OWN, UNMAP_REPLACED,
-            Unresolved, ids, split_ids,
+            Unresolved, ids, split_asked, split_ids,
         },
     },
     message::MessageTag,
@@ -221,7 +221,7 @@ impl Interpreter {
         let first = records.beginning.or(records.end).unwrap_or_default();
         let who = self.names.party(memory, ids(first.task, first.thread));
         let is_resume = first.kind == Kind::Resume as u8;
-        let handler_ids = if is_resume { first.e } else { first.c };
+        let handler_ids = if is_resume { first.e } else { split_asked(first.c).0 };
         let instruction = if is_resume { None } else { Some(first.b) };
         Span {
             number: records.number(),
@@ -235,8 +235,8 @@ impl Interpreter {
             end: records.end.map_or(without_end.clone(), |end| {
                 self.end(memory, records.beginning.map(|beginning| beginning.time), &end)
             }),
-            serving: None,
-            depth: 0,
+            serving: records.serving,
+            depth: records.depth,
             complete: !records.has_gap,
             diagnosis: None,
             who,
@@ -386,7 +386,8 @@ mod tests {
     use crate::{
         Printer, Style,
         scenario::{
-            KERNEL, ROOT, WORDS, events, fault, guest, images, nested_faults, null_jump, resume,
+            KERNEL, ROOT, SIGMA0, WORDS, events, fault, guest, images, nested_faults, null_jump,
+            owing, resume,
         },
         testing::{FakeGuest, HEADER, Random},
     };
@@ -407,28 +408,52 @@ mod tests {
         spans
     }
 
+    /// Numbers of the spans, of those that they served, and how deep they stand.
+    fn nesting(events: &[Event]) -> Vec<(u64, Option<u64>, usize)> {
+        spans(events).iter().map(|span| (span.number, span.serving, span.depth)).collect()
+    }
+
     #[test]
     fn faults_of_pagers_stand_below_the_fault_that_they_serve() {
-        let events = events(guest(64), nested_faults());
-        let nesting: Vec<_> =
-            spans(&events).iter().map(|span| (span.number, span.serving, span.depth)).collect();
-        assert_eq!(nesting, [(10, None, 0), (11, Some(10), 1), (12, Some(11), 2)]);
+        let nested = [(10, None, 0), (11, Some(10), 1), (12, Some(11), 2)];
+        assert_eq!(nesting(&events(guest(64), nested_faults())), nested);
     }
 
     #[test]
     fn a_pagers_other_faults_are_not_taken_for_serving() {
-        let records = [
-            fault(100, WORDS, Access::WRITE, 0x1000_0000, ROOT, 1),
-            // The pager has not got the message yet.
-            fault(110, ROOT, Access::WRITE, 0x5000, KERNEL, 2),
-            resume([110, 115, 120], ROOT, KERNEL, 2),
-            resume([130, 140, 150], WORDS, ROOT, 1),
-        ];
-        let events = events(guest(64), records);
-        assert_eq!(
-            spans(&events).iter().map(|span| span.serving).collect::<Vec<_>>(),
-            [None, None]
-        );
+        // The pager has not got the message yet: it works for nobody, for a caller that has no
+        // fault, for one whose fault others are to resolve. By the times, it could have got it.
+        let own = fault(135, ROOT, Access::WRITE, 0x5000, KERNEL, 3);
+        for own in [own, owing(ids(9, 9), own), owing(SIGMA0, own)] {
+            let records = [
+                fault(90, SIGMA0, Access::WRITE, 0x5000, KERNEL, 1),
+                fault(100, WORDS, Access::WRITE, 0x1000_0000, ROOT, 2),
+                own,
+                resume([135, 135, 135], ROOT, KERNEL, 3),
+                resume([130, 140, 150], WORDS, ROOT, 2),
+                resume([0, 0, 160], SIGMA0, KERNEL, 1),
+            ];
+            assert_eq!(
+                nesting(&events(guest(64), records)),
+                [(1, None, 0), (2, None, 0), (3, None, 0)]
+            );
+        }
+    }
+
+    #[test]
+    fn serving_does_not_depend_on_times() {
+        let backwards = |record: Record| Record { time: 20_000 - record.time, ..record };
+        let records = nested_faults().into_iter().map(backwards);
+        let nested = [(10, None, 0), (11, Some(10), 1), (12, Some(11), 2)];
+        assert_eq!(nesting(&events(guest(64), records)), nested);
+    }
+
+    #[test]
+    fn a_pager_serves_also_what_it_does_not_resolve() {
+        let mut records = null_jump();
+        let own = fault(9100, ROOT, Access::WRITE, 0x5000, KERNEL, 14);
+        records.insert(3, owing(WORDS, own));
+        assert_eq!(nesting(&events(guest(64), records)), [(13, None, 0), (14, Some(13), 1)]);
     }
 
     #[test]

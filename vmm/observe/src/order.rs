@@ -1,22 +1,15 @@
 //! Passes events on in the order in which they began.
 //!
 //! A fault is known when it ends, and a pager's own faults end before the fault that it serves. So
-//! whatever happens while a span is open waits for it: then times only go forward, and the served
-//! fault stands before the faults that serving it took. A span that stays open holds the others
-//! back only until the caller finds nothing new in the trace ([`Order::release_all`]) or too many
-//! wait.
+//! whatever happens while a span is open waits for it: then the served fault stands before the
+//! faults that serving it took. A span that stays open holds the others back only until the caller
+//! finds nothing new in the trace ([`Order::release_all`]) or too many wait.
 
-use crate::event::{End, Event, Span};
-use std::collections::{BTreeMap, VecDeque};
+use crate::event::Event;
+use std::collections::BTreeMap;
 
 /// Events that may wait for an open span.
 const MAX_WAITING: usize = 8192;
-
-/// Slots that are looked through for the faults of a pager.
-const MAX_SERVED: usize = 1024;
-
-/// Spans whose depth is remembered for those that they caused.
-const DEPTHS: usize = 256;
 
 #[derive(Debug, Default)]
 pub(crate) struct Order {
@@ -24,8 +17,6 @@ pub(crate) struct Order {
     slots: BTreeMap<u64, Option<Event>>,
     /// How many slots hold an event.
     waiting: usize,
-    /// Numbers and depths of the spans that were passed on last.
-    depths: VecDeque<(u64, usize)>,
 }
 
 impl Order {
@@ -36,24 +27,8 @@ impl Order {
 
     /// Enters an event that is complete.
     pub(crate) fn enter(&mut self, position: u64, event: Event) {
-        if let Event::Span(span) = &event {
-            self.mark_served(position, span);
-        }
         if !matches!(self.slots.insert(position, Some(event)), Some(Some(_))) {
             self.waiting += 1;
-        }
-    }
-
-    /// Tells the waiting spans of the pager's thread that they happened while it served `outer`.
-    fn mark_served(&mut self, position: u64, outer: &Span) {
-        let End::Resumed(resumed) = &outer.end else { return };
-        let Some(stages) = resumed.stages else { return };
-        for slot in self.slots.range_mut(position..).take(MAX_SERVED) {
-            let (_, Some(Event::Span(inner))) = slot else { continue };
-            let while_serving = (stages.received..=stages.answered).contains(&inner.time);
-            if inner.who.thread == resumed.by.thread && while_serving {
-                inner.serving.get_or_insert(outer.number);
-            }
         }
     }
 
@@ -65,7 +40,7 @@ impl Order {
             }
             if let Some(event) = first.remove() {
                 self.waiting -= 1;
-                self.pass_on(event, sink);
+                sink(&event);
             }
         }
         if self.waiting > MAX_WAITING {
@@ -82,20 +57,10 @@ impl Order {
         let slots = std::mem::take(&mut self.slots);
         for (position, slot) in slots {
             match slot {
-                Some(event) => self.pass_on(event, sink),
+                Some(event) => sink(&event),
                 None => self.reserve(position),
             }
         }
-    }
-
-    fn pass_on(&mut self, mut event: Event, sink: &mut dyn FnMut(&Event)) {
-        if let Event::Span(span) = &mut event {
-            let outer = self.depths.iter().find(|(number, _)| Some(*number) == span.serving);
-            span.depth = outer.map_or(0, |(_, depth)| depth + 1);
-            self.depths.push_front((span.number, span.depth));
-            self.depths.truncate(DEPTHS);
-        }
-        sink(&event);
     }
 }
 

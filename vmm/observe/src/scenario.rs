@@ -13,7 +13,7 @@ use protocol::{
         NOBODY,
         record::{
             Kind, MapStatus, Record, UNMAP_ACCESSED, UNMAP_DIRTY, UNMAP_OWN, UNMAP_REPLACED,
-            Unresolved, ids,
+            Unresolved, asked, ids, split_asked,
         },
     },
     layout::{HEAP_BASE, PROGRAM_BASE},
@@ -56,6 +56,7 @@ pub(crate) fn record(kind: Kind, time: u64, who: u64) -> Record {
     Record { kind: kind as u8, time, task, thread, ..Record::default() }
 }
 
+/// A fault of a thread that owes nobody an answer.
 pub(crate) fn fault(
     time: u64,
     who: u64,
@@ -69,11 +70,16 @@ pub(crate) fn fault(
         flags,
         a: address,
         b: CODE,
-        c: pager,
+        c: asked(pager, NOBODY),
         d: n,
         e: 0x9000,
         ..record(Kind::Fault, time, who)
     }
+}
+
+/// The same of a thread that owes `whom` an answer.
+pub(crate) fn owing(whom: u64, fault: Record) -> Record {
+    Record { c: asked(split_asked(fault.c).0, whom as u16), ..fault }
 }
 
 pub(crate) fn map(time: u64, to: u64, from: u64, sent: Flexpage, at: u64, n: u64) -> Record {
@@ -111,8 +117,8 @@ pub(crate) fn nested_faults() -> Vec<Record> {
         Record { a: ROOT, ..record(Kind::ThreadStarted, 2000, WORDS) },
         map(3000, ids(3, NOBODY), ROOT, Flexpage::capabilities(5, 0, Rights::READ), 4, 0),
         fault(5000, WORDS, Access::WRITE, HEAP + 0x1008, ROOT, 10),
-        fault(5500, ROOT, Access::empty(), 0x1f3_c010, SIGMA0, 11),
-        fault(5700, SIGMA0, Access::WRITE, 0xbf00_2000, KERNEL, 12),
+        owing(WORDS, fault(5500, ROOT, Access::empty(), 0x1f3_c010, SIGMA0, 11)),
+        owing(ROOT, fault(5700, SIGMA0, Access::WRITE, 0xbf00_2000, KERNEL, 12)),
         map(5800, SIGMA0, KERNEL, page(0xbf00_2000, Rights::READ_WRITE), 0xbf00_2000, 12),
         resume([5700, 5850, 5900], SIGMA0, KERNEL, 12),
         map(6400, ROOT, SIGMA0, frame, 0x1f3_c000, 11),
@@ -203,7 +209,7 @@ pub(crate) fn others() -> Vec<Record> {
         Record {
             flags: 6,
             b: CODE,
-            c: KERNEL,
+            c: asked(KERNEL, NOBODY),
             d: 14,
             e: 0x9000,
             ..record(Kind::Exception, 9900, WORDS)

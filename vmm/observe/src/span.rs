@@ -3,11 +3,14 @@
 //! A thread has at most one at a time, so the open ones are filed under their threads; the number
 //! that the kernel gave them tells whether a record belongs to the one that is open.
 
-use protocol::introspection::record::{Kind, Record};
+use protocol::introspection::record::{Kind, Record, split_asked, split_ids};
 use std::collections::HashMap;
 
 /// The most maps that a span keeps, and the most unmaps. A message carries at most 31 items.
 const MAX_MAPS: usize = 64;
+
+/// Deeper than pagers are ever stacked: a guest that claims more must not fill the screen.
+const MAX_DEPTH: usize = 32;
 
 /// The records of one fault or exception, as far as they are known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +28,10 @@ pub(crate) struct RecordSpan {
     pub(crate) was_unresolved: bool,
     /// Whether records were lost between beginning and end.
     pub(crate) has_gap: bool,
+    /// Number of the open span that its thread served, as pager or handler, when this one began.
+    pub(crate) serving: Option<u64>,
+    /// How many such spans there are, one above the other.
+    pub(crate) depth: usize,
 }
 
 /// The spans that have begun and not ended, by thread.
@@ -39,8 +46,21 @@ impl OpenSpans {
     /// Takes the record of a fault or exception. If the thread had an open span, that one is
     /// returned: its end is not in the trace.
     pub(crate) fn begin(&mut self, record: Record) -> Option<RecordSpan> {
-        let span = RecordSpan { beginning: Some(record), ..RecordSpan::default() };
+        let mut span = RecordSpan { beginning: Some(record), ..RecordSpan::default() };
+        if let Some(served) = self.served(&record) {
+            span.serving = Some(served.number());
+            span.depth = MAX_DEPTH.min(served.depth + 1);
+        }
         self.by_thread.insert(record.thread, span)
+    }
+
+    /// The open span of the thread that the record's thread owes an answer, if it is the one that
+    /// was asked. After a gap nobody knows.
+    fn served(&self, record: &Record) -> Option<&RecordSpan> {
+        let (_, owed) = split_asked(record.c);
+        let served = self.by_thread.get(&owed).filter(|span| !span.has_gap)?;
+        let (asked, _) = split_asked(served.beginning?.c);
+        (split_ids(asked).1 == record.thread).then_some(served)
     }
 
     /// Files a map with the fault that it answers. False if it belongs to no open span.
@@ -125,6 +145,9 @@ fn end_number(record: &Record) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use protocol::introspection::{NOBODY, record::asked};
+
+    const PAGER: u16 = 2;
 
     fn record(kind: Kind, sequence: u64, thread: u16, number: u64) -> Record {
         let mut record = Record { kind: kind as u8, sequence, thread, ..Record::default() };
@@ -132,7 +155,56 @@ mod tests {
             Kind::Resume => record.a = number,
             _ => record.d = number,
         }
+        if kind == Kind::Fault {
+            record.c = asked(PAGER.into(), NOBODY);
+        }
         record
+    }
+
+    /// A fault of the pager of all others, which owes `owed` an answer and is paged by that thread.
+    fn pagers_own(sequence: u64, number: u64, owed: u16) -> Record {
+        let record = record(Kind::Fault, sequence, PAGER, number);
+        Record { c: asked(owed.into(), owed), ..record }
+    }
+
+    fn serving(open: &mut OpenSpans, record: Record) -> (Option<u64>, usize) {
+        open.begin(record);
+        let span = &open.by_thread[&record.thread];
+        (span.serving, span.depth)
+    }
+
+    #[test]
+    fn who_owes_a_faulting_thread_an_answer_serves_its_fault() {
+        let mut open = OpenSpans::default();
+        open.begin(record(Kind::Fault, 1, 5, 10));
+        assert_eq!(serving(&mut open, pagers_own(2, 11, 5)), (Some(10), 1));
+        open.end(record(Kind::Resume, 3, PAGER, 11));
+        assert_eq!(serving(&mut open, pagers_own(4, 12, 6)), (None, 0), "6 has not faulted");
+        assert_eq!(serving(&mut open, pagers_own(5, 13, NOBODY)), (None, 0));
+        let stranger = Record { thread: 7, ..pagers_own(6, 14, 5) };
+        assert_eq!(serving(&mut open, stranger), (None, 0), "it is not the pager of 5");
+        open.end(record(Kind::Resume, 7, 5, 10));
+        assert_eq!(serving(&mut open, pagers_own(8, 15, 5)), (None, 0), "5 runs");
+    }
+
+    #[test]
+    fn after_a_gap_nobody_knows_what_a_pager_serves() {
+        let mut open = OpenSpans::default();
+        open.begin(record(Kind::Fault, 1, 5, 10));
+        open.gap();
+        assert_eq!(serving(&mut open, pagers_own(9, 11, 5)), (None, 0));
+    }
+
+    #[test]
+    fn two_threads_that_claim_to_serve_each_other_do_not_nest_for_ever() {
+        let mut open = OpenSpans::default();
+        open.begin(record(Kind::Fault, 1, 5, 10));
+        for number in 11..1000 {
+            open.begin(pagers_own(number, number, 5));
+            let other = record(Kind::Fault, number, 5, number);
+            let (_, depth) = serving(&mut open, Record { c: asked(PAGER.into(), PAGER), ..other });
+            assert!(depth <= MAX_DEPTH);
+        }
     }
 
     #[test]

@@ -107,6 +107,11 @@ impl Target {
         }
     }
 
+    /// Whether its time stamp counter never runs backwards. Under KVM it is the host's business.
+    pub fn has_steady_clock(self) -> bool {
+        self.engine == "qemu"
+    }
+
     /// An image of the guest, from where the build left it.
     pub fn image(self, name: &str) -> PathBuf {
         let folder = std::env::var_os("GLASS_GUEST_DIR").map_or_else(

@@ -7,8 +7,8 @@ use protocol::{
     fault::{Access, PageFault},
     flexpage::{Flexpage, Rights},
     introspection::{
-        ThreadState,
-        record::{Kind, Unresolved},
+        NOBODY, ThreadState,
+        record::{Kind, Unresolved, ids, split_asked},
     },
     layout::USER_END,
     message::{MapItem, MessageTag},
@@ -74,6 +74,50 @@ fn a_fault_becomes_a_message_and_its_answer_a_mapping() {
     let source = (page.address() as u64) << 32;
     assert_eq!((map.a, map.b, map.c), (0x1234_5000 | source, page.0 as u64, FRAME));
     assert!(fault.time < resume.b && resume.b < resume.c && resume.c < resume.time);
+}
+
+/// What the last record of a fault or exception says: who was asked, and whom the thread that it
+/// happened to owes an answer.
+fn last_asked(bench: &Bench) -> (u64, u16) {
+    let is_beginning = |kind| [Kind::Fault as u8, Kind::Exception as u8].contains(&kind);
+    let mut records = bench.kernel.machine.records.iter().rev();
+    split_asked(records.find(|record| is_beginning(record.kind)).expect("a record").c)
+}
+
+#[test]
+fn a_fault_names_the_thread_that_waits_for_the_faulting_one() {
+    let (mut bench, client) = faulting_client();
+    bench.kernel.page_fault(0x5000, Access::empty());
+    assert_eq!(last_asked(&bench), (ids(1, ROOT), NOBODY));
+    assert_eq!(bench.current(), ROOT);
+    bench.kernel.page_fault(0x200_1000, Access::empty());
+    assert_eq!(last_asked(&bench), (ids(0, 0), client));
+    assert_eq!(bench.current(), 0);
+    bench.kernel.page_fault(0x200_1000, Access::empty());
+    assert_eq!(last_asked(&bench), (ids(NOBODY, NOBODY), ROOT));
+    bench.kernel.exception(6, 0);
+    assert_eq!(last_asked(&bench), (ids(NOBODY, NOBODY), ROOT));
+}
+
+#[test]
+fn a_fault_that_queues_is_not_served_yet() {
+    let (mut bench, first) = faulting_client();
+    bench.kernel.page_fault(0x5000, Access::empty());
+    // The root task works for the first when a more important one faults.
+    let second = bench.spawn(ROOT, 210);
+    assert_eq!(bench.current(), second);
+    bench.kernel.page_fault(0x5000, Access::empty());
+    assert_eq!(last_asked(&bench), (ids(1, ROOT), NOBODY));
+    assert!(bench.thread(second).is(ThreadState::Sending));
+    bench.kernel.page_fault(0x200_1000, Access::empty());
+    assert_eq!(last_asked(&bench), (ids(0, 0), first));
+    // sigma0 lets it go on; it takes the second one's message and faults again.
+    bench.call(Operation::REPLY_AND_WAIT, NIL, MessageTag(0));
+    assert_eq!(bench.current(), ROOT);
+    bench.call(Operation::REPLY_AND_WAIT, NIL, MessageTag(0));
+    assert_eq!((bench.current(), bench.result(ROOT).1), (ROOT, second.into()));
+    bench.kernel.page_fault(0x200_1000, Access::empty());
+    assert_eq!(last_asked(&bench), (ids(0, 0), second));
 }
 
 #[test]

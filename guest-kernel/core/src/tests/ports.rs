@@ -10,8 +10,8 @@ use protocol::{
     fault::{Access, PortFault},
     flexpage::{Flexpage, Rights},
     introspection::{
-        ThreadState,
-        record::{Kind, MapStatus, Unresolved},
+        NOBODY, ThreadState,
+        record::{Kind, MapStatus, Unresolved, ids, split_asked},
     },
     layout::USER_END,
     message::{MapItem, MessageTag},
@@ -93,6 +93,7 @@ fn a_forbidden_port_becomes_a_message() {
     assert_eq!(record.kind, Kind::Fault as u8);
     assert_eq!(record.flags, (Access::PORT | Access::WRITE).bits());
     assert_eq!((record.a, record.b, record.d), (0x3fa, CODE as u64, 1));
+    assert_eq!(split_asked(record.c), (ids(1, ROOT), NOBODY));
 }
 
 #[test]

@@ -12,7 +12,10 @@ use protocol::{
     error::IpcError,
     fault::Access,
     flexpage::Rights,
-    introspection::record::{Kind, Record, Unresolved, ids},
+    introspection::{
+        NOBODY,
+        record::{Kind, Record, Unresolved, asked, ids},
+    },
     layout::{HEAP_BASE, STACK_BASE},
 };
 use std::time::{Duration, Instant};
@@ -263,8 +266,12 @@ fn hints_fit_the_exception() {
         // A port that the task has not got is a fault of its own.
         (13, "a privileged instruction, an address that is not canonical, or an access beyond"),
     ] {
-        let exception =
-            Record { flags: vector, c: ROOT, d: 1, ..record(Kind::Exception, 100, WORDS) };
+        let exception = Record {
+            flags: vector,
+            c: asked(ROOT, NOBODY),
+            d: 1,
+            ..record(Kind::Exception, 100, WORDS)
+        };
         let text = shown(Style::Summary, false, &events(guest(8), [exception]), 0);
         let hint = text.lines().find(|line| line.starts_with("  hint")).unwrap_or_default();
         assert!(hint.contains(expected), "{text}");
