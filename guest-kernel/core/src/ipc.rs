@@ -111,20 +111,25 @@ impl<M: Machine> Kernel<'_, M> {
             let pending = PendingMessage { tag, label, then: AfterSend::AwaitReply };
             return self.queue_message(caller, receiver, pending, timeouts);
         }
-        if tag.words() != 0 {
-            self.machine.copy_message(from.utcb, to.utcb, tag.words());
-        }
         if tag.items() != 0 || self.machine.records(Kind::Message) {
             if tag.items() != 1 || !self.call_with_one_page(caller, receiver, label, tag) {
                 self.send(caller, receiver, label, tag, AfterSend::AwaitReply);
             }
             return;
         }
+        if tag.words() != 0 {
+            self.machine.copy_message(from.utcb, to.utcb, tag.words());
+        }
         from.set_state(ThreadState::Receiving, receiver.into());
-        to.set_state(ThreadState::Ready, MaybeThread::NOBODY);
-        to.context.set_result(tag, label);
-        let unanswered = core::mem::replace(&mut to.caller, caller.into());
-        let priority = to.priority();
+        let called = to.take_call(caller, tag, label);
+        self.run_called(receiver, called);
+    }
+
+    /// Leaves the processor to a thread that has taken a call. `called` is what that returned: whom it
+    /// owed an answer before, and its priority.
+    #[inline(always)]
+    pub(crate) fn run_called(&mut self, receiver: ThreadIndex, called: (MaybeThread, u8)) {
+        let (unanswered, priority) = called;
         if let Some(unanswered) = unanswered.get() {
             self.lose_reply(unanswered, receiver);
         }
@@ -317,14 +322,8 @@ impl<M: Machine> Kernel<'_, M> {
         }
         let Some((from, to)) = self.threads.pair(caller, receiver) else { return false };
         from.set_state(ThreadState::Receiving, receiver.into());
-        to.set_state(ThreadState::Ready, MaybeThread::NOBODY);
-        to.context.set_result(tag, label);
-        let unanswered = core::mem::replace(&mut to.caller, caller.into());
-        let priority = to.priority();
-        if let Some(unanswered) = unanswered.get() {
-            self.lose_reply(unanswered, receiver);
-        }
-        self.run_at(receiver, priority);
+        let called = to.take_call(caller, tag, label);
+        self.run_called(receiver, called);
         true
     }
 

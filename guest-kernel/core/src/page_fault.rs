@@ -75,14 +75,8 @@ impl<M: Machine> Kernel<'_, M> {
         if self.machine.enabled_records() != 0 {
             from.fault.delivered = self.machine.time();
         }
-        to.set_state(ThreadState::Ready, MaybeThread::NOBODY);
-        to.context.set_result(PageFault::TAG, gate.label());
-        let unanswered = core::mem::replace(&mut to.caller, faulter.into());
-        let priority = to.priority();
-        if let Some(unanswered) = unanswered.get() {
-            self.lose_reply(unanswered, gate.thread());
-        }
-        self.run_at(gate.thread(), priority);
+        let called = to.take_call(faulter, PageFault::TAG, gate.label());
+        self.run_called(gate.thread(), called);
     }
 
     /// A fault that its pager does not get at once, or never.

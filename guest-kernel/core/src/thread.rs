@@ -222,6 +222,21 @@ impl Thread {
         self.record.partner == partner.position()
     }
 
+    /// Goes on with a call that it waited for, and owes `caller` an answer from now on. Returns whom
+    /// it owed one before, and its own priority.
+    #[inline(always)]
+    pub fn take_call(
+        &mut self,
+        caller: ThreadIndex,
+        tag: MessageTag,
+        label: Word,
+    ) -> (MaybeThread, u8) {
+        self.set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        self.context.set_result(tag, label);
+        let unanswered = core::mem::replace(&mut self.caller, caller.into());
+        (unanswered, self.priority())
+    }
+
     /// Notes a page fault and its message.
     #[inline(always)]
     pub fn begin_fault(&mut self, number: u64, address: Word, access: Access) {
