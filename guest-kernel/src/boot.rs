@@ -186,6 +186,7 @@ fn install_kernel(loader: &LoaderInfo, pool: PhysicalRange) -> kernel_core::boot
         header.gates.stride = size_of::<Gate>() as u64;
         header.pool_start = pool.start;
         header.pool_end = pool.end;
+        header.port_cache = arch::ports::describe().0;
     });
     let reserved = [
         PhysicalRange { start: 0, end: direct_map::image_end().0 },

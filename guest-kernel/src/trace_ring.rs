@@ -32,6 +32,7 @@ static mut INTROSPECTION: Header = Header {
     panicked: 0,
     longest_stretch: 0,
     preemptions: 0,
+    port_cache: 0,
 };
 
 /// Changes the header.

@@ -19,7 +19,7 @@ use crate::{
 use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
     fault::Access,
-    flexpage::{Flexpage, Rights, align_down},
+    flexpage::{Flexpage, KERNEL_PORTS, Rights, align_down},
     introspection::{
         mapping::Place,
         record::{Kind, MapStatus, Unresolved},
@@ -41,9 +41,6 @@ pub struct Sigma0 {
     /// Its image in the bundle, mapped as it lies there.
     pub image: Image,
 }
-
-/// Ports that the kernel keeps: both interrupt controllers, and the one that ends the machine.
-pub(crate) const KERNEL_PORTS: [u16; 5] = [0x20, 0x21, 0xa0, 0xa1, 0xf4];
 
 impl Sigma0 {
     /// What sigma0 has at `address`: a page of memory, or a port.

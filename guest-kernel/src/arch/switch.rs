@@ -21,6 +21,12 @@ struct Loaded {
 
 static mut LOADED: Loaded = Loaded { thread: MaybeThread::NOBODY, root: PhysicalAddress(0) };
 
+/// Where it stands which space the processor works in, for the host.
+pub fn loaded_root() -> *const PhysicalAddress {
+    // SAFETY: makes an address, and reads nothing.
+    unsafe { &raw const LOADED.root }
+}
+
 /// Goes on with the current thread, after loading all of it that is not in its frame. Idles if
 /// there is none.
 #[inline(always)]

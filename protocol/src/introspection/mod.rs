@@ -20,7 +20,7 @@ pub const NOTE_TYPE: u32 = 1;
 pub const HEADER_MAGIC: u64 = u64::from_le_bytes(*b"GLASSPGR");
 
 /// Changes with any layout in this module.
-pub const HEADER_VERSION: u32 = 3;
+pub const HEADER_VERSION: u32 = 4;
 
 /// Bytes in the name of a task or thread.
 pub const NAME_LENGTH: usize = 16;
@@ -63,9 +63,11 @@ pub struct Header {
     pub longest_stretch: u64,
     /// Times that a map or unmap was left at a preemption point.
     pub preemptions: u64,
+    /// Where the [`PortCache`] is.
+    pub port_cache: u64,
 }
 
-const _: () = assert!(size_of::<Header>() == 32 + 32 + 4 * 24 + 24 + 48);
+const _: () = assert!(size_of::<Header>() == 32 + 32 + 4 * 24 + 24 + 56);
 
 /// Lets the host look at the machine between two operations of the kernel.
 ///
@@ -110,6 +112,42 @@ pub struct Table {
     /// Number of entries, used or not.
     pub count: u64,
 }
+
+/// What the processor has been told of I/O ports, by the bitmap behind its task state segment: it
+/// holds a few words of one task's ports. All addresses are guest-physical.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(8))]
+pub struct PortCache {
+    /// Where the task state segment is. At [`BITMAP_OFFSET_AT`] it has the offset of the bitmap.
+    pub task_state: u64,
+    /// Bytes of the task state segment. An offset that is not less forbids all ports.
+    pub task_state_size: u64,
+    /// Where the bitmap is, whether or not it applies at the moment. Of port `p` it is bit `p % 8`
+    /// of byte `p / 8`; user code may use the port if that is 0.
+    pub bitmap: u64,
+    /// Where the address of the top-level page table stands that the processor works with.
+    pub loaded_root: u64,
+    /// The task whose ports the bitmap has, or [`NOBODY`].
+    pub owner: u16,
+    /// Which of `words` is replaced next: not the last one that was installed.
+    pub next: u16,
+    /// The words of 64 ports that may have zeros, all different.
+    pub words: [u16; CACHED_PORT_WORDS],
+    /// Zero.
+    pub reserved: [u16; 2],
+}
+
+const _: () = assert!(size_of::<PortCache>() == 56);
+
+/// How many words of ports may have zeros at a time.
+pub const CACHED_PORT_WORDS: usize = 8;
+
+/// Where a task state segment has the offset of its bitmap, two bytes, on both architectures (AMD64
+/// manual volume 2, 12.2.4 and 12.2.5).
+pub const BITMAP_OFFSET_AT: u64 = 102;
+
+/// Bytes of the bitmap.
+pub const PORT_BITMAP_SIZE: usize = crate::flexpage::IO_PORTS / 8;
 
 /// A task as viewers see it. Its index in the table is the task's number.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -9,13 +9,12 @@ use crate::{
     capability::Object,
     index::{FactoryIndex, TableIndex, TaskIndex, ThreadIndex},
     port_fault::{GENERAL_PROTECTION_VECTOR, PORTS_IN_WORD},
-    sigma0::KERNEL_PORTS,
     space::DirectoryEntry,
 };
 use protocol::{
     PAGE_SIZE, Word,
     fault::Access,
-    flexpage::{Flexpage, Rights},
+    flexpage::{Flexpage, KERNEL_PORTS, Rights},
     introspection::{NOBODY, ThreadState, record::Kind},
     layout::{KERNEL_INFO_PAGE, USER_END, UTCB_AREA},
     message::{MapItem, MessageTag},

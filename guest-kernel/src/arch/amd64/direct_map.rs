@@ -1,6 +1,6 @@
 //! The direct map: all physical memory below 4 GiB, in the kernel's half of every space.
 
-use super::boot::DIRECT_MAP_SLOT;
+use super::boot::{DIRECT_MAP_SLOT, KERNEL_OFFSET};
 use kernel_core::{arch::Table, frames::PhysicalAddress};
 
 /// The most RAM that the kernel can work with: from there on the direct map is for devices.
@@ -27,6 +27,11 @@ pub fn device_register(address: PhysicalAddress) -> *mut u32 {
 /// The physical address of something that the direct map shows.
 pub fn physical<T>(pointer: *const T) -> PhysicalAddress {
     PhysicalAddress(pointer as u64 - BASE)
+}
+
+/// The physical address of a static of the kernel image.
+pub fn physical_in_image<T>(pointer: *const T) -> PhysicalAddress {
+    PhysicalAddress(pointer as u64 - KERNEL_OFFSET)
 }
 
 /// The byte after the kernel image.

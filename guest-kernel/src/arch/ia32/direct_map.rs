@@ -38,6 +38,11 @@ pub fn physical<T>(pointer: *const T) -> PhysicalAddress {
     PhysicalAddress((pointer as usize - DIRECT_MAP_BASE) as u64)
 }
 
+/// The physical address of a static of the kernel image.
+pub fn physical_in_image<T>(pointer: *const T) -> PhysicalAddress {
+    physical(pointer)
+}
+
 /// The byte after the kernel image.
 pub fn image_end() -> PhysicalAddress {
     // Linked as a physical address, so its "location" is the value itself.

@@ -10,7 +10,8 @@ use protocol::{
     boot::pad_name,
     flexpage::Rights,
     introspection::{
-        HEADER_MAGIC, HEADER_VERSION, Header, NAME_LENGTH, NOBODY, Table, TaskRecord, ThreadRecord,
+        BITMAP_OFFSET_AT, HEADER_MAGIC, HEADER_VERSION, Header, NAME_LENGTH, NOBODY,
+        PORT_BITMAP_SIZE, PortCache, Table, TaskRecord, ThreadRecord,
         mapping::{
             COMPANION_OFFSET, CapabilitySlot, FactoryRecord, GateRecord, MappingNode, NODE_SIZE,
             ObjectKind, Place, Resource,
@@ -23,6 +24,10 @@ use protocol::{
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 pub(super) const HEADER: u64 = 0x1000;
+const TASK_STATE: u64 = 0x2000;
+pub(super) const BITMAP: u64 = TASK_STATE + 0x68;
+const PORT_CACHE: u64 = 0x5000;
+const LOADED_ROOT: u64 = 0x5100;
 pub(super) const POOL: PhysicalRange = PhysicalRange { start: 0x10_0000, end: 0x18_0000 };
 pub(super) const IMAGE_END: u64 = 0x8000;
 /// More than there is in these tests: nobody looks into user memory.
@@ -107,8 +112,44 @@ impl Made {
             made.bookmark_for(task);
         }
         made.capabilities();
+        made.no_ports();
         made.header();
         made
+    }
+
+    /// The processor forbids all ports.
+    fn no_ports(&mut self) {
+        self.memory[BITMAP as usize..][..=PORT_BITMAP_SIZE].fill(!0);
+        let task_state_size = BITMAP - TASK_STATE + PORT_BITMAP_SIZE as u64 + 1;
+        self.put(TASK_STATE + BITMAP_OFFSET_AT, &(task_state_size as u16));
+        let cache = PortCache {
+            task_state: TASK_STATE,
+            task_state_size,
+            bitmap: BITMAP,
+            loaded_root: LOADED_ROOT,
+            owner: NOBODY,
+            next: 0,
+            words: [0, 1, 2, 3, 4, 5, 6, 7],
+            reserved: [0; 2],
+        };
+        self.put(PORT_CACHE, &cache);
+    }
+
+    pub(super) fn change_ports(&mut self, change: impl FnOnce(&mut PortCache)) {
+        let mut cache: PortCache = read_value(&self.memory, PORT_CACHE).unwrap();
+        change(&mut cache);
+        self.put(PORT_CACHE, &cache);
+    }
+
+    /// A task runs, and the processor goes by the bitmap of ports.
+    pub(super) fn run_with_ports(&mut self, task: u16) {
+        self.put(LOADED_ROOT, &self.record(task).page_table);
+        self.put(TASK_STATE + BITMAP_OFFSET_AT, &((BITMAP - TASK_STATE) as u16));
+    }
+
+    /// Makes the bitmap allow a port that it forbids, or forbid one that it allows.
+    pub(super) fn flip_port(&mut self, port: u16) {
+        self.memory[BITMAP as usize + usize::from(port / 8)] ^= 1 << (port % 8);
     }
 
     /// Gives a task's thread its bookmark.
@@ -154,6 +195,9 @@ impl Made {
             made.map(port(SIGMA0, number), port(ROOT, number), RW);
         }
         made.map(port(ROOT, 0x3f8), port(APP, 0x3f8), RW);
+        made.flip_port(0x3f8);
+        made.change_ports(|cache| (cache.owner, cache.words[0]) = (APP, 0x3f8 / 64));
+        made.run_with_ports(APP);
         made.header();
         made
     }
@@ -189,6 +233,7 @@ impl Made {
         (header.factories, header.gates) = (table(FACTORIES, 2), table(GATES, 2));
         (header.pool_start, header.pool_end) = (POOL.start, POOL.end);
         header.pool_used = self.next - POOL.start;
+        header.port_cache = PORT_CACHE;
         self.put(HEADER, &header);
     }
 

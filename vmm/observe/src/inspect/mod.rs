@@ -5,6 +5,7 @@
 //! | this one | tasks and threads |
 //! | `snapshot`, filled by `reader` | all tables, read once |
 //! | `frame`, `mapping`, `nodes`, `forest` | what it is made of: frames of entries, what they map, the nodes of that, their trees |
+//! | `ports` | what the processor was told of I/O ports |
 //! | `ranges`, `tree` | mappings by task, and by what they map |
 //! | [`check`] | whether what the kernel promises is so |
 
@@ -15,6 +16,7 @@ mod frame;
 mod made;
 mod mapping;
 mod nodes;
+mod ports;
 mod ranges;
 mod reader;
 mod snapshot;
@@ -23,6 +25,7 @@ mod tests;
 mod tree;
 
 pub use mapping::{Mapping, Target, Unit};
+pub use ports::ProcessorPorts;
 pub use ranges::{Range, Source};
 pub use snapshot::{Origin, Snapshot};
 pub use tree::{Branch, UnitTree, Unmapping};

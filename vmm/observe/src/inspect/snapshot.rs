@@ -10,10 +10,11 @@ use super::{
     frame::Frame,
     mapping::{Key, Mapping, Target, key},
     nodes::Nodes,
+    ports::ProcessorPorts,
     reader::Reader,
 };
 use crate::{
-    memory::{GuestMemory, read_value},
+    memory::{GuestMemory, OutsideMemory, read_value},
     names::printable,
     paging::{Geometry, TABLE_SIZE},
 };
@@ -42,6 +43,7 @@ pub struct Snapshot {
     pub(super) mappings: Vec<Mapping>,
     /// Elements of companions that name a node where no entry maps anything: path and node.
     pub(super) strays: Vec<(String, u32)>,
+    pub(super) ports: Result<ProcessorPorts, OutsideMemory>,
     pub(super) nodes: Nodes,
     pub(super) forest: Forest,
     /// Free nodes, and the factory whose list they are in.
@@ -118,6 +120,7 @@ impl Snapshot {
             frames: Vec::new(),
             mappings: Vec::new(),
             strays: Vec::new(),
+            ports: ProcessorPorts::read(memory, header.port_cache),
             nodes: Nodes::default(),
             forest: Forest::default(),
             free_nodes: HashMap::new(),

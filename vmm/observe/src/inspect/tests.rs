@@ -3,9 +3,9 @@
 use super::{
     check::{Report, Rule},
     made::{
-        APP, At, FACTORIES, FIRST_FREE, HEADER, IMAGE_END, INFO_PAGE, Made, OTHER, POOL, RAM_END,
-        ROOT, SIGMA0, STRIDE, SUPERPAGE, TASKS, TEXT, THREADS, WINDOW, capability, page, port,
-        superpage, thread,
+        APP, At, BITMAP, FACTORIES, FIRST_FREE, HEADER, IMAGE_END, INFO_PAGE, Made, OTHER, POOL,
+        RAM_END, ROOT, SIGMA0, STRIDE, SUPERPAGE, TASKS, TEXT, THREADS, WINDOW, capability, page,
+        port, superpage, thread,
     },
     *,
 };
@@ -15,7 +15,7 @@ use crate::{
     testing::Random,
 };
 use protocol::{
-    flexpage::Rights,
+    flexpage::{KERNEL_PORTS, Rights},
     introspection::mapping::{
         CapabilitySlot, FactoryRecord, MappingNode, ObjectKind, Place, Resource,
     },
@@ -104,6 +104,124 @@ fn every_broken_promise_about_pages_is_found_on_both_architectures() {
         let End::Page(others) = walk.end else { panic!("{walk:?}") };
         made.force(page(APP, utcb + 0x1000), others.physical | 7);
         made.expect_violation(Rule::Pages, "other:0xbfff0000", "another page's UTCBs");
+    }
+}
+
+/// Of a sound guest whose app has a port and uses it: the processor must not be told more.
+#[test]
+fn every_port_that_is_open_without_reason_is_found() {
+    for geometry in BOTH {
+        let broken = |change: &dyn Fn(&mut Made)| {
+            let mut made = Made::database(geometry);
+            change(&mut made);
+            made
+        };
+        let expect = |change: &dyn Fn(&mut Made), path: &str, evidence: &str| {
+            broken(change).expect_violation(Rule::Ports, path, evidence);
+        };
+        // Ports that sigma0 and the root task have, but the app has not; and the last one of all.
+        for port in (0x3f9..0x400).chain([0x3f7, u16::MAX]) {
+            let path = format!("app: port {port:#x}");
+            let open = |made: &mut Made| {
+                made.flip_port(port);
+                made.change_ports(|cache| cache.words[7] = port / 64);
+            };
+            expect(&open, &path, "the task does not have it");
+        }
+        for port in KERNEL_PORTS {
+            let path = format!("app: port {port:#x}");
+            expect(&|made| made.flip_port(port), &path, "allows it, but the kernel keeps it");
+        }
+        for port in (0..=u16::MAX).step_by(509) {
+            let path = format!("app: port {port:#x}");
+            expect(&|made| made.flip_port(port), &path, "the processor's bitmap allows it, but");
+        }
+        expect(&|made| made.flip_port(0x1000), "app: port 0x1000", "in word 0x40, none of the 8");
+        expect(
+            &|made| {
+                let (entry, _) = made.slot(port(APP, 0x3f8));
+                made.put_entry(entry, made.page_entry(0x3f8 << 12, Rights::READ, false));
+            },
+            "app: port 0x3f8",
+            "only r--",
+        );
+        // The bits of one task while it is another's turn.
+        expect(&|made| made.run_with_ports(ROOT), "segment", "applies to root, but is that of app");
+        expect(
+            &|made| made.change_ports(|cache| cache.owner = OTHER),
+            "other: port 0x3f8",
+            "the task does not have it",
+        );
+        expect(
+            &|made| made.change_ports(|cache| cache.owner = NOBODY),
+            "port 0x3f8",
+            "is for no task",
+        );
+        expect(
+            &|made| made.change_ports(|cache| cache.bitmap += 8),
+            "segment",
+            "it has a bitmap of ports at 0x2068, but the kernel's is at 0x2070",
+        );
+        expect(
+            &|made| made.change_ports(|cache| cache.bitmap = POOL.start - 0x8000),
+            "segment",
+            "is not in the kernel's memory",
+        );
+        expect(
+            &|made| made.change_ports(|cache| cache.task_state = u64::MAX),
+            "segment",
+            "it cannot be found: 2 bytes at physical address 0xffffffffffffffff",
+        );
+        let made = broken(&|made| {
+            made.root(port(SIGMA0, 0x20), 0x20 << 12, Rights::READ_WRITE);
+        });
+        made.expect_violation(Rule::Ports, "sigma0: port 0x20", "which the kernel keeps");
+    }
+}
+
+/// What the processor does not know does no harm, nor what it does not go by.
+#[test]
+fn ports_that_are_closed_are_sound() {
+    for geometry in BOTH {
+        let mut made = Made::database(geometry);
+        made.flip_port(0x3f8);
+        assert!(made.guest().check().is_clean());
+        // A switch to another task makes the bitmap invalid; the bits stay.
+        let mut made = Made::database(geometry);
+        made.change_ports(|cache| cache.task_state_size = 0x68);
+        made.run_with_ports(OTHER);
+        let report = made.guest().check();
+        assert!(report.is_clean(), "{:#?}", report.violations);
+    }
+}
+
+/// The kernel changes the bitmap while it is read: it is read again.
+#[test]
+fn the_bitmap_is_of_one_moment() {
+    let made = Made::database(&AMD64);
+    let reads = std::cell::Cell::new(0);
+    let changing = Changing { made: &made, reads: &reads };
+    let snapshot = Guest::open(&changing, HEADER).unwrap().snapshot();
+    let ports = snapshot.ports.as_ref().unwrap();
+    assert!(reads.get() > 2 && !ports.is_open(0x80) && ports.is_open(0x3f8));
+}
+
+/// A guest whose bitmap has a bit more in the first readings.
+struct Changing<'t> {
+    made: &'t Made,
+    reads: &'t std::cell::Cell<u32>,
+}
+
+impl GuestMemory for Changing<'_> {
+    fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), OutsideMemory> {
+        self.made.memory.read(address, bytes)?;
+        if address == BITMAP {
+            self.reads.set(self.reads.get() + 1);
+            if self.reads.get() < 2 {
+                bytes[0x10] ^= 1;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `records` | tasks, threads, factories and gates |
 //! | `space` | page tables and what they map |
+//! | `ports` | I/O ports: what the processor was told of them |
 //! | `database` | nodes: that they, the entries and each other agree |
 //! | `quotas` | kernel memory |
 //! | `report` | what comes out |
@@ -14,6 +15,7 @@
 //! [`Report::confirmed_by`]. While the guest is paused one pass is enough.
 
 mod database;
+mod ports;
 mod quotas;
 mod records;
 mod report;
@@ -34,6 +36,7 @@ impl<M: GuestMemory + ?Sized> Guest<'_, M> {
         records::check(&snapshot, &mut report);
         let kept = space::kept_memory(self, &snapshot, &mut report);
         space::check(&snapshot, &kept, &mut report);
+        ports::check(&snapshot, &kept, &mut report);
         database::check(&snapshot, &mut report);
         quotas::check(&snapshot, &mut report);
         report

@@ -17,6 +17,8 @@ pub enum Rule {
     Bits,
     /// What user pages map.
     Pages,
+    /// What the processor was told of I/O ports.
+    Ports,
     /// Entries and nodes.
     Nodes,
     /// Links of nodes.
@@ -37,13 +39,14 @@ pub enum Rule {
 
 impl Rule {
     /// All of them, in the order in which reports show them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Records,
         Self::KernelInfo,
         Self::Tables,
         Self::KernelArea,
         Self::Bits,
         Self::Pages,
+        Self::Ports,
         Self::Nodes,
         Self::Lists,
         Self::Depths,
@@ -65,6 +68,9 @@ impl Rule {
             Self::KernelArea => "no entry above the user area lets user code through",
             Self::Bits => "every user entry has only bits that the kernel or the processor sets",
             Self::Pages => "every user page maps memory that the kernel does not keep",
+            Self::Ports => {
+                "the processor lets a task use no ports but its own, and none of the kernel's"
+            }
             Self::Nodes => {
                 "every page, port and capability has exactly one node, which leads back to it"
             }
@@ -90,6 +96,7 @@ impl Rule {
             Self::Tables => "frames",
             Self::KernelArea | Self::Bits => "entries",
             Self::Pages => "pages",
+            Self::Ports => "ports",
             Self::Nodes => "mappings",
             Self::Lists | Self::Depths | Self::FreeNodes => "nodes",
             Self::Derived | Self::Rights => "derived",

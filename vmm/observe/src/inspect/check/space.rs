@@ -25,6 +25,10 @@ impl Kept {
     fn meets(&self, start: u64, end: u64) -> bool {
         self.ranges.iter().any(|range| start < range.end && range.start < end)
     }
+
+    pub(super) fn has(&self, start: u64, end: u64) -> bool {
+        self.ranges.iter().any(|range| range.start <= start && end <= range.end)
+    }
 }
 
 /// What the kernel keeps for itself, as its info page says. The page must be in every task.
