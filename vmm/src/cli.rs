@@ -41,9 +41,11 @@ pub enum Command {
     Frame(FrameArgs),
     /// Show who has a page, port or object of a task of a running machine, and from whom.
     Who(WhoArgs),
-    /// Show how the page tables of a running machine translate an address of a task.
+    /// Show how the page tables of a running machine translate an address of a task, or what its
+    /// tables of ports say of a port.
     ///
-    /// And below that: where the page is in the memory of this host.
+    /// And below that: where the page is in the memory of this host, or whether the processor has
+    /// been told of the port.
     Walk(WalkArgs),
     /// Check a running machine's page tables, mapping database and records. The status is 1 if
     /// something is wrong.

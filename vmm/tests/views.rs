@@ -5,7 +5,7 @@ mod common;
 use common::{
     Machine, Ran, Target, finish, glass, hex, lines, named, on_every_target, tree, within,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     fs,
     io::IoSliceMut,
@@ -274,6 +274,67 @@ fn ports_and_objects_have_trees(on: Target) {
     }
 }
 
+fn a_walk_of_a_port_ends_at_the_bitmap(on: Target) {
+    let machine = Machine::after(on, "ioport");
+    let walk = machine.json(&["walk", "driver:port:0x3ff"]);
+    let steps = walk["levels"].as_array().unwrap();
+    let names: Vec<_> = steps.iter().map(|step| &step["level"]).collect();
+    assert_eq!(names, ["directory", "table"]);
+    let address = |value: &Value| hex(value) & 0x000f_ffff_ffff_f000;
+    assert_eq!(address(&steps[0]["value"]), hex(&steps[1]["entry_at"]) & !0xfff, "{walk}");
+    assert_eq!(address(&steps[1]["value"]), 0x3ff << 12, "{walk}");
+    assert_eq!(
+        walk["ports"],
+        json!({"first": "0x3ff", "count": 1, "rights": "rw-", "usable": true})
+    );
+    assert_eq!(walk["node"]["from"]["name"], "root");
+    assert_eq!(walk["node"]["parent"]["first"], "0x3ff");
+    let bitmap = &walk["bitmap"];
+    assert_eq!((&bitmap["installed"], &bitmap["bit"]), (&true.into(), &7.into()), "{bitmap}");
+    assert_eq!(bitmap["owner_name"], "driver");
+    // The driver has ended long ago: the last one that ran was the keeper.
+    assert_eq!(bitmap["applies"], false);
+
+    let intruder = machine.json(&["walk", "intruder:port:1023"]);
+    assert_eq!((&intruder["levels"], &intruder["ports"]), (&json!([]), &Value::Null));
+    assert_eq!(intruder["bitmap"]["installed"], false);
+    let block = if on.arch == "amd64" {
+        "\n  ports      0x200-0x3ff: 512"
+    } else {
+        "\n  port       0x3ff\n"
+    };
+    let for_driver = "\n  bitmap     not installed: it is for ports of driver; ";
+    for (place, answers) in [
+        (
+            "driver:port:0x3ff",
+            ["\n  rights     rw-\n", "bitmap     installed: bit 7 of the byte at 0x"],
+        ),
+        ("driver:port:0x3fe", ["not present in the table\n", "is 1; to use it is a port fault\n"]),
+        (
+            "driver:port:0xffff",
+            ["not present in the directory\n", "is 1; to use it is a port fault\n"],
+        ),
+        ("root:port:0x3ff", [for_driver, "the kernel installs it when the task uses it\n"]),
+        ("sigma0:port:0x3ff", [block, for_driver]),
+        ("sigma0:port:0x5000", [for_driver, "sigma0 gets it when it uses it\n"]),
+        ("sigma0:port:0x20", [for_driver, "the kernel keeps this port for itself\n"]),
+        ("intruder:port:0x3ff", ["the task has no directory of ports\n", "a port fault\n"]),
+    ] {
+        let text = machine.view(&["walk", place]).expect_status(0).stdout;
+        for answer in answers {
+            assert!(text.contains(answer), "{place}: {answer} is not in\n{text}");
+        }
+    }
+    for (place, status, answer) in [
+        ("driver:cap:4", 1, "there is nothing to walk: `glass who driver:cap:4` shows whose it is"),
+        ("nobody:port:1", 1, "there are sigma0, root, driver, intruder, keeper"),
+        ("driver:port:0x10000", 2, "there is no port 0x10000: the last one is 0xffff"),
+    ] {
+        let ran = machine.view(&["walk", place]).expect_status(status);
+        assert!(ran.stderr.contains(answer) && ran.stdout.is_empty(), "{ran:?}");
+    }
+}
+
 fn a_walk_goes_on_in_the_host(on: Target) {
     let machine = Machine::start(on);
     let walk = machine.json(&["walk", "second:0xaffffff8"]);
@@ -418,6 +479,7 @@ on_every_target!(
     a_frame_has_a_tree,
     a_dry_run_says_what_an_unmap_would_take,
     ports_and_objects_have_trees,
+    a_walk_of_a_port_ends_at_the_bitmap,
     a_walk_goes_on_in_the_host,
     bad_questions_get_one_clear_answer,
     machines_that_begin_or_end_give_one_clear_answer,

@@ -30,9 +30,10 @@ pub struct ViewArgs {
 /// `glass walk`.
 #[derive(Debug, Args)]
 pub struct WalkArgs {
-    /// A task, by name or number, and an address in it
-    #[arg(value_name = "TASK:ADDRESS")]
-    pub place: Place,
+    /// A task, by name or number, and what of it: an address (words:0x400000) or an I/O port
+    /// (driver:port:0x3ff)
+    #[arg(value_name = "TASK:WHAT")]
+    pub holding: Holding,
     #[command(flatten)]
     pub view: ViewArgs,
 }
@@ -141,36 +142,6 @@ fn number(text: &str) -> Option<u64> {
     u64::from_str_radix(digits, radix).ok().filter(|_| is_number)
 }
 
-/// A task and an address in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Name or number.
-    pub task: String,
-    /// The address.
-    pub address: u64,
-}
-
-/// Not a place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("write a task and a hexadecimal address, such as words:0x400000")]
-pub struct NotAPlace;
-
-impl FromStr for Place {
-    type Err = NotAPlace;
-
-    fn from_str(text: &str) -> Result<Self, NotAPlace> {
-        // Names of tasks may have colons in them.
-        let (task, address) = text.rsplit_once(':').ok_or(NotAPlace)?;
-        let digits = address.strip_prefix("0x").ok_or(NotAPlace)?;
-        let is_number = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-        let address = u64::from_str_radix(digits, 16).map_err(|_| NotAPlace)?;
-        if task.is_empty() || !is_number {
-            return Err(NotAPlace);
-        }
-        Ok(Self { task: task.to_owned(), address })
-    }
-}
-
 /// A task and something that it may have: a page, a port or a capability.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holding {
@@ -208,11 +179,11 @@ impl FromStr for Holding {
         let found = kinds
             .iter()
             .find_map(|(suffix, resource)| Some((before.strip_suffix(suffix)?, *resource)));
-        let Some((task, resource)) = found else {
-            let Place { task, address } = text.parse().map_err(|_| NotAHolding::Form)?;
-            return Ok(Self { task, resource: Resource::Memory, at: address });
-        };
-        let at = number(last).filter(|_| !task.is_empty()).ok_or(NotAHolding::Form)?;
+        // Names of tasks may have colons in them.
+        let (task, resource) = found.unwrap_or((before, Resource::Memory));
+        let is_address = resource == Resource::Memory;
+        let is_formed = !task.is_empty() && (!is_address || last.starts_with("0x"));
+        let at = number(last).filter(|_| is_formed).ok_or(NotAHolding::Form)?;
         match resource {
             Resource::Ports if at >= IO_PORTS as u64 => Err(NotAHolding::Port(at)),
             Resource::Capability if at >= CAPABILITY_TABLE_SIZE as u64 => {
@@ -237,21 +208,11 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_a_task_and_an_address() {
-        let place = |task: &str, address| Ok(Place { task: task.to_owned(), address });
-        assert_eq!("words:0x400000".parse(), place("words", 0x40_0000));
-        assert_eq!("a:b:0xF".parse(), place("a:b", 15));
-        for text in ["", "words", "words:", "words:400000", "words:0x", ":0x1", "w:0x+1", "w:0xg"] {
-            assert_eq!(text.parse::<Place>(), Err(NotAPlace), "{text}");
-        }
-        "w:0x10000000000000000".parse::<Place>().expect_err("more than 64 bits");
-    }
-
-    #[test]
     fn a_holding_is_of_one_of_three_kinds() {
         let holding =
             |task: &str, resource, at| Ok(Holding { task: task.to_owned(), resource, at });
         assert_eq!("words:0x400000".parse(), holding("words", Resource::Memory, 0x40_0000));
+        assert_eq!("a:b:0xF".parse(), holding("a:b", Resource::Memory, 15));
         assert_eq!("words:port:0x3ff".parse(), holding("words", Resource::Ports, 0x3ff));
         assert_eq!("words:port:65535".parse(), holding("words", Resource::Ports, 0xffff));
         assert_eq!("a:b:cap:20".parse(), holding("a:b", Resource::Capability, 20));
@@ -261,7 +222,13 @@ mod tests {
         let nonsense = [
             "",
             "w",
+            "w:",
             "w:400000",
+            "w:0x",
+            "w:0x+1",
+            "w:0xg",
+            "w:0x10000000000000000",
+            ":0x1",
             "w:port",
             "w:port:",
             "w:port:0x",

@@ -13,6 +13,7 @@ mod ls;
 mod map;
 mod tasks;
 mod walk;
+mod walk_port;
 mod words;
 
 pub use args::{CheckArgs, FrameArgs, ListArgs, MapArgs, ViewArgs, WalkArgs, WhoArgs};

@@ -1,36 +1,54 @@
-//! `glass walk`: the way of one address through the page tables.
+//! `glass walk`: the way of one address through the page tables, or of a port through its tables.
 
 use super::{
     JSON_VERSION, WalkArgs,
+    args::Holding,
     host_page::HostPage,
     look::Look,
+    walk_port::WalkedPort,
     words::{hex, letters, mapping_json, source_json, source_words},
 };
-use anyhow::Result;
+use anyhow::{Result, bail};
 use machine::human;
 use observe::{
-    inspect::{Guest, Mapping, Origin, Task},
+    inspect::{Guest, Mapping, Origin, Snapshot, Task},
     paging::{End, Execute, Geometry, Page, Step, Walk},
 };
 use protocol::{PAGE_ORDER, flexpage::Rights, introspection::mapping::Resource};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 
-/// Shows each level, and what the processor makes of them; then what the mapping database and the
-/// host say of the page.
+/// Shows each level; then, of memory, what the processor, the mapping database and the host say of
+/// the page, and of a port whether the processor was told of it.
 pub fn walk(args: &WalkArgs) -> Result<u8> {
+    let Holding { task, resource, at } = &args.holding;
+    if *resource == Resource::Capability {
+        bail!(
+            "a capability is one entry of one table, there is nothing to walk: \
+             `glass who {task}:cap:{at}` shows whose it is"
+        );
+    }
     let look = Look::new(&args.view)?;
     let machine = &look.machine;
     let guest = Guest::open(machine, machine.header()?)?;
-    let task = look.task(&args.place.task)?;
-    let walk = guest.walk(task, args.place.address);
-    let host = walk.physical().map(|physical| HostPage::find(machine, physical));
-    let walked = Walked { look: &look, task, geometry: guest.geometry(), walk, host };
+    let (task, geometry) = (look.task(task)?, guest.geometry());
     let mut out = io::stdout().lock();
-    if args.view.json {
-        writeln!(out, "{}", walked.json())?;
-    } else {
-        walked.text(&mut out)?;
+    if *resource == Resource::Ports {
+        let port = *at as u16;
+        let walk = guest.walk_port(task, port);
+        let walked = WalkedPort { look: &look, task, geometry, port, walk };
+        match args.view.json {
+            true => writeln!(out, "{}", walked.json())?,
+            false => walked.text(&mut out)?,
+        }
+        return Ok(0);
+    }
+    let walk = guest.walk(task, *at);
+    let host = walk.physical().map(|physical| HostPage::find(machine, physical));
+    let walked = Walked { look: &look, task, geometry, walk, host };
+    match args.view.json {
+        true => writeln!(out, "{}", walked.json())?,
+        false => walked.text(&mut out)?,
     }
     Ok(0)
 }
@@ -60,16 +78,7 @@ impl Walked<'_> {
     fn text(&self, out: &mut impl Write) -> io::Result<()> {
         show(out, self.task, self.geometry, &self.walk)?;
         if let Some(mapping) = self.mapping() {
-            let snapshot = &self.look.snapshot;
-            let source = source_words(snapshot, snapshot.source(mapping));
-            match snapshot.origin(mapping) {
-                Some(Origin { parent: Some(parent), .. }) => {
-                    let (node, parent) = (mapping.node, snapshot.path(parent));
-                    writeln!(out, "  node       {node:#x}: from {source}, derived from {parent}")?;
-                }
-                Some(_) => writeln!(out, "  node       {:#x}: {source}", mapping.node)?,
-                None => writeln!(out, "  node       none: {source}")?,
-            }
+            writeln!(out, "  node       {}", node_words(&self.look.snapshot, mapping))?;
         }
         match &self.host {
             None => return Ok(()),
@@ -105,14 +114,7 @@ impl Walked<'_> {
         let snapshot = &self.look.snapshot;
         let pid = self.look.machine.introduction.pid;
         let mut json = walk_json(pid, self.task, self.geometry, &self.walk);
-        json["node"] = self.mapping().map_or(Value::Null, |mapping| {
-            let parent = snapshot.origin(mapping).and_then(|origin| origin.parent);
-            json!({
-                "index": hex(mapping.node.into()),
-                "from": source_json(snapshot, snapshot.source(mapping)),
-                "parent": parent.map(|parent| mapping_json(snapshot, parent)),
-            })
-        });
+        json["node"] = self.mapping().map_or(Value::Null, |mapping| node_json(snapshot, mapping));
         let host = self.host.as_ref().and_then(|host| host.as_ref().ok());
         json["host"] = host.map_or(Value::Null, HostPage::json);
         let statistics = self.look.machine.statistics();
@@ -124,10 +126,42 @@ impl Walked<'_> {
     }
 }
 
+/// A mapping's node, and what it was derived from.
+pub(super) fn node_words(snapshot: &Snapshot, mapping: &Mapping) -> String {
+    let source = source_words(snapshot, snapshot.source(mapping));
+    match snapshot.origin(mapping) {
+        Some(Origin { parent: Some(parent), .. }) => {
+            let (node, parent) = (mapping.node, snapshot.path(parent));
+            format!("{node:#x}: from {source}, derived from {parent}")
+        }
+        Some(_) => format!("{:#x}: {source}", mapping.node),
+        None => format!("none: {source}"),
+    }
+}
+
+/// The same as [`node_words`].
+pub(super) fn node_json(snapshot: &Snapshot, mapping: &Mapping) -> Value {
+    let parent = snapshot.origin(mapping).and_then(|origin| origin.parent);
+    json!({
+        "index": hex(mapping.node.into()),
+        "from": source_json(snapshot, snapshot.source(mapping)),
+        "parent": parent.map(|parent| mapping_json(snapshot, parent)),
+    })
+}
+
 fn show(out: &mut impl Write, task: &Task, geometry: &Geometry, walk: &Walk) -> io::Result<()> {
     let Geometry { name, entry_size, .. } = geometry;
     let (task_name, address) = (&task.name, walk.address);
     writeln!(out, "{task_name}:{address:#x} on {name}, entries of {entry_size} bytes")?;
+    show_steps(out, walk)?;
+    match walk.end {
+        End::Page(page) => show_page(out, geometry, walk, page),
+        _ => writeln!(out, "  ends       {}", end(walk).unwrap_or_default()),
+    }
+}
+
+/// The entries on the way.
+pub(super) fn show_steps(out: &mut impl Write, walk: &Walk) -> io::Result<()> {
     writeln!(out, "  level      index  entry at    value               flags")?;
     for Step { index, entry_address, entry } in &walk.steps {
         let (level, value) = (entry.level.name, entry.value);
@@ -138,10 +172,7 @@ fn show(out: &mut impl Write, task: &Task, geometry: &Geometry, walk: &Walk) -> 
             "  {level:<9}  {index:>5}  {entry_address:#010x}  {value:#018x}  {flags}{spine}"
         )?;
     }
-    match walk.end {
-        End::Page(page) => show_page(out, geometry, walk, page),
-        _ => writeln!(out, "  ends       {}", end(walk).unwrap_or_default()),
-    }
+    Ok(())
 }
 
 fn show_page(out: &mut impl Write, geometry: &Geometry, walk: &Walk, page: Page) -> io::Result<()> {
@@ -168,7 +199,7 @@ fn show_page(out: &mut impl Write, geometry: &Geometry, walk: &Walk, page: Page)
 }
 
 /// Why there is no page.
-fn end(walk: &Walk) -> Option<String> {
+pub(super) fn end(walk: &Walk) -> Option<String> {
     match walk.end {
         End::Page(_) => None,
         End::Absent(level) => Some(format!("nothing there: not present in the {}", level.name)),
@@ -182,7 +213,8 @@ fn end(walk: &Walk) -> Option<String> {
     }
 }
 
-fn walk_json(pid: u32, task: &Task, geometry: &Geometry, walk: &Walk) -> Value {
+/// The same as [`show_steps`].
+pub(super) fn levels_json(walk: &Walk) -> Value {
     let level = |step: &Step| {
         json!({
             "level": step.entry.level.name,
@@ -193,6 +225,10 @@ fn walk_json(pid: u32, task: &Task, geometry: &Geometry, walk: &Walk) -> Value {
             "flags": step.entry.flags(),
         })
     };
+    walk.steps.iter().map(level).collect()
+}
+
+fn walk_json(pid: u32, task: &Task, geometry: &Geometry, walk: &Walk) -> Value {
     let page = match walk.end {
         End::Page(page) => json!({
             "size": 1u64 << page.order,
@@ -213,7 +249,7 @@ fn walk_json(pid: u32, task: &Task, geometry: &Geometry, walk: &Walk) -> Value {
         "task": task.number,
         "name": task.name,
         "address": hex(walk.address),
-        "levels": walk.steps.iter().map(level).collect::<Vec<_>>(),
+        "levels": levels_json(walk),
         "page": page,
         "ends": end(walk),
     })

@@ -78,6 +78,8 @@ pub struct Task {
     pub name: String,
     /// Physical address of its top-level page table.
     pub page_table: u64,
+    /// Physical address of the directory of its I/O ports, if it has one.
+    pub port_directory: Option<u64>,
     /// The boot module that its image came from.
     pub image: Option<u32>,
     /// Its threads.
@@ -127,6 +129,7 @@ impl<'m, M: GuestMemory + ?Sized> Guest<'m, M> {
                 number,
                 name: printable(&record.name).unwrap_or_else(|| format!("task{number}")),
                 page_table: record.page_table,
+                port_directory: (record.port_directory != 0).then_some(record.port_directory),
                 image: record.image.checked_sub(1),
                 threads: Vec::new(),
             })
@@ -150,6 +153,12 @@ impl<'m, M: GuestMemory + ?Sized> Guest<'m, M> {
     /// Where an address of a task leads.
     pub fn walk(&self, task: &Task, address: u64) -> Walk {
         Walk::new(self.memory, self.geometry, task.page_table, address)
+    }
+
+    /// Where an I/O port of a task leads, if the task has a directory of ports.
+    pub fn walk_port(&self, task: &Task, port: u16) -> Option<Walk> {
+        let directory = task.port_directory?;
+        Some(Walk::of_port(self.memory, self.geometry, directory, port))
     }
 }
 

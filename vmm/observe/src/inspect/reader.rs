@@ -48,7 +48,8 @@ impl<'r, 'm, M: GuestMemory + ?Sized> Reader<'r, 'm, M> {
     }
 
     pub(super) fn read_all(mut self) {
-        let ports_level = self.geometry().levels.len() - 2;
+        let geometry = self.geometry();
+        let ports_level = geometry.levels.len() - geometry.port_levels().len();
         for (task, record) in self.snapshot.tasks.clone() {
             let at = Position {
                 task,

@@ -137,6 +137,11 @@ impl Snapshot {
         self.is_of_one_moment
     }
 
+    /// What the processor was told of I/O ports, if that is in memory.
+    pub fn ports(&self) -> Option<&ProcessorPorts> {
+        self.ports.as_ref().ok()
+    }
+
     /// The name of a task, or its number if it has none.
     pub fn task_name(&self, task: u16) -> String {
         self.task_names.get(&task).cloned().unwrap_or_else(|| format!("task{task}"))

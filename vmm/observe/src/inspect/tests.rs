@@ -678,6 +678,8 @@ fn look_everywhere(memory: &Vec<u8>, random: &mut Random) -> Option<Report> {
         let walk = guest.walk(&task, random.next() >> random.below(64));
         assert!(walk.steps.len() <= guest.geometry().levels.len());
         assert!(!matches!(walk.end, End::Page(page) if page.order < 12));
+        let walk = guest.walk_port(&task, random.next() as u16);
+        assert!(walk.is_none_or(|walk| walk.steps.len() <= 2));
     }
     look_at_database(&guest.snapshot(), random);
     Some(guest.check())

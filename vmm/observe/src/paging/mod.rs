@@ -100,6 +100,11 @@ impl Geometry {
         TABLE_SIZE / self.entry_size
     }
 
+    /// The levels that spaces of I/O ports have: directory and table.
+    pub fn port_levels(&self) -> &'static [Level] {
+        &self.levels[self.levels.len() - 2..]
+    }
+
     /// The entry for an address in a table of that level.
     pub fn index(&self, level: &Level, address: u64) -> u64 {
         (address >> level.shift) % self.entries()

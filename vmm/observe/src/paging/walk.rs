@@ -2,7 +2,7 @@
 
 use super::{Entry, Geometry, Level};
 use crate::memory::{GuestMemory, OutsideMemory};
-use protocol::flexpage::Rights;
+use protocol::{PAGE_ORDER, flexpage::Rights};
 
 /// What was met on the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,18 +66,35 @@ impl Walk {
     {
         let mut walk = Self { address, steps: Vec::new(), end: End::NoAddress };
         if geometry.is_address(address) {
-            walk.end = walk.follow(memory, geometry, root & geometry.address_mask);
+            walk.end = walk.follow(memory, geometry, geometry.levels, root);
         }
         walk
     }
 
-    fn follow<M>(&mut self, memory: &M, geometry: &'static Geometry, root: u64) -> End
+    /// Walks a directory of ports, in which a port stands like the page of that number.
+    pub fn of_port<M>(memory: &M, geometry: &'static Geometry, directory: u64, port: u16) -> Self
     where
         M: GuestMemory + ?Sized,
     {
-        let mut table = root;
+        let address = u64::from(port) << PAGE_ORDER;
+        let mut walk = Self { address, steps: Vec::new(), end: End::NoAddress };
+        walk.end = walk.follow(memory, geometry, geometry.port_levels(), directory);
+        walk
+    }
+
+    fn follow<M>(
+        &mut self,
+        memory: &M,
+        geometry: &'static Geometry,
+        levels: &'static [Level],
+        root: u64,
+    ) -> End
+    where
+        M: GuestMemory + ?Sized,
+    {
+        let mut table = root & geometry.address_mask;
         let mut end = End::NoAddress;
-        for level in geometry.levels {
+        for level in levels {
             let index = geometry.index(level, self.address);
             let entry_address = table + index * geometry.entry_size;
             let mut bytes = [0; 8];
@@ -173,6 +190,28 @@ mod tests {
         assert_eq!(Walk::new(&memory, &IA32, 0x1000, 1 << 32).end, End::NoAddress);
         let absent = Walk::new(&memory, &IA32, 0x1000, 0xbfff_f000);
         assert_eq!(absent.end, End::Absent(&IA32.levels[0]));
+    }
+
+    #[test]
+    fn ports_have_the_last_two_levels() {
+        for (geometry, port, index) in [(&AMD64, 0x3ff, [1, 0x1ff]), (&IA32, 0x3ff, [0, 0x3ff])] {
+            let size = geometry.entry_size as usize;
+            let directory = 0x1000 + index[0] as usize * size;
+            let table = 0x2000 + index[1] as usize * size;
+            let tables = memory(geometry, &[(directory, 0x2007), (table, 0x3f_f007)]);
+            let walk = Walk::of_port(&tables, geometry, 0x1000, port);
+            assert_eq!((indices(&walk), walk.physical()), (index.to_vec(), Some(0x3f_f000)));
+            let absent = Walk::of_port(&tables, geometry, 0x1000, port - 1);
+            let [.., directory, last] = geometry.levels else { panic!("{geometry:?}") };
+            assert_eq!(absent.end, End::Absent(last));
+            let absent = Walk::of_port(&tables, geometry, 0x1000, u16::MAX);
+            assert_eq!(absent.end, End::Absent(directory));
+        }
+        let block = memory(&AMD64, &[(0x1008, 0x20_0087)]);
+        let End::Page(page) = Walk::of_port(&block, &AMD64, 0x1000, 0x3ff).end else {
+            panic!("no block");
+        };
+        assert_eq!((page.physical >> 12, page.order), (0x200, 21));
     }
 
     #[test]
