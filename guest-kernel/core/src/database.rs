@@ -189,12 +189,7 @@ pub fn remove_bookmark(machine: &mut impl Machine, bookmark: NodeIndex) -> (Mayb
 pub fn unlink(machine: &mut impl Machine, node: NodeIndex) -> (MaybeNode, MaybeNode) {
     let taken = *machine.node(node);
     let (previous, next) = (taken.preceding(), taken.following());
-    if let Some(previous) = previous.get() {
-        machine.node(previous).next = next.0;
-    }
-    if let Some(next) = next.get() {
-        machine.node(next).previous = previous.0;
-    }
+    relink(machine, taken, next, previous);
     (previous, next)
 }
 
@@ -202,11 +197,18 @@ pub fn unlink(machine: &mut impl Machine, node: NodeIndex) -> (MaybeNode, MaybeN
 pub fn replace(machine: &mut impl Machine, old: NodeIndex, new: NodeIndex) {
     let node = *machine.node(old);
     *machine.node(new) = node;
-    if let Some(previous) = node.preceding().get() {
-        machine.node(previous).next = new.get();
+    relink(machine, node, new.into(), new.into());
+}
+
+/// Gives the neighbours of a node others in its place: the one before it `next`, and the one behind
+/// it `previous`.
+#[inline(always)]
+fn relink(machine: &mut impl Machine, node: MappingNode, next: MaybeNode, previous: MaybeNode) {
+    if let Some(before) = node.preceding().get() {
+        machine.node(before).next = next.0;
     }
-    if let Some(next) = node.following().get() {
-        machine.node(next).previous = new.get();
+    if let Some(behind) = node.following().get() {
+        machine.node(behind).previous = previous.0;
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{
     Bench,
     model::{POOL, RAM_END},
+    random::Random,
 };
 use crate::{
     arch::{TABLE_ENTRIES, TABLE_ORDER},
@@ -32,24 +33,16 @@ const TASK_INDEX: Word = 10;
 const CODE: Word = 0x40_0000;
 const FRAME: u64 = 0x300_0000;
 
-/// Random numbers (splitmix64) that favour small ones and words with meaning.
-struct Source(u64);
+/// Random numbers that favour small ones and words with meaning.
+struct Source(Random);
 
 impl Source {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
-    }
-
     fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
+        (self.0.next() % bound as u64) as usize
     }
 
     fn word(&mut self) -> Word {
-        let random = self.next();
+        let random = self.0.next();
         let word = match random % 9 {
             0 => random >> 3,
             1 => random >> 32,
@@ -222,7 +215,7 @@ fn check_ports(bench: &mut Bench) {
 #[test]
 fn anything_that_tasks_do_leaves_the_kernel_sound() {
     let mut bench = crowd();
-    let mut source = Source(2);
+    let mut source = Source(Random::new(2));
     let mut seen = [0; 16];
     let (mut port_faults, mut steps_with_ports) = (0, 0);
     for step in 0..STEPS {

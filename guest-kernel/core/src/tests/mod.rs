@@ -8,6 +8,7 @@ mod messages;
 mod model;
 mod ports;
 mod queue;
+mod random;
 mod restart;
 
 pub use model::Bench;

@@ -1,7 +1,10 @@
 //! Random operations of tasks that share a few pages, ports and capabilities.
 
 use super::specification::{SIGMA0, Spot, units};
-use crate::arch::{TABLE_ENTRIES, TABLE_ORDER};
+use crate::{
+    arch::{TABLE_ENTRIES, TABLE_ORDER},
+    tests::random::Random,
+};
 use protocol::{
     PAGE_ORDER, Word,
     flexpage::{Flexpage, IO_PORTS, Rights},
@@ -67,7 +70,7 @@ impl Operation {
     /// The operation that a number stands for. Tame ones leave superpages whole where they arrive, so
     /// that there are few mappings.
     pub fn from_seed(seed: u64, is_tame: bool) -> Self {
-        let mut source = Source { state: seed, is_tame };
+        let mut source = Source { random: Random::new(seed), is_tame };
         match source.below(16) {
             0..=9 => source.map(),
             10..=12 => source.unmap(),
@@ -80,19 +83,15 @@ impl Operation {
     }
 }
 
-/// Random numbers (splitmix64).
+/// Random operations.
 struct Source {
-    state: u64,
+    random: Random,
     is_tame: bool,
 }
 
 impl Source {
     fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
+        self.random.next()
     }
 
     fn below(&mut self, bound: u32) -> u32 {
