@@ -86,7 +86,7 @@ fn show(look: &Look, unit: Unit, asked: Option<&Mapping>, args: &TreeArgs) -> Re
     };
     let trees = look.snapshot.trees_of(unit);
     let shown = Shown { look, unit, trees, asked, dry_run };
-    let mut out = io::stdout().lock();
+    let mut out = look.output();
     match () {
         () if args.view.json => writeln!(out, "{}", shown.json())?,
         () if args.dot => dot::write(&mut out, &shown)?,

@@ -4,7 +4,11 @@ use super::ViewArgs;
 use crate::{attach::Attached, message::say};
 use anyhow::{Result, bail};
 use observe::inspect::{Guest, Snapshot, Task};
-use std::{thread, time::Duration};
+use std::{
+    io::{self, StdoutLock},
+    thread,
+    time::Duration,
+};
 
 /// How often a guest that maps meanwhile is looked at anew.
 const TRIES: u32 = 20;
@@ -34,15 +38,20 @@ impl Look {
             let (tasks, snapshot) = (guest.tasks(), guest.snapshot());
             tries += 1;
             if snapshot.is_of_one_moment() || tries == TRIES {
-                if !snapshot.is_of_one_moment() {
-                    say(format_args!(
-                        "the guest maps and unmaps all the time: what is shown may not fit together"
-                    ));
-                }
                 return Ok(Self { machine, tasks, snapshot });
             }
             thread::sleep(PAUSE);
         }
+    }
+
+    /// Where to show it. Says first if it is not of one moment.
+    pub fn output(&self) -> StdoutLock<'static> {
+        if !self.snapshot.is_of_one_moment() {
+            say(format_args!(
+                "the guest maps and unmaps all the time: what is shown may not fit together"
+            ));
+        }
+        io::stdout().lock()
     }
 
     /// The task of that name, or else of that number.

@@ -21,7 +21,7 @@ pub fn map(args: &MapArgs) -> Result<u8> {
     let look = Look::new(&args.view)?;
     let task = look.task(&args.task)?;
     let snapshot = &look.snapshot;
-    let mut out = io::stdout().lock();
+    let mut out = look.output();
     let resource = match () {
         () if args.ports => Resource::Ports,
         () if args.caps => Resource::Capability,

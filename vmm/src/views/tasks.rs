@@ -6,16 +6,13 @@ use machine::human;
 use observe::inspect::{Task, Thread};
 use protocol::introspection::{ThreadState, mapping::Resource};
 use serde_json::{Value, json};
-use std::{
-    collections::HashMap,
-    io::{self, Write},
-};
+use std::{collections::HashMap, io::Write};
 
 /// Shows them, a line for each thread.
 pub fn tasks(args: &ViewArgs) -> Result<u8> {
     let look = Look::new(args)?;
     let names = thread_names(&look);
-    let mut out = io::stdout().lock();
+    let mut out = look.output();
     if args.json {
         for task in &look.tasks {
             writeln!(out, "{}", task_json(&look, task, &names))?;

@@ -32,7 +32,7 @@ pub fn walk(args: &WalkArgs) -> Result<u8> {
     let machine = &look.machine;
     let guest = Guest::open(machine, machine.header()?)?;
     let (task, geometry) = (look.task(task)?, guest.geometry());
-    let mut out = io::stdout().lock();
+    let mut out = look.output();
     if *resource == Resource::Ports {
         let port = *at as u16;
         let walk = guest.walk_port(task, port);
