@@ -3,7 +3,7 @@
 use crate::{
     arch::{
         direct_map::{self, RAM_LIMIT},
-        ports, processor,
+        interrupts, ports, processor,
     },
     console::Console,
     trace_ring,
@@ -109,6 +109,10 @@ impl Machine for Hardware {
 
     fn forget_ports(&mut self, owner: TaskIndex) {
         ports::forget(owner);
+    }
+
+    fn open_interrupt_window(&mut self) -> bool {
+        interrupts::open_window()
     }
 
     #[inline]

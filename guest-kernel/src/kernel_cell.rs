@@ -17,8 +17,9 @@ pub fn install(kernel: Kernel<'static, Hardware>) {
 #[inline]
 pub fn kernel() -> &'static mut Kernel<'static, Hardware> {
     let cell = &raw mut KERNEL;
-    // SAFETY: there is one processor and interrupts are off whenever the kernel runs, so entries
-    // never overlap; each entry function uses the reference only until it calls the next function
+    // SAFETY: there is one processor and interrupts are off whenever the kernel runs, but in its
+    // interrupt windows, and what is entered there does not fetch the kernel. So entries never
+    // overlap; each entry function uses the reference only until it calls the next function
     // that fetches it anew. `install` ran before the first entry could happen.
     unsafe { (*cell).assume_init_mut() }
 }

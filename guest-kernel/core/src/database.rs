@@ -129,23 +129,35 @@ pub fn insert_child(
     child: NodeIndex,
     mapping: NewMapping,
 ) -> bool {
+    let Some(depth) = depth_below(machine, parent) else { return false };
+    link_child(machine, parent, child, depth, mapping);
+    true
+}
+
+/// The depth of children of `parent`. `None` if they would be too deep.
+#[inline(always)]
+pub fn depth_below(machine: &mut impl Machine, parent: NodeIndex) -> Option<u16> {
+    let depth = machine.node(parent).depth;
+    (depth < MAX_DEPTH).then(|| depth + 1)
+}
+
+/// Makes a node the first child of `parent`, with the depth that children have there.
+#[inline(always)]
+pub fn link_child(
+    machine: &mut impl Machine,
+    parent: NodeIndex,
+    child: NodeIndex,
+    depth: u16,
+    mapping: NewMapping,
+) {
+    let NewMapping { task, place } = mapping;
     let above = machine.node(parent);
-    let (depth, next) = (above.depth, above.following());
-    if depth >= MAX_DEPTH {
-        return false;
-    }
+    let next = above.following();
     above.next = child.get();
-    *machine.node(child) = MappingNode {
-        next: next.0,
-        previous: parent.get(),
-        place: mapping.place,
-        task: mapping.task,
-        depth: depth + 1,
-    };
+    *machine.node(child) = MappingNode { next: next.0, previous: parent.get(), place, task, depth };
     if let Some(next) = next.get() {
         machine.node(next).previous = child.get();
     }
-    true
 }
 
 /// Makes a node the root of a tree of its own.
@@ -184,6 +196,15 @@ pub fn remove_bookmark(machine: &mut impl Machine, bookmark: NodeIndex) -> (Mayb
     neighbours
 }
 
+/// Makes two nodes neighbours.
+#[inline(always)]
+pub fn link(machine: &mut impl Machine, node: NodeIndex, next: MaybeNode) {
+    machine.node(node).next = next.0;
+    if let Some(next) = next.get() {
+        machine.node(next).previous = node.get();
+    }
+}
+
 /// Takes a node out of its list, and returns its neighbours: the one before and the next one.
 #[inline(always)]
 pub fn unlink(machine: &mut impl Machine, node: NodeIndex) -> (MaybeNode, MaybeNode) {
@@ -213,6 +234,7 @@ fn relink(machine: &mut impl Machine, node: MappingNode, next: MaybeNode, previo
 }
 
 /// Whether mappings can be derived from a mapping.
+#[inline]
 pub fn can_have_children(machine: &mut impl Machine, node: NodeIndex) -> bool {
     machine.node(node).depth < MAX_DEPTH
 }
@@ -230,17 +252,24 @@ pub fn has_children(machine: &mut impl Machine, node: NodeIndex) -> bool {
     }
 }
 
-/// The node right behind `node` if it is a child of it from which nothing was derived.
+/// Goes on from `node` to the last one in its list before one that is not deeper than `depth`, but
+/// not more than `most` nodes. Returns it, and how many it was.
 #[inline(always)]
-pub fn leaf_below(machine: &mut impl Machine, node: NodeIndex) -> Option<NodeIndex> {
-    let above = machine.node(node);
-    let (depth, child) = (above.depth, above.following().get()?);
-    let below = machine.node(child);
-    let (child_depth, next) = (below.depth, below.following());
-    // Bookmarks are deeper than everything; they are nobody's children.
-    let is_child = child_depth > depth && child_depth != BOOKMARK_DEPTH;
-    let is_leaf = next.get().is_none_or(|next| machine.node(next).depth <= child_depth);
-    (is_child && is_leaf).then_some(child)
+pub fn last_deeper(
+    machine: &mut impl Machine,
+    mut node: NodeIndex,
+    depth: u16,
+    most: u32,
+) -> (NodeIndex, u32) {
+    let mut passed = 0;
+    while passed != most
+        && let Some(next) = machine.node(node).following().get()
+        && machine.node(next).depth > depth
+    {
+        node = next;
+        passed += 1;
+    }
+    (node, passed)
 }
 
 /// For a node from which at most one was derived, and nothing from that: the child, or none. `None`
@@ -305,22 +334,17 @@ impl Stock {
         Some(node)
     }
 
-    /// Takes a node and makes it the first child of `parent`. `None`, with nothing done, if there
-    /// is none or it would be too deep.
+    /// The next one.
     #[inline(always)]
-    pub fn insert_child(
-        &mut self,
-        machine: &mut impl Machine,
-        parent: NodeIndex,
-        mapping: NewMapping,
-    ) -> Option<NodeIndex> {
-        let before = *self;
-        let child = self.take(machine)?;
-        if !insert_child(machine, parent, child, mapping) {
-            *self = before;
-            return None;
-        }
-        Some(child)
+    pub fn first(&self) -> Option<NodeIndex> {
+        self.0.get()
+    }
+
+    /// Takes the first one.
+    #[inline(always)]
+    pub fn drop_first(&mut self, machine: &mut impl Machine, node: NodeIndex) {
+        let further = machine.node(node).next;
+        self.0 = MaybeNode(further.wrapping_add(node.get() + 1));
     }
 }
 

@@ -175,8 +175,10 @@ impl<M: Machine> Kernel<'_, M> {
             return Err(NotEntered::TooDeep);
         }
         if let Some(node) = target.spot.node(&mut self.machine) {
-            if old.is_same(source.entry) {
-                return self.enter_over_same(progress, source, target, allowed, (old, node));
+            if old.is_same(source.entry)
+                && let Some(entry) = self.enter_over_same(source, target, allowed, (old, node))
+            {
+                return Ok(entry);
             }
             self.unmap_tree(progress, node, Effect::REMOVE, true)?;
         }
@@ -186,28 +188,27 @@ impl<M: Machine> Kernel<'_, M> {
         }
     }
 
-    /// The receiver has the same frame, port or object there already: its rights may grow.
+    /// The receiver has the same frame, port or object there already: its rights may grow. `None` if
+    /// what was derived from it is in the way.
     fn enter_over_same<E: Mapping>(
         &mut self,
-        progress: &mut Progress,
         source: Source<E>,
         target: Target<E>,
         allowed: Rights,
         (old, node): (E, NodeIndex),
-    ) -> Result<E, NotEntered> {
+    ) -> Option<E> {
         if old.rights().contains(allowed) {
-            return Ok(old);
+            return Some(old);
         }
-        let place = Some(target.place.0);
-        let rights = if progress.replacing == place {
-            return self.replace_same(progress, source, target, allowed, node);
-        } else if database::is_child_of(&mut self.machine, node, source.node) {
+        let rights = if database::is_child_of(&mut self.machine, node, source.node) {
             old.rights() | allowed
-        } else if database::has_children(&mut self.machine, node) {
-            progress.replacing = place;
-            return self.replace_same(progress, source, target, allowed, node);
         } else {
-            // Nothing hangs on it: it can become the sender's child.
+            let can_move = database::can_have_children(&mut self.machine, source.node)
+                && !database::has_children(&mut self.machine, node);
+            if !can_move {
+                return None;
+            }
+            // It can become the sender's child.
             let mapping = NewMapping { task: target.task.position(), place: target.place };
             let place = self.machine.node(node).place;
             self.forget_walks(node, place);
@@ -218,21 +219,7 @@ impl<M: Machine> Kernel<'_, M> {
         let entry = old.with_rights(rights);
         target.spot.set_entry(&mut self.machine, entry);
         self.entry_changed(target.task, target.place);
-        Ok(entry)
-    }
-
-    /// The receiver's mapping of the same goes, with all that was derived from it.
-    fn replace_same<E: Mapping>(
-        &mut self,
-        progress: &mut Progress,
-        source: Source<E>,
-        target: Target<E>,
-        allowed: Rights,
-        node: NodeIndex,
-    ) -> Result<E, NotEntered> {
-        self.unmap_tree(progress, node, Effect::REMOVE, true)?;
-        progress.replacing = None;
-        self.derive(source, target, allowed)
+        Some(entry)
     }
 
     /// Grant: the mapping itself changes hands; what was derived from it stays (lecture, "aliases
@@ -252,9 +239,9 @@ impl<M: Machine> Kernel<'_, M> {
             self.need_node(taker)?;
         }
         // The giver's own mapping too, so that nobody gets from it what its descendants lose while
-        // this is interrupted; and the same rights each time, as then it goes on.
+        // this is interrupted.
         let effect = Effect { take: Rights::all() - arriving, frames: None, collect: false };
-        if source.entry.rights() != allowed || progress.walk.is_some() {
+        if source.entry.rights() != allowed {
             self.unmap_tree(progress, source.node, effect, true)?;
         }
         let place_of_node = self.machine.node(source.node).place;

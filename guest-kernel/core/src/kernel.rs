@@ -68,6 +68,10 @@ pub struct Kernel<'k, M> {
     pub(crate) steps: u32,
     /// Steps until the next preemption point, while a map or unmap is under way.
     pub(crate) budget: u32,
+    /// Preemption points that the operation may yet pass without leaving the kernel.
+    pub(crate) windows: u32,
+    /// Set at a preemption point: the time slice is over.
+    pub(crate) ticked: bool,
     /// Walks that are interrupted, each with a bookmark in a list.
     pub(crate) interrupted_walks: u16,
     /// When the operation began or went on.
@@ -107,6 +111,8 @@ impl<'k, M: Machine> Kernel<'k, M> {
             current: MaybeThread::NOBODY,
             steps: STEPS,
             budget: 0,
+            windows: 0,
+            ticked: false,
             interrupted_walks: 0,
             began: 0,
             preempted: false,

@@ -66,6 +66,9 @@ pub trait Machine {
     /// Takes back all that the processor was told of the ports of `owner`.
     fn forget_ports(&mut self, owner: TaskIndex);
 
+    /// Lets an interrupt in that waits. True if the timer's did: the time slice is over.
+    fn open_interrupt_window(&mut self) -> bool;
+
     /// The time stamp counter.
     fn time(&self) -> u64;
 

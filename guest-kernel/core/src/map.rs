@@ -364,6 +364,7 @@ impl<M: Machine> Kernel<'_, M> {
         progress.outcome.source = placement.source >> page_order;
         progress.outcome.destination = placement.destination >> page_order;
         progress.outcome.order = placement.order - page_order;
+        self.finish_walk(progress)?;
         let result = match kind {
             // The right to read is the mapping itself.
             _ if !item.flexpage.rights().contains(Rights::READ) => Ok(()),

@@ -2,7 +2,7 @@
 
 use crate::{
     arch::{Entry, TABLE_ENTRIES, TABLE_ORDER},
-    database::{NewMapping, NodeIndex, Stock},
+    database::{self, NewMapping, NodeIndex, Stock},
     derivation::{Mapping, NotEntered, Source, Target},
     factory::Factory,
     frames::TableFrame,
@@ -114,14 +114,17 @@ impl Row<'_> {
         while count < most {
             let spot =
                 Spot::<Entry>::new(table, (table_index(destination) + count) % TABLE_ENTRIES);
+            let Some(node) = stock.first() else { break };
             let Some((entry, parent)) = source(machine, count) else { break };
+            let Some(depth) = database::depth_below(machine, parent) else { break };
             if spot.entry(machine).is_present() {
                 break;
             }
-            let mapping = NewMapping { task, place: first.further(count as u32) };
-            let Some(node) = stock.insert_child(machine, parent, mapping) else { break };
-            spot.set_node(machine, node.into());
             spot.set_entry(machine, entry);
+            spot.set_node(machine, node.into());
+            stock.drop_first(machine, node);
+            let mapping = NewMapping { task, place: first.further(count as u32) };
+            database::link_child(machine, parent, node, depth, mapping);
             count += 1;
         }
         stock.put_back(factory);
@@ -232,11 +235,13 @@ impl<M: Machine> Kernel<'_, M> {
         let start = progress.done;
         let mut left = run.pages_left(start);
         while left != 0 {
-            left -= self.derive_pages(progress, run, found, table, left);
-            if left == 0 {
-                break;
+            self.need(ENTER_STEPS)?;
+            let derived = self.derive_pages(progress, run, found, table, left);
+            if derived != 0 {
+                left -= derived;
+                continue;
             }
-            self.spend(ENTER_STEPS)?;
+            self.account(ENTER_STEPS);
             let (source, destination) = run.addresses(progress.done);
             match self.source_page(run, found, source) {
                 Some(source) => {

@@ -1,9 +1,9 @@
-//! Preemption points: a long map or unmap stops after some steps, and its system call restarts.
+//! Preemption points: after some steps a long map or unmap lets interrupts in. If the time slice is
+//! over, its system call restarts.
 //!
-//! The thread goes back to user mode, to the very instruction that it came from. An interrupt that
-//! waits is taken there; then the instruction enters the kernel again, which goes on where it was.
-//! All that is kept in between is the thread's [`Progress`] and, in the mapping database, its
-//! bookmark.
+//! Then the thread goes back to user mode, to the very instruction that it came from. Others run;
+//! later the instruction enters the kernel again, which goes on where it was. All that is kept in
+//! between is the thread's [`Progress`] and, in the mapping database, its bookmark.
 
 use crate::{
     database::{self, MaybeNode, NodeIndex},
@@ -15,9 +15,16 @@ use crate::{
 };
 use protocol::{Word, introspection::mapping::Place};
 
-/// Steps from one preemption point to the next. A step is about fifteen instructions, so that with
-/// what comes before and after no stretch is longer than 2000.
+/// Steps from the beginning to the first preemption point. A step is about fifteen instructions, so
+/// that with what comes before no stretch is longer than 2000.
 pub const STEPS: u32 = 56;
+
+/// Steps from one preemption point to the next, if the kernel was not left there.
+pub const STEPS_ON: u32 = 110;
+
+/// Preemption points in a row that an operation passes without going back to user mode. Some KVMs
+/// interrupt a guest's kernel late, however wide its window is open, but all interrupt its user mode.
+const WINDOWS: u32 = 16;
 
 /// The operation was left at a preemption point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,9 +63,6 @@ pub struct Progress {
     pub done: Word,
     /// Whether one of the items before allows what had faulted.
     pub resolved: bool,
-    /// Where an old mapping of the same is being taken away: a decision that what is left of it
-    /// would not lead to again.
-    pub replacing: Option<u32>,
     /// What became of the item so far.
     pub outcome: Outcome,
     /// What was unmapped of the flexpage so far, or in favour of the item.
@@ -75,7 +79,6 @@ impl Progress {
             number: 0,
             done: 0,
             resolved: false,
-            replacing: None,
             outcome: Outcome::NOTHING,
             tally: Tally::default(),
             walk: None,
@@ -93,6 +96,7 @@ impl<M: Machine> Kernel<'_, M> {
     /// Begins an operation of the current thread, or goes on with it.
     pub(crate) fn begin(&mut self, operation: Operation) -> Progress {
         self.budget = self.steps;
+        self.windows = WINDOWS;
         self.began = self.machine.time();
         if let Some(current) = self.current.get()
             && self.threads[current].progress.is_some()
@@ -122,16 +126,36 @@ impl<M: Machine> Kernel<'_, M> {
         progress.is_some_and(|progress| progress.operation == operation)
     }
 
-    /// Takes some steps, or says that it is time for others.
+    /// Takes some steps, if need be in the next stretch; or says that it is time for others.
     #[inline(always)]
     pub(crate) fn spend(&mut self, steps: u32) -> Result<(), Preempted> {
-        match self.budget.checked_sub(steps) {
-            Some(left) => {
-                self.budget = left;
-                Ok(())
-            }
-            None => Err(Preempted),
+        self.need(steps)?;
+        self.account(steps);
+        Ok(())
+    }
+
+    /// Makes sure of some steps, if need be in the next stretch; or says that it is time for others.
+    #[inline(always)]
+    pub(crate) fn need(&mut self, steps: u32) -> Result<(), Preempted> {
+        if self.budget < steps {
+            return self.preemption_point();
         }
+        Ok(())
+    }
+
+    /// Lets interrupts in. Then the next stretch begins, or it is time for others.
+    #[cold]
+    #[inline(never)]
+    fn preemption_point(&mut self) -> Result<(), Preempted> {
+        self.ticked |= self.machine.open_interrupt_window();
+        if self.ticked || self.windows == 0 {
+            return Err(Preempted);
+        }
+        self.end_stretch();
+        self.windows -= 1;
+        self.budget = STEPS_ON;
+        self.began = self.machine.time();
+        Ok(())
     }
 
     /// Counts the steps of something that had to be done at once, as far as there are so many left.
@@ -142,7 +166,7 @@ impl<M: Machine> Kernel<'_, M> {
     /// Notes how long the operation took since the last preemption point.
     #[inline]
     pub(crate) fn end_stretch(&mut self) {
-        let ticks = self.machine.time() - self.began;
+        let ticks = self.machine.time().saturating_sub(self.began);
         self.machine.publish_stretch(ticks, self.preempted);
     }
 
@@ -157,13 +181,16 @@ impl<M: Machine> Kernel<'_, M> {
         Preempted
     }
 
-    /// Lets the current thread's system call begin again once it runs.
+    /// Lets the current thread's system call begin again once it runs, which others may do before.
     #[cold]
     #[inline(never)]
     pub(crate) fn restart(&mut self, thread: ThreadIndex) {
         self.preempted = false;
         let [target, tag, timeouts] = self.arguments;
         self.threads[thread].context.restart_system_call(target, tag, timeouts);
+        if core::mem::take(&mut self.ticked) {
+            self.timer_tick();
+        }
     }
 
     /// Forgets what a thread had begun: something else came between.

@@ -167,6 +167,20 @@ impl Space {
         }
     }
 
+    /// The page table for `address`, if there is one.
+    #[inline(always)]
+    pub fn table(
+        &self,
+        machine: &mut impl Machine,
+        pages: Pages,
+        address: Word,
+    ) -> Option<TableFrame> {
+        match self.directory_entry(machine, pages, address) {
+            DirectoryEntry::Table(table) => Some(table),
+            DirectoryEntry::Empty | DirectoryEntry::Superpage(_) => None,
+        }
+    }
+
     /// The spot that maps the page at `address` for itself or as a part of a superpage; `None` if
     /// there is not even a table. The entry may be empty.
     #[inline(always)]

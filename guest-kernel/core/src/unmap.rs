@@ -2,7 +2,7 @@
 
 use crate::{
     arch::{Entry, TABLE_ORDER},
-    database,
+    database::{self, MaybeNode, NodeIndex},
     index::{TableIndex, TaskIndex, ThreadIndex},
     kernel::Kernel,
     machine::Machine,
@@ -25,6 +25,9 @@ use protocol::{
 
 /// Steps that looking for one mapping costs.
 const LOOK_STEPS: u32 = 5;
+
+/// So many mappings are taken away at once, without preemption points.
+const FEW: u32 = 12;
 
 impl<M: Machine> Kernel<'_, M> {
     /// [`task::UNMAP`]: takes rights away in the terms of `task`.
@@ -189,8 +192,8 @@ impl<M: Machine> Kernel<'_, M> {
         record.task = task.position();
         record.flags = take.bits()
             | flag(own, UNMAP_OWN)
-            | flag(tally.accessed, UNMAP_ACCESSED)
-            | flag(tally.dirty, UNMAP_DIRTY)
+            | flag(tally.noted.is_accessed(), UNMAP_ACCESSED)
+            | flag(tally.noted.is_dirty(), UNMAP_DIRTY)
             | flag(replaced_for.is_some(), UNMAP_REPLACED);
         record.order = flexpage.order() as u8;
         record.a = (flexpage.address() & !low_mask(flexpage.order())) as u64;
@@ -219,7 +222,7 @@ impl<M: Machine> Kernel<'_, M> {
         }
     }
 
-    /// The hot case of [`task::UNMAP`]: all of one page of memory that was mapped on at most once.
+    /// The hot case of [`task::UNMAP`]: all of one page of memory from which little was derived.
     /// False, with nothing done, in every other case.
     #[inline(never)]
     pub(crate) fn unmap_one_page(
@@ -243,13 +246,19 @@ impl<M: Machine> Kernel<'_, M> {
             return false;
         };
         let Some(node) = spot.node(&mut self.machine) else { return false };
-        let Some(below) = database::last_or_leaf(&mut self.machine, node) else { return false };
         let mut tally = Tally::default();
-        if let Some(child) = below.get() {
-            let MappingNode { task, place, .. } = *self.machine.node(child);
-            let (task, number) = (TaskIndex::from_position(task), place.number() as Word);
-            let Some(spot) = self.small_page(task, number) else { return false };
-            self.remove_page(&mut tally, child, task, spot);
+        match database::last_or_leaf(&mut self.machine, node).map(MaybeNode::get) {
+            Some(None) => {}
+            Some(Some(child)) => {
+                let MappingNode { task, place, .. } = *self.machine.node(child);
+                let (task, number) = (TaskIndex::from_position(task), place.number() as Word);
+                let Some(spot) = self.small_page(task, number) else { return false };
+                self.remove_page(&mut tally, child, task, spot);
+            }
+            None => match self.take_few(node) {
+                Some(taken) => tally = taken,
+                None => return false,
+            },
         }
         let own = rights & task::UNMAP_OWN != 0 && task != TaskIndex::SIGMA0;
         if own {
@@ -262,6 +271,20 @@ impl<M: Machine> Kernel<'_, M> {
             self.record_unmap(Unmapping { task, flexpage, take, own, tally }, invoker, None);
         }
         true
+    }
+
+    /// Takes all descendants of a page away, if they are few.
+    #[cold]
+    #[inline(never)]
+    fn take_few(&mut self, page: NodeIndex) -> Option<Tally> {
+        let depth = self.machine.node(page).depth;
+        let (last, count) = database::last_deeper(&mut self.machine, page, depth, FEW + 1);
+        if count > FEW {
+            return None;
+        }
+        let mut tally = Tally::default();
+        self.take_back(&mut tally, last, page, FEW);
+        Some(tally)
     }
 }
 
@@ -278,6 +301,6 @@ impl Tally {
     /// What the processor has noted, as [`task::UNMAP`] returns it.
     fn usage_bits(self) -> Word {
         let bit = |set, right: Rights| if set { Word::from(right.bits()) } else { 0 };
-        bit(self.accessed, Rights::READ) | bit(self.dirty, Rights::WRITE)
+        bit(self.noted.is_accessed(), Rights::READ) | bit(self.noted.is_dirty(), Rights::WRITE)
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     kernel::Kernel,
     machine::Machine,
     restart::{Preempted, Progress},
-    space::{DirectoryEntry, Pages, Spot, table_index},
+    space::{Pages, Spot, table_index},
 };
 use protocol::{
     PAGE_ORDER, Word,
@@ -22,29 +22,35 @@ use protocol::{
 };
 
 /// Steps that taking one mapping away costs.
-const TAKE_STEPS: u32 = 8;
+const TAKE_STEPS: u32 = 7;
 
 /// Steps that looking at one costs.
 const VISIT_STEPS: u32 = 2;
 
+/// Steps that passing one by costs.
+const PASS_STEPS: u32 = 1;
+
 /// What was done so far.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Tally {
     /// Mappings that are gone.
     pub removed: u32,
     /// Mappings that have fewer rights.
     pub reduced: u32,
-    /// Whether one of the pages had been accessed.
-    pub accessed: bool,
-    /// Whether one of the pages had been written.
-    pub dirty: bool,
+    /// Their entries, [`Entry::joined`]: what the processor had noted of the pages.
+    pub noted: Entry,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self { removed: 0, reduced: 0, noted: Entry::EMPTY }
+    }
 }
 
 impl Tally {
     #[inline(always)]
     fn note_usage(&mut self, entry: Entry) {
-        self.accessed |= entry.is_accessed();
-        self.dirty |= entry.is_dirty();
+        self.noted = self.noted.joined(entry);
     }
 }
 
@@ -154,20 +160,16 @@ impl<M: Machine> Kernel<'_, M> {
         effect: Effect,
         own: bool,
     ) -> Result<(), Preempted> {
-        let interrupted = progress.walk.is_some();
-        if effect.takes_all() && !interrupted {
-            self.remove_leaves(progress, node)?;
-        }
-        self.walk(progress, node, effect)?;
-        if !own {
+        if effect.takes_all() {
+            self.strip(progress, node, effect)?;
+            if own {
+                self.remove(&mut progress.tally, node);
+            }
             return Ok(());
         }
-        if effect.takes_all() {
-            // While the walk was interrupted, others may have mapped on what it had passed.
-            while database::has_children(&mut self.machine, node) {
-                self.walk(progress, node, effect)?;
-            }
-            self.remove(&mut progress.tally, node);
+        let interrupted = progress.walk.is_some();
+        self.walk(progress, node, effect)?;
+        if !own {
             return Ok(());
         }
         let reduced = progress.tally.reduced;
@@ -179,14 +181,116 @@ impl<M: Machine> Kernel<'_, M> {
         Ok(())
     }
 
-    /// Removes the first children as long as nothing was derived from them: a broad tree goes as it
-    /// is, without a walk.
-    fn remove_leaves(&mut self, progress: &mut Progress, root: NodeIndex) -> Result<(), Preempted> {
-        while let Some(child) = database::leaf_below(&mut self.machine, root) {
-            self.spend(TAKE_STEPS)?;
-            self.remove(&mut progress.tally, child);
+    /// Goes on with the walk that a map or grant was interrupted in. What it had decided to take away
+    /// must go before it looks again: what is left would lead to other decisions.
+    pub(crate) fn finish_walk(&mut self, progress: &mut Progress) -> Result<(), Preempted> {
+        match progress.walk {
+            Some(Walk { root, effect, .. }) => self.unmap_tree(progress, root, effect, true),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes all descendants of a mapping away, from the last one in the list to the first. What
+    /// others map meanwhile, while it is interrupted, comes to stand before it and goes too.
+    fn strip(
+        &mut self,
+        progress: &mut Progress,
+        root: NodeIndex,
+        effect: Effect,
+    ) -> Result<(), Preempted> {
+        let mut walk = self.begin_walk(progress, root, effect);
+        let mut node = walk.last.get().unwrap_or(root);
+        if walk.phase != Phase::Act {
+            loop {
+                if let Err(preempted) = self.need(PASS_STEPS) {
+                    self.leave_walk(progress, walk, node);
+                    return Err(preempted);
+                }
+                let most = self.budget / PASS_STEPS;
+                let (reached, passed) =
+                    database::last_deeper(&mut self.machine, node, walk.depth, most);
+                node = reached;
+                self.account(passed * PASS_STEPS);
+                if passed < most {
+                    break;
+                }
+            }
+            walk.phase = Phase::Act;
+        }
+        while node != root {
+            if let Err(preempted) = self.need(TAKE_STEPS) {
+                self.leave_walk(progress, walk, node);
+                return Err(preempted);
+            }
+            let most = self.budget / TAKE_STEPS;
+            self.account(most * TAKE_STEPS);
+            node = self.take_back(&mut progress.tally, node, root, most);
         }
         Ok(())
+    }
+
+    /// Takes mappings away in a row, from `last` back to `root`, which stays, but not more than `most`.
+    /// Returns the one that it came to. What is behind them in the list is linked to it at the end.
+    pub(crate) fn take_back(
+        &mut self,
+        tally: &mut Tally,
+        last: NodeIndex,
+        root: NodeIndex,
+        most: u32,
+    ) -> NodeIndex {
+        let invoker = self.task_of(self.current.expected());
+        let mut taken = *tally;
+        let mut behind = self.machine.node(last).following();
+        let mut node = last;
+        for _ in 0..most {
+            if node == root {
+                break;
+            }
+            let found = *self.machine.node(node);
+            if let Some(entry) = self.take_small_page(node, found, invoker) {
+                taken.note_usage(entry);
+                taken.removed += 1;
+            } else {
+                database::link(&mut self.machine, node, behind);
+                if found.is_bookmark() {
+                    behind = node.into();
+                } else {
+                    self.remove_other(&mut taken, node);
+                }
+            }
+            node = found.preceding().get().unwrap_or(root);
+        }
+        *tally = taken;
+        database::link(&mut self.machine, node, behind);
+        node
+    }
+
+    /// Takes a mapping away without regard to its neighbours in the list, if it is a small page that no
+    /// walk comes back to. Returns what its entry was.
+    #[inline(always)]
+    fn take_small_page(
+        &mut self,
+        node: NodeIndex,
+        found: MappingNode,
+        invoker: TaskIndex,
+    ) -> Option<Entry> {
+        let (task, place) = (TaskIndex::from_position(found.task), found.place);
+        if !place.is_small_page() || place.is_watched() {
+            return None;
+        }
+        let address = (place.number() as Word) << PAGE_ORDER;
+        let owner = &self.tasks[task];
+        let table = owner.space.table(&mut self.machine, Pages::Memory, address)?;
+        let spot = Spot::<Entry>::new(table, table_index(address));
+        let entry = spot.entry(&mut self.machine);
+        spot.set_entry(&mut self.machine, Entry::EMPTY);
+        spot.set_node(&mut self.machine, MaybeNode::NONE);
+        if task == invoker {
+            self.machine.flush_page(address);
+        }
+        let factory = &mut self.factories[owner.factory];
+        database::free_node(&mut self.machine, factory, node);
+        Some(entry)
     }
 
     /// Acts on the descendants of a mapping. Goes on where an interrupted walk had its bookmark.
@@ -253,8 +357,9 @@ impl<M: Machine> Kernel<'_, M> {
                 return false;
             }
             if self.is_meant(&found, walk.effect) {
-                if self.is_leaf(&found) && self.spend(TAKE_STEPS).is_ok() {
+                if self.is_leaf(&found) {
                     // There is nothing below that would have to go first.
+                    self.account(TAKE_STEPS);
                     walk.next = found.following();
                     if !self.act(&mut progress.tally, node, walk.effect) {
                         walk.last = node.into();
@@ -376,11 +481,8 @@ impl<M: Machine> Kernel<'_, M> {
     #[inline(always)]
     pub(crate) fn small_page(&mut self, task: TaskIndex, number: Word) -> Option<Spot<Entry>> {
         let address = number << PAGE_ORDER;
-        let space = &self.tasks[task].space;
-        match space.directory_entry(&mut self.machine, Pages::Memory, address) {
-            DirectoryEntry::Table(table) => Some(Spot::new(table, table_index(address))),
-            DirectoryEntry::Empty | DirectoryEntry::Superpage(_) => None,
-        }
+        let table = self.tasks[task].space.table(&mut self.machine, Pages::Memory, address)?;
+        Some(Spot::new(table, table_index(address)))
     }
 
     /// Takes a small page of memory away, at `spot` of `task`: [`Kernel::remove`] on the hot path.

@@ -3,6 +3,7 @@
 //! Each architecture's module exports the same names; what both do alike is beside them. Nothing else
 //! in the kernel names a register.
 
+pub mod interrupts;
 mod local_apic;
 pub mod ports;
 pub mod processor;

@@ -1,16 +1,18 @@
 //! Out of the kernel, into the thread that goes on, on both architectures.
 
 use super::{
+    interrupts,
     own::{
         descriptors::TASK_STATE_SEGMENT,
-        entry::{idle, load, restore, save},
+        entry::{load, restore, save},
     },
     ports, processor,
 };
-use crate::kernel_cell::kernel;
+use crate::{hardware::Hardware, kernel_cell::kernel};
 use kernel_core::{
     frames::PhysicalAddress,
     index::{MaybeThread, ThreadIndex},
+    kernel::Kernel,
 };
 
 /// Whose registers the processor holds beside those in the frame, and which space it works in.
@@ -32,9 +34,11 @@ pub fn loaded_root() -> *const PhysicalAddress {
 #[inline(always)]
 pub fn leave_kernel() -> ! {
     let kernel = kernel();
-    let Some(next) = kernel.current.get() else {
-        // SAFETY: nothing on the kernel stack is needed any more: the kernel is event style.
-        unsafe { idle() }
+    let next = loop {
+        match kernel.current.get() {
+            Some(next) => break next,
+            None => idle(kernel),
+        }
     };
     let loaded = &raw mut LOADED;
     // SAFETY: only this function uses it, on the one processor, with interrupts off.
@@ -45,6 +49,13 @@ pub fn leave_kernel() -> ! {
     // SAFETY: the frame of the loaded thread is a whole one: the thread entered the kernel or was
     // set up to run.
     unsafe { restore() }
+}
+
+#[cold]
+fn idle(kernel: &mut Kernel<'_, Hardware>) {
+    if interrupts::sleep() {
+        kernel.timer_tick();
+    }
 }
 
 #[inline(always)]

@@ -1,7 +1,7 @@
 //! What becomes of traps, on both architectures: the entries call this when they have pushed a frame.
 
 use super::{
-    local_apic,
+    interrupts, local_apic,
     own::entry::{INSTRUCTION, VECTOR, fault_access},
     processor,
     switch::leave_kernel,
@@ -27,9 +27,10 @@ pub extern "C" fn handle_trap() -> ! {
     leave_kernel()
 }
 
-/// Only the timer may interrupt the kernel, and only while it idles. What the machine itself reports
-/// (NMI, double fault, machine check) ends here too, wherever the processor was.
-pub extern "C" fn handle_trap_in_kernel(frame: *const usize) -> ! {
+/// Only the timer may interrupt the kernel, and only in an interrupt window; the kernel goes on after
+/// that. What the machine itself reports (NMI, double fault, machine check) ends here too, wherever
+/// the processor was.
+pub extern "C" fn handle_trap_in_kernel(frame: *const usize) {
     const ERROR: usize = VECTOR + size_of::<usize>();
     // SAFETY: the entry code has just pushed a frame there, at least as far as the flags.
     let [vector, error, instruction] =
@@ -40,7 +41,5 @@ pub extern "C" fn handle_trap_in_kernel(frame: *const usize) -> ! {
             "trap {vector} (error {error:#x}, address {address:#x}) at {instruction:#x}: the kernel cannot go on"
         );
     }
-    local_apic::end_of_interrupt();
-    kernel().timer_tick();
-    leave_kernel()
+    interrupts::note_tick();
 }

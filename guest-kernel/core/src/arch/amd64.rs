@@ -141,6 +141,12 @@ impl Entry {
         self.0 & DIRTY != 0
     }
 
+    /// The bits of both: it tells whether the processor has used, or written, one of two pages.
+    #[inline]
+    pub fn joined(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// The same page, as if the processor had not used it yet.
     #[inline]
     pub fn without_usage(self) -> Self {

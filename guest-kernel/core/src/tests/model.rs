@@ -52,6 +52,8 @@ pub struct ModelMachine {
     pub records: Vec<Record>,
     pub flushed: Vec<Word>,
     pub preemptions: u64,
+    /// Whether the timer lets interrupt windows pass.
+    pub is_quiet: bool,
     pub console: Vec<u8>,
     pub status: Option<u8>,
     slot: Words,
@@ -145,6 +147,10 @@ impl Machine for ModelMachine {
 
     fn forget_ports(&mut self, owner: TaskIndex) {
         self.ports.take_if(|(known, _)| *known == owner);
+    }
+
+    fn open_interrupt_window(&mut self) -> bool {
+        !self.is_quiet
     }
 
     fn time(&self) -> u64 {

@@ -39,8 +39,6 @@ unsafe extern "C" {
     #[link_name = "trap_entries"]
     pub static TRAP_ENTRIES: [u64; TRAPS];
     fn system_call_entry();
-    /// Sleeps until an interrupt, which never returns here.
-    pub fn idle() -> !;
     /// Goes on with the thread whose frame ends at the task state segment's stack pointer.
     pub fn restore() -> !;
 }
@@ -212,16 +210,19 @@ trap_emergency:
     sub rsp, {vector}
 trap_in_kernel:
     mov rdi, rsp
+    # Kept by the function, and saved in the frame.
+    mov rbx, rsp
     and rsp, -16
     call {handle_trap_in_kernel}
-
-    .global idle
-idle:
-    # Nothing of the kernel stack is needed any more; the interrupt that wakes us never returns.
-    mov rsp, offset KERNEL_STACK_END
-    sti
-    hlt
-    jmp idle
+    # Back to what was interrupted, in its interrupt window.
+    mov rsp, rbx
+    pop r15
+    pop r14
+    pop r13
+    pop r12
+    pop rbp
+    pop rbx
+    jmp restore_all
     .popsection
 
     .pushsection .rodata

@@ -38,8 +38,6 @@ unsafe extern "C" {
     #[link_name = "trap_entries"]
     pub static TRAP_ENTRIES: [u32; TRAPS];
     pub fn system_call_entry();
-    /// Sleeps until an interrupt, which never returns here.
-    pub fn idle() -> !;
     /// Goes on with the thread whose frame ends at the task state segment's stack pointer.
     pub fn restore() -> !;
 }
@@ -83,6 +81,7 @@ restore:
     # The frame of the thread to go on with ends where its next entry will begin to push.
     mov esp, [TASK_STATE_SEGMENT + {frame_end}]
     sub esp, {frame_size}
+restore_frame:
     popad
     # Vector and error code.
     add esp, 8
@@ -128,19 +127,15 @@ trap_emergency:
     mov ds, eax
     mov es, eax
 trap_in_kernel:
-    mov eax, esp
+    # Kept by the function, and saved in the frame.
+    mov ebx, esp
     and esp, -16
     sub esp, 12
-    push eax
+    push ebx
     call {handle_trap_in_kernel}
-
-    .global idle
-idle:
-    # Nothing of the kernel stack is needed any more; the interrupt that wakes us never returns.
-    mov esp, offset KERNEL_STACK_END
-    sti
-    hlt
-    jmp idle
+    # Back to what was interrupted, in its interrupt window.
+    mov esp, ebx
+    jmp restore_frame
     .popsection
 
     .pushsection .rodata

@@ -335,9 +335,6 @@ impl World {
                 self.mappings.insert(at, adopted);
                 return (what, rights);
             }
-            self.remove(&self.family(old.id));
-            self.add(destination, size, what, rights, Some(sent.id));
-            return (what, rights);
         }
         if let Some((_, old)) = old {
             self.remove(&self.family(old.id));
