@@ -11,7 +11,7 @@ use crate::{
 use kernel_core::{
     arch::Table,
     database::NodeIndex,
-    frames::{KernelFrame, PhysicalAddress},
+    frames::{KernelFrame, PhysicalAddress, TableFrame},
     index::TaskIndex,
     machine::{Counts, Machine},
     thread::UtcbReference,
@@ -19,7 +19,7 @@ use kernel_core::{
 use protocol::{
     PAGE_SIZE, Word,
     introspection::{
-        mapping::MappingNode,
+        mapping::{COMPANION_OFFSET, MappingNode},
         record::{Record, Words, word},
     },
     utcb::{MESSAGE_REGISTERS, Utcb},
@@ -47,6 +47,14 @@ impl Machine for Hardware {
         // except UTCBs and the info page, which are plain words. Any bytes are a valid `T` and the
         // other way round. The borrow of `self` keeps two views from existing at once.
         unsafe { &mut *direct_map::pointer::<T>(frame.address()) }
+    }
+
+    #[inline(always)]
+    fn companion<T: FromBytes + IntoBytes + KnownLayout>(&mut self, table: TableFrame) -> &mut T {
+        const { assert!(size_of::<T>() <= PAGE_SIZE && align_of::<T>() <= PAGE_SIZE) }
+        let nodes = PhysicalAddress(table.entries().address().0 + COMPANION_OFFSET);
+        // SAFETY: the frame behind a table's is its companion and only that; the rest is as in `view`.
+        unsafe { &mut *direct_map::pointer::<T>(nodes) }
     }
 
     #[inline(always)]
@@ -152,10 +160,10 @@ impl Machine for Hardware {
         });
     }
 
-    fn publish_stretch(&mut self, ticks: u64, preempted: bool) {
+    fn publish_stretch(&mut self, ticks: u64, at_point: bool) {
         trace_ring::with_header(|header| {
             header.longest_stretch = header.longest_stretch.max(ticks);
-            header.preemptions += u64::from(preempted);
+            header.preemption_points += u64::from(at_point);
         });
     }
 

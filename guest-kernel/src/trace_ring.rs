@@ -31,7 +31,7 @@ static mut INTROSPECTION: Header = Header {
     pool_used: 0,
     panicked: 0,
     longest_stretch: 0,
-    preemptions: 0,
+    preemption_points: 0,
     port_cache: 0,
 };
 

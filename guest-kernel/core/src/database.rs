@@ -387,7 +387,7 @@ impl<M: Machine> Kernel<'_, M> {
     #[cold]
     #[inline(never)]
     fn stock_nodes(&mut self, factory: FactoryIndex) -> Result<(), NoMemory> {
-        self.account(STOCK_STEPS);
+        self.stretch.account(STOCK_STEPS);
         let frame = self.allocate(factory)?.address().0;
         let first = NonZeroU32::new((frame / NODE_SIZE) as u32).ok_or(NoMemory)?;
         let last = NodeIndex(first.checked_add(NODES_PER_FRAME - 1).ok_or(NoMemory)?);

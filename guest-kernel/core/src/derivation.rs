@@ -9,8 +9,9 @@ use crate::{
     index::{TableIndex, TaskIndex},
     kernel::Kernel,
     machine::Machine,
-    restart::{Preempted, Progress},
+    restart::Progress,
     space::{Entries, Spot},
+    stretch::Preempted,
     walk::Effect,
 };
 use protocol::{flexpage::Rights, introspection::mapping::Place, message::MapItem};

@@ -6,8 +6,8 @@ use crate::{
     index::{FactoryIndex, GateIndex, MaybeThread, Table, TableIndex, TaskIndex, ThreadIndex},
     machine::{Counts, Machine},
     ready::ReadyQueue,
-    restart::STEPS,
     sigma0::Sigma0,
+    stretch::Stretch,
     task::{Task, Tasks},
     thread::{Thread, Threads},
 };
@@ -64,18 +64,10 @@ pub struct Kernel<'k, M> {
     pub faults: u64,
     /// The thread that runs when the kernel is left; nobody: the processor idles.
     pub current: MaybeThread,
-    /// Steps of a map or unmap from one preemption point to the next: [`STEPS`], or fewer in tests.
-    pub(crate) steps: u32,
-    /// Steps until the next preemption point, while a map or unmap is under way.
-    pub(crate) budget: u32,
-    /// Preemption points that the operation may yet pass without leaving the kernel.
-    pub(crate) windows: u32,
-    /// Set at a preemption point: the time slice is over.
-    pub(crate) ticked: bool,
+    /// How long a map or unmap that is under way may go on.
+    pub(crate) stretch: Stretch,
     /// Walks that are interrupted, each with a bookmark in a list.
     pub(crate) interrupted_walks: u16,
-    /// When the operation began or went on.
-    pub(crate) began: u64,
     /// Set at a preemption point: the system call has to be restarted.
     pub(crate) preempted: bool,
     /// The system call's target, tag and timeouts, if it may have to be restarted.
@@ -109,12 +101,8 @@ impl<'k, M: Machine> Kernel<'k, M> {
             sigma0,
             faults: 0,
             current: MaybeThread::NOBODY,
-            steps: STEPS,
-            budget: 0,
-            windows: 0,
-            ticked: false,
+            stretch: Stretch::new(),
             interrupted_walks: 0,
-            began: 0,
             preempted: false,
             arguments: [0; 3],
         }

@@ -41,6 +41,7 @@ pub mod restart;
 pub mod sigma0;
 pub mod space;
 pub mod start;
+pub mod stretch;
 mod tables;
 pub mod task;
 #[cfg(test)]

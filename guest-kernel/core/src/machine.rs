@@ -2,7 +2,7 @@
 
 use crate::{
     database::NodeIndex,
-    frames::{KernelFrame, PhysicalAddress},
+    frames::{KernelFrame, PhysicalAddress, TableFrame},
     index::TaskIndex,
     thread::UtcbReference,
 };
@@ -35,6 +35,9 @@ pub struct Counts {
 pub trait Machine {
     /// The contents of a kernel frame. `T` is at most a page long.
     fn view<T: FromBytes + IntoBytes + KnownLayout>(&mut self, frame: KernelFrame) -> &mut T;
+
+    /// The nodes of a frame of entries. `T` is at most a page long.
+    fn companion<T: FromBytes + IntoBytes + KnownLayout>(&mut self, table: TableFrame) -> &mut T;
 
     /// A node of the mapping database.
     fn node(&mut self, node: NodeIndex) -> &mut MappingNode;
@@ -94,9 +97,9 @@ pub trait Machine {
     /// Tells the host how many objects exist, and how much memory they take.
     fn publish_counts(&mut self, counts: Counts);
 
-    /// Tells the host how long a map or unmap took from one preemption point to the next, and
-    /// whether it stopped there.
-    fn publish_stretch(&mut self, ticks: u64, preempted: bool);
+    /// Tells the host how long a map or unmap took to the next preemption point, or to its end, and
+    /// which of them it was.
+    fn publish_stretch(&mut self, ticks: u64, at_point: bool);
 
     /// Writes a byte to the console.
     fn write_console(&mut self, byte: u8);

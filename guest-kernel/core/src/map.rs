@@ -10,8 +10,9 @@ use crate::{
     kernel::Kernel,
     machine::Machine,
     page_fault::suffices,
-    restart::{Operation, Preempted, Progress},
+    restart::{Operation, Progress},
     space::{DirectoryEntry, Pages, Spot, page_of_superpage, table_index},
+    stretch::Preempted,
     task::Tasks,
 };
 use protocol::{

@@ -1,7 +1,7 @@
 //! Items page by page: superpages, small pages, capabilities.
 
 use crate::{
-    arch::{Entry, TABLE_ENTRIES, TABLE_ORDER},
+    arch::{Entry, Restriction, TABLE_ENTRIES, TABLE_ORDER},
     database::{self, NewMapping, NodeIndex, Stock},
     derivation::{Mapping, NotEntered, Source, Target},
     factory::Factory,
@@ -11,6 +11,7 @@ use crate::{
     machine::Machine,
     restart::Progress,
     space::{DirectoryEntry, Pages, Spot, page_of_superpage, table_index},
+    stretch::Stretch,
     tables::capability_place,
     walk::Effect,
 };
@@ -86,49 +87,58 @@ impl Run {
 }
 
 /// Pages of a run in a row, in one table of the receiver.
-struct Row<'r> {
-    run: &'r Run,
+struct Row {
+    /// Who gets them.
+    task: u16,
     table: TableFrame,
-    /// Where the first one goes.
-    destination: Word,
+    /// The first one.
+    start: Place,
     /// How many there are at most.
-    most: usize,
+    most: u32,
 }
 
-impl Row<'_> {
+impl Row {
     /// Makes each a new child of what `source` finds for the page of that number, as long as it finds
-    /// something, the place is empty, and `factory` has nodes in stock. Returns how many. A function
-    /// of its own: what the loop works on stays in registers.
+    /// something, the place is empty, and `factory` has nodes in stock. Returns how many; fewer, too,
+    /// at a preemption point where it is time for others. A function of its own: what the loop works
+    /// on stays in registers.
     #[inline(never)]
     fn derive<M: Machine>(
         &self,
         machine: &mut M,
         factory: &mut Factory,
-        source: impl Fn(&mut M, usize) -> Option<(Entry, NodeIndex)>,
+        stretch: &mut Stretch,
+        source: impl Fn(&mut M, u32) -> Option<(Entry, NodeIndex)>,
     ) -> usize {
-        let Self { run, table, destination, most } = *self;
-        let task = run.to.position();
-        let first = run.place(destination, false);
+        let Self { task, table, start, most } = *self;
         let mut stock = Stock::of(factory);
-        let mut count = 0;
-        while count < most {
-            let spot =
-                Spot::<Entry>::new(table, (table_index(destination) + count) % TABLE_ENTRIES);
-            let Some(node) = stock.first() else { break };
-            let Some((entry, parent)) = source(machine, count) else { break };
-            let Some(depth) = database::depth_below(machine, parent) else { break };
-            if spot.entry(machine).is_present() {
-                break;
+        let (mut count, mut goal) = (0, 0);
+        while count == goal && count != most && stretch.need(machine, PLAIN_STEPS).is_ok() {
+            goal = most.min(count + stretch.times(PLAIN_STEPS));
+            let first = start.further(count);
+            let end = start.further(goal);
+            let mut place = first;
+            while place != end {
+                let number = place.number();
+                let spot = Spot::<Entry>::new(table, number as usize % TABLE_ENTRIES);
+                if spot.entry(machine).is_present() {
+                    break;
+                }
+                let Some((entry, parent)) = source(machine, number) else { break };
+                let Some(depth) = database::depth_below(machine, parent) else { break };
+                let Some(node) = stock.first() else { break };
+                spot.set_entry(machine, entry);
+                spot.set_node(machine, node.into());
+                stock.drop_first(machine, node);
+                database::link_child(machine, parent, node, depth, NewMapping { task, place });
+                place = place.further(1);
             }
-            spot.set_entry(machine, entry);
-            spot.set_node(machine, node.into());
-            stock.drop_first(machine, node);
-            let mapping = NewMapping { task, place: first.further(count as u32) };
-            database::link_child(machine, parent, node, depth, mapping);
-            count += 1;
+            let done = place.0 - first.0;
+            stretch.account(done * PLAIN_STEPS);
+            count += done;
         }
         stock.put_back(factory);
-        count
+        count as usize
     }
 }
 
@@ -241,7 +251,7 @@ impl<M: Machine> Kernel<'_, M> {
                 left -= derived;
                 continue;
             }
-            self.account(ENTER_STEPS);
+            self.stretch.account(ENTER_STEPS);
             let (source, destination) = run.addresses(progress.done);
             match self.source_page(run, found, source) {
                 Some(source) => {
@@ -261,8 +271,8 @@ impl<M: Machine> Kernel<'_, M> {
     }
 
     /// Maps the next pages into `table` as long as nothing is special about them: the sender has
-    /// them and keeps them, nothing is in their place, and there are nodes in stock. At most
-    /// `most`, and not more than there are steps for. Returns how many.
+    /// them and keeps them, nothing is in their place, and there are nodes in stock. At most `most`.
+    /// Returns how many.
     #[inline(always)]
     fn derive_pages(
         &mut self,
@@ -273,25 +283,29 @@ impl<M: Machine> Kernel<'_, M> {
         most: usize,
     ) -> usize {
         let (source, destination) = run.addresses(progress.done);
-        let most = most.min((self.budget / PLAIN_STEPS) as usize);
-        let row = Row { run, table, destination, most };
+        let start = run.place(destination, false);
+        let row = Row { task: run.to.position(), table, start, most: most as u32 };
         let factory = &mut self.factories[self.tasks[run.to].factory];
+        let stretch = &mut self.stretch;
         let rights = run.item.flexpage.rights();
-        let index = table_index(source);
+        let Some(restriction) = Restriction::to(rights) else { return 0 };
         let count = match found {
             DirectoryEntry::Table(from) if !run.moves() => {
-                row.derive(&mut self.machine, factory, move |machine, number| {
-                    let spot = Spot::<Entry>::new(from, (index + number) % TABLE_ENTRIES);
+                let ahead = (source >> PAGE_ORDER).wrapping_sub(destination >> PAGE_ORDER);
+                row.derive(&mut self.machine, factory, stretch, move |machine, number| {
+                    let index = (number as usize).wrapping_add(ahead) % TABLE_ENTRIES;
+                    let spot = Spot::<Entry>::new(from, index);
                     let node = spot.node(machine)?;
-                    Some((spot.entry(machine).restricted(rights)?, node))
+                    // Only a page that is present has a node.
+                    Some((restriction.of(spot.entry(machine)), node))
                 })
             }
             DirectoryEntry::Superpage(entry) => {
                 let node = run.spot.node(&mut self.machine);
-                let first = page_of_superpage(entry, source).restricted(rights);
-                let Some((first, node)) = first.zip(node) else { return 0 };
-                row.derive(&mut self.machine, factory, move |_, number| {
-                    Some((first.further(number), node))
+                let first = restriction.of(page_of_superpage(entry, source));
+                let Some(node) = node else { return 0 };
+                row.derive(&mut self.machine, factory, stretch, move |_, number| {
+                    Some((first.further((number - start.number()) as usize), node))
                 })
             }
             _ => 0,
@@ -300,7 +314,6 @@ impl<M: Machine> Kernel<'_, M> {
             let first = Spot::<Entry>::new(table, table_index(destination));
             progress.outcome.note(first.entry(&mut self.machine), count as u32);
             progress.done += count << PAGE_ORDER;
-            self.budget -= count as u32 * PLAIN_STEPS;
         }
         count
     }

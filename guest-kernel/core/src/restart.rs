@@ -11,24 +11,10 @@ use crate::{
     kernel::Kernel,
     machine::Machine,
     map::Outcome,
+    stretch::Preempted,
     walk::{Tally, Walk},
 };
 use protocol::{Word, introspection::mapping::Place};
-
-/// Steps from the beginning to the first preemption point. A step is about fifteen instructions, so
-/// that with what comes before no stretch is longer than 2000.
-pub const STEPS: u32 = 56;
-
-/// Steps from one preemption point to the next, if the kernel was not left there.
-pub const STEPS_ON: u32 = 110;
-
-/// Preemption points in a row that an operation passes without going back to user mode. Some KVMs
-/// interrupt a guest's kernel late, however wide its window is open, but all interrupt its user mode.
-const WINDOWS: u32 = 16;
-
-/// The operation was left at a preemption point.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Preempted;
 
 /// What can be left at a preemption point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,9 +81,7 @@ impl Progress {
 impl<M: Machine> Kernel<'_, M> {
     /// Begins an operation of the current thread, or goes on with it.
     pub(crate) fn begin(&mut self, operation: Operation) -> Progress {
-        self.budget = self.steps;
-        self.windows = WINDOWS;
-        self.began = self.machine.time();
+        self.stretch.begin(&mut self.machine);
         if let Some(current) = self.current.get()
             && self.threads[current].progress.is_some()
         {
@@ -129,45 +113,21 @@ impl<M: Machine> Kernel<'_, M> {
     /// Takes some steps, if need be in the next stretch; or says that it is time for others.
     #[inline(always)]
     pub(crate) fn spend(&mut self, steps: u32) -> Result<(), Preempted> {
-        self.need(steps)?;
-        self.account(steps);
+        self.stretch.need(&mut self.machine, steps)?;
+        self.stretch.account(steps);
         Ok(())
     }
 
     /// Makes sure of some steps, if need be in the next stretch; or says that it is time for others.
     #[inline(always)]
     pub(crate) fn need(&mut self, steps: u32) -> Result<(), Preempted> {
-        if self.budget < steps {
-            return self.preemption_point();
-        }
-        Ok(())
+        self.stretch.need(&mut self.machine, steps)
     }
 
-    /// Lets interrupts in. Then the next stretch begins, or it is time for others.
-    #[cold]
-    #[inline(never)]
-    fn preemption_point(&mut self) -> Result<(), Preempted> {
-        self.ticked |= self.machine.open_interrupt_window();
-        if self.ticked || self.windows == 0 {
-            return Err(Preempted);
-        }
-        self.end_stretch();
-        self.windows -= 1;
-        self.budget = STEPS_ON;
-        self.began = self.machine.time();
-        Ok(())
-    }
-
-    /// Counts the steps of something that had to be done at once, as far as there are so many left.
-    pub(crate) fn account(&mut self, steps: u32) {
-        self.budget = self.budget.saturating_sub(steps);
-    }
-
-    /// Notes how long the operation took since the last preemption point.
+    /// The operation is done.
     #[inline]
     pub(crate) fn end_stretch(&mut self) {
-        let ticks = self.machine.time().saturating_sub(self.began);
-        self.machine.publish_stretch(ticks, self.preempted);
+        self.stretch.end(&mut self.machine, false);
     }
 
     /// Leaves an operation of the current thread at a preemption point.
@@ -177,7 +137,7 @@ impl<M: Machine> Kernel<'_, M> {
             self.threads[current].progress = Some(progress);
         }
         self.preempted = true;
-        self.end_stretch();
+        self.stretch.end(&mut self.machine, true);
         Preempted
     }
 
@@ -188,7 +148,7 @@ impl<M: Machine> Kernel<'_, M> {
         self.preempted = false;
         let [target, tag, timeouts] = self.arguments;
         self.threads[thread].context.restart_system_call(target, tag, timeouts);
-        if core::mem::take(&mut self.ticked) {
+        if self.stretch.take_tick() {
             self.timer_tick();
         }
     }

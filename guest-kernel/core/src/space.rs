@@ -98,7 +98,7 @@ impl<E: Entries> Spot<E> {
     /// Its node, if it has one.
     #[inline(always)]
     pub fn node(self, machine: &mut impl Machine) -> Option<NodeIndex> {
-        machine.view::<E::Companion>(self.frame.companion()).as_mut()[self.index].get()
+        machine.companion::<E::Companion>(self.frame).as_mut()[self.index].get()
     }
 
     /// Replaces the entry.
@@ -110,7 +110,7 @@ impl<E: Entries> Spot<E> {
     /// Replaces the node.
     #[inline(always)]
     pub fn set_node(self, machine: &mut impl Machine, node: MaybeNode) {
-        machine.view::<E::Companion>(self.frame.companion()).as_mut()[self.index] = node;
+        machine.companion::<E::Companion>(self.frame).as_mut()[self.index] = node;
     }
 }
 

@@ -31,7 +31,7 @@ impl<M: Machine> Kernel<'_, M> {
         if pages == Pages::Ports {
             self.need_port_directory(task)?;
         }
-        self.account(TABLE_STEPS);
+        self.stretch.account(TABLE_STEPS);
         let table = self.allocate_table(self.tasks[task].factory)?;
         if let Some(spot) = self.tasks[task].space.directory_spot(pages, address) {
             spot.set_entry(&mut self.machine, Entry::table(table.entries()));

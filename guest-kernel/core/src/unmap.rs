@@ -6,8 +6,9 @@ use crate::{
     index::{TableIndex, TaskIndex, ThreadIndex},
     kernel::Kernel,
     machine::Machine,
-    restart::{Operation, Preempted, Progress},
+    restart::{Operation, Progress},
     space::{DirectoryEntry, Pages, Spot, page_of_superpage, table_index},
+    stretch::Preempted,
     walk::{Effect, Frames, Tally},
 };
 use protocol::{

@@ -11,8 +11,9 @@ use crate::{
     index::{TableIndex, TaskIndex},
     kernel::Kernel,
     machine::Machine,
-    restart::{Preempted, Progress},
+    restart::Progress,
     space::{Pages, Spot, table_index},
+    stretch::Preempted,
 };
 use protocol::{
     PAGE_ORDER, Word,
@@ -22,7 +23,7 @@ use protocol::{
 };
 
 /// Steps that taking one mapping away costs.
-const TAKE_STEPS: u32 = 7;
+const TAKE_STEPS: u32 = 6;
 
 /// Steps that looking at one costs.
 const VISIT_STEPS: u32 = 2;
@@ -206,11 +207,11 @@ impl<M: Machine> Kernel<'_, M> {
                     self.leave_walk(progress, walk, node);
                     return Err(preempted);
                 }
-                let most = self.budget / PASS_STEPS;
+                let most = self.stretch.times(PASS_STEPS);
                 let (reached, passed) =
                     database::last_deeper(&mut self.machine, node, walk.depth, most);
                 node = reached;
-                self.account(passed * PASS_STEPS);
+                self.stretch.account(passed * PASS_STEPS);
                 if passed < most {
                     break;
                 }
@@ -222,8 +223,8 @@ impl<M: Machine> Kernel<'_, M> {
                 self.leave_walk(progress, walk, node);
                 return Err(preempted);
             }
-            let most = self.budget / TAKE_STEPS;
-            self.account(most * TAKE_STEPS);
+            let most = self.stretch.times(TAKE_STEPS);
+            self.stretch.account(most * TAKE_STEPS);
             node = self.take_back(&mut progress.tally, node, root, most);
         }
         Ok(())
@@ -359,7 +360,7 @@ impl<M: Machine> Kernel<'_, M> {
             if self.is_meant(&found, walk.effect) {
                 if self.is_leaf(&found) {
                     // There is nothing below that would have to go first.
-                    self.account(TAKE_STEPS);
+                    self.stretch.account(TAKE_STEPS);
                     walk.next = found.following();
                     if !self.act(&mut progress.tally, node, walk.effect) {
                         walk.last = node.into();

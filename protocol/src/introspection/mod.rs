@@ -61,8 +61,8 @@ pub struct Header {
     pub panicked: u64,
     /// Ticks of the longest stretch of a map or unmap between two preemption points so far.
     pub longest_stretch: u64,
-    /// Times that a map or unmap was left at a preemption point.
-    pub preemptions: u64,
+    /// Preemption points that maps and unmaps have come to, and gone on or been left there.
+    pub preemption_points: u64,
     /// Where the [`PortCache`] is.
     pub port_cache: u64,
 }

@@ -82,12 +82,8 @@ impl Entry {
     /// The same page with no other rights than `rights`; `None` if it cannot even be read then.
     #[inline(always)]
     pub fn restricted(self, rights: Rights) -> Option<Self> {
-        if self.0 & PRESENT == 0 || !rights.contains(Rights::READ) {
-            return None;
-        }
-        let write = self.0 & u64::from((rights & Rights::WRITE).bits());
-        let no_execute = (self.0 | u64::from(!rights.bits()) << 63) & NO_EXECUTE;
-        Some(Self(self.0 & (ADDRESS | USER | PRESENT) | write | no_execute))
+        let restriction = Restriction::to(rights)?;
+        self.is_present().then(|| restriction.of(self))
     }
 
     /// The same page, superpage or not, used or not, with exactly these rights, which must include
@@ -165,6 +161,30 @@ impl Entry {
         let write = (self.0 & WRITABLE) as u8;
         let execute = u8::from(self.0 & NO_EXECUTE == 0);
         Rights::from_bits_truncate(Rights::READ.bits() | write | execute)
+    }
+}
+
+/// What is left of entries of pages with no other rights than some.
+#[derive(Clone, Copy, Debug)]
+pub struct Restriction {
+    kept: u64,
+    set: u64,
+}
+
+impl Restriction {
+    /// `None` if reading is not among the rights: then nothing is left.
+    #[inline(always)]
+    pub fn to(rights: Rights) -> Option<Self> {
+        let write = u64::from((rights & Rights::WRITE).bits());
+        let set = u64::from(!rights.bits()) << 63;
+        let kept = ADDRESS | USER | PRESENT | NO_EXECUTE | write;
+        rights.contains(Rights::READ).then_some(Self { kept, set })
+    }
+
+    /// What is left of the entry of a page, which must be present: the same page, not used yet.
+    #[inline(always)]
+    pub fn of(self, entry: Entry) -> Entry {
+        Entry(entry.0 & self.kept | self.set)
     }
 }
 

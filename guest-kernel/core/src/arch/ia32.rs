@@ -82,10 +82,8 @@ impl Entry {
     /// The same page with no other rights than `rights`; `None` if it cannot even be read then.
     #[inline(always)]
     pub fn restricted(self, rights: Rights) -> Option<Self> {
-        if self.0 & PRESENT == 0 || !rights.contains(Rights::READ) {
-            return None;
-        }
-        Some(Self(self.0 & (ADDRESS | USER | PRESENT | Self::right_bits(rights))))
+        let restriction = Restriction::to(rights)?;
+        self.is_present().then(|| restriction.of(self))
     }
 
     /// The bits for writing and executing. The rights are R 4, W 2, X 1: W lies where the hardware
@@ -171,6 +169,27 @@ impl Entry {
         let write = (self.0 & WRITABLE) as u8;
         let execute = (self.0 >> EXECUTABLE_SHIFT) as u8 & Rights::EXECUTE.bits();
         Rights::from_bits_truncate(Rights::READ.bits() | write | execute)
+    }
+}
+
+/// What is left of entries of pages with no other rights than some.
+#[derive(Clone, Copy, Debug)]
+pub struct Restriction {
+    kept: u32,
+}
+
+impl Restriction {
+    /// `None` if reading is not among the rights: then nothing is left.
+    #[inline(always)]
+    pub fn to(rights: Rights) -> Option<Self> {
+        let kept = ADDRESS | USER | PRESENT | Entry::right_bits(rights);
+        rights.contains(Rights::READ).then_some(Self { kept })
+    }
+
+    /// What is left of the entry of a page, which must be present: the same page, not used yet.
+    #[inline(always)]
+    pub fn of(self, entry: Entry) -> Entry {
+        Entry(entry.0 & self.kept)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     capability::{Capability, Object},
     database::{MaybeNode, NodeIndex},
     factory::Factory,
-    frames::{FramePool, KernelFrame, PhysicalAddress},
+    frames::{FramePool, KernelFrame, PhysicalAddress, TableFrame},
     index::{FactoryIndex, TableIndex, TaskIndex, ThreadIndex},
     kernel::{Gate, Tables},
     machine::{Counts, Machine},
@@ -51,7 +51,7 @@ pub struct ModelMachine {
     frames: Vec<Option<Box<Frame>>>,
     pub records: Vec<Record>,
     pub flushed: Vec<Word>,
-    pub preemptions: u64,
+    pub preemption_points: u64,
     /// Whether the timer lets interrupt windows pass.
     pub is_quiet: bool,
     pub console: Vec<u8>,
@@ -102,6 +102,10 @@ impl Machine for ModelMachine {
     fn view<T: FromBytes + IntoBytes + KnownLayout>(&mut self, frame: KernelFrame) -> &mut T {
         let (number, _) = frame_number(frame.address().0);
         T::mut_from_bytes(&mut self.frame(number)[..size_of::<T>()]).expect("size and alignment")
+    }
+
+    fn companion<T: FromBytes + IntoBytes + KnownLayout>(&mut self, table: TableFrame) -> &mut T {
+        self.view(table.companion())
     }
 
     fn node(&mut self, node: NodeIndex) -> &mut MappingNode {
@@ -177,8 +181,8 @@ impl Machine for ModelMachine {
 
     fn publish_counts(&mut self, _counts: Counts) {}
 
-    fn publish_stretch(&mut self, _ticks: u64, preempted: bool) {
-        self.preemptions += u64::from(preempted);
+    fn publish_stretch(&mut self, _ticks: u64, at_point: bool) {
+        self.preemption_points += u64::from(at_point);
     }
 
     fn write_console(&mut self, byte: u8) {
@@ -324,7 +328,7 @@ impl Bench {
     ) -> Outcome {
         let mut progress = Progress::new(LongOperation::Map { task: to });
         loop {
-            self.kernel.budget = self.kernel.steps;
+            self.kernel.stretch.begin(&mut self.kernel.machine);
             let done = self.kernel.map_item(&mut progress, from, to, item, window);
             if done.is_ok() {
                 return progress.outcome;

@@ -36,7 +36,7 @@ struct Chain {
 impl Chain {
     fn new(length: usize) -> Self {
         let mut bench = Bench::new();
-        bench.kernel.steps = FEWEST_STEPS;
+        bench.kernel.stretch.steps = FEWEST_STEPS;
         let first = bench.spawn(1, 255);
         let mut tasks = vec![bench.task_of(first)];
         for _ in 1..length {
@@ -78,10 +78,10 @@ impl Chain {
         let target = CapabilityIndex::TASK.0 << CAPABILITY_SHIFT | Operation::CALL.0;
         let tag = MessageTag::new(label::TASK, N, 0);
         for restarts in 0.. {
-            let before = self.bench.kernel.machine.preemptions;
+            let before = self.bench.kernel.machine.preemption_points;
             self.bench.kernel.current = thread.into();
             self.bench.kernel.system_call(target, tag.0, 0);
-            if self.bench.kernel.machine.preemptions == before {
+            if self.bench.kernel.machine.preemption_points == before {
                 self.expect_no_bookmark();
                 return restarts;
             }
@@ -295,7 +295,7 @@ fn nobody_keeps_more_rights_than_a_grant_leaves() {
 #[test]
 fn a_large_item_arrives_in_pieces() {
     let mut bench = Bench::new();
-    bench.kernel.steps = FEWEST_STEPS;
+    bench.kernel.stretch.steps = FEWEST_STEPS;
     let thread = bench.spawn(1, 1);
     let to = bench.task_of(thread);
     // Less than a superpage: 256 small pages.

@@ -84,7 +84,12 @@ impl<M: GuestMemory + ?Sized> Guest<'_, M> {
     fn changing_words(&self) -> Vec<u8> {
         let header: Option<Header> = read_value(self.memory, self.header_address).ok();
         let counters = header.map(|header| {
-            [header.trace.written, header.pool_used, header.preemptions, header.factories.count]
+            [
+                header.trace.written,
+                header.pool_used,
+                header.preemption_points,
+                header.factories.count,
+            ]
         });
         let mut words = counters.unwrap_or_default().as_bytes().to_vec();
         for (_, factory) in entries::<FactoryRecord, M>(self.memory, self.header.factories) {
