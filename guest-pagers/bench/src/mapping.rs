@@ -28,6 +28,7 @@ pub struct Costs {
     unmap: Spread,
     one_item: Spread,
     one_by_one: Spread,
+    touched: Spread,
     revoked: [Spread; REVOKED.len()],
 }
 
@@ -39,11 +40,13 @@ pub fn measure() -> Result<Costs> {
     let (map, unmap) = map_and_unmap(shared)?;
     let one_item = Spread::of_few(|_| Ok(()), |round| touch_all(server::AT_ONCE, round))?;
     let one_by_one = Spread::of_few(|_| Ok(()), |round| touch_all(server::ONE_BY_ONE, round))?;
+    // The pages of the first round, which are there.
+    let touched = Spread::of_few(|_| Ok(()), |_| touch_all(server::AT_ONCE, 0))?;
     let mut revoked = [Spread::default(); REVOKED.len()];
     for (spread, count) in revoked.iter_mut().zip(REVOKED) {
         *spread = revoke(&page, count)?;
     }
-    Ok(Costs { map, unmap, one_item, one_by_one, revoked })
+    Ok(Costs { map, unmap, one_item, one_by_one, touched, revoked })
 }
 
 /// A call that brings the server a page, and taking that page back.
@@ -71,7 +74,7 @@ fn map_and_unmap(page: Flexpage) -> Result<(Spread, Spread)> {
     if written == [true, false] { Ok((map, unmap)) } else { Err(Error::BadAnswer) }
 }
 
-/// Touches 512 pages that its pager maps one by one or all at once.
+/// Touches 512 pages that its pager maps one by one or all at once, unless they are there.
 fn touch_all(area: Word, round: usize) -> Result<()> {
     for number in 0..server::BLOCK_PAGES {
         touch(area + round * server::BLOCK_SIZE + number * PAGE_SIZE);
@@ -106,9 +109,10 @@ fn copy(page: Flexpage, count: usize) -> Result<()> {
 /// As members of a JSON object.
 impl fmt::Display for Costs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { map, unmap, one_item, one_by_one, revoked } = self;
+        let Self { map, unmap, one_item, one_by_one, touched, revoked } = self;
         write!(f, r#""ipc_call_map":{map},"unmap_1":{unmap},"#)?;
-        write!(f, r#""map_512_one_item":{one_item},"map_512_faults":{one_by_one}"#)?;
+        write!(f, r#""map_512_one_item":{one_item},"map_512_faults":{one_by_one},"#)?;
+        write!(f, r#""touch_512":{touched}"#)?;
         for (count, spread) in REVOKED.into_iter().zip(revoked) {
             write!(f, r#","revoke_{count}":{spread}"#)?;
         }

@@ -26,6 +26,7 @@ pub fn json(counts: &Counts, times: Option<&Times>) -> Value {
         "map_512_one_item": traced.map_512_one_item,
         "map_512_one_item_per_page": rounded(traced.page_of_item()),
         "map_512_faults": traced.map_512_faults,
+        "touch_512": traced.touch_512,
         "longest_stretch": longest_stretch,
         "boot": boot,
         "boot_large": boot_large,
@@ -88,7 +89,7 @@ fn write_counts(text: &mut String, counts: &Counts) -> std::fmt::Result {
     };
     row("", "traced", "untraced", "budget", others::NAME)?;
     type Operation = fn(&GuestReport) -> u64;
-    let rows: [(&str, Operation, String, &str); 8] = [
+    let rows: [(&str, Operation, String, &str); 9] = [
         ("page fault", |run| run.page_fault, budget.page_fault.to_string(), others.page_fault),
         (CALL, |run| run.ipc_call, budget.ipc_call.to_string(), others.ipc_call),
         ("call and reply, 4 words", |run| run.ipc_call_4_words, String::new(), ""),
@@ -97,6 +98,7 @@ fn write_counts(text: &mut String, counts: &Counts) -> std::fmt::Result {
         ("a page in a message", GuestReport::map_1, budget.map.to_string(), ""),
         ("512 pages, one flexpage", |run| run.map_512_one_item, String::new(), ""),
         ("512 pages, 512 faults", |run| run.map_512_faults, String::new(), ""),
+        ("512 pages that are there", |run| run.touch_512, String::new(), ""),
     ];
     for (what, operation, budget, others) in rows {
         let [traced, untraced] = [traced, untraced].map(|run| operation(run).to_string());
@@ -157,8 +159,9 @@ mod tests {
         page_fault: 1111,
         ipc_call_map: 666,
         unmap_1: 333,
-        map_512_one_item: 25_600,
+        map_512_one_item: 28_160,
         map_512_faults: 555_555,
+        touch_512: 2560,
         revoke_0: 100,
         revoke: [150, 600, 5100, 50_100, 505_100],
     };
@@ -181,7 +184,7 @@ mod tests {
             ("null_syscall", 99),
             ("unmap_1", 333),
             ("map_1", 222),
-            ("map_512_one_item", 25_600),
+            ("map_512_one_item", 28_160),
             ("map_512_faults", 555_555),
             ("longest_stretch", 1777),
             ("boot", 40_000),
