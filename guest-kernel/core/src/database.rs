@@ -130,7 +130,7 @@ pub fn insert_child(
     mapping: NewMapping,
 ) -> bool {
     let Some(depth) = depth_below(machine, parent) else { return false };
-    link_child(machine, parent, child, depth, mapping);
+    insert_behind(machine, parent, child, depth, mapping);
     true
 }
 
@@ -141,22 +141,22 @@ pub fn depth_below(machine: &mut impl Machine, parent: NodeIndex) -> Option<u16>
     (depth < MAX_DEPTH).then(|| depth + 1)
 }
 
-/// Makes a node the first child of `parent`, with the depth that children have there.
+/// Puts a node right behind another one: with [`depth_below`] it is the other's first child.
 #[inline(always)]
-pub fn link_child(
+pub fn insert_behind(
     machine: &mut impl Machine,
-    parent: NodeIndex,
-    child: NodeIndex,
+    before: NodeIndex,
+    node: NodeIndex,
     depth: u16,
     mapping: NewMapping,
 ) {
     let NewMapping { task, place } = mapping;
-    let above = machine.node(parent);
+    let above = machine.node(before);
     let next = above.following();
-    above.next = child.get();
-    *machine.node(child) = MappingNode { next: next.0, previous: parent.get(), place, task, depth };
+    above.next = node.get();
+    *machine.node(node) = MappingNode { next: next.0, previous: before.get(), place, task, depth };
     if let Some(next) = next.get() {
-        machine.node(next).previous = child.get();
+        machine.node(next).previous = node.get();
     }
 }
 
@@ -173,19 +173,8 @@ pub fn insert_bookmark(
     bookmark: NodeIndex,
     thread: u16,
 ) {
-    let before = machine.node(node);
-    let next = before.following();
-    before.next = bookmark.get();
-    *machine.node(bookmark) = MappingNode {
-        next: next.0,
-        previous: node.get(),
-        place: Place::new(Resource::Bookmark, thread.into(), false),
-        task: NOBODY,
-        depth: BOOKMARK_DEPTH,
-    };
-    if let Some(next) = next.get() {
-        machine.node(next).previous = bookmark.get();
-    }
+    let place = Place::new(Resource::Bookmark, thread.into(), false);
+    insert_behind(machine, node, bookmark, BOOKMARK_DEPTH, NewMapping { task: NOBODY, place });
 }
 
 /// Takes a bookmark out of its list. Returns its neighbours: the node before and the next one.
@@ -292,20 +281,21 @@ pub fn last_or_leaf(machine: &mut impl Machine, node: NodeIndex) -> Option<Maybe
 const STOCK_STEPS: u32 = 10;
 
 /// How far back a parent is looked for. Further away it counts as not found.
-pub const NEAR: usize = 128;
+pub const NEAR: u32 = 32;
 
-/// Whether `node` was mapped from `parent`, as far as that can be seen nearby.
-pub fn is_child_of(machine: &mut impl Machine, node: NodeIndex, parent: NodeIndex) -> bool {
+/// Whether `node` was mapped from `parent`, as far as that can be seen nearby; and how many nodes were
+/// looked at.
+pub fn is_child_of(machine: &mut impl Machine, node: NodeIndex, parent: NodeIndex) -> (bool, u32) {
     let MappingNode { depth, mut previous, .. } = *machine.node(node);
-    for _ in 0..NEAR {
-        let Some(before) = MaybeNode(previous).get() else { return false };
+    for looked in 0..NEAR {
+        let Some(before) = MaybeNode(previous).get() else { return (false, looked) };
         let found = *machine.node(before);
         if found.depth < depth {
-            return before == parent;
+            return (before == parent, looked);
         }
         previous = found.previous;
     }
-    false
+    (false, NEAR)
 }
 
 /// The nodes that a factory has in stock: the head of its free list.

@@ -12,9 +12,12 @@ use crate::{
     restart::Progress,
     space::{Entries, Spot},
     stretch::Preempted,
-    walk::Effect,
+    walk::{Effect, PASS_STEPS},
 };
 use protocol::{flexpage::Rights, introspection::mapping::Place, message::MapItem};
+
+/// Steps that it costs to look at what is in the place of a mapping, beside entering it.
+const CARE_STEPS: u32 = 22;
 
 /// Why a page is not entered.
 #[derive(Clone, Copy, Debug)]
@@ -171,6 +174,7 @@ impl<M: Machine> Kernel<'_, M> {
         arriving: Rights,
         old: E,
     ) -> Result<E, NotEntered> {
+        self.stretch.account(CARE_STEPS);
         let allowed = source.entry.rights() & arriving;
         if !database::can_have_children(&mut self.machine, source.node) && source.own.is_none() {
             return Err(NotEntered::TooDeep);
@@ -201,7 +205,9 @@ impl<M: Machine> Kernel<'_, M> {
         if old.rights().contains(allowed) {
             return Some(old);
         }
-        let rights = if database::is_child_of(&mut self.machine, node, source.node) {
+        let (is_child, looked) = database::is_child_of(&mut self.machine, node, source.node);
+        self.stretch.account(looked * PASS_STEPS);
+        let rights = if is_child {
             old.rights() | allowed
         } else {
             let can_move = database::can_have_children(&mut self.machine, source.node)

@@ -30,6 +30,9 @@ use protocol::{
     object::CAPABILITY_TABLE_SIZE,
 };
 
+/// Steps from the last page of an item to the first one of the next item, or to the end.
+const ITEM_STEPS: u32 = 30;
+
 /// Binary logarithm of 1 GiB, of which the user area has a whole number.
 const GIBIBYTE_ORDER: u32 = 30;
 
@@ -373,6 +376,10 @@ impl<M: Machine> Kernel<'_, M> {
             Resource::Ports => self.map_pages(progress, from, to, Pages::Ports, item, placement),
             _ => self.map_capabilities(progress, from, to, item, placement),
         };
+        if result.is_ok() {
+            progress.done = placement.size();
+            self.spend(ITEM_STEPS)?;
+        }
         progress.outcome.status = match result {
             Ok(()) if progress.outcome.entries == 0 => MapStatus::SourceEmpty,
             Ok(()) => MapStatus::Done,

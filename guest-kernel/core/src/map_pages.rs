@@ -28,12 +28,15 @@ use protocol::{
 const ENTER_STEPS: u32 = 12;
 
 /// Steps that sigma0 costs for each page that may have to be made first.
-const FABRICATE_STEPS: u32 = 20;
+const FABRICATE_STEPS: u32 = 36;
 
 /// Steps that a directory entry costs.
-const DIRECTORY_STEPS: u32 = 3;
+const DIRECTORY_STEPS: u32 = 6;
 
-/// Steps that a page costs that nothing is special about.
+/// Steps that pages in a row cost that nothing is special about.
+const ROW_STEPS: u32 = 8;
+
+/// Steps that each of them costs.
 const PLAIN_STEPS: u32 = 3;
 
 /// What one item of memory or ports is about.
@@ -130,7 +133,7 @@ impl Row {
                 spot.set_entry(machine, entry);
                 spot.set_node(machine, node.into());
                 stock.drop_first(machine, node);
-                database::link_child(machine, parent, node, depth, NewMapping { task, place });
+                database::insert_behind(machine, parent, node, depth, NewMapping { task, place });
                 place = place.further(1);
             }
             let done = place.0 - first.0;
@@ -248,6 +251,7 @@ impl<M: Machine> Kernel<'_, M> {
             self.need(ENTER_STEPS)?;
             let derived = self.derive_pages(progress, run, found, table, left);
             if derived != 0 {
+                self.stretch.account(ROW_STEPS);
                 left -= derived;
                 continue;
             }

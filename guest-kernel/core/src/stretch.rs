@@ -4,15 +4,15 @@ use crate::machine::Machine;
 
 /// Steps from the beginning to the first preemption point. A step is about fifteen instructions, so
 /// that with what comes before no stretch is longer than 2000.
-pub const STEPS: u32 = 56;
+pub const STEPS: u32 = 52;
 
 /// Steps from one preemption point to the next, if the kernel was not left there: nothing comes before
 /// them, only what comes behind the last ones.
-const STEPS_ON: u32 = 88;
+pub(crate) const STEPS_ON: u32 = 84;
 
 /// Preemption points in a row that an operation passes without going back to user mode. Some KVMs
 /// interrupt a guest's kernel late, however wide its window is open, but all interrupt its user mode.
-const WINDOWS: u32 = 16;
+pub(crate) const WINDOWS: u32 = 22;
 
 /// The operation was left at a preemption point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,8 +24,11 @@ use protocol::{
     object::{CapabilityIndex, task},
 };
 
+/// Steps from the last page of a flexpage to the first one of the next flexpage, or to the end.
+const FLEXPAGE_STEPS: u32 = 30;
+
 /// Steps that looking for one mapping costs.
-const LOOK_STEPS: u32 = 5;
+const LOOK_STEPS: u32 = 6;
 
 /// So many mappings are taken away at once, without preemption points.
 const FEW: u32 = 12;
@@ -94,6 +97,8 @@ impl<M: Machine> Kernel<'_, M> {
                 self.unmap_pages(progress, task, Pages::Memory, area, take, own)?;
             }
         }
+        progress.done = Word::MAX;
+        self.spend(FLEXPAGE_STEPS)?;
         Ok(true)
     }
 

@@ -25,11 +25,23 @@ use protocol::{
 /// Steps that taking one mapping away costs.
 const TAKE_STEPS: u32 = 6;
 
+/// So many times more it costs if that is not a small page.
+const OTHERS: u32 = 2;
+
+/// Steps that any other change of one costs.
+const ACT_STEPS: u32 = 10;
+
 /// Steps that looking at one costs.
-const VISIT_STEPS: u32 = 2;
+const VISIT_STEPS: u32 = 3;
+
+/// Steps that beginning with a tree costs, and ending.
+const TREE_STEPS: u32 = 12;
+
+/// Steps that it costs to act on the mapping itself that a tree hangs on.
+const OWN_STEPS: u32 = 9;
 
 /// Steps that passing one by costs.
-const PASS_STEPS: u32 = 1;
+pub(crate) const PASS_STEPS: u32 = 1;
 
 /// What was done so far.
 #[derive(Clone, Copy, Debug)]
@@ -161,15 +173,22 @@ impl<M: Machine> Kernel<'_, M> {
         effect: Effect,
         own: bool,
     ) -> Result<(), Preempted> {
+        let interrupted = progress.walk.is_some();
+        let is_tree = interrupted || database::has_children(&mut self.machine, node);
+        let tree_steps = if is_tree { TREE_STEPS } else { 0 };
+        self.stretch.account(tree_steps + if own { OWN_STEPS } else { 0 });
         if effect.takes_all() {
-            self.strip(progress, node, effect)?;
+            if is_tree {
+                self.strip(progress, node, effect)?;
+            }
             if own {
                 self.remove(&mut progress.tally, node);
             }
             return Ok(());
         }
-        let interrupted = progress.walk.is_some();
-        self.walk(progress, node, effect)?;
+        if is_tree {
+            self.walk(progress, node, effect)?;
+        }
         if !own {
             return Ok(());
         }
@@ -243,10 +262,9 @@ impl<M: Machine> Kernel<'_, M> {
         let mut taken = *tally;
         let mut behind = self.machine.node(last).following();
         let mut node = last;
-        for _ in 0..most {
-            if node == root {
-                break;
-            }
+        let mut left = most;
+        while left != 0 && node != root {
+            left -= 1;
             let found = *self.machine.node(node);
             if let Some(entry) = self.take_small_page(node, found, invoker) {
                 taken.note_usage(entry);
@@ -256,6 +274,7 @@ impl<M: Machine> Kernel<'_, M> {
                 if found.is_bookmark() {
                     behind = node.into();
                 } else {
+                    left = left.saturating_sub(OTHERS);
                     self.remove_other(&mut taken, node);
                 }
             }
@@ -303,7 +322,7 @@ impl<M: Machine> Kernel<'_, M> {
     ) -> Result<(), Preempted> {
         let mut walk = self.begin_walk(progress, root, effect);
         loop {
-            let steps = if walk.phase == Phase::Act { TAKE_STEPS } else { VISIT_STEPS };
+            let steps = if walk.phase == Phase::Act { ACT_STEPS } else { VISIT_STEPS };
             if let Err(preempted) = self.spend(steps)
                 && let Some(behind) = walk.last.get()
             {
@@ -360,7 +379,7 @@ impl<M: Machine> Kernel<'_, M> {
             if self.is_meant(&found, walk.effect) {
                 if self.is_leaf(&found) {
                     // There is nothing below that would have to go first.
-                    self.stretch.account(TAKE_STEPS);
+                    self.stretch.account(ACT_STEPS);
                     walk.next = found.following();
                     if !self.act(&mut progress.tally, node, walk.effect) {
                         walk.last = node.into();

@@ -61,6 +61,7 @@ impl Source {
 /// A crowd of tasks with far too many capabilities.
 fn crowd() -> Bench {
     let mut bench = Bench::new();
+    bench.kernel.machine.is_restless = true;
     for number in 0..8 {
         let thread = bench.spawn(number % 4, 50 + number as u8 % 3);
         let task = bench.task_of(thread);

@@ -10,5 +10,6 @@ mod ports;
 mod queue;
 mod random;
 mod restart;
+mod stretch;
 
 pub use model::Bench;

@@ -52,8 +52,8 @@ pub struct ModelMachine {
     pub records: Vec<Record>,
     pub flushed: Vec<Word>,
     pub preemption_points: u64,
-    /// Whether the timer lets interrupt windows pass.
-    pub is_quiet: bool,
+    /// Whether the time slice is over whenever the kernel lets interrupts in.
+    pub is_restless: bool,
     pub console: Vec<u8>,
     pub status: Option<u8>,
     slot: Words,
@@ -154,7 +154,7 @@ impl Machine for ModelMachine {
     }
 
     fn open_interrupt_window(&mut self) -> bool {
-        !self.is_quiet
+        self.is_restless
     }
 
     fn time(&self) -> u64 {
@@ -333,6 +333,7 @@ impl Bench {
             if done.is_ok() {
                 return progress.outcome;
             }
+            self.kernel.stretch.take_tick();
         }
     }
 

@@ -20,10 +20,18 @@ use protocol::{
 };
 
 /// As few steps as it takes to get anywhere at all: to a page, into it, and one mapping away.
-const FEWEST_STEPS: u32 = 44;
+const FEWEST_STEPS: u32 = 50;
 
 const HERE: Word = 0x10_0000;
 const FRAME: u64 = 0x300_0000;
+
+/// A machine that interrupts every operation as often as can be.
+fn restless() -> Bench {
+    let mut bench = Bench::new();
+    bench.kernel.machine.is_restless = true;
+    bench.kernel.stretch.steps = FEWEST_STEPS;
+    bench
+}
 
 /// One task with a page, and some that have it from the first one, each from the one before and
 /// once more from the first.
@@ -35,8 +43,7 @@ struct Chain {
 
 impl Chain {
     fn new(length: usize) -> Self {
-        let mut bench = Bench::new();
-        bench.kernel.stretch.steps = FEWEST_STEPS;
+        let mut bench = restless();
         let first = bench.spawn(1, 255);
         let mut tasks = vec![bench.task_of(first)];
         for _ in 1..length {
@@ -78,10 +85,9 @@ impl Chain {
         let target = CapabilityIndex::TASK.0 << CAPABILITY_SHIFT | Operation::CALL.0;
         let tag = MessageTag::new(label::TASK, N, 0);
         for restarts in 0.. {
-            let before = self.bench.kernel.machine.preemption_points;
             self.bench.kernel.current = thread.into();
             self.bench.kernel.system_call(target, tag.0, 0);
-            if self.bench.kernel.machine.preemption_points == before {
+            if self.bench.thread(self.first).progress.is_none() {
                 self.expect_no_bookmark();
                 return restarts;
             }
@@ -124,6 +130,42 @@ fn an_unmap_that_is_interrupted_takes_all_in_the_end() {
     }
     let [record] = chain.unmap_records()[..] else { panic!("one record") };
     assert_eq!(record.c, 22 << 32);
+}
+
+#[test]
+fn an_unmap_that_nobody_waits_for_goes_on() {
+    let mut chain = Chain::new(12);
+    chain.bench.kernel.machine.is_restless = false;
+    let before = chain.bench.kernel.machine.preemption_points;
+    assert_eq!(chain.unmap(7, Flexpage::memory(HERE, 12, Rights::empty()), |_| {}), 0);
+    assert!(chain.bench.kernel.machine.preemption_points > before);
+    assert!((1..12).all(|task| chain.rights(task, HERE).is_none()));
+}
+
+#[test]
+fn at_the_end_of_the_time_slice_others_run() {
+    let mut chain = Chain::new(12);
+    let (first, other) = (chain.first, chain.bench.spawn(1, 255));
+    let flexpage = Flexpage::memory(HERE, 12, Rights::empty());
+    chain.bench.message(first)[..4].copy_from_slice(&[task::UNMAP, 7, 1, flexpage.0]);
+    let mut ran = 0;
+    loop {
+        while chain.bench.current() != first {
+            ran += usize::from(chain.bench.current() == other);
+            chain.bench.kernel.timer_tick();
+        }
+        chain.bench.call(
+            Operation::CALL,
+            CapabilityIndex::TASK,
+            MessageTag::new(label::TASK, 4, 0),
+        );
+        if chain.bench.thread(first).progress.is_none() {
+            break;
+        }
+        assert_ne!(chain.bench.current(), first);
+    }
+    assert!(ran > 2, "{ran}");
+    assert!((1..12).all(|task| chain.rights(task, HERE).is_none()));
 }
 
 #[test]
@@ -294,8 +336,7 @@ fn nobody_keeps_more_rights_than_a_grant_leaves() {
 
 #[test]
 fn a_large_item_arrives_in_pieces() {
-    let mut bench = Bench::new();
-    bench.kernel.stretch.steps = FEWEST_STEPS;
+    let mut bench = restless();
     let thread = bench.spawn(1, 1);
     let to = bench.task_of(thread);
     // Less than a superpage: 256 small pages.

@@ -100,6 +100,7 @@ type Check = Result<(), String>;
 impl Laboratory {
     fn new() -> Self {
         let mut bench = Bench::new();
+        bench.kernel.machine.is_restless = true;
         // sigma0 and the root task wait; the others never run.
         for _ in 0..2 {
             bench.call(SystemCall::WAIT, CapabilityIndex::NIL, MessageTag(0));
@@ -124,7 +125,7 @@ impl Laboratory {
             let task = TaskIndex::from_position(number);
             bench.give(own, CapabilityIndex(FIRST_TASK + Word::from(number)), Object::Task(task));
         }
-        let mut world = World::new(BLOCK, NEAR, is_owned);
+        let mut world = World::new(BLOCK, NEAR as usize, is_owned);
         let reader = Reader::new(&bench);
         for task in 0..bench.kernel.tasks.used() {
             for spot in reader.spots(task) {
