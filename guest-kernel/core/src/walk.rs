@@ -220,31 +220,36 @@ impl<M: Machine> Kernel<'_, M> {
     ) -> Result<(), Preempted> {
         let mut walk = self.begin_walk(progress, root, effect);
         let mut node = walk.last.get().unwrap_or(root);
-        if walk.phase != Phase::Act {
-            loop {
-                if let Err(preempted) = self.need(PASS_STEPS) {
-                    self.leave_walk(progress, walk, node);
-                    return Err(preempted);
-                }
-                let most = self.stretch.times(PASS_STEPS);
-                let (reached, passed) =
-                    database::last_deeper(&mut self.machine, node, walk.depth, most);
-                node = reached;
-                self.stretch.account(passed * PASS_STEPS);
-                if passed < most {
-                    break;
-                }
-            }
-            walk.phase = Phase::Act;
+        let stripped = self.strip_on(progress, &mut walk, &mut node);
+        if stripped.is_err() {
+            self.leave_walk(progress, walk, node);
         }
-        while node != root {
-            if let Err(preempted) = self.need(TAKE_STEPS) {
-                self.leave_walk(progress, walk, node);
-                return Err(preempted);
+        stripped
+    }
+
+    /// Goes on to the end of the list below the root of `walk`, then takes away on the way back.
+    #[inline(always)]
+    fn strip_on(
+        &mut self,
+        progress: &mut Progress,
+        walk: &mut Walk,
+        node: &mut NodeIndex,
+    ) -> Result<(), Preempted> {
+        while walk.phase != Phase::Act {
+            self.need(PASS_STEPS)?;
+            let most = self.stretch.times(PASS_STEPS);
+            let (last, passed) = database::last_deeper(&mut self.machine, *node, walk.depth, most);
+            *node = last;
+            self.stretch.account(passed * PASS_STEPS);
+            if passed < most {
+                walk.phase = Phase::Act;
             }
+        }
+        while *node != walk.root {
+            self.need(TAKE_STEPS)?;
             let most = self.stretch.times(TAKE_STEPS);
             self.stretch.account(most * TAKE_STEPS);
-            node = self.take_back(&mut progress.tally, node, root, most);
+            *node = self.take_back(&mut progress.tally, *node, walk.root, most);
         }
         Ok(())
     }

@@ -5,7 +5,8 @@ use kernel_core::frames::PhysicalAddress;
 
 /// Vector of the timer interrupt.
 pub const TIMER_VECTOR: u8 = 32;
-const SPURIOUS_VECTOR: u32 = 255;
+/// Vector of an interrupt that was none after all.
+pub const SPURIOUS_VECTOR: u8 = 255;
 
 const BASE: u64 = 0xfee0_0000;
 const END_OF_INTERRUPT: u64 = 0xb0;
@@ -37,7 +38,7 @@ pub fn start_timer() {
         // SAFETY: masking interrupts cannot break anything.
         unsafe { processor::write_port(port, 0xff) }
     }
-    write(SPURIOUS, ENABLED | SPURIOUS_VECTOR);
+    write(SPURIOUS, ENABLED | u32::from(SPURIOUS_VECTOR));
     write(DIVIDE, DIVIDE_BY_ONE);
     write(TIMER, PERIODIC | u32::from(TIMER_VECTOR));
     write(INITIAL_COUNT, TICKS_PER_SLICE);

@@ -35,11 +35,12 @@ pub extern "C" fn handle_trap_in_kernel(frame: *const usize) {
     // SAFETY: the entry code has just pushed a frame there, at least as far as the flags.
     let [vector, error, instruction] =
         unsafe { [VECTOR, ERROR, INSTRUCTION].map(|offset| *frame.byte_add(offset)) };
-    if vector != usize::from(local_apic::TIMER_VECTOR) {
+    if vector == usize::from(local_apic::TIMER_VECTOR) {
+        interrupts::note_tick();
+    } else if vector != usize::from(local_apic::SPURIOUS_VECTOR) {
         let address = processor::fault_address();
         panic!(
             "trap {vector} (error {error:#x}, address {address:#x}) at {instruction:#x}: the kernel cannot go on"
         );
     }
-    interrupts::note_tick();
 }
