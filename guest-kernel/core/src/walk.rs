@@ -276,7 +276,8 @@ impl<M: Machine> Kernel<'_, M> {
                 taken.removed += 1;
             } else {
                 database::link(&mut self.machine, node, behind);
-                if found.is_bookmark() {
+                // Read again, so that the loop does not have to keep it.
+                if self.machine.node(node).is_bookmark() {
                     behind = node.into();
                 } else {
                     left = left.saturating_sub(OTHERS);

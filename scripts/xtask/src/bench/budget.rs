@@ -18,8 +18,6 @@ pub struct Budget {
     pub map: u64,
     /// Each page of a large flexpage of small pages, without touching it.
     pub page_of_item: f64,
-    /// By how much the cost of a mapping that is taken back may differ with their number, in percent.
-    pub revoke_percent: f64,
     /// Of the kernel's, without a preemption point.
     pub longest_stretch: u64,
     /// From the kernel's entry to the first user instruction.
@@ -30,6 +28,9 @@ pub struct Budget {
 
 /// By how much the boot with much memory may differ from the one with little, in percent.
 const GROWTH_PERCENT: u64 = 10;
+
+/// By how much the cost of a mapping that is taken back may differ with their number, in percent.
+const REVOKE_PERCENT: f64 = 20.0;
 
 /// Says for each limit that is exceeded by how much.
 pub fn exceeded(counts: &Counts) -> Vec<String> {
@@ -62,11 +63,10 @@ pub fn exceeded(counts: &Counts) -> Vec<String> {
     }
     let each = counts.traced.revoke_each();
     let [least, most] = [f64::min, f64::max].map(|of| each.into_iter().reduce(of).unwrap_or(0.0));
-    let apart = budget.revoke_percent;
-    if most > least * (1.0 + apart / 100.0) {
+    if most > least * (1.0 + REVOKE_PERCENT / 100.0) {
         found.push(format!(
             "taking back a mapping takes from {least:.1} to {most:.1} instructions, more than \
-             {apart} % apart"
+             {REVOKE_PERCENT} % apart"
         ));
     }
     let (small, large) = (counts.boot, counts.boot_large);
