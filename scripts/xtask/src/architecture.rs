@@ -88,7 +88,7 @@ pub static IA32: Architecture = Architecture {
         page_fault: 1200,
         ipc_call: 600,
         null_syscall: 150,
-        unmap: 450,
+        unmap: 400,
         map: 300,
         page_of_item: 60.0,
         longest_stretch: 2000,
