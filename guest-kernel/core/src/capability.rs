@@ -75,6 +75,7 @@ const _: () = assert!(CAPABILITY_TABLE_SIZE == SLOTS_PER_FRAME * CAPABILITY_TABL
 impl Entries for Slot {
     type Frame = [Slot; SLOTS_PER_FRAME];
     type Companion = [MaybeNode; SLOTS_PER_FRAME];
+    const EMPTY: Self = Self::EMPTY;
 }
 
 impl From<Capability> for Slot {

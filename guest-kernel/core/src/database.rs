@@ -222,12 +222,6 @@ fn relink(machine: &mut impl Machine, node: MappingNode, next: MaybeNode, previo
     }
 }
 
-/// Whether mappings can be derived from a mapping.
-#[inline]
-pub fn can_have_children(machine: &mut impl Machine, node: NodeIndex) -> bool {
-    machine.node(node).depth < MAX_DEPTH
-}
-
 /// Whether anything was derived from a mapping.
 pub fn has_children(machine: &mut impl Machine, node: NodeIndex) -> bool {
     let MappingNode { depth, mut next, .. } = *machine.node(node);
@@ -318,9 +312,8 @@ impl Stock {
     /// Takes a node.
     #[inline(always)]
     pub fn take(&mut self, machine: &mut impl Machine) -> Option<NodeIndex> {
-        let node = self.0.get()?;
-        let further = machine.node(node).next;
-        self.0 = MaybeNode(further.wrapping_add(node.get() + 1));
+        let node = self.first()?;
+        self.drop_first(machine, node);
         Some(node)
     }
 

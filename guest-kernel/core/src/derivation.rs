@@ -4,7 +4,7 @@
 use crate::{
     arch::Entry,
     capability::Slot,
-    database::{self, MaybeNode, NewMapping, NodeIndex},
+    database::{self, NewMapping, NodeIndex},
     frames::{NoMemory, PhysicalAddress},
     index::{TableIndex, TaskIndex},
     kernel::Kernel,
@@ -41,7 +41,6 @@ impl From<NoMemory> for NotEntered {
 
 /// What the rules of map and grant need to know of an entry.
 pub(crate) trait Mapping: Entries {
-    const EMPTY: Self;
     fn is_present(self) -> bool;
     fn rights(self) -> Rights;
     /// Whether both map the same frame, port or object.
@@ -55,7 +54,6 @@ pub(crate) trait Mapping: Entries {
 }
 
 impl Mapping for Entry {
-    const EMPTY: Self = Self::EMPTY;
     #[inline(always)]
     fn is_present(self) -> bool {
         self.is_present()
@@ -83,7 +81,6 @@ impl Mapping for Entry {
 }
 
 impl Mapping for Slot {
-    const EMPTY: Self = Self::EMPTY;
     fn is_present(self) -> bool {
         self.is_present()
     }
@@ -176,7 +173,8 @@ impl<M: Machine> Kernel<'_, M> {
     ) -> Result<E, NotEntered> {
         self.stretch.account(CARE_STEPS);
         let allowed = source.entry.rights() & arriving;
-        if !database::can_have_children(&mut self.machine, source.node) && source.own.is_none() {
+        let depth = database::depth_below(&mut self.machine, source.node);
+        if depth.is_none() && source.own.is_none() {
             return Err(NotEntered::TooDeep);
         }
         if let Some(node) = target.spot.node(&mut self.machine) {
@@ -210,7 +208,7 @@ impl<M: Machine> Kernel<'_, M> {
         let rights = if is_child {
             old.rights() | allowed
         } else {
-            let can_move = database::can_have_children(&mut self.machine, source.node)
+            let can_move = database::depth_below(&mut self.machine, source.node).is_some()
                 && !database::has_children(&mut self.machine, node);
             if !can_move {
                 return None;
@@ -263,8 +261,7 @@ impl<M: Machine> Kernel<'_, M> {
         let moved = self.machine.node(node);
         moved.task = target.task.position();
         moved.place = target.place.granted();
-        spot.set_node(&mut self.machine, MaybeNode::NONE);
-        spot.set_entry(&mut self.machine, E::EMPTY);
+        spot.take(&mut self.machine);
         self.entry_changed(from, place);
         let entry = source.entry.with_rights(allowed);
         target.spot.set_node(&mut self.machine, node.into());

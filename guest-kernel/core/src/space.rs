@@ -75,11 +75,14 @@ pub trait Entries: Copy {
     type Frame: FromBytes + IntoBytes + KnownLayout + AsMut<[Self]>;
     /// The nodes of such a frame.
     type Companion: FromBytes + IntoBytes + KnownLayout + AsMut<[MaybeNode]>;
+    /// Nothing.
+    const EMPTY: Self;
 }
 
 impl Entries for Entry {
     type Frame = Table;
     type Companion = Companion;
+    const EMPTY: Self = Self::EMPTY;
 }
 
 impl<E: Entries> Spot<E> {
@@ -111,6 +114,15 @@ impl<E: Entries> Spot<E> {
     #[inline(always)]
     pub fn set_node(self, machine: &mut impl Machine, node: MaybeNode) {
         machine.companion::<E::Companion>(self.frame).as_mut()[self.index] = node;
+    }
+
+    /// Leaves neither entry nor node. Returns what the entry was.
+    #[inline(always)]
+    pub fn take(self, machine: &mut impl Machine) -> E {
+        let entry = self.entry(machine);
+        self.set_entry(machine, E::EMPTY);
+        self.set_node(machine, MaybeNode::NONE);
+        entry
     }
 }
 

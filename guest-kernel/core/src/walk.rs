@@ -5,7 +5,6 @@
 
 use crate::{
     arch::Entry,
-    capability::Slot,
     database::{self, Links, MaybeNode, NodeIndex},
     frames::PhysicalAddress,
     index::{TableIndex, TaskIndex},
@@ -308,9 +307,7 @@ impl<M: Machine> Kernel<'_, M> {
         let owner = &self.tasks[task];
         let table = owner.space.table(&mut self.machine, Pages::Memory, address)?;
         let spot = Spot::<Entry>::new(table, table_index(address));
-        let entry = spot.entry(&mut self.machine);
-        spot.set_entry(&mut self.machine, Entry::EMPTY);
-        spot.set_node(&mut self.machine, MaybeNode::NONE);
+        let entry = spot.take(&mut self.machine);
         if task == invoker {
             self.machine.flush_page(address);
         }
@@ -494,9 +491,7 @@ impl<M: Machine> Kernel<'_, M> {
         if place.resource() == Resource::Capability {
             self.clear_slot(task, place);
         } else if let Some(spot) = self.page_spot(task, place) {
-            tally.note_usage(spot.entry(&mut self.machine));
-            spot.set_entry(&mut self.machine, Entry::EMPTY);
-            spot.set_node(&mut self.machine, MaybeNode::NONE);
+            tally.note_usage(spot.take(&mut self.machine));
             self.entry_changed(task, place);
         }
         tally.removed += 1;
@@ -520,9 +515,7 @@ impl<M: Machine> Kernel<'_, M> {
         task: TaskIndex,
         spot: Spot<Entry>,
     ) {
-        tally.note_usage(spot.entry(&mut self.machine));
-        spot.set_entry(&mut self.machine, Entry::EMPTY);
-        spot.set_node(&mut self.machine, MaybeNode::NONE);
+        tally.note_usage(spot.take(&mut self.machine));
         if self.task_of(self.current.expected()) == task {
             let number = self.machine.node(node).place.number();
             self.machine.flush_page((number as Word) << PAGE_ORDER);
@@ -544,8 +537,7 @@ impl<M: Machine> Kernel<'_, M> {
     fn clear_slot(&mut self, task: TaskIndex, place: Place) {
         let index = CapabilityIndex(place.number() as Word);
         if let Some(spot) = self.tasks[task].capabilities.spot(index) {
-            spot.set_entry(&mut self.machine, Slot::EMPTY);
-            spot.set_node(&mut self.machine, MaybeNode::NONE);
+            spot.take(&mut self.machine);
         }
     }
 

@@ -107,6 +107,7 @@ restore:
     # The frame of the thread to go on with ends where its next entry will begin to push.
     mov rsp, [rip + TASK_STATE_SEGMENT + {frame_end}]
     sub rsp, {frame_size}
+restore_frame:
     cmp dword ptr [rsp + {vector}], {system_call}
     pop r15
     pop r14
@@ -216,13 +217,7 @@ trap_in_kernel:
     call {handle_trap_in_kernel}
     # Back to what was interrupted, in its interrupt window.
     mov rsp, rbx
-    pop r15
-    pop r14
-    pop r13
-    pop r12
-    pop rbp
-    pop rbx
-    jmp restore_all
+    jmp restore_frame
     .popsection
 
     .pushsection .rodata
