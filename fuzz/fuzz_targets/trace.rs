@@ -1,0 +1,4 @@
+//! See `fuzz::trace`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzz::trace::run(input));

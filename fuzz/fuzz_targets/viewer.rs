@@ -1,0 +1,4 @@
+//! See `fuzz::viewer`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzz::viewer::run(input));
