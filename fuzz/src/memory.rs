@@ -207,19 +207,21 @@ pub struct Changing<'i> {
     pub recorded: &'static Recorded,
     /// What it is now.
     pub memory: Memory,
+    /// A small number, for who has to choose something.
+    pub choice: usize,
     steps: &'i [Step],
     words_left: usize,
 }
 
 impl<'i> Changing<'i> {
-    /// The first byte of the input says which recording, the others are steps.
+    /// The first byte of the input says which recording, and what to choose; the others are steps.
     pub fn new(input: &'i [u8]) -> Option<Self> {
         let (which, steps) = input.split_first()?;
         let recorded = &RECORDED[usize::from(which % 2)];
-        let memory = recorded.memory();
-        let steps =
-            <[Step]>::ref_from_bytes(&steps[..steps.len() / size_of::<Step>() * size_of::<Step>()]);
-        Some(Self { recorded, memory, steps: steps.ok()?, words_left: MOST_WORDS })
+        let (memory, choice) = (recorded.memory(), usize::from(which / 2));
+        let count = steps.len() / size_of::<Step>();
+        let (steps, _rest) = <[Step]>::ref_from_prefix_with_elems(steps, count).ok()?;
+        Some(Self { recorded, memory, choice, steps, words_left: MOST_WORDS })
     }
 
     /// Changes the memory up to where it is to be looked at. `false` if there is nothing to change.

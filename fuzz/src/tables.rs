@@ -10,21 +10,19 @@ use observe::{
 };
 use protocol::introspection::mapping::Resource;
 
-/// Of so many mappings each task's trees are looked at.
-const MOST_TREES: usize = 4;
-
 /// Looks at a guest in all ways.
 pub fn run(input: &[u8]) {
     let Some(mut changing) = Changing::new(input) else { return };
     changing.change();
     let memory = &changing.memory;
     match Guest::open(memory, changing.recorded.header) {
-        Ok(guest) => look(&guest),
+        Ok(guest) => look(&guest, changing.choice),
         Err(error) => text::check(&error),
     }
 }
 
-fn look<M: GuestMemory>(guest: &Guest<'_, M>) {
+/// `choice` says of which mapping the trees are looked at: those of all would take too long.
+fn look<M: GuestMemory>(guest: &Guest<'_, M>, choice: usize) {
     let tasks = guest.tasks();
     let snapshot = guest.snapshot();
     assert!(snapshot.is_of_one_moment(), "memory stands still");
@@ -36,6 +34,10 @@ fn look<M: GuestMemory>(guest: &Guest<'_, M>) {
         }
         for resource in [Resource::Memory, Resource::Ports, Resource::Capability] {
             check_mappings(guest, &snapshot, task, resource);
+            let mappings = snapshot.mappings_of(task.number, resource);
+            if !mappings.is_empty() {
+                check_trees(&snapshot, task, &mappings[choice % mappings.len()]);
+            }
         }
     }
     for violation in &guest.check().violations {
@@ -58,9 +60,6 @@ fn check_mappings<M: GuestMemory>(
         if resource == Resource::Memory {
             check_walk(guest, task, mapping);
         }
-    }
-    for mapping in mappings.iter().step_by(mappings.len() / MOST_TREES + 1) {
-        check_trees(snapshot, task, mapping);
     }
 }
 
