@@ -82,6 +82,24 @@ need_lints() {
   fi || die "cannot install clippy and rustfmt. Install them, then run this again."
 }
 
+# A nightly toolchain and cargo-fuzz, which only ./scripts/test --fuzz needs. Debian has neither.
+need_fuzzer() {
+  have rustup || die "fuzzing needs a nightly Rust toolchain. Install rustup, then run this again."
+  need g++ g++
+  if ! rustup which --toolchain nightly cargo >/dev/null 2>&1; then
+    say "set-up: rustup toolchain install nightly --profile minimal"
+    rustup toolchain install nightly --profile minimal >&2 ||
+      die "cannot install the nightly toolchain. Install it, then run this again."
+  fi
+  GLASS_NIGHTLY=$(dirname "$(rustup which --toolchain nightly cargo)")
+  PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+  export GLASS_NIGHTLY PATH
+  have cargo-fuzz && return
+  say "set-up: cargo install --locked cargo-fuzz"
+  (cd "$root" && CARGO_TARGET_DIR=$root/target/cargo-fuzz "$CARGO" install --locked cargo-fuzz) >&2 ||
+    die "cannot install cargo-fuzz. Install it, then run this again."
+}
+
 # A target with 32-bit words whose programs run here. Only rustup has it; tests can do without it.
 want_narrow_words() {
   local target=i686-unknown-linux-musl

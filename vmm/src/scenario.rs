@@ -101,7 +101,8 @@ pub fn find(name: &str) -> Result<Scenario> {
     }
 }
 
-fn parse(text: &str) -> Result<Scenario> {
+/// Reads the text of a scenario.
+pub fn parse(text: &str) -> Result<Scenario> {
     Ok(toml::from_str(text)?)
 }
 

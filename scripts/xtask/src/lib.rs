@@ -7,6 +7,7 @@
 pub mod architecture;
 pub mod bench;
 mod command;
+mod fuzz;
 mod guest;
 mod host;
 mod qemu;
@@ -25,6 +26,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   run [ARGS]      build everything, then `glass run ARGS`
   lint            format and lints
   test [ARGS]     every check and every test; with ARGS only `cargo test ARGS`
+  fuzz [SECONDS] [TARGET...]
+                  run a fuzzer on each target in fuzz, or on these, each for that time
   bench [--json]  count instructions under QEMU, and time them under KVM
   rooms           check who imports whom, and where unsafe code may be";
 
@@ -38,6 +41,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         "run" => host::build_and_run(&workspace, rest).map(|never| match never {}),
         "lint" => test::lint(&workspace),
         "test" => test::run(&workspace, rest),
+        "fuzz" => fuzz::run(&workspace, rest),
         "bench" => bench::run(&workspace, rest),
         "rooms" => rooms::check_workspace(&workspace),
         _ => bail!("there is no command `{command}`\n{USAGE}"),

@@ -30,6 +30,18 @@ pub struct Attached {
 }
 
 impl Attached {
+    /// Believes what a run at `socket` answered: a line, and files. The line's fields may be any.
+    pub fn new(line: &[u8], files: Vec<File>, socket: &Path) -> Result<Self> {
+        let introduction: Introduction = serde_json::from_slice(line)?;
+        if introduction.v != VERSION {
+            bail!("it speaks version {}", introduction.v);
+        }
+        let mut files = files.into_iter();
+        let ram = files.next().context("it sent no memory")?;
+        let statistics = files.collect();
+        Ok(Self { introduction, ram, statistics, socket: socket.to_owned() })
+    }
+
     /// The machine with that process number, or the only one that there is.
     pub fn find(pid: Option<u32>) -> Result<Self> {
         let mut machines = all()?;
@@ -117,14 +129,7 @@ fn attach(socket: &Path) -> Result<Attached> {
             files.extend(descriptors.map(File::from));
         }
     }
-    let introduction: Introduction = serde_json::from_slice(&line[..received.bytes])?;
-    if introduction.v != VERSION {
-        bail!("it speaks version {}", introduction.v);
-    }
-    let mut files = files.into_iter();
-    let ram = files.next().context("it sent no memory")?;
-    let statistics = files.collect();
-    Ok(Attached { introduction, ram, statistics, socket: socket.to_owned() })
+    Attached::new(&line[..received.bytes], files, socket)
 }
 
 /// The end of a message that says what there is to choose from.

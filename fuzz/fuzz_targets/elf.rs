@@ -1,0 +1,5 @@
+//! See `fuzz::elf`.
+#![no_main]
+#![forbid(unsafe_code)]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzz::elf::run(input));

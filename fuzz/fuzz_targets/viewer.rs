@@ -1,0 +1,5 @@
+//! See `fuzz::viewer`.
+#![no_main]
+#![forbid(unsafe_code)]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzz::viewer::run(input));
