@@ -5,6 +5,7 @@ use crate::{
     database::MaybeNode,
     index::{TableIndex, TaskIndex, ThreadIndex},
     machine::Machine,
+    space::Pages,
 };
 use protocol::{
     PAGE_SIZE, Word,
@@ -346,5 +347,28 @@ fn a_large_item_arrives_in_pieces() {
     for page in [0, 1, 100, 255] {
         let physical = bench.page(to, HERE + page * PAGE_SIZE).physical().0;
         assert_eq!(physical, FRAME + (page * PAGE_SIZE) as u64);
+    }
+}
+
+/// Mappings that interrupted walks had come back to cost more steps than others, also where few enough
+/// were derived that they are taken away at once.
+#[test]
+fn the_short_way_takes_what_was_watched() {
+    let mut chain = Chain::new(7);
+    for task in 1..7 {
+        for address in [HERE, HERE + PAGE_SIZE] {
+            let space = &chain.bench.kernel.tasks[chain.tasks[task]].space;
+            let machine = &mut chain.bench.kernel.machine;
+            let spot = space.spot(machine, Pages::Memory, address).expect("a page");
+            let node = spot.node(machine).expect("a mapping");
+            let node = machine.node(node);
+            node.place = node.place.watched();
+        }
+    }
+    let flexpage = Flexpage::memory(HERE, 12, Rights::empty());
+    assert_eq!(chain.unmap(7, flexpage, |_| {}), 0);
+    for task in 1..7 {
+        assert_eq!(chain.rights(task, HERE), None, "task {task}");
+        assert_eq!(chain.rights(task, HERE + PAGE_SIZE), None, "task {task}");
     }
 }
