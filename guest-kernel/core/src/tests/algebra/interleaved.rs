@@ -26,7 +26,7 @@ use std::collections::BTreeSet;
 
 /// System calls of one run, those that go on counted each time; and runs.
 const CALLS: u64 = 1500;
-const RUNS: u64 = 40;
+const RUNS: u64 = 30;
 
 /// Where each task has capabilities to all tasks.
 const FIRST_TASK: Word = 32;
@@ -102,14 +102,14 @@ impl Storm {
         loop {
             let operation = Operation::from_seed(self.random.next(), true);
             let (task, message) = match operation {
-                Operation::Map { from: 0, to, item, window } => {
+                Operation::Map { from: 0, to, item, window } if is_page_or_port(item.flexpage) => {
                     self.without_interruption(|bench| {
                         let tasks = [0, to].map(TaskIndex::from_position);
                         bench.map_item(tasks[0], tasks[1], item, window);
                     });
                     continue;
                 }
-                Operation::Map { to, item, .. } if is_page_or_port(item.flexpage) => {
+                Operation::Map { from: 1.., to, item, .. } if is_page_or_port(item.flexpage) => {
                     let [base, flexpage] = item.to_words();
                     self.seen.mapped += 1;
                     self.seen.granted += usize::from(item.grant);
