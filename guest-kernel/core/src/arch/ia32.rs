@@ -212,6 +212,8 @@ pub struct Context {
     pub fx: [u32; 128],
     /// The descriptor of the FS segment, which is the thread's UTCB.
     pub utcb_segment: [u32; 2],
+    /// Room for a frame that begins with the data segments, as after virtual-8086 mode.
+    pub data_segments: [u32; Self::DATA_SEGMENTS],
     /// edi, esi, ebp, nothing, ebx, edx, ecx, eax: what PUSHAD pushes.
     pub general: [u32; 8],
     /// Exception number, or [`Context::SYSTEM_CALL`].
@@ -240,6 +242,8 @@ const EAX: usize = 7;
 const SYSTEM_CALL_LENGTH: u32 = 2;
 
 impl Context {
+    /// Data segment registers: ES, DS, FS, GS.
+    pub const DATA_SEGMENTS: usize = 4;
     /// [`Context::vector`] of a thread that entered by a system call.
     pub const SYSTEM_CALL: Word = 256;
     /// Selector of user code.
@@ -258,6 +262,7 @@ impl Context {
         Self {
             fx,
             utcb_segment: data_segment(utcb as u32, UTCB_SIZE as u32),
+            data_segments: [0; Self::DATA_SEGMENTS],
             general: [0; 8],
             vector: 0,
             error_code: 0,
@@ -289,6 +294,12 @@ impl Context {
         self.general[EDX] = tag as u32;
         self.general[ECX] = timeouts as u32;
         self.instruction = self.instruction.wrapping_sub(SYSTEM_CALL_LENGTH);
+    }
+
+    /// What [`Context::restart_system_call`] left.
+    #[cfg(test)]
+    pub fn arguments(&self) -> [Word; 3] {
+        [self.general[EAX] as Word, self.general[EDX] as Word, self.general[ECX] as Word]
     }
 
     /// The instruction pointer.

@@ -5,6 +5,7 @@ use crate::{
     database::MaybeNode,
     index::{TableIndex, TaskIndex, ThreadIndex},
     machine::Machine,
+    space::Pages,
 };
 use protocol::{
     PAGE_SIZE, Word,
@@ -347,4 +348,59 @@ fn a_large_item_arrives_in_pieces() {
         let physical = bench.page(to, HERE + page * PAGE_SIZE).physical().0;
         assert_eq!(physical, FRAME + (page * PAGE_SIZE) as u64);
     }
+}
+
+/// Mappings that interrupted walks had come back to cost more steps than others, also where few enough
+/// were derived that they are taken away at once.
+#[test]
+fn the_short_way_takes_what_was_watched() {
+    let mut chain = Chain::new(7);
+    for task in 1..7 {
+        for address in [HERE, HERE + PAGE_SIZE] {
+            let space = &chain.bench.kernel.tasks[chain.tasks[task]].space;
+            let machine = &mut chain.bench.kernel.machine;
+            let spot = space.spot(machine, Pages::Memory, address).expect("a page");
+            let node = spot.node(machine).expect("a mapping");
+            let node = machine.node(node);
+            node.place = node.place.watched();
+        }
+    }
+    let flexpage = Flexpage::memory(HERE, 12, Rights::empty());
+    assert_eq!(chain.unmap(7, flexpage, |_| {}), 0);
+    for task in 1..7 {
+        assert_eq!(chain.rights(task, HERE), None, "task {task}");
+        assert_eq!(chain.rights(task, HERE + PAGE_SIZE), None, "task {task}");
+    }
+}
+
+/// A server that answers without items takes the next message from its queue, and is interrupted in
+/// that: what begins again is its own system call, not the one that the sender had made.
+#[test]
+fn a_server_that_is_interrupted_begins_its_own_system_call_again() {
+    const SERVER: u16 = 1;
+    let mut bench = restless();
+    for _ in 0..2 {
+        bench.call(Operation::WAIT, CapabilityIndex::NIL, MessageTag(0));
+    }
+    bench.spawn(SERVER, 10);
+    bench.call(Operation::CALL, CapabilityIndex::PARENT, MessageTag::new(3, 0, 0));
+    assert_eq!(bench.current(), SERVER);
+    // Meanwhile somebody else sends it a large flexpage.
+    let sender = bench.spawn(SERVER, 220);
+    let (task, order) = (bench.task_of(sender), 20);
+    let flexpage = Flexpage::memory(FRAME as Word, order, Rights::READ);
+    let item = MapItem::map(HERE, flexpage);
+    bench.map_item(TaskIndex::SIGMA0, task, item, Flexpage::WHOLE_SPACE);
+    let words = MapItem::map(HERE, Flexpage::memory(HERE, order, Rights::READ)).to_words();
+    bench.message(sender)[..2].copy_from_slice(&words);
+    bench.kernel.utcb(ThreadIndex::from_position(SERVER)).buffer[0] = Flexpage::WHOLE_SPACE.0;
+    assert_eq!(bench.current(), sender);
+    bench.call(Operation::CALL, CapabilityIndex::PARENT, MessageTag::new(4, 0, 1));
+    assert_eq!(bench.current(), SERVER);
+
+    let answer = MessageTag::new(5, 0, 0);
+    bench.call(Operation::REPLY_AND_WAIT, CapabilityIndex::NIL, answer);
+    assert!(bench.thread(SERVER).progress.is_some(), "it was interrupted");
+    let arguments = bench.thread(SERVER).context.arguments();
+    assert_eq!(arguments, [Operation::REPLY_AND_WAIT.0, answer.0, 0]);
 }
