@@ -33,7 +33,7 @@ const LOOK_STEPS: u32 = 6;
 /// So many mappings are taken away at once, without preemption points.
 const FEW: u32 = 12;
 
-impl<M: Machine> Kernel<'_, M> {
+impl<M: Machine> Kernel<M> {
     /// [`task::UNMAP`]: takes rights away in the terms of `task`.
     pub(crate) fn unmap(
         &mut self,
@@ -289,7 +289,8 @@ impl<M: Machine> Kernel<'_, M> {
             return None;
         }
         let mut tally = Tally::default();
-        self.take_back(&mut tally, last, page, FEW);
+        // However many steps each of them costs.
+        self.take_back(&mut tally, last, page, u32::MAX);
         Some(tally)
     }
 }

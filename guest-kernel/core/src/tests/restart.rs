@@ -5,6 +5,7 @@ use crate::{
     database::MaybeNode,
     index::{TableIndex, TaskIndex, ThreadIndex},
     machine::Machine,
+    space::Pages,
 };
 use protocol::{
     PAGE_SIZE, Word,
@@ -107,6 +108,13 @@ impl Chain {
         assert_eq!((next, previous), (0, 0), "a bookmark was left in a list");
     }
 
+    fn node(&mut self, task: usize, address: Word) -> MaybeNode {
+        let space = &self.bench.kernel.tasks[self.tasks[task]].space;
+        let spot = space.spot(&mut self.bench.kernel.machine, Pages::Memory, address);
+        let node = spot.and_then(|spot| spot.node(&mut self.bench.kernel.machine));
+        node.map_or(MaybeNode::NONE, MaybeNode::from)
+    }
+
     fn rights(&mut self, task: usize, address: Word) -> Option<Rights> {
         let entry = self.bench.page(self.tasks[task], address);
         entry.is_present().then(|| entry.rights())
@@ -130,6 +138,32 @@ fn an_unmap_that_is_interrupted_takes_all_in_the_end() {
     }
     let [record] = chain.unmap_records()[..] else { panic!("one record") };
     assert_eq!(record.c, 22 << 32);
+}
+
+/// The short way of one page against the long way, with so few mappings that the short one is tried, and
+/// with each of them marked as one that a walk was to come back to, or none.
+#[test]
+fn a_short_unmap_takes_all_too() {
+    for (length, is_watched) in (2..10).flat_map(|length| [(length, false), (length, true)]) {
+        for own in [0, task::UNMAP_OWN] {
+            let mut chain = Chain::new(length);
+            chain.bench.kernel.machine.is_restless = false;
+            let mut node = chain.node(0, HERE);
+            while let Some(index) = node.get() {
+                let found = chain.bench.kernel.machine.node(index);
+                found.place = if is_watched { found.place.watched() } else { found.place };
+                node = MaybeNode::from_raw(found.next);
+            }
+            chain.unmap(7 | own, Flexpage::memory(HERE, 12, Rights::empty()), |_| {});
+            let left = chain.rights(0, HERE);
+            assert_eq!(left, (own == 0).then_some(Rights::all()), "{length}, {is_watched}");
+            for task in 1..length {
+                for address in [HERE, HERE + PAGE_SIZE] {
+                    assert_eq!(chain.rights(task, address), None, "{length}, {is_watched}, {task}");
+                }
+            }
+        }
+    }
 }
 
 #[test]
