@@ -24,13 +24,16 @@ pub enum ObjectError {
     UnknownOperation = 38,
     /// The object does not speak this protocol.
     BadProtocol = 39,
+    /// The mapping is too far from its origin to be mapped on
+    /// ([`crate::introspection::mapping::MAX_DEPTH`]).
+    TooDeep = 40,
     /// The message has fewer words than the operation needs.
     MessageTooShort = 71,
 }
 
 impl ObjectError {
     /// All errors, for decoding and for tests.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::PermissionDenied,
         Self::NoSuchCapability,
         Self::NoMemory,
@@ -40,6 +43,7 @@ impl ObjectError {
         Self::OutOfRange,
         Self::UnknownOperation,
         Self::BadProtocol,
+        Self::TooDeep,
         Self::MessageTooShort,
     ];
 
@@ -73,11 +77,14 @@ pub enum IpcError {
     MapFailed = 12,
     /// The arguments of the system call are malformed.
     InvalidArgument = 14,
+    /// An item's mapping is too far from its origin to be mapped on
+    /// ([`crate::introspection::mapping::MAX_DEPTH`]).
+    TooDeep = 16,
 }
 
 impl IpcError {
     /// All errors, for decoding and for tests.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Timeout,
         Self::NoPartner,
         Self::Cancelled,
@@ -85,6 +92,7 @@ impl IpcError {
         Self::ReplyLost,
         Self::MapFailed,
         Self::InvalidArgument,
+        Self::TooDeep,
     ];
 
     /// The error that a UTCB's error word stands for.

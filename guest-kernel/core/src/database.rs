@@ -16,17 +16,13 @@ use protocol::{
     PAGE_SIZE,
     introspection::{
         NOBODY,
-        mapping::{MappingNode, NODE_SIZE, Place, Resource},
+        mapping::{MAX_DEPTH, MappingNode, NODE_SIZE, Place, Resource},
     },
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Nodes in a frame.
 pub const NODES_PER_FRAME: u32 = (PAGE_SIZE / size_of::<MappingNode>()) as u32;
-
-/// A mapping at this distance from its root cannot be mapped on: deeper ones could not be counted,
-/// and the greatest depth is the bookmarks'.
-const MAX_DEPTH: u16 = u16::MAX - 1;
 
 /// The depth of bookmarks: deeper than every mapping, so that they end no subtree.
 const BOOKMARK_DEPTH: u16 = u16::MAX;
@@ -278,12 +274,16 @@ const STOCK_STEPS: u32 = 10;
 pub const NEAR: u32 = 32;
 
 /// Whether `node` was mapped from `parent`, as far as that can be seen nearby; and how many nodes were
-/// looked at.
+/// looked at. Not if a walk is interrupted between them: it has passed `node`, but may not yet have
+/// come to `parent`.
 pub fn is_child_of(machine: &mut impl Machine, node: NodeIndex, parent: NodeIndex) -> (bool, u32) {
     let MappingNode { depth, mut previous, .. } = *machine.node(node);
     for looked in 0..NEAR {
         let Some(before) = MaybeNode(previous).get() else { return (false, looked) };
         let found = *machine.node(before);
+        if found.is_bookmark() {
+            return (false, looked);
+        }
         if found.depth < depth {
             return (before == parent, looked);
         }

@@ -286,7 +286,8 @@ impl<M: Machine> Kernel<M> {
             MapStatus::Done => Ok(0),
             MapStatus::SourceEmpty => Err(ObjectError::NoSuchCapability),
             MapStatus::Overflow => Err(ObjectError::InvalidArgument),
-            MapStatus::NoMemory | MapStatus::TooDeep => Err(ObjectError::NoMemory),
+            MapStatus::NoMemory => Err(ObjectError::NoMemory),
+            MapStatus::TooDeep => Err(ObjectError::TooDeep),
         }
     }
 

@@ -232,6 +232,7 @@ impl<M: Machine> Kernel<M> {
         let answered = self.reply(server, tag);
         let thread = &mut self.threads[server];
         if thread.senders_head != MaybeThread::NOBODY || timeouts.receive_is_zero() {
+            self.arguments = [Operation::REPLY_AND_WAIT.0, tag.0, timeouts.0];
             return self.wait_with_answered(server, answered, timeouts);
         }
         thread.set_state(ThreadState::Receiving, MaybeThread::NOBODY);

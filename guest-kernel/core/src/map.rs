@@ -25,7 +25,7 @@ use protocol::{
         mapping::{Place, Resource},
         record::{Kind, MapStatus, Record, head, word},
     },
-    layout::{MAPPABLE_END, USER_END},
+    layout::{MAPPABLE_END, MAPPABLE_START, USER_END},
     message::{MapItem, MessageTag},
     object::CAPABILITY_TABLE_SIZE,
 };
@@ -311,7 +311,8 @@ impl<M: Machine> Kernel<M> {
         match progress.outcome.status {
             MapStatus::Done | MapStatus::SourceEmpty => Ok(item),
             MapStatus::Overflow => Err(IpcError::WindowOverflow.into()),
-            MapStatus::NoMemory | MapStatus::TooDeep => Err(IpcError::MapFailed.into()),
+            MapStatus::NoMemory => Err(IpcError::MapFailed.into()),
+            MapStatus::TooDeep => Err(IpcError::TooDeep.into()),
         }
     }
 
@@ -431,7 +432,7 @@ fn is_one_page(item: MapItem) -> bool {
 }
 
 /// Enters one page where nothing is, if it allows `access` there: from a task, its flexpage, to a
-/// task, at an address below [`MAPPABLE_END`]. `None`, with nothing done, in every other case. What it is given of the
+/// task, at an address below [`MAPPABLE_END`] and not in the first page. `None`, with nothing done, in every other case. What it is given of the
 /// kernel is what the hot paths do not hold already.
 #[inline(always)]
 fn map_one_page<M: Machine>(
@@ -441,6 +442,9 @@ fn map_one_page<M: Machine>(
     (from, flexpage, to, destination): (TaskIndex, Flexpage, TaskIndex, Word),
     access: Access,
 ) -> Option<Entry> {
+    if destination < MAPPABLE_START {
+        return None;
+    }
     let address = flexpage.address();
     let spot = tasks[from].space.spot(machine, Pages::Memory, address)?;
     let found = spot.entry(machine);

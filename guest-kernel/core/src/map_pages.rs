@@ -19,7 +19,7 @@ use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
     flexpage::{Placement, low_mask},
     introspection::mapping::Place,
-    layout::MAPPABLE_END,
+    layout::{MAPPABLE_END, MAPPABLE_START},
     message::MapItem,
     object::CapabilityIndex,
 };
@@ -163,6 +163,10 @@ impl<M: Machine> Kernel<M> {
             if is_kernels(pages, source.max(destination)) {
                 break;
             }
+            if pages == Pages::Memory && destination < MAPPABLE_START {
+                progress.done += PAGE_SIZE;
+                continue;
+            }
             if from == TaskIndex::SIGMA0 {
                 self.fabricate(pages, source)?;
             }
@@ -194,8 +198,12 @@ impl<M: Machine> Kernel<M> {
         Ok(())
     }
 
-    /// Whether a superpage can be entered: there is no page table in its place.
+    /// Whether a superpage can be entered: there is no page table in its place, and of memory it does
+    /// not cover the first page.
     fn takes_superpage(&mut self, run: &Run, destination: Word) -> bool {
+        if run.pages == Pages::Memory && destination >> TABLE_ORDER == 0 {
+            return false;
+        }
         let space = &self.tasks[run.to].space;
         let entry = space.directory_entry(&mut self.machine, run.pages, destination);
         !matches!(entry, DirectoryEntry::Table(_))

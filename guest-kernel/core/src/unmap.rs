@@ -284,13 +284,15 @@ impl<M: Machine> Kernel<M> {
     #[inline(never)]
     fn take_few(&mut self, page: NodeIndex) -> Option<Tally> {
         let depth = self.machine.node(page).depth;
-        let (last, count) = database::last_deeper(&mut self.machine, page, depth, FEW + 1);
+        let (mut left, count) = database::last_deeper(&mut self.machine, page, depth, FEW + 1);
         if count > FEW {
             return None;
         }
         let mut tally = Tally::default();
-        // However many steps each of them costs.
-        self.take_back(&mut tally, last, page, u32::MAX);
+        // Once is enough unless some of them are no plain small pages.
+        while left != page {
+            left = self.take_back(&mut tally, left, page, FEW);
+        }
         Some(tally)
     }
 }

@@ -109,8 +109,9 @@ impl Effect {
     }
 }
 
-/// A walk over the descendants of a mapping, in depth-first order. It acts on the subtrees of those
-/// that it is meant for, each from its end to its top.
+/// A walk over the descendants of a mapping. One that is meant for all goes to the end of their list and
+/// acts on the way back. One for some frames goes through it in depth-first order, and acts on the
+/// subtrees of those that it is meant for, each from its end to its top.
 ///
 /// While it is interrupted its root and top are watched: when one of them goes or moves, the walk
 /// learns of it ([`Kernel::forget_walks`]).
@@ -172,30 +173,17 @@ impl<M: Machine> Kernel<M> {
         effect: Effect,
         own: bool,
     ) -> Result<(), Preempted> {
-        let interrupted = progress.walk.is_some();
-        let is_tree = interrupted || database::has_children(&mut self.machine, node);
+        let is_tree = progress.walk.is_some() || database::has_children(&mut self.machine, node);
         let tree_steps = if is_tree { TREE_STEPS } else { 0 };
         self.stretch.account(tree_steps + if own { OWN_STEPS } else { 0 });
-        if effect.takes_all() {
-            if is_tree {
-                self.strip(progress, node, effect)?;
-            }
-            if own {
-                self.remove(&mut progress.tally, node);
-            }
-            return Ok(());
-        }
         if is_tree {
-            self.walk(progress, node, effect)?;
+            match effect.frames {
+                None => self.strip(progress, node, effect)?,
+                Some(_) => self.walk(progress, node, effect)?,
+            }
         }
-        if !own {
-            return Ok(());
-        }
-        let reduced = progress.tally.reduced;
-        self.act(&mut progress.tally, node, effect);
-        if interrupted && progress.tally.reduced != reduced {
-            // They cannot any more, with the rights that are gone now.
-            self.walk(progress, node, effect)?;
+        if own {
+            self.act(&mut progress.tally, node, effect);
         }
         Ok(())
     }
@@ -209,8 +197,9 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    /// Takes all descendants of a mapping away, from the last one in the list to the first. What
-    /// others map meanwhile, while it is interrupted, comes to stand before it and goes too.
+    /// Takes all descendants of a mapping away, or rights of all, from the last one in the list to the
+    /// first. What others map on the way, while it is interrupted, comes to stand before it and is
+    /// met too; on what it has passed nobody maps with more rights than it has left.
     fn strip(
         &mut self,
         progress: &mut Progress,
@@ -226,7 +215,7 @@ impl<M: Machine> Kernel<M> {
         stripped
     }
 
-    /// Goes on to the end of the list below the root of `walk`, then takes away on the way back.
+    /// Goes on to the end of the list below the root of `walk`, then acts on the way back.
     #[inline(always)]
     fn strip_on(
         &mut self,
@@ -244,11 +233,32 @@ impl<M: Machine> Kernel<M> {
                 walk.phase = Phase::Act;
             }
         }
+        if !walk.effect.takes_all() {
+            return self.reduce_back(progress, walk, node);
+        }
         while *node != walk.root {
             self.need(TAKE_STEPS)?;
             let most = self.stretch.times(TAKE_STEPS);
             self.stretch.account(most * TAKE_STEPS);
             *node = self.take_back(&mut progress.tally, *node, walk.root, most);
+        }
+        Ok(())
+    }
+
+    /// Takes rights away from mappings, from `node` back to the root of `walk`, which keeps them.
+    fn reduce_back(
+        &mut self,
+        progress: &mut Progress,
+        walk: &Walk,
+        node: &mut NodeIndex,
+    ) -> Result<(), Preempted> {
+        while *node != walk.root {
+            self.spend(ACT_STEPS)?;
+            let found = *self.machine.node(*node);
+            if !found.is_bookmark() {
+                self.reduce(&mut progress.tally, *node, walk.effect);
+            }
+            *node = found.preceding().get().unwrap_or(walk.root);
         }
         Ok(())
     }
@@ -281,6 +291,8 @@ impl<M: Machine> Kernel<M> {
                 } else {
                     left = left.saturating_sub(OTHERS);
                     self.remove_other(&mut taken, node);
+                    // What was behind it may have been the bookmark of a walk that is over now.
+                    behind = self.follower(found.preceding());
                 }
             }
             node = found.preceding().get().unwrap_or(root);

@@ -25,6 +25,7 @@ impl Error {
         match self {
             Self::Object(error) => error,
             Self::Ipc(IpcError::MapFailed) => ObjectError::NoMemory,
+            Self::Ipc(IpcError::TooDeep) => ObjectError::TooDeep,
             _ => ObjectError::InvalidArgument,
         }
     }
@@ -49,6 +50,7 @@ impl fmt::Display for Error {
                 IpcError::ReplyLost => "the partner will never answer",
                 IpcError::MapFailed => "the kernel had no memory to enter a mapping",
                 IpcError::InvalidArgument => "the system call's arguments are malformed",
+                IpcError::TooDeep => "a mapping is too far from its origin to be mapped on",
             },
             Self::Object(error) => match error {
                 ObjectError::PermissionDenied => "the capability lacks a right",
@@ -60,6 +62,7 @@ impl fmt::Display for Error {
                 ObjectError::OutOfRange => "a number is out of range",
                 ObjectError::UnknownOperation => "the object knows no such operation",
                 ObjectError::BadProtocol => "the object does not speak this protocol",
+                ObjectError::TooDeep => "the mapping is too far from its origin to be mapped on",
                 ObjectError::MessageTooShort => "the message is too short",
             },
         };

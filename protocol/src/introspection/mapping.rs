@@ -20,6 +20,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// From a frame of entries to its companion, in bytes.
 pub const COMPANION_OFFSET: u64 = 4096;
 
+/// The greatest depth of a mapping; one that deep cannot be mapped on. Each step is somebody who hands on
+/// what was handed to it, and no system has as many layers; but whoever follows a mapping to its root
+/// can rely on it.
+pub const MAX_DEPTH: u16 = 255;
+
 /// One mapping of one page, superpage, port, block of ports, or capability.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,

@@ -235,7 +235,8 @@ pub enum MapStatus {
     Overflow = 2,
     /// No kernel memory.
     NoMemory = 3,
-    /// The sender's mapping is already as far from the root of its tree as a mapping can be.
+    /// The sender's mapping is already as far from the root of its tree as a mapping can be
+    /// ([`super::mapping::MAX_DEPTH`]).
     TooDeep = 4,
 }
 

@@ -97,6 +97,9 @@ fn hint_at_reason(reason: Unresolved, answer: u64, pager: &str) -> Option<String
                 "{pager} sent an item that is malformed: check its send base, order and address"
             )
         }
+        Unresolved::MapFailed if answer == IpcError::TooDeep as u64 => {
+            format!("{pager} must map something that fewer have handed on before it")
+        }
         Unresolved::MapFailed => "the kernel has no memory left for page tables".to_owned(),
     })
 }

@@ -312,6 +312,12 @@ impl Context {
         self.vector = Self::RESTART;
     }
 
+    /// What [`Context::restart_system_call`] left.
+    #[cfg(test)]
+    pub fn arguments(&self) -> [Word; 3] {
+        [self.scratch[RDI] as Word, self.scratch[RSI] as Word, self.scratch[RDX] as Word]
+    }
+
     /// The instruction pointer.
     #[inline]
     pub fn instruction(&self) -> Word {

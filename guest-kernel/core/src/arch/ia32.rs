@@ -291,6 +291,12 @@ impl Context {
         self.instruction = self.instruction.wrapping_sub(SYSTEM_CALL_LENGTH);
     }
 
+    /// What [`Context::restart_system_call`] left.
+    #[cfg(test)]
+    pub fn arguments(&self) -> [Word; 3] {
+        [self.general[EAX] as Word, self.general[EDX] as Word, self.general[ECX] as Word]
+    }
+
     /// The instruction pointer.
     #[inline]
     pub fn instruction(&self) -> Word {

@@ -1,11 +1,16 @@
 //! Map items: placement, rights, superpages, grants, capabilities.
 
 use super::Bench;
-use crate::{arch::TABLE_ORDER, capability::Object, index::TaskIndex, space::DirectoryEntry};
+use crate::{
+    arch::{TABLE_ENTRIES, TABLE_ORDER},
+    capability::Object,
+    index::TaskIndex,
+    space::DirectoryEntry,
+};
 use protocol::{
     Word,
     flexpage::{Flexpage, Rights},
-    introspection::record::MapStatus,
+    introspection::{mapping::MAX_DEPTH, record::MapStatus},
     layout::{KERNEL_INFO_PAGE, UTCB_AREA},
     message::MapItem,
     object::CapabilityIndex,
@@ -191,4 +196,63 @@ fn capabilities_are_copied_with_fewer_rights() {
         pair.map(slot(4096), Flexpage::capabilities(20, 13, Rights::READ)).status,
         MapStatus::Overflow
     );
+}
+
+/// Each of two tasks maps on what it has from the other, until that is too deep.
+#[test]
+fn a_mapping_can_be_handed_on_only_so_often() {
+    let mut pair = Pair::new();
+    pair.bench.enter(pair.from, 0x1000, 0x300_0000, Rights::all());
+    let window = Flexpage::WHOLE_SPACE;
+    let address = |depth: Word| depth << 12;
+    // The first task's page has depth 1.
+    for depth in 2..=Word::from(MAX_DEPTH) + 1 {
+        let page = Flexpage::memory(address(depth - 1), 12, Rights::all());
+        let outcome = pair.map(address(depth), page);
+        std::mem::swap(&mut pair.from, &mut pair.to);
+        if depth <= MAX_DEPTH.into() {
+            assert_eq!(outcome.status, MapStatus::Done, "depth {depth}");
+            continue;
+        }
+        assert_eq!((outcome.status, outcome.entries), (MapStatus::TooDeep, 0));
+        assert!(!pair.bench.page(pair.from, address(depth)).is_present());
+    }
+    // What is that deep can still move, and still goes with what it comes from.
+    let deepest = address(MAX_DEPTH.into());
+    let item = MapItem::grant(0x100_0000, Flexpage::memory(deepest, 12, Rights::all()));
+    assert!(pair.bench.page(pair.to, deepest).is_present());
+    let outcome = pair.bench.map_item(pair.to, pair.from, item, window);
+    assert_eq!(outcome.status, MapStatus::Done);
+    assert!(pair.bench.page(pair.from, 0x100_0000).is_present());
+    pair.bench.enter(pair.from, 0x100_0000, 0x301_0000, Rights::READ);
+}
+
+/// The first page is nobody's: no address in it is ever mistaken for something.
+#[test]
+fn nothing_is_mapped_to_the_first_page() {
+    let mut pair = Pair::new();
+    pair.bench.enter(pair.from, 0x1000, 0x300_0000, Rights::all());
+    let outcome = pair.map(0, Flexpage::memory(0x1000, 12, Rights::all()));
+    assert_eq!((outcome.status, outcome.entries), (MapStatus::SourceEmpty, 0));
+    // A larger flexpage leaves it out.
+    pair.bench.enter(pair.from, 0x8000, 0x300_8000, Rights::all());
+    pair.bench.enter(pair.from, 0x9000, 0x300_9000, Rights::all());
+    let outcome = pair.map(0, Flexpage::memory(0x8000, 13, Rights::all()));
+    assert_eq!((outcome.status, outcome.entries), (MapStatus::Done, 1));
+    // A superpage that covers it arrives as small pages without it.
+    let superpage = Flexpage::memory(SUPERPAGE, TABLE_ORDER, Rights::all());
+    let item = MapItem::map(SUPERPAGE, superpage);
+    pair.bench.map_item(TaskIndex::SIGMA0, pair.from, item, Flexpage::WHOLE_SPACE);
+    let outcome = pair.map(0, superpage);
+    let pages = TABLE_ENTRIES as u32;
+    assert_eq!((outcome.status, outcome.entries), (MapStatus::Done, pages - 1));
+    for address in [0x1000, (1 << TABLE_ORDER) - 0x1000] {
+        assert!(pair.bench.page(pair.to, address).is_present(), "{address:#x}");
+    }
+    assert!(!pair.bench.page(pair.to, 0).is_present());
+    // Nor by a grant, or in an answer of its pager.
+    let item = MapItem::grant(0, Flexpage::memory(0x1000, 12, Rights::all()));
+    pair.bench.map_item(pair.from, pair.to, item, Flexpage::WHOLE_SPACE);
+    assert!(!pair.bench.page(pair.to, 0).is_present());
+    assert!(pair.bench.page(pair.from, 0x1000).is_present());
 }

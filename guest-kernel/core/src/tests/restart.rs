@@ -382,3 +382,35 @@ fn a_large_item_arrives_in_pieces() {
         assert_eq!(physical, FRAME + (page * PAGE_SIZE) as u64);
     }
 }
+
+/// A server that answers without items takes the next message from its queue, and is interrupted in
+/// that: what begins again is its own system call, not the one that the sender had made.
+#[test]
+fn a_server_that_is_interrupted_begins_its_own_system_call_again() {
+    const SERVER: u16 = 1;
+    let mut bench = restless();
+    for _ in 0..2 {
+        bench.call(Operation::WAIT, CapabilityIndex::NIL, MessageTag(0));
+    }
+    bench.spawn(SERVER, 10);
+    bench.call(Operation::CALL, CapabilityIndex::PARENT, MessageTag::new(3, 0, 0));
+    assert_eq!(bench.current(), SERVER);
+    // Meanwhile somebody else sends it a large flexpage.
+    let sender = bench.spawn(SERVER, 220);
+    let (task, order) = (bench.task_of(sender), 20);
+    let flexpage = Flexpage::memory(FRAME as Word, order, Rights::READ);
+    let item = MapItem::map(HERE, flexpage);
+    bench.map_item(TaskIndex::SIGMA0, task, item, Flexpage::WHOLE_SPACE);
+    let words = MapItem::map(HERE, Flexpage::memory(HERE, order, Rights::READ)).to_words();
+    bench.message(sender)[..2].copy_from_slice(&words);
+    bench.kernel.utcb(ThreadIndex::from_position(SERVER)).buffer[0] = Flexpage::WHOLE_SPACE.0;
+    assert_eq!(bench.current(), sender);
+    bench.call(Operation::CALL, CapabilityIndex::PARENT, MessageTag::new(4, 0, 1));
+    assert_eq!(bench.current(), SERVER);
+
+    let answer = MessageTag::new(5, 0, 0);
+    bench.call(Operation::REPLY_AND_WAIT, CapabilityIndex::NIL, answer);
+    assert!(bench.thread(SERVER).progress.is_some(), "it was interrupted");
+    let arguments = bench.thread(SERVER).context.arguments();
+    assert_eq!(arguments, [Operation::REPLY_AND_WAIT.0, answer.0, 0]);
+}

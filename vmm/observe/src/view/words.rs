@@ -292,6 +292,7 @@ fn object_error(error: ObjectError) -> &'static str {
         ObjectError::OutOfRange => "out of range",
         ObjectError::UnknownOperation => "unknown operation",
         ObjectError::BadProtocol => "bad protocol",
+        ObjectError::TooDeep => "too many mappings lie between it and its origin",
         ObjectError::MessageTooShort => "message too short",
     }
 }
@@ -306,6 +307,7 @@ fn ipc_error(word: u64) -> String {
         Some(IpcError::ReplyLost) => "reply lost".to_owned(),
         Some(IpcError::MapFailed) => "no kernel memory".to_owned(),
         Some(IpcError::InvalidArgument) => "invalid argument".to_owned(),
+        Some(IpcError::TooDeep) => "too many mappings lie between it and its origin".to_owned(),
         None => format!("IPC error {word:#x}"),
     }
 }

@@ -232,8 +232,8 @@ impl Source {
         }
     }
 
-    /// Pages that sigma0 has one by one, and pages of three superpages; some where nothing is, and
-    /// some around the kernel's.
+    /// Pages that sigma0 has one by one, and pages of three superpages; some where nothing is, some
+    /// around the kernel's, and some around the first one.
     fn page(&mut self) -> u32 {
         let block = TABLE_ENTRIES as u32;
         let end = (MAPPABLE_END >> PAGE_ORDER) as u32;
@@ -241,8 +241,9 @@ impl Source {
             0 => self.below(0xc_0000),
             1 => 0x200 + self.below(8),
             2 => end - 2 + self.below(4),
-            3..=6 => SUPERPAGES + self.below(3 * block),
-            7..=33 => SUPERPAGES + self.below(3) * block + self.below(4),
+            3 => self.below(3),
+            4..=7 => SUPERPAGES + self.below(3 * block),
+            8..=33 => SUPERPAGES + self.below(3) * block + self.below(4),
             _ => PAGES + self.below(8),
         }
     }

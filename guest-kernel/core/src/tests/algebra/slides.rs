@@ -98,17 +98,21 @@ fn another_mapping_takes_the_place_of_an_old_one() {
 fn a_part_of_a_superpage_is_unmapped_alone() {
     let mut world = world();
     let superpage = Flexpage::memory(16 << PAGE_ORDER, PAGE_ORDER + 4, Rights::all());
-    assert_eq!(world.send([SIGMA0, A], item(0, superpage)).entries, 1);
-    let superpage = Flexpage::memory(0, PAGE_ORDER + 4, Rights::all());
+    assert_eq!(world.send([SIGMA0, A], item(16, superpage)).entries, 1);
     assert_eq!(world.send([A, B], item(32, superpage)).entries, 1);
-    world.send([A, C], item(1, page(7)));
-    world.send([A, C], item(49, page(7)));
-    world.send([A, C], item(50, page(8)));
-    assert_eq!(world.send([A, C], item(0, superpage)).entries, 16, "C has a table there");
-    world.unmap(A, page(7), GONE, false);
+    world.send([A, C], item(17, page(23)));
+    world.send([A, C], item(49, page(23)));
+    world.send([A, C], item(50, page(24)));
+    assert_eq!(world.send([A, C], item(16, superpage)).entries, 16, "C has a table there");
+    assert_eq!(world.send([A, D], item(0, superpage)).entries, 15, "nobody has the first page");
+    world.unmap(A, page(23), GONE, false);
     assert_eq!(world.page(B, 40), None, "a superpage that is touched is covered");
-    let left = (0..16).filter(|number| world.page(C, *number).is_some());
-    assert_eq!(left.collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 15]);
+    let left = |task, first: u32| {
+        let pages = (0..16).filter(|page| world.page(task, first + page).is_some());
+        pages.collect::<Vec<_>>()
+    };
+    assert_eq!(left(C, 16), [0, 1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 15]);
+    assert_eq!(left(D, 0), [1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 15]);
     assert_eq!(world.page(C, 49), None);
     assert!(world.page(C, 50).is_some());
 }

@@ -7,7 +7,7 @@ use protocol::{
     PAGE_ORDER, Word,
     flexpage::{Flexpage, Kind, Rights},
     introspection::{mapping::Resource, record::MapStatus},
-    layout::MAPPABLE_END,
+    layout::{MAPPABLE_END, MAPPABLE_START},
     message::MapItem,
     object::CAPABILITY_TABLE_SIZE,
 };
@@ -431,10 +431,13 @@ impl World {
     }
 }
 
-/// Pages of the kernel at the end of every task, and capability 0, which is none.
+/// Pages of the kernel at the end of every task; its first page, and capability 0, which are nobody's.
 fn is_kept(spot: Spot) -> bool {
     match spot.resource {
-        Resource::Memory => spot.number as Word >= MAPPABLE_END >> PAGE_ORDER,
+        Resource::Memory => {
+            let (start, end) = (MAPPABLE_START >> PAGE_ORDER, MAPPABLE_END >> PAGE_ORDER);
+            !(start..end).contains(&(spot.number as Word))
+        }
         Resource::Capability => spot.number == 0,
         _ => false,
     }

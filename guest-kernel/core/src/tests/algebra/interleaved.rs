@@ -1,0 +1,189 @@
+//! Several threads map, grant and unmap at the same time, interrupted at every preemption point.
+//!
+//! What they come to depends on who overtakes whom, so there is no specification to compare with; but
+//! at each moment the database is sound.
+
+use super::{
+    Check, Reader, Seen, Spot, forest,
+    operation::{Operation, TASKS},
+    same,
+    specification::units,
+};
+use crate::{
+    capability::Object,
+    index::{TableIndex, TaskIndex},
+    tests::{Bench, random::Random},
+};
+use protocol::{
+    Word,
+    flexpage::Flexpage,
+    introspection::mapping::Resource,
+    message::MessageTag,
+    object::{CapabilityIndex, label, task},
+    syscall::Operation as SystemCall,
+};
+use std::collections::BTreeSet;
+
+/// System calls of one run, those that go on counted each time; and runs.
+const CALLS: u64 = 1500;
+const RUNS: u64 = 30;
+
+/// Where each task has capabilities to all tasks.
+const FIRST_TASK: Word = 32;
+
+/// Where a thread is before a system call; one that is to be restarted is further back after it.
+const START: Word = 0x40_0100;
+
+/// A thread, and the system call that it is in.
+struct Actor {
+    thread: u16,
+    task: u16,
+    under_way: Option<(CapabilityIndex, MessageTag)>,
+}
+
+/// Three tasks with a thread each, of the same priority.
+struct Storm {
+    bench: Bench,
+    actors: Vec<Actor>,
+    random: Random,
+    seen: Seen,
+}
+
+impl Storm {
+    fn new(seed: u64) -> Self {
+        let mut bench = Bench::new();
+        bench.kernel.machine.is_restless = true;
+        // sigma0 and the root task wait.
+        for _ in 0..2 {
+            bench.call(SystemCall::WAIT, CapabilityIndex::NIL, MessageTag(0));
+        }
+        let actors: Vec<_> = (2..TASKS)
+            .map(|_| {
+                let thread = bench.spawn(1, 100);
+                Actor { thread, task: bench.task_of(thread).position(), under_way: None }
+            })
+            .collect();
+        for actor in &actors {
+            for number in 0..TASKS {
+                let (own, task) = (actor.task, TaskIndex::from_position(number));
+                let index = CapabilityIndex(FIRST_TASK + Word::from(number));
+                bench.give(TaskIndex::from_position(own), index, Object::Task(task));
+            }
+        }
+        Self { bench, actors, random: Random::new(seed), seen: Seen::default() }
+    }
+
+    /// The thread that runs begins an operation, or goes on with its own.
+    fn step(&mut self) -> Check {
+        let current = self.bench.current();
+        let actor = self.actors.iter().position(|actor| actor.thread == current);
+        let actor = actor.ok_or_else(|| format!("thread {current} runs"))?;
+        let (index, tag) = match self.actors[actor].under_way {
+            Some(call) => call,
+            None => self.begin(actor),
+        };
+        self.bench.thread(current).context.set_pointers(START, 0);
+        self.bench.call(SystemCall::CALL, index, tag);
+        let is_restarted = self.bench.thread(current).context.instruction() != START;
+        self.actors[actor].under_way = is_restarted.then_some((index, tag));
+        self.seen.operations += 1;
+        self.seen.restarts += usize::from(is_restarted);
+        self.bench.kernel.machine.records.clear();
+        self.bench.kernel.machine.flushed.clear();
+        if self.random.next() % 4 == 0 {
+            self.bench.kernel.timer_tick();
+        }
+        Ok(())
+    }
+
+    /// Writes the next operation into the thread's message. What sigma0 does is done at once.
+    fn begin(&mut self, actor: usize) -> (CapabilityIndex, MessageTag) {
+        let Actor { thread, .. } = self.actors[actor];
+        loop {
+            let operation = Operation::from_seed(self.random.next(), true);
+            let (task, message) = match operation {
+                Operation::Map { from: 0, to, item, window } if is_page_or_port(item.flexpage) => {
+                    self.without_interruption(|bench| {
+                        let tasks = [0, to].map(TaskIndex::from_position);
+                        bench.map_item(tasks[0], tasks[1], item, window);
+                    });
+                    continue;
+                }
+                Operation::Map { from: 1.., to, item, .. } if is_page_or_port(item.flexpage) => {
+                    let [base, flexpage] = item.to_words();
+                    self.seen.mapped += 1;
+                    self.seen.granted += usize::from(item.grant);
+                    (to, vec![task::MAP, base, flexpage])
+                }
+                Operation::Unmap { task, taken, flexpages }
+                    if flexpages.iter().copied().all(is_page_or_port) =>
+                {
+                    self.seen.unmapped += 1;
+                    let words = flexpages.iter().map(|flexpage| flexpage.0);
+                    let head = [task::UNMAP, taken, flexpages.len()];
+                    (task, head.into_iter().chain(words).collect())
+                }
+                _ => continue,
+            };
+            self.bench.message(thread)[..message.len()].copy_from_slice(&message);
+            let index = CapabilityIndex(FIRST_TASK + Word::from(task));
+            return (index, MessageTag::new(label::TASK, message.len(), 0));
+        }
+    }
+
+    fn without_interruption(&mut self, act: impl FnOnce(&mut Bench)) {
+        let steps = std::mem::replace(&mut self.bench.kernel.stretch.steps, u32::MAX);
+        act(&mut self.bench);
+        self.bench.kernel.stretch.steps = steps;
+    }
+
+    /// What is true whoever is in the middle of something.
+    fn check(&mut self) -> Check {
+        let is_interrupted = self.actors.iter().any(|actor| actor.under_way.is_some());
+        let reader = Reader::new(&self.bench);
+        let spots: Vec<Spot> =
+            (0..self.bench.kernel.tasks.used()).flat_map(|task| reader.spots(task)).collect();
+        let is_root = |spot: &Spot| {
+            reader.found(*spot).is_some_and(|found| reader.node(found.node).depth == 0)
+        };
+        let roots = spots.iter().copied().filter(is_root);
+        let found = forest(&reader, roots, is_interrupted)?;
+        // Every entry is in one of the trees, and no node is anywhere else.
+        let rows: BTreeSet<_> = found.iter().map(|row| row.spot).collect();
+        same("entries", rows, spots.into_iter().collect())?;
+        let nodes = found.len() + usize::from(self.bench.kernel.threads.used());
+        same("nodes", reader.count_nodes()? as usize, nodes)
+    }
+
+    fn run(&mut self) -> Check {
+        for call in 0..CALLS {
+            self.step()?;
+            if call % 4 == 0 {
+                self.check()?;
+            }
+        }
+        while self.actors.iter().any(|actor| actor.under_way.is_some()) {
+            self.step()?;
+        }
+        self.check()
+    }
+}
+
+fn is_page_or_port(flexpage: Flexpage) -> bool {
+    units(flexpage).is_none_or(|(resource, ..)| resource != Resource::Capability)
+}
+
+#[test]
+fn interleaved_operations_leave_the_database_sound() {
+    let mut total = Seen::default();
+    for seed in 0..RUNS {
+        let mut storm = Storm::new(seed);
+        if let Err(why) = storm.run() {
+            panic!("run {seed}, call {}: {why}", storm.seen.operations);
+        }
+        total.add(&storm.seen);
+    }
+    for often in [total.mapped, total.granted, total.unmapped, total.restarts] {
+        assert!(often > 1000, "{total:?}");
+    }
+}
