@@ -10,9 +10,11 @@ use crate::{
         direct_map::{self, RAM_LIMIT},
     },
     hardware::Hardware,
-    kernel_cell, trace_ring,
+    kernel_cell,
+    reserved::Reserved,
+    trace_ring,
 };
-use core::alloc::Layout;
+use core::{alloc::Layout, ptr::NonNull};
 use kernel_core::{
     Kernel,
     boot_bundle::{BundleError, find_image},
@@ -31,6 +33,7 @@ use protocol::{
     layout::ONE_TO_ONE_END,
 };
 use pvh::start_info::{MemmapType, reader::MemMap, reader::StartInfoReader};
+use zerocopy::FromZeros;
 
 const MEBIBYTE: u64 = 1 << 20;
 /// Kernel memory is this part of RAM, between the two bounds below.
@@ -38,8 +41,12 @@ const POOL_SHARE: u64 = 8;
 const SMALLEST_POOL: u64 = 4 * MEBIBYTE;
 const LARGEST_POOL: u64 = 128 * MEBIBYTE;
 
-/// Most threads, tasks and gates of a machine for each MiB of its pool.
-const OBJECTS_PER_MEBIBYTE: u64 = 64;
+/// The most tasks of a machine for each MiB of its pool, and how many more of the other objects it has
+/// room for: the more, the less of all memory is each one's share.
+const TASKS_PER_MEBIBYTE: u64 = 64;
+const THREADS_PER_TASK: u64 = 2;
+const FACTORIES_PER_TASK: u64 = 8;
+const GATES_PER_TASK: u64 = 16;
 
 /// Trace records unless the command line says otherwise; a small machine has fewer.
 const TRACE_RECORDS: u64 = 65536;
@@ -74,7 +81,7 @@ struct Options {
 /// The kernel's first Rust function; jumped to by the boot code.
 #[unsafe(no_mangle)]
 extern "C" fn kernel_main(start_info: u32, time_at_entry: u64) -> ! {
-    trace_ring::with_header(|header| header.time_at_entry = time_at_entry);
+    trace_ring::mark_entry(time_at_entry);
     if let Err(missing) = arch::prepare() {
         panic!("{missing}");
     }
@@ -168,26 +175,14 @@ fn install_kernel(loader: &LoaderInfo, pool: PhysicalRange) -> kernel_core::boot
 
     let mut space = PoolSpace { next: pool.start, end: pool.end };
     install_trace_ring(&mut space, loader.options, pool);
-    let objects = (pool.end - pool.start) / MEBIBYTE * OBJECTS_PER_MEBIBYTE;
+    let tasks = (pool.end - pool.start) / MEBIBYTE * TASKS_PER_MEBIBYTE;
     let tables = Tables {
-        threads: space.table::<Thread>(objects),
-        tasks: space.table::<Task>(objects),
-        gates: space.table::<Gate>(4 * objects),
-        factories: space.table::<Factory>(objects),
+        threads: space.table::<Thread>(THREADS_PER_TASK * tasks),
+        tasks: space.table::<Task>(tasks),
+        gates: space.table::<Gate>(GATES_PER_TASK * tasks),
+        factories: space.table::<Factory>(FACTORIES_PER_TASK * tasks),
     };
-    trace_ring::with_header(|header| {
-        header.threads.address = direct_map::physical(tables.threads.as_ptr()).0;
-        header.threads.stride = size_of::<Thread>() as u64;
-        header.tasks.address = direct_map::physical(tables.tasks.as_ptr()).0;
-        header.tasks.stride = size_of::<Task>() as u64;
-        header.factories.address = direct_map::physical(tables.factories.as_ptr()).0;
-        header.factories.stride = size_of::<Factory>() as u64;
-        header.gates.address = direct_map::physical(tables.gates.as_ptr()).0;
-        header.gates.stride = size_of::<Gate>() as u64;
-        header.pool_start = pool.start;
-        header.pool_end = pool.end;
-        header.port_cache = arch::ports::describe().0;
-    });
+    trace_ring::describe(&tables, pool);
     let reserved = [
         PhysicalRange { start: 0, end: direct_map::image_end().0 },
         pool,
@@ -211,8 +206,7 @@ fn install_trace_ring(space: &mut PoolSpace, options: Options, pool: PhysicalRan
     let wanted = options.trace_records.unwrap_or(TRACE_RECORDS).clamp(1, most);
     // The largest power of two that is not more.
     let capacity = 1 << wanted.ilog2();
-    let records = space.table::<Record>(capacity);
-    trace_ring::install(records, options.enabled_records);
+    trace_ring::install(space.zeroed::<Record>(capacity), options.enabled_records);
 }
 
 fn write_kernel_info_page(frame: KernelFrame, loader: &LoaderInfo, reserved: [PhysicalRange; 4]) {
@@ -237,17 +231,27 @@ struct PoolSpace {
 }
 
 impl PoolSpace {
-    /// A table of `count` entries, not initialised: who uses it writes an entry before reading it.
-    fn table<T>(&mut self, count: u64) -> &'static mut [T] {
+    /// Room for `count` objects.
+    fn table<T>(&mut self, count: u64) -> Reserved<T> {
+        // SAFETY: fresh memory of the pool, aligned to a page and handed out only here.
+        unsafe { Reserved::new(self.take(count), count as usize) }
+    }
+
+    /// `count` objects whose bytes are all zero.
+    fn zeroed<T: FromZeros>(&mut self, count: u64) -> &'static mut [T] {
+        let first = self.take(count);
+        // SAFETY: as in `table`; a fresh machine's memory is zero, which is a `T`.
+        unsafe { core::slice::from_raw_parts_mut(first.as_ptr(), count as usize) }
+    }
+
+    /// Memory for `count` objects, which nobody gets again.
+    fn take<T>(&mut self, count: u64) -> NonNull<T> {
         let start = self.next.next_multiple_of(PAGE_SIZE as u64);
         let end = start + count * size_of::<T>() as u64;
         assert!(end <= self.end, "the pool is too small for its tables");
         self.next = end;
-        let pointer = direct_map::pointer::<T>(PhysicalAddress(start));
-        // SAFETY: fresh memory of the pool, aligned to a page and handed out only here. It is zero
-        // (a fresh machine's RAM), and zero bytes are valid for every type that a table is made
-        // of: integers, index newtypes and enums with a variant 0.
-        unsafe { core::slice::from_raw_parts_mut(pointer, count as usize) }
+        let first = NonNull::new(direct_map::pointer::<T>(PhysicalAddress(start)));
+        first.expect("the direct map does not begin at 0")
     }
 }
 

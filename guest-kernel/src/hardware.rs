@@ -6,8 +6,10 @@ use crate::{
         interrupts, ports, processor,
     },
     console::Console,
+    reserved::Reserved,
     trace_ring,
 };
+use core::fmt::Debug;
 use kernel_core::{
     arch::Table,
     database::NodeIndex,
@@ -40,6 +42,8 @@ pub fn exit(status: u8) {
 pub struct Hardware;
 
 impl Machine for Hardware {
+    type Storage<T: Debug> = Reserved<T>;
+
     #[inline]
     fn view<T: FromBytes + IntoBytes + KnownLayout>(&mut self, frame: KernelFrame) -> &mut T {
         const { assert!(size_of::<T>() <= PAGE_SIZE && align_of::<T>() <= PAGE_SIZE) }
@@ -151,20 +155,11 @@ impl Machine for Hardware {
     }
 
     fn publish_counts(&mut self, counts: Counts) {
-        trace_ring::with_header(|header| {
-            header.tasks.count = counts.tasks.into();
-            header.threads.count = counts.threads.into();
-            header.gates.count = counts.gates.into();
-            header.factories.count = counts.factories.into();
-            header.pool_used = header.pool_end - header.pool_start - counts.pool_left;
-        });
+        trace_ring::publish_counts(counts);
     }
 
     fn publish_stretch(&mut self, ticks: u64, at_point: bool) {
-        trace_ring::with_header(|header| {
-            header.longest_stretch = header.longest_stretch.max(ticks);
-            header.preemption_points += u64::from(at_point);
-        });
+        trace_ring::publish_stretch(ticks, at_point);
     }
 
     fn write_console(&mut self, byte: u8) {

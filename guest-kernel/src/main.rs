@@ -4,7 +4,8 @@
 //! (`protocol::boot`). It sets up the processor ([`arch`]), its memory ([`boot`]), starts sigma0 and
 //! the root task, and from then on only reacts: all that it does is in the library `kernel-core`.
 //!
-//! Unsafe code is in [`arch`], [`hardware`], [`boot`] and [`kernel_cell`], and nowhere else.
+//! Unsafe code is in [`arch`], [`hardware`], [`boot`], [`kernel_cell`], [`reserved`] and [`trace_ring`], and
+//! nowhere else.
 #![no_std]
 #![no_main]
 
@@ -13,6 +14,7 @@ mod boot;
 mod console;
 mod hardware;
 mod kernel_cell;
+mod reserved;
 mod trace_ring;
 
 use core::fmt::Write;

@@ -1,13 +1,20 @@
 //! The introspection header and the trace ring, in memory that the host reads while we write.
 
-use crate::arch::{direct_map, processor};
+use crate::{
+    arch::{direct_map, ports, processor},
+    hardware::Hardware,
+};
 use core::{
     hint,
     sync::atomic::{Ordering, compiler_fence},
 };
-use protocol::introspection::{
-    Checkpoints, HEADER_MAGIC, HEADER_VERSION, Header, Table, TraceRing,
-    record::{Kind, Record, Words, word},
+use kernel_core::{kernel::Tables, machine::Counts};
+use protocol::{
+    introspection::{
+        Checkpoints, HEADER_MAGIC, HEADER_VERSION, Header, Table, TraceRing,
+        record::{Kind, Record, Words, word},
+    },
+    kip::PhysicalRange,
 };
 
 const EMPTY_TABLE: Table = Table { address: 0, stride: 0, count: 0 };
@@ -35,34 +42,84 @@ static mut INTROSPECTION: Header = Header {
     port_cache: 0,
 };
 
-/// Changes the header.
-pub fn with_header(change: impl FnOnce(&mut Header)) {
-    let header = &raw mut INTROSPECTION;
-    // SAFETY: one processor, interrupts off, and no two changes nest. The host only reads, and
-    // believes nothing.
-    change(unsafe { &mut *header });
+/// Sets words of the header, each for itself: the host writes one of them, so there must never be a
+/// reference to the whole. It reads while we write, and believes nothing.
+macro_rules! set {
+    ($($($field:ident).+ = $value:expr;)+) => {$(
+        let value = $value;
+        // SAFETY: one processor, interrupts off; nobody else writes this word.
+        unsafe { (&raw mut INTROSPECTION.$($field).+).write_volatile(value) }
+    )+};
+}
+
+/// A word of the header.
+macro_rules! get {
+    // SAFETY: as in `set`.
+    ($($field:ident).+) => { unsafe { (&raw const INTROSPECTION.$($field).+).read_volatile() } };
+}
+
+/// Notes the moment of the kernel's first instruction.
+pub fn mark_entry(time: u64) {
+    set! { time_at_entry = time; }
+}
+
+/// Tells the host where everything is.
+pub fn describe(tables: &Tables<Hardware>, pool: PhysicalRange) {
+    set! {
+        tasks = table(&tables.tasks);
+        threads = table(&tables.threads);
+        factories = table(&tables.factories);
+        gates = table(&tables.gates);
+        pool_start = pool.start;
+        pool_end = pool.end;
+        port_cache = ports::describe().0;
+    }
+}
+
+fn table<T>(storage: &[T]) -> Table {
+    let address = direct_map::physical(storage.as_ptr()).0;
+    Table { address, stride: size_of::<T>() as u64, count: 0 }
+}
+
+/// Tells the host how many objects there are, and how much memory they take.
+pub fn publish_counts(counts: Counts) {
+    set! {
+        tasks.count = counts.tasks.into();
+        threads.count = counts.threads.into();
+        gates.count = counts.gates.into();
+        factories.count = counts.factories.into();
+        pool_used = get!(pool_end) - get!(pool_start) - counts.pool_left;
+    }
+}
+
+/// Tells the host of a stretch of a map or unmap.
+pub fn publish_stretch(ticks: u64, at_point: bool) {
+    if ticks > get!(longest_stretch) {
+        set! { longest_stretch = ticks; }
+    }
+    set! { preemption_points = get!(preemption_points) + u64::from(at_point); }
 }
 
 /// Tells the host that the header is complete.
 pub fn publish() {
     compiler_fence(Ordering::Release);
-    with_header(|header| header.magic = HEADER_MAGIC);
+    set! { magic = HEADER_MAGIC; }
 }
 
 /// Notes the moment just before the first user instruction.
 pub fn mark_first_user() {
-    with_header(|header| header.time_at_first_user = processor::time());
+    set! { time_at_first_user = processor::time(); }
 }
 
 /// Notes that the kernel has given up.
 pub fn mark_panicked() {
-    with_header(|header| header.panicked = 1);
+    set! { panicked = 1; }
 }
 
 /// Which kinds of records are written.
 #[inline]
 pub fn enabled() -> u64 {
-    // SAFETY: as in `with_header`; a plain read.
+    // SAFETY: as in `set`; a plain read.
     unsafe { INTROSPECTION.trace.enabled }
 }
 
@@ -82,11 +139,11 @@ pub fn install(records: &'static mut [Record], enabled: u64) {
     let bytes = size_of_val(records);
     // SAFETY: at boot, before the first record.
     unsafe { SLOTS = Slots { first: records.as_mut_ptr().cast(), offset_mask: bytes - 1 } }
-    with_header(|header| {
-        header.trace.address = direct_map::physical(records.as_ptr()).0;
-        header.trace.capacity = records.len() as u64;
-        header.trace.enabled = enabled;
-    });
+    set! {
+        trace.address = direct_map::physical(records.as_ptr()).0;
+        trace.capacity = records.len() as u64;
+        trace.enabled = enabled;
+    }
 }
 
 /// The next slot, invalid until [`end`]. Who writes it must not begin another one before.
@@ -133,7 +190,7 @@ static mut COUNTDOWN: Countdown = Countdown { interval: 0, left: 0 };
 pub fn install_checkpoints(interval: u32) {
     // SAFETY: at boot, before the first user instruction.
     unsafe { COUNTDOWN = Countdown { interval, left: interval } }
-    with_header(|header| header.checkpoints.interval = interval.into());
+    set! { checkpoints.interval = interval.into(); }
 }
 
 /// Counts a record of this kind, and waits for the host if it is time to.

@@ -121,7 +121,8 @@ pub mod scheduler {
 /// Operations of the debugger object (label [`label::DEBUGGER`]).
 pub mod debugger {
     use crate::Word;
-    /// Names a task or thread for viewers. Message registers: `0: operation, 1: its capability,
+    /// Names a task, which needs the right to modify it, or a thread, which needs that to control it, for
+    /// viewers. Message registers: `0: operation, 1: its capability,
     /// 2: index of the boot module with its image and symbols or [`NO_IMAGE`], 3: length,
     /// 4..: the name, packed little-endian`. Longer names are cut at
     /// [`crate::introspection::NAME_LENGTH`].

@@ -349,7 +349,7 @@ pub fn free_node(machine: &mut impl Machine, factory: &mut Factory, node: NodeIn
     record.free_nodes = node.get();
 }
 
-impl<M: Machine> Kernel<'_, M> {
+impl<M: Machine> Kernel<M> {
     /// A node of `factory`, which pays for another frame of them if it has none in stock.
     #[inline]
     pub(crate) fn allocate_node(&mut self, factory: FactoryIndex) -> Result<NodeIndex, NoMemory> {

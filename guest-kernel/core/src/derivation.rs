@@ -118,7 +118,7 @@ pub(crate) struct Target<E> {
     pub spot: Spot<E>,
 }
 
-impl<M: Machine> Kernel<'_, M> {
+impl<M: Machine> Kernel<M> {
     /// Enters one mapping by the rules of map and grant, the same for all resources.
     #[inline(always)]
     pub(crate) fn enter<E: Mapping>(

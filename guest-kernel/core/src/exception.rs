@@ -20,7 +20,7 @@ use protocol::{
     message::MessageTag,
 };
 
-impl<M: Machine> Kernel<'_, M> {
+impl<M: Machine> Kernel<M> {
     /// The current thread raised a processor exception.
     #[cold]
     #[inline(never)]

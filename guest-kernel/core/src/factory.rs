@@ -3,8 +3,9 @@
 use crate::{
     arch::{DIRECTORY_FRAMES, Entry, SPINE_FRAMES},
     capability::{Capability, Object},
+    database,
     frames::{KernelFrame, NoMemory},
-    index::{FactoryIndex, Table, TableIndex, TaskIndex, ThreadIndex},
+    index::{FactoryIndex, GateIndex, Table, TableIndex, TaskIndex, ThreadIndex},
     kernel::{Gate, Kernel},
     machine::Machine,
     space::{DirectoryEntry, Pages, Space, Spot, table_index},
@@ -24,7 +25,7 @@ use protocol::{
 };
 
 /// All factories.
-pub type Factories<'k> = Table<'k, FactoryIndex, Factory>;
+pub type Factories<M> = Table<FactoryIndex, <M as Machine>::Storage<Factory>>;
 
 /// A quota of kernel memory.
 #[derive(Clone, Copy, Debug)]
@@ -46,12 +47,17 @@ impl Factory {
     }
 
     /// Spends `bytes`, or nothing if that is more than is left.
-    pub fn charge(&mut self, bytes: usize) -> Result<(), NoMemory> {
-        if self.left() < bytes as u64 {
+    pub fn charge(&mut self, bytes: u64) -> Result<(), NoMemory> {
+        if self.left() < bytes {
             return Err(NoMemory);
         }
-        self.record.used += bytes as u64;
+        self.record.used += bytes;
         Ok(())
+    }
+
+    /// Takes back what was spent for nothing.
+    fn refund(&mut self, bytes: u64) {
+        self.record.used -= bytes;
     }
 }
 
@@ -67,8 +73,9 @@ const SPACE_FRAMES: usize = SPINE_FRAMES + 2 * DIRECTORY_FRAMES;
 /// All rights on a new object.
 const FULL: Rights = Rights::all();
 
-impl<M: Machine> Kernel<'_, M> {
+impl<M: Machine> Kernel<M> {
     /// The operations of [`protocol::object::factory`]. `arguments` are message registers 2 and 3.
+    /// If it fails, nothing was made, and paid at most for tables and nodes that are used later.
     pub(crate) fn create(
         &mut self,
         creator: ThreadIndex,
@@ -81,7 +88,30 @@ impl<M: Machine> Kernel<'_, M> {
         if !self.tasks[task].capabilities.is_free(&mut self.machine, slot) {
             return Err(ObjectError::Busy);
         }
-        let object = match operation {
+        // The capability's place first, so that nothing can fail once there is an object.
+        let spot = self.capability_spot(task, slot)?;
+        let payer = self.tasks[task].factory;
+        let node = self.allocate_node(payer)?;
+        let made = self.make(creator, factory, operation, arguments);
+        match made {
+            Ok(object) => {
+                let capability = Capability { object, rights: FULL };
+                self.enter_root(task, slot, (spot, node), capability);
+            }
+            Err(_) => database::free_node(&mut self.machine, &mut self.factories[payer], node),
+        }
+        self.publish();
+        made.map(|_| ())
+    }
+
+    fn make(
+        &mut self,
+        creator: ThreadIndex,
+        factory: FactoryIndex,
+        operation: Word,
+        arguments: [Word; 2],
+    ) -> Result<Object, ObjectError> {
+        Ok(match operation {
             factory::CREATE_TASK => {
                 let task = self.create_task(factory, Flexpage(arguments[0]))?;
                 self.trace_creation(Kind::TaskCreated, task, None, Some(creator));
@@ -89,29 +119,39 @@ impl<M: Machine> Kernel<'_, M> {
             }
             factory::CREATE_THREAD => Object::Thread(self.create_thread(creator, factory)?),
             factory::CREATE_GATE => {
-                let index = CapabilityIndex(arguments[1]);
-                let capability = self.tasks[task].capabilities.get(&mut self.machine, index);
-                let capability = capability.ok_or(ObjectError::NoSuchCapability)?;
+                let capability = self.capability(creator, arguments[1])?;
                 let Object::Thread(thread) = capability.object else {
                     return Err(ObjectError::InvalidArgument);
                 };
                 require(capability.rights, Rights::EXECUTE)?;
-                self.factories[factory].charge(size_of::<Gate>())?;
-                let gate = Gate::new(thread, arguments[0]);
-                Object::Gate(self.gates.insert(gate).ok_or(ObjectError::NoMemory)?)
+                Object::Gate(self.add_gate(factory, Gate::new(thread, arguments[0]))?)
             }
-            factory::CREATE_FACTORY => {
-                // The whole limit is taken from the parent at once: it can never be overspent.
-                let limit = arguments[0];
-                self.factories[factory].charge(limit)?;
-                let made = Factory::new(limit as u64, factory.position());
-                Object::Factory(self.factories.insert(made).ok_or(ObjectError::NoMemory)?)
-            }
+            factory::CREATE_FACTORY => Object::Factory(self.add_factory(factory, arguments[0])?),
             _ => return Err(ObjectError::NoSuchObject),
-        };
-        self.give(task, slot, Capability { object, rights: FULL })?;
-        self.publish();
-        Ok(())
+        })
+    }
+
+    pub(crate) fn add_gate(
+        &mut self,
+        factory: FactoryIndex,
+        gate: Gate,
+    ) -> Result<GateIndex, NoMemory> {
+        if self.gates.is_full() {
+            return Err(NoMemory);
+        }
+        self.factories[factory].charge(self.gates.price())?;
+        self.gates.insert(gate).ok_or(NoMemory)
+    }
+
+    /// A factory whose whole limit is taken from its parent at once: it can never be overspent.
+    fn add_factory(&mut self, parent: FactoryIndex, limit: Word) -> Result<FactoryIndex, NoMemory> {
+        if self.factories.is_full() {
+            return Err(NoMemory);
+        }
+        let limit = limit as u64;
+        let price = limit.checked_add(self.factories.price()).ok_or(NoMemory)?;
+        self.factories[parent].charge(price)?;
+        self.factories.insert(Factory::new(limit, parent.position())).ok_or(NoMemory)
     }
 
     /// A task with the kernel info page and its UTCB area mapped, and nothing else.
@@ -129,11 +169,14 @@ impl<M: Machine> Kernel<'_, M> {
             return Err(ObjectError::NoMemory);
         }
         // And the page table of the info page and the UTCB area.
-        let needed = (SPACE_FRAMES + frame_count + 2) * PAGE_SIZE;
-        if !self.can_allocate(factory, needed + size_of::<Task>()) {
+        let frames = (SPACE_FRAMES + frame_count + 2) * PAGE_SIZE;
+        let price = self.tasks.price();
+        if self.factories[factory].left() < price + frames as u64
+            || self.pool.left() < frames as u64
+        {
             return Err(ObjectError::NoMemory);
         }
-        self.factories[factory].charge(size_of::<Task>())?;
+        self.factories[factory].charge(price)?;
         let mut directories = [self.allocate_table(factory)?; DIRECTORY_FRAMES];
         for directory in &mut directories[1..] {
             *directory = self.allocate_table(factory)?;
@@ -198,8 +241,12 @@ impl<M: Machine> Kernel<'_, M> {
         if self.threads.is_full() {
             return Err(ObjectError::NoMemory);
         }
-        self.factories[factory].charge(size_of::<Thread>())?;
-        let bookmark = self.allocate_node(factory)?;
+        let price = self.threads.price();
+        self.factories[factory].charge(price)?;
+        let Ok(bookmark) = self.allocate_node(factory) else {
+            self.factories[factory].refund(price);
+            return Err(ObjectError::NoMemory);
+        };
         // It is in no list until a walk stops at it, and says so.
         *self.machine.node(bookmark) = MappingNode::default();
         let thread = Thread::new(utcb, priority, factory, bookmark.into());

@@ -1,7 +1,7 @@
 //! Index newtypes: how the kernel names its objects, and the tables that they index.
 
 use core::marker::PhantomData;
-use core::ops::{Index, IndexMut};
+use core::ops::{DerefMut, Index, IndexMut};
 use protocol::introspection::NOBODY;
 
 /// An index newtype over `u16`.
@@ -97,61 +97,78 @@ impl From<ThreadIndex> for MaybeThread {
     }
 }
 
-/// A table of objects of one type, in memory that was set aside at boot. Entries below
-/// [`Table::used`] are initialised; the others are never touched.
+/// Memory that is set aside for the objects of one table, with those that have been made.
+pub trait Storage: DerefMut<Target = [Self::Object]> {
+    /// What the table is of.
+    type Object;
+
+    /// The most objects that there is room for.
+    fn capacity(&self) -> usize;
+
+    /// Puts an object behind the last one. False if there is no room.
+    fn push(&mut self, object: Self::Object) -> bool;
+}
+
+/// A table of objects of one type, which all tasks share.
 #[derive(Debug)]
-pub struct Table<'k, I, T> {
-    entries: &'k mut [T],
-    used: u16,
+pub struct Table<I, S> {
+    objects: S,
+    price: u64,
     index: PhantomData<I>,
 }
 
-impl<'k, I: TableIndex, T> Table<'k, I, T> {
-    /// An empty table that can grow over all of `entries` (at most 65535 of them).
-    pub fn new(entries: &'k mut [T]) -> Self {
-        let capacity = entries.len().min(NOBODY as usize);
-        Self { entries: &mut entries[..capacity], used: 0, index: PhantomData }
+impl<I: TableIndex, S: Storage> Table<I, S> {
+    /// A table without any object yet (it grows to at most 65535), for tasks that can spend so many
+    /// bytes of memory in all.
+    pub fn new(objects: S, memory: u64) -> Self {
+        let capacity = objects.capacity().clamp(1, NOBODY.into()) as u64;
+        let price = memory.div_ceil(capacity).max(size_of::<S::Object>() as u64);
+        Self { objects, price, index: PhantomData }
+    }
+
+    /// Bytes that an object costs whoever has it made: the share of all memory that it has of the table.
+    /// So nobody fills more of the table than is due to what they can spend.
+    pub fn price(&self) -> u64 {
+        self.price
     }
 
     /// Adds an object; `None` if the table is full.
-    pub fn insert(&mut self, object: T) -> Option<I> {
-        let slot = self.entries.get_mut(self.used as usize)?;
-        *slot = object;
-        let index = I::from_position(self.used);
-        self.used += 1;
-        Some(index)
+    pub fn insert(&mut self, object: S::Object) -> Option<I> {
+        let position = self.used();
+        let done = !self.is_full() && self.objects.push(object);
+        done.then(|| I::from_position(position))
     }
 
     /// Two different objects at once; `None` if they are one and the same.
     #[inline]
-    pub fn pair(&mut self, first: I, second: I) -> Option<(&mut T, &mut T)> {
+    pub fn pair(&mut self, first: I, second: I) -> Option<(&mut S::Object, &mut S::Object)> {
         let positions = [first.position() as usize, second.position() as usize];
-        let [first, second] = self.entries.get_disjoint_mut(positions).ok()?;
+        let [first, second] = self.objects.get_disjoint_mut(positions).ok()?;
         Some((first, second))
     }
 
     /// Number of objects made so far.
     pub fn used(&self) -> u16 {
-        self.used
+        self.objects.len() as u16
     }
 
-    /// Whether another object can be made.
+    /// Whether no other object can be made.
     pub fn is_full(&self) -> bool {
-        self.used as usize == self.entries.len()
+        self.objects.len() >= self.objects.capacity().min(NOBODY.into())
     }
 }
 
-impl<I: TableIndex, T> Index<I> for Table<'_, I, T> {
-    type Output = T;
+impl<I: TableIndex, S: Storage> Index<I> for Table<I, S> {
+    type Output = S::Object;
     #[inline]
-    fn index(&self, index: I) -> &T {
-        &self.entries[index.position() as usize]
+    fn index(&self, index: I) -> &S::Object {
+        &self.objects[index.position() as usize]
     }
 }
 
-impl<I: TableIndex, T> IndexMut<I> for Table<'_, I, T> {
+impl<I: TableIndex, S: Storage> IndexMut<I> for Table<I, S> {
     #[inline]
-    fn index_mut(&mut self, index: I) -> &mut T {
-        &mut self.entries[index.position() as usize]
+    fn index_mut(&mut self, index: I) -> &mut S::Object {
+        &mut self.objects[index.position() as usize]
     }
 }

@@ -27,7 +27,7 @@ use protocol::{
 /// The answer of an operation: how many message registers it returns.
 type Answer = Result<usize, ObjectError>;
 
-impl<M: Machine> Kernel<'_, M> {
+impl<M: Machine> Kernel<M> {
     /// Invokes an object that is no IPC partner. `arguments` are those of the system call.
     #[inline(always)]
     pub(crate) fn invoke_object(
@@ -96,7 +96,11 @@ impl<M: Machine> Kernel<'_, M> {
         Ok(core::array::from_fn(|register| message[register]))
     }
 
-    fn capability(&mut self, caller: ThreadIndex, index: Word) -> Result<Capability, ObjectError> {
+    pub(crate) fn capability(
+        &mut self,
+        caller: ThreadIndex,
+        index: Word,
+    ) -> Result<Capability, ObjectError> {
         let task = self.task_of(caller);
         let index = CapabilityIndex(index);
         let found = self.tasks[task].capabilities.get(&mut self.machine, index);
@@ -123,8 +127,10 @@ impl<M: Machine> Kernel<'_, M> {
         let words = &self.utcb(caller).message[4..];
         unpack(words, &mut bytes[..length]);
         let name = pad_name(&bytes);
-        match self.capability(caller, index)?.object {
+        let capability = self.capability(caller, index)?;
+        match capability.object {
             Object::Task(task) => {
+                require(capability.rights, Rights::WRITE)?;
                 let record = &mut self.tasks[task].record;
                 record.name = name;
                 record.image = match u32::try_from(image) {
@@ -132,7 +138,10 @@ impl<M: Machine> Kernel<'_, M> {
                     _ => 0,
                 };
             }
-            Object::Thread(thread) => self.threads[thread].record.name = name,
+            Object::Thread(thread) => {
+                require(capability.rights, Rights::EXECUTE)?;
+                self.threads[thread].record.name = name;
+            }
             _ => return Err(ObjectError::InvalidArgument),
         }
         Ok(0)
@@ -334,6 +343,7 @@ impl<M: Machine> Kernel<'_, M> {
         match self.threads[thread].bound_task() {
             Some(bound) if bound == task && self.threads[thread].utcb == reference => Ok(()),
             Some(_) => Err(ObjectError::Busy),
+            None if self.tasks[task].is_utcb_taken(utcb) => Err(ObjectError::Busy),
             None => {
                 self.bind_to(thread, task, reference, utcb);
                 self.trace_creation(Kind::ThreadStarted, task, Some(thread), Some(caller));
@@ -356,6 +366,7 @@ impl<M: Machine> Kernel<'_, M> {
         bound.ids = ids(task.position(), thread.position());
         bound.root = self.tasks[task].space.root();
         bound.context = crate::arch::Context::new(utcb);
+        self.tasks[task].take_utcb(utcb);
         self.utcb(thread).user[0] = utcb;
     }
 

@@ -27,7 +27,7 @@ const OPERATION_MASK: Word = 0xf;
 /// [`Operation::SEND`] with [`Operation::REPLY`]: answer and go on.
 const REPLY_ONLY: Word = Operation::SEND.0 | Operation::REPLY.0;
 
-impl<M: Machine> Kernel<'_, M> {
+impl<M: Machine> Kernel<M> {
     /// The one system call ([`protocol::syscall`]), by the current thread.
     #[inline(always)]
     pub fn system_call(&mut self, target: Word, tag: Word, timeouts: Word) {

@@ -43,17 +43,17 @@ impl Gate {
 
 /// Everything that the kernel knows.
 #[derive(Debug)]
-pub struct Kernel<'k, M> {
+pub struct Kernel<M: Machine> {
     /// The hardware.
     pub machine: M,
     /// All threads.
-    pub threads: Threads<'k>,
+    pub threads: Threads<M>,
     /// All tasks.
-    pub tasks: Tasks<'k>,
+    pub tasks: Tasks<M>,
     /// All gates.
-    pub gates: Table<'k, GateIndex, Gate>,
+    pub gates: Table<GateIndex, M::Storage<Gate>>,
     /// All factories.
-    pub factories: Factories<'k>,
+    pub factories: Factories<M>,
     /// Threads that could run, without the one that does.
     pub ready: ReadyQueue,
     /// The kernel's memory.
@@ -76,28 +76,30 @@ pub struct Kernel<'k, M> {
 
 /// Memory for the kernel's tables.
 #[derive(Debug)]
-pub struct Tables<'k> {
+pub struct Tables<M: Machine> {
     /// For threads.
-    pub threads: &'k mut [Thread],
+    pub threads: M::Storage<Thread>,
     /// For tasks.
-    pub tasks: &'k mut [Task],
+    pub tasks: M::Storage<Task>,
     /// For gates.
-    pub gates: &'k mut [Gate],
+    pub gates: M::Storage<Gate>,
     /// For factories.
-    pub factories: &'k mut [Factory],
+    pub factories: M::Storage<Factory>,
 }
 
-impl<'k, M: Machine> Kernel<'k, M> {
+impl<M: Machine> Kernel<M> {
     /// A kernel without any task yet. `pool` is its memory for everything beside the tables.
-    pub fn new(machine: M, tables: Tables<'k>, pool: PhysicalRange, sigma0: Sigma0) -> Self {
+    pub fn new(machine: M, tables: Tables<M>, pool: PhysicalRange, sigma0: Sigma0) -> Self {
+        let pool = FramePool::new(pool);
+        let memory = pool.left();
         Self {
             machine,
-            threads: Table::new(tables.threads),
-            tasks: Table::new(tables.tasks),
-            gates: Table::new(tables.gates),
-            factories: Table::new(tables.factories),
+            threads: Table::new(tables.threads, memory),
+            tasks: Table::new(tables.tasks, memory),
+            gates: Table::new(tables.gates, memory),
+            factories: Table::new(tables.factories, memory),
             ready: ReadyQueue::new(),
-            pool: FramePool::new(pool),
+            pool,
             sigma0,
             faults: 0,
             current: MaybeThread::NOBODY,
@@ -110,7 +112,7 @@ impl<'k, M: Machine> Kernel<'k, M> {
 
     /// A frame, paid for by `factory`.
     pub fn allocate(&mut self, factory: FactoryIndex) -> Result<KernelFrame, NoMemory> {
-        self.charge(factory, PAGE_SIZE)?;
+        self.charge(factory, PAGE_SIZE as u64)?;
         let frame = self.pool.allocate();
         self.publish();
         frame
@@ -118,7 +120,7 @@ impl<'k, M: Machine> Kernel<'k, M> {
 
     /// A frame for entries and one for their companions, paid for by `factory`.
     pub fn allocate_table(&mut self, factory: FactoryIndex) -> Result<TableFrame, NoMemory> {
-        self.charge(factory, 2 * PAGE_SIZE)?;
+        self.charge(factory, 2 * PAGE_SIZE as u64)?;
         let table = self.pool.allocate_table();
         self.publish();
         table
@@ -136,17 +138,11 @@ impl<'k, M: Machine> Kernel<'k, M> {
     }
 
     /// Lets `factory` pay for `bytes` of the pool, which must have as many.
-    fn charge(&mut self, factory: FactoryIndex, bytes: usize) -> Result<(), NoMemory> {
-        if self.pool.left() < bytes as u64 {
+    fn charge(&mut self, factory: FactoryIndex, bytes: u64) -> Result<(), NoMemory> {
+        if self.pool.left() < bytes {
             return Err(NoMemory);
         }
         self.factories[factory].charge(bytes)
-    }
-
-    /// Whether `factory` and the pool have `bytes` left.
-    pub fn can_allocate(&self, factory: FactoryIndex, bytes: usize) -> bool {
-        let factory = self.factories[factory];
-        factory.left() >= bytes as u64 && self.pool.left() >= bytes as u64
     }
 
     /// The task that `thread` runs in. Only bound threads run, call or are called.

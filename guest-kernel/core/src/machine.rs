@@ -3,9 +3,10 @@
 use crate::{
     database::NodeIndex,
     frames::{KernelFrame, PhysicalAddress, TableFrame},
-    index::TaskIndex,
+    index::{Storage, TaskIndex},
     thread::UtcbReference,
 };
+use core::fmt::Debug;
 use protocol::{
     Word,
     introspection::{
@@ -33,6 +34,9 @@ pub struct Counts {
 
 /// The hardware, or a model of it in tests.
 pub trait Machine {
+    /// Where the objects of one kind lie.
+    type Storage<T: Debug>: Storage<Object = T> + Debug;
+
     /// The contents of a kernel frame. `T` is at most a page long.
     fn view<T: FromBytes + IntoBytes + KnownLayout>(&mut self, frame: KernelFrame) -> &mut T;
 

@@ -72,7 +72,7 @@ impl From<IpcError> for Stopped {
     }
 }
 
-impl<M: Machine> Kernel<'_, M> {
+impl<M: Machine> Kernel<M> {
     /// The hot case of a pager's answer: one page, mapped where nothing was, that allows what had
     /// faulted; the faulter is ready then. False, with nothing done, in every other case.
     #[inline(always)]
@@ -435,10 +435,10 @@ fn is_one_page(item: MapItem) -> bool {
 /// task, at an address below [`MAPPABLE_END`] and not in the first page. `None`, with nothing done, in every other case. What it is given of the
 /// kernel is what the hot paths do not hold already.
 #[inline(always)]
-fn map_one_page(
-    machine: &mut impl Machine,
-    tasks: &Tasks,
-    factories: &mut Factories,
+fn map_one_page<M: Machine>(
+    machine: &mut M,
+    tasks: &Tasks<M>,
+    factories: &mut Factories<M>,
     (from, flexpage, to, destination): (TaskIndex, Flexpage, TaskIndex, Word),
     access: Access,
 ) -> Option<Entry> {

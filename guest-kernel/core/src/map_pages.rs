@@ -145,7 +145,7 @@ impl Row {
     }
 }
 
-impl<M: Machine> Kernel<'_, M> {
+impl<M: Machine> Kernel<M> {
     pub(crate) fn map_pages(
         &mut self,
         progress: &mut Progress,

@@ -32,7 +32,7 @@ pub const PAGE_FAULT_VECTOR: u8 = 14;
 /// is stopped.
 pub(crate) const REPETITION_LIMIT: u32 = 4;
 
-impl<M: Machine> Kernel<'_, M> {
+impl<M: Machine> Kernel<M> {
     /// The current thread touched `address` in a way that its page tables do not allow.
     #[inline(always)]
     pub fn page_fault(&mut self, address: Word, access: Access) {

@@ -89,7 +89,7 @@ impl PortAccess {
     }
 }
 
-impl<M: Machine> Kernel<'_, M> {
+impl<M: Machine> Kernel<M> {
     /// A thread raised a general protection fault. False if that has nothing to do with ports, or
     /// not with who may use them.
     #[cold]

@@ -2,8 +2,8 @@
 //! are not empty. All operations are O(1). The running thread is not in it.
 
 use crate::{
-    index::{MaybeThread, ThreadIndex},
-    thread::Threads,
+    index::{MaybeThread, Storage, Table, ThreadIndex},
+    thread::Thread,
 };
 
 const PRIORITIES: usize = 256;
@@ -42,7 +42,11 @@ impl ReadyQueue {
     }
 
     /// Puts a thread behind all others of its priority.
-    pub fn push_back(&mut self, threads: &mut Threads, thread: ThreadIndex) {
+    pub fn push_back<S: Storage<Object = Thread>>(
+        &mut self,
+        threads: &mut Table<ThreadIndex, S>,
+        thread: ThreadIndex,
+    ) {
         let priority = threads[thread].priority();
         let level = usize::from(priority);
         let tail = self.tails[level];
@@ -57,7 +61,11 @@ impl ReadyQueue {
     }
 
     /// Puts a thread before all others of its priority.
-    pub fn push_front(&mut self, threads: &mut Threads, thread: ThreadIndex) {
+    pub fn push_front<S: Storage<Object = Thread>>(
+        &mut self,
+        threads: &mut Table<ThreadIndex, S>,
+        thread: ThreadIndex,
+    ) {
         let priority = threads[thread].priority();
         let level = usize::from(priority);
         let head = self.heads[level];
@@ -72,7 +80,10 @@ impl ReadyQueue {
     }
 
     /// Takes the first thread of the highest priority.
-    pub fn pop(&mut self, threads: &mut Threads) -> Option<ThreadIndex> {
+    pub fn pop<S: Storage<Object = Thread>>(
+        &mut self,
+        threads: &mut Table<ThreadIndex, S>,
+    ) -> Option<ThreadIndex> {
         let level = self.highest.checked_sub(1)?;
         let thread = self.heads[level as usize].get()?;
         self.remove(threads, thread);
@@ -80,7 +91,11 @@ impl ReadyQueue {
     }
 
     /// Takes a thread that is in the queue out of it.
-    pub fn remove(&mut self, threads: &mut Threads, thread: ThreadIndex) {
+    pub fn remove<S: Storage<Object = Thread>>(
+        &mut self,
+        threads: &mut Table<ThreadIndex, S>,
+        thread: ThreadIndex,
+    ) {
         let level = usize::from(threads[thread].priority());
         let next = threads[thread].ready_next.take();
         let previous = threads[thread].ready_previous.take();
@@ -99,7 +114,10 @@ impl ReadyQueue {
 
     /// All threads in the queue.
     #[cfg(test)]
-    pub fn members(&self, threads: &Threads) -> Vec<ThreadIndex> {
+    pub fn members<S: Storage<Object = Thread>>(
+        &self,
+        threads: &Table<ThreadIndex, S>,
+    ) -> Vec<ThreadIndex> {
         let mut members = Vec::new();
         for head in self.heads {
             let mut walk = head;

@@ -78,7 +78,7 @@ impl Progress {
     }
 }
 
-impl<M: Machine> Kernel<'_, M> {
+impl<M: Machine> Kernel<M> {
     /// Begins an operation of the current thread, or goes on with it.
     pub(crate) fn begin(&mut self, operation: Operation) -> Progress {
         self.stretch.begin(&mut self.machine);

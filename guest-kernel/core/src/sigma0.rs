@@ -86,7 +86,7 @@ impl Sigma0 {
     }
 }
 
-impl<M: Machine> Kernel<'_, M> {
+impl<M: Machine> Kernel<M> {
     /// Makes sure that sigma0 has the page or port at `address`, as a part of something larger where
     /// that is its whole. Does nothing where there is none.
     pub(crate) fn fabricate(&mut self, pages: Pages, address: Word) -> Result<(), NoMemory> {

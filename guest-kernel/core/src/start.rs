@@ -28,7 +28,7 @@ const ROOT_PRIORITY: u8 = 200;
 /// The label under which sigma0 sees the root task.
 const ROOT_LABEL: Word = 1;
 
-impl<M: Machine> Kernel<'_, M> {
+impl<M: Machine> Kernel<M> {
     /// Creates the first two tasks; sigma0 runs first, and the root task once sigma0 waits.
     pub fn start(&mut self, root: &Image) -> Result<(), ObjectError> {
         let factory = Factory::new(self.pool.left(), NOBODY);
@@ -38,7 +38,7 @@ impl<M: Machine> Kernel<'_, M> {
         let root_thread = self.start_task(factory, root, b"root", ROOT_PRIORITY)?;
 
         let to_sigma0 = Gate::new(sigma0, ROOT_LABEL);
-        let gate = self.gates.insert(to_sigma0).ok_or(ObjectError::NoMemory)?;
+        let gate = self.add_gate(factory, to_sigma0)?;
         for (index, object) in [
             (CapabilityIndex::FACTORY, Object::Factory(factory)),
             (CapabilityIndex::PARENT, Object::Gate(gate)),

@@ -3,7 +3,7 @@
 use crate::{
     arch::Entry,
     capability::{Capability, Slot},
-    database::{self, NewMapping},
+    database::{self, NewMapping, NodeIndex},
     frames::{NoMemory, TableFrame},
     index::{TableIndex, TaskIndex},
     kernel::Kernel,
@@ -19,7 +19,7 @@ use protocol::{
 /// Steps that a new page table costs.
 const TABLE_STEPS: u32 = 16;
 
-impl<M: Machine> Kernel<'_, M> {
+impl<M: Machine> Kernel<M> {
     /// A page table where there is nothing yet.
     #[cold]
     pub(crate) fn add_table(
@@ -76,11 +76,22 @@ impl<M: Machine> Kernel<'_, M> {
     ) -> Result<(), NoMemory> {
         let spot = self.capability_spot(task, index)?;
         let node = self.allocate_node(self.tasks[task].factory)?;
+        self.enter_root(task, index, (spot, node), capability);
+        Ok(())
+    }
+
+    /// The same, in a slot and with a node that are there already.
+    pub(crate) fn enter_root(
+        &mut self,
+        task: TaskIndex,
+        index: CapabilityIndex,
+        (spot, node): (Spot<Slot>, NodeIndex),
+        capability: Capability,
+    ) {
         let mapping = NewMapping { task: task.position(), place: capability_place(index) };
         database::make_root(&mut self.machine, node, mapping);
         spot.set_node(&mut self.machine, node.into());
         spot.set_entry(&mut self.machine, capability.into());
-        Ok(())
     }
 }
 

@@ -4,16 +4,18 @@ use crate::{
     capability::CapabilityTable,
     frames::KernelFrame,
     index::{FactoryIndex, Table, TableIndex, TaskIndex},
+    machine::Machine,
     space::Space,
 };
 use protocol::{
-    Word,
+    PAGE_SIZE, Word,
     introspection::{CAPABILITY_TABLE_FRAMES, NAME_LENGTH, TaskRecord},
     layout::UTCB_AREA,
+    utcb::UTCB_SIZE,
 };
 
 /// All tasks.
-pub type Tasks<'k> = Table<'k, TaskIndex, Task>;
+pub type Tasks<M> = Table<TaskIndex, <M as Machine>::Storage<Task>>;
 
 /// The most frames in a UTCB area: 64 KiB.
 pub const MAX_UTCB_FRAMES: usize = 16;
@@ -32,6 +34,8 @@ pub struct Task {
     pub factory: FactoryIndex,
     /// The frames of its UTCB area.
     utcb_frames: [Option<KernelFrame>; MAX_UTCB_FRAMES],
+    /// Which of its UTCBs a thread has: bit 0 is the first one.
+    utcbs: u128,
 }
 
 impl Task {
@@ -57,13 +61,30 @@ impl Task {
             capabilities: CapabilityTable::default(),
             factory,
             utcb_frames,
+            utcbs: 0,
         }
     }
 
     /// The frame of the UTCB area that holds the address `utcb`, and the offset in it.
     pub fn utcb_frame(&self, utcb: Word) -> Option<(KernelFrame, Word)> {
         let offset = utcb.checked_sub(UTCB_AREA)?;
-        let frame = (*self.utcb_frames.get(offset / protocol::PAGE_SIZE)?)?;
-        Some((frame, offset % protocol::PAGE_SIZE))
+        let frame = (*self.utcb_frames.get(offset / PAGE_SIZE)?)?;
+        Some((frame, offset % PAGE_SIZE))
+    }
+
+    /// Whether a thread has the UTCB at `utcb`, which is in the UTCB area.
+    pub fn is_utcb_taken(&self, utcb: Word) -> bool {
+        self.utcbs & utcb_bit(utcb) != 0
+    }
+
+    /// From now on a thread has it.
+    pub fn take_utcb(&mut self, utcb: Word) {
+        self.utcbs |= utcb_bit(utcb);
     }
 }
+
+fn utcb_bit(utcb: Word) -> u128 {
+    1 << (utcb.wrapping_sub(UTCB_AREA) / UTCB_SIZE % u128::BITS as usize)
+}
+
+const _: () = assert!(MAX_UTCB_FRAMES * PAGE_SIZE / UTCB_SIZE <= u128::BITS as usize);

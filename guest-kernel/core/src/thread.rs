@@ -5,6 +5,7 @@ use crate::{
     database::MaybeNode,
     frames::{KernelFrame, PhysicalAddress},
     index::{FactoryIndex, MaybeThread, Table, TableIndex, TaskIndex, ThreadIndex},
+    machine::Machine,
     restart::Progress,
 };
 use protocol::{
@@ -20,7 +21,7 @@ use protocol::{
 };
 
 /// All threads.
-pub type Threads<'k> = Table<'k, ThreadIndex, Thread>;
+pub type Threads<M> = Table<ThreadIndex, <M as Machine>::Storage<Thread>>;
 
 /// A UTCB, by its physical address in a kernel frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use protocol::introspection::{
     record::{Kind, Record, ids},
 };
 
-impl<M: Machine> Kernel<'_, M> {
+impl<M: Machine> Kernel<M> {
     /// Whether records of this kind are wanted.
     #[inline]
     pub fn traces(&self, kind: Kind) -> bool {

@@ -33,7 +33,7 @@ const LOOK_STEPS: u32 = 6;
 /// So many mappings are taken away at once, without preemption points.
 const FEW: u32 = 12;
 
-impl<M: Machine> Kernel<'_, M> {
+impl<M: Machine> Kernel<M> {
     /// [`task::UNMAP`]: takes rights away in the terms of `task`.
     pub(crate) fn unmap(
         &mut self,

@@ -164,7 +164,7 @@ impl Walk {
     }
 }
 
-impl<M: Machine> Kernel<'_, M> {
+impl<M: Machine> Kernel<M> {
     /// Acts on all that was derived from one mapping, and on that itself if it is to go too.
     pub(crate) fn unmap_tree(
         &mut self,

@@ -52,7 +52,7 @@ pub fn leave_kernel() -> ! {
 }
 
 #[cold]
-fn idle(kernel: &mut Kernel<'_, Hardware>) {
+fn idle(kernel: &mut Kernel<Hardware>) {
     if interrupts::sleep() {
         kernel.timer_tick();
     }

@@ -303,6 +303,8 @@ impl Context {
 
     /// Lets the system call that the thread is in begin again, with these arguments.
     pub fn restart_system_call(&mut self, target: Word, tag: Word, timeouts: Word) {
+        // What an earlier trap left there is nobody's business.
+        self.scratch = [0; 9];
         self.scratch[RDI] = target as u64;
         self.scratch[RSI] = tag as u64;
         self.scratch[RDX] = timeouts as u64;
@@ -343,6 +345,17 @@ impl Context {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Those that the entry did not save are of an earlier trap.
+    #[test]
+    fn a_restart_leaks_no_register() {
+        let mut context = Context::new(0);
+        context.scratch = [0xdead; 9];
+        context.restart_system_call(1, 2, 3);
+        let mut wanted = [0; 9];
+        (wanted[RDI], wanted[RSI], wanted[RDX]) = (1, 2, 3);
+        assert_eq!(context.scratch, wanted);
+    }
 
     #[test]
     fn rights_survive_the_entry() {

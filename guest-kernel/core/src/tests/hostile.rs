@@ -168,7 +168,7 @@ fn queue_of(bench: &Bench, receiver: u16) -> Vec<u16> {
     let mut walk = bench.kernel.threads[ThreadIndex::from_position(receiver)].senders_head;
     while let Some(sender) = walk.get() {
         queue.push(sender.position());
-        assert!(queue.len() <= 64, "the queue of {receiver} is a circle");
+        assert!(queue.len() <= 256, "the queue of {receiver} is a circle");
         walk = bench.kernel.threads[sender].next_sender;
     }
     queue

@@ -6,6 +6,7 @@ mod hostile;
 mod mappings;
 mod messages;
 mod model;
+mod objects;
 mod ports;
 mod queue;
 mod random;

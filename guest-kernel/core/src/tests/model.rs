@@ -2,27 +2,24 @@
 
 use crate::{
     Kernel,
-    arch::{DIRECTORY_FRAMES, Entry, SPINE_FRAMES},
+    arch::Entry,
     boot_bundle::{Image, MAX_SEGMENTS},
     capability::{Capability, Object},
-    database::{MaybeNode, NodeIndex},
-    factory::Factory,
+    database::NodeIndex,
     frames::{FramePool, KernelFrame, PhysicalAddress, TableFrame},
-    index::{FactoryIndex, TableIndex, TaskIndex, ThreadIndex},
+    index::{FactoryIndex, Storage, TableIndex, TaskIndex, ThreadIndex},
     kernel::{Gate, Tables},
     machine::{Counts, Machine},
     map::Outcome,
     restart::{Operation as LongOperation, Progress},
     sigma0::Sigma0,
-    space::{DirectoryEntry, Pages, Space},
-    task::Task,
+    space::{DirectoryEntry, Pages},
     thread::{Thread, UtcbReference},
 };
 use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
     flexpage::{Flexpage, Rights},
     introspection::{
-        NOBODY,
         mapping::MappingNode,
         record::{Kind, MapStatus, Record, Words},
     },
@@ -33,19 +30,23 @@ use protocol::{
     syscall::{CAPABILITY_SHIFT, Operation},
     utcb::{UTCB_SIZE, Utcb},
 };
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    ops::{Deref, DerefMut},
+};
 use zerocopy::{FromBytes, IntoBytes, KnownLayout};
 
 /// The model's RAM: 64 MiB, of which the pool takes 16 MiB from 2 MiB on.
 pub const RAM_END: u64 = 64 << 20;
 pub const POOL: PhysicalRange = PhysicalRange { start: 2 << 20, end: 18 << 20 };
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 #[repr(C, align(4096))]
 struct Frame([u8; PAGE_SIZE]);
 
 /// Kernel frames as they are touched, the records, and what went to the console.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct ModelMachine {
     /// By their number in the pool.
     frames: Vec<Option<Box<Frame>>>,
@@ -98,7 +99,48 @@ impl ModelMachine {
     }
 }
 
+/// Room for some objects.
+#[derive(Debug)]
+pub struct Shelf<T> {
+    objects: Vec<T>,
+    capacity: usize,
+}
+
+impl<T> Shelf<T> {
+    pub fn new(capacity: usize) -> Self {
+        Self { objects: Vec::new(), capacity }
+    }
+}
+
+impl<T> Deref for Shelf<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        &self.objects
+    }
+}
+
+impl<T> DerefMut for Shelf<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.objects
+    }
+}
+
+impl<T> Storage for Shelf<T> {
+    type Object = T;
+
+    fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    fn push(&mut self, object: T) -> bool {
+        self.objects.push(object);
+        true
+    }
+}
+
 impl Machine for ModelMachine {
+    type Storage<T: Debug> = Shelf<T>;
+
     fn view<T: FromBytes + IntoBytes + KnownLayout>(&mut self, frame: KernelFrame) -> &mut T {
         let (number, _) = frame_number(frame.address().0);
         T::mut_from_bytes(&mut self.frame(number)[..size_of::<T>()]).expect("size and alignment")
@@ -196,18 +238,13 @@ impl Machine for ModelMachine {
 
 /// A kernel with sigma0, the root task, and whatever a test adds.
 pub struct Bench {
-    pub kernel: Kernel<'static, ModelMachine>,
-}
-
-fn table<T>(make: impl Fn() -> T, count: usize) -> &'static mut [T] {
-    Box::leak((0..count).map(|_| make()).collect())
+    pub kernel: Kernel<ModelMachine>,
 }
 
 impl Bench {
     pub fn new() -> Self {
         let mut frames = FramePool::new(POOL);
         let frame = frames.allocate().expect("pool");
-        let utcb = UtcbReference::at_offset(frame, 0).expect("offset 0");
         let image = Image { module: 0, entry: 0xbf00_0000, segments: [None; MAX_SEGMENTS] };
         let sigma0 = Sigma0 {
             kernel_info_page: frame,
@@ -220,20 +257,12 @@ impl Bench {
             ],
             image,
         };
-        let mut machine = ModelMachine::default();
-        let spine = [(); SPINE_FRAMES].map(|()| frames.allocate().expect("pool"));
-        let directories = [(); DIRECTORY_FRAMES].map(|()| frames.allocate_table().expect("pool"));
-        let gate = Gate::new(ThreadIndex::from_position(0), 0);
-        let factory = FactoryIndex::from_position(0);
-        let make_task = |machine: &mut ModelMachine| {
-            Task::new(Space::new(machine, spine, directories), factory, [None; 16])
-        };
-        let tasks = (0..32).map(|_| make_task(&mut machine)).collect::<Vec<_>>();
+        let machine = ModelMachine::default();
         let tables = Tables {
-            threads: table(|| Thread::new(utcb, 0, factory, MaybeNode::NONE), 64),
-            tasks: Vec::leak(tasks),
-            gates: table(|| gate, 256),
-            factories: table(|| Factory::new(0, NOBODY), 16),
+            threads: Shelf::new(256),
+            tasks: Shelf::new(128),
+            gates: Shelf::new(1024),
+            factories: Shelf::new(64),
         };
         let pool = frames.rest();
         let mut kernel = Kernel::new(machine, tables, pool, sigma0);
@@ -267,7 +296,7 @@ impl Bench {
         record.exception_handler = CapabilityIndex::PARENT.0 as u16;
         let parent = ThreadIndex::from_position(parent);
         let gate = Gate::new(parent, thread.position().into());
-        let gate = kernel.gates.insert(gate).expect("gate");
+        let gate = kernel.add_gate(factory, gate).expect("gate");
         self.give(task, CapabilityIndex::PARENT, Object::Gate(gate));
         self.give(task, CapabilityIndex::TASK, Object::Task(task));
         self.give(task, CapabilityIndex::THREAD, Object::Thread(thread));

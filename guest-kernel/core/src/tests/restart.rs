@@ -108,6 +108,13 @@ impl Chain {
         assert_eq!((next, previous), (0, 0), "a bookmark was left in a list");
     }
 
+    fn node(&mut self, task: usize, address: Word) -> MaybeNode {
+        let space = &self.bench.kernel.tasks[self.tasks[task]].space;
+        let spot = space.spot(&mut self.bench.kernel.machine, Pages::Memory, address);
+        let node = spot.and_then(|spot| spot.node(&mut self.bench.kernel.machine));
+        node.map_or(MaybeNode::NONE, MaybeNode::from)
+    }
+
     fn rights(&mut self, task: usize, address: Word) -> Option<Rights> {
         let entry = self.bench.page(self.tasks[task], address);
         entry.is_present().then(|| entry.rights())
@@ -131,6 +138,32 @@ fn an_unmap_that_is_interrupted_takes_all_in_the_end() {
     }
     let [record] = chain.unmap_records()[..] else { panic!("one record") };
     assert_eq!(record.c, 22 << 32);
+}
+
+/// The short way of one page against the long way, with so few mappings that the short one is tried, and
+/// with each of them marked as one that a walk was to come back to, or none.
+#[test]
+fn a_short_unmap_takes_all_too() {
+    for (length, is_watched) in (2..10).flat_map(|length| [(length, false), (length, true)]) {
+        for own in [0, task::UNMAP_OWN] {
+            let mut chain = Chain::new(length);
+            chain.bench.kernel.machine.is_restless = false;
+            let mut node = chain.node(0, HERE);
+            while let Some(index) = node.get() {
+                let found = chain.bench.kernel.machine.node(index);
+                found.place = if is_watched { found.place.watched() } else { found.place };
+                node = MaybeNode::from_raw(found.next);
+            }
+            chain.unmap(7 | own, Flexpage::memory(HERE, 12, Rights::empty()), |_| {});
+            let left = chain.rights(0, HERE);
+            assert_eq!(left, (own == 0).then_some(Rights::all()), "{length}, {is_watched}");
+            for task in 1..length {
+                for address in [HERE, HERE + PAGE_SIZE] {
+                    assert_eq!(chain.rights(task, address), None, "{length}, {is_watched}, {task}");
+                }
+            }
+        }
+    }
 }
 
 #[test]
@@ -347,29 +380,6 @@ fn a_large_item_arrives_in_pieces() {
     for page in [0, 1, 100, 255] {
         let physical = bench.page(to, HERE + page * PAGE_SIZE).physical().0;
         assert_eq!(physical, FRAME + (page * PAGE_SIZE) as u64);
-    }
-}
-
-/// Mappings that interrupted walks had come back to cost more steps than others, also where few enough
-/// were derived that they are taken away at once.
-#[test]
-fn the_short_way_takes_what_was_watched() {
-    let mut chain = Chain::new(7);
-    for task in 1..7 {
-        for address in [HERE, HERE + PAGE_SIZE] {
-            let space = &chain.bench.kernel.tasks[chain.tasks[task]].space;
-            let machine = &mut chain.bench.kernel.machine;
-            let spot = space.spot(machine, Pages::Memory, address).expect("a page");
-            let node = spot.node(machine).expect("a mapping");
-            let node = machine.node(node);
-            node.place = node.place.watched();
-        }
-    }
-    let flexpage = Flexpage::memory(HERE, 12, Rights::empty());
-    assert_eq!(chain.unmap(7, flexpage, |_| {}), 0);
-    for task in 1..7 {
-        assert_eq!(chain.rights(task, HERE), None, "task {task}");
-        assert_eq!(chain.rights(task, HERE + PAGE_SIZE), None, "task {task}");
     }
 }
 

@@ -1,0 +1,177 @@
+//! Making objects: what it costs, what is left when it fails, and what it takes to use them.
+
+use super::Bench;
+use crate::{
+    capability::{Capability, Object},
+    factory::Factory,
+    index::{FactoryIndex, TableIndex, TaskIndex, ThreadIndex},
+};
+use protocol::{
+    PAGE_ORDER, PAGE_SIZE, Word,
+    error::ObjectError,
+    flexpage::{Flexpage, Rights},
+    introspection::NOBODY,
+    layout::UTCB_AREA,
+    message::MessageTag,
+    object::{CapabilityIndex, debugger, factory, label, task, thread},
+    syscall::Operation,
+    utcb::UTCB_SIZE,
+};
+
+const FACTORY: CapabilityIndex = CapabilityIndex::FACTORY;
+const SLOT: Word = 40;
+
+/// A program with a factory of its own, which may spend so many bytes more.
+struct Program {
+    bench: Bench,
+    thread: u16,
+    task: TaskIndex,
+    factory: FactoryIndex,
+}
+
+impl Program {
+    fn new(quota: u64) -> Self {
+        let mut bench = Bench::new();
+        let factory = bench.kernel.factories.insert(Factory::new(u64::MAX, NOBODY)).expect("room");
+        let thread = bench.spawn(1, 255);
+        let task = bench.task_of(thread);
+        bench.give(task, FACTORY, Object::Factory(factory));
+        bench.give(task, CapabilityIndex::DEBUGGER, Object::Debugger);
+        bench.kernel.factories[factory].record.limit = quota;
+        Self { bench, thread, task, factory }
+    }
+
+    fn call<const N: usize>(
+        &mut self,
+        index: CapabilityIndex,
+        label: isize,
+        message: [Word; N],
+    ) -> Result<(), ObjectError> {
+        self.bench.kernel.current = ThreadIndex::from_position(self.thread).into();
+        self.bench.message(self.thread)[..N].copy_from_slice(&message);
+        self.bench.call(Operation::CALL, index, MessageTag::new(label, N, 0));
+        let answer = self.bench.result(self.thread).0.label();
+        ObjectError::from_label(answer).map_or(Ok(()), Err)
+    }
+
+    fn create<const N: usize>(&mut self, message: [Word; N]) -> Result<(), ObjectError> {
+        self.call(FACTORY, label::FACTORY, message)
+    }
+
+    /// Gives up the only capability to what was made last.
+    fn forget(&mut self) {
+        let slot = Flexpage::capabilities(SLOT, 0, Rights::empty());
+        let all = Word::from(Rights::all().bits()) | task::UNMAP_OWN;
+        let done = self.call(CapabilityIndex::TASK, label::TASK, [task::UNMAP, all, 1, slot.0]);
+        assert_eq!(done, Ok(()));
+    }
+
+    fn spent(&self) -> u64 {
+        self.bench.kernel.factories[self.factory].record.used
+    }
+
+    fn made(&self) -> [u16; 4] {
+        let kernel = &self.bench.kernel;
+        [kernel.tasks.used(), kernel.threads.used(), kernel.gates.used(), kernel.factories.used()]
+    }
+}
+
+/// Every way to make an object, each with what it makes.
+fn ways() -> [[Word; 4]; 4] {
+    let area = Flexpage::memory(UTCB_AREA, PAGE_ORDER, Rights::READ_WRITE).0;
+    [
+        [factory::CREATE_TASK, SLOT, area, 0],
+        [factory::CREATE_THREAD, SLOT, 0, 0],
+        [factory::CREATE_GATE, SLOT, 7, CapabilityIndex::THREAD.0],
+        [factory::CREATE_FACTORY, SLOT, 0, 0],
+    ]
+}
+
+/// Whatever it makes, and even if it forgets that at once.
+#[test]
+fn a_task_with_a_small_quota_leaves_room_for_all_others() {
+    for way in ways() {
+        let mut program = Program::new(1 << 20);
+        let mut count = 0;
+        while program.create(way) == Ok(()) {
+            program.forget();
+            count += 1;
+            assert!(count < 10_000, "{way:?} costs nothing");
+        }
+        assert!(count > 0, "{way:?}");
+        let made = program.made();
+        let other = FactoryIndex::from_position(0);
+        program.bench.give(program.task, CapabilityIndex(20), Object::Factory(other));
+        for way in ways() {
+            let made = program.call(CapabilityIndex(20), label::FACTORY, way);
+            assert_eq!(made, Ok(()), "{way:?} after {count} of another kind");
+            program.forget();
+        }
+        assert_ne!(program.made(), made);
+    }
+}
+
+/// The capability finds no room: for want of memory that the task would have to pay for, or since the
+/// factory has enough for a part of the object only.
+#[test]
+fn what_fails_costs_nothing() {
+    const FAR: Word = 3000;
+    for mut way in ways() {
+        let mut program = Program::new(u64::MAX / 2);
+        let payer = program.bench.kernel.tasks[program.task].factory;
+        let record = &mut program.bench.kernel.factories[payer].record;
+        record.limit = record.used;
+        way[1] = FAR;
+        let before = (program.spent(), program.made());
+        assert_eq!(program.create(way), Err(ObjectError::NoMemory), "{way:?}");
+        assert_eq!((program.spent(), program.made()), before, "{way:?}");
+    }
+    for way in ways() {
+        for quota in (0..80).map(|step| step * PAGE_SIZE as u64 / 2) {
+            let mut program = Program::new(quota);
+            let made = program.made();
+            if program.create(way).is_err() {
+                assert_eq!((program.spent(), program.made()), (0, made), "{way:?} for {quota}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_utcb_is_of_one_thread() {
+    let mut program = Program::new(u64::MAX / 2);
+    let bind = |program: &mut Program, slot: Word, utcb: Word| {
+        let own = CapabilityIndex::TASK.0;
+        program.call(CapabilityIndex(slot), label::THREAD, [thread::CONTROL, 4, 4, own, utcb])
+    };
+    for slot in [SLOT, SLOT + 1] {
+        assert_eq!(program.create([factory::CREATE_THREAD, slot]), Ok(()));
+    }
+    assert_eq!(bind(&mut program, SLOT, UTCB_AREA), Err(ObjectError::Busy), "the first thread's");
+    let second = UTCB_AREA + UTCB_SIZE;
+    assert_eq!(bind(&mut program, SLOT, second), Ok(()));
+    assert_eq!(bind(&mut program, SLOT, second), Ok(()), "once more the same");
+    assert_eq!(bind(&mut program, SLOT + 1, second), Err(ObjectError::Busy));
+    assert_eq!(bind(&mut program, SLOT + 1, second + UTCB_SIZE), Ok(()));
+}
+
+#[test]
+fn a_name_is_given_by_who_controls_the_object() {
+    let mut program = Program::new(u64::MAX / 2);
+    for (own, needed) in
+        [(CapabilityIndex::TASK, Rights::WRITE), (CapabilityIndex::THREAD, Rights::EXECUTE)]
+    {
+        let machine = &mut program.bench.kernel.machine;
+        let found = program.bench.kernel.tasks[program.task].capabilities.get(machine, own);
+        let object = found.expect("it has them").object;
+        for rights in (0..8).map(Rights::from_bits_truncate) {
+            let slot = CapabilityIndex(SLOT + Word::from(rights.bits()) + 8 * own.0);
+            let given = Capability { object, rights };
+            program.bench.kernel.give(program.task, slot, given).expect("room");
+            let name = [debugger::SET_NAME, slot.0, debugger::NO_IMAGE, 1, 0x61];
+            let named = program.call(CapabilityIndex::DEBUGGER, label::DEBUGGER, name);
+            let wanted = rights.contains(needed).then_some(()).ok_or(ObjectError::PermissionDenied);
+            assert_eq!(named, wanted, "{object:?} with {rights:?}");
+        }
+    }
+}
