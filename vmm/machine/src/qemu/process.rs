@@ -29,7 +29,11 @@ use std::{
         mpsc,
     },
     thread::{self, JoinHandle},
+    time::Duration,
 };
+
+/// How often to look whether QEMU has mapped the RAM.
+const MAP_INTERVAL: Duration = Duration::from_millis(1);
 
 /// A machine that has not run yet.
 #[derive(Debug)]
@@ -94,6 +98,7 @@ impl Machine {
             Ok((child, output)) => {
                 let shared = Arc::new(Shared { child: Mutex::new(child), stop: false.into() });
                 let _ = sender.send(Ok(Arc::clone(&shared)));
+                self.seal_when_mapped(&shared);
                 pass_on(output, console);
                 ended(self.outcome(&shared));
             }
@@ -130,6 +135,18 @@ impl Machine {
         let mut child = command.spawn()?;
         let output = child.stdout.take().expect("it was asked for");
         Ok((child, output))
+    }
+
+    /// Waits until QEMU has mapped the RAM, which it opens by itself, or has ended. From then on
+    /// nobody else can.
+    fn seal_when_mapped(&self, shared: &Shared) {
+        let qemu = shared.child().id();
+        while matches!(shared.child().try_wait(), Ok(None)) {
+            if self.memory.is_mapped_by(qemu) {
+                return self.memory.seal();
+            }
+            thread::sleep(MAP_INTERVAL);
+        }
     }
 
     /// Waits for QEMU, which has closed its standard output, and says what its end means.
