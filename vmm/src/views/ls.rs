@@ -7,14 +7,15 @@ use crate::{
         viewer::{self, Machines},
     },
     message::say,
+    screen,
 };
 use anyhow::Result;
 use machine::human;
-use std::io::{self, Write};
+use std::io::Write;
 
 /// Lists them, one a line.
 pub fn ls(args: &ListArgs) -> Result<u8> {
-    let mut out = io::stdout().lock();
+    let mut out = screen::output();
     let Machines { answered, silent } = viewer::all()?;
     for pid in silent {
         say(format_args!("machine {pid} does not answer: it may be stopped or still start"));

@@ -177,7 +177,8 @@ impl Machine {
         const MOST: usize = 4096;
         let mut bytes = vec![0; MOST];
         let length = self.messages.read_at(&mut bytes, 0).unwrap_or(0);
-        String::from_utf8_lossy(&bytes[..length]).trim().to_owned()
+        // A crash has one line for its cause.
+        String::from_utf8_lossy(&bytes[..length]).trim().replace('\n', "; ")
     }
 }
 
