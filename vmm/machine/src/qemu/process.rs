@@ -29,7 +29,11 @@ use std::{
         mpsc,
     },
     thread::{self, JoinHandle},
+    time::Duration,
 };
+
+/// How often to look whether QEMU has mapped the RAM.
+const MAP_INTERVAL: Duration = Duration::from_millis(1);
 
 /// A machine that has not run yet.
 #[derive(Debug)]
@@ -94,6 +98,7 @@ impl Machine {
             Ok((child, output)) => {
                 let shared = Arc::new(Shared { child: Mutex::new(child), stop: false.into() });
                 let _ = sender.send(Ok(Arc::clone(&shared)));
+                self.seal_when_mapped(&shared);
                 pass_on(output, console);
                 ended(self.outcome(&shared));
             }
@@ -132,6 +137,18 @@ impl Machine {
         Ok((child, output))
     }
 
+    /// Waits until QEMU has mapped the RAM, which it opens by itself, or has ended. From then on
+    /// nobody else can.
+    fn seal_when_mapped(&self, shared: &Shared) {
+        let qemu = shared.child().id();
+        while matches!(shared.child().try_wait(), Ok(None)) {
+            if self.memory.is_mapped_by(qemu) {
+                return self.memory.seal();
+            }
+            thread::sleep(MAP_INTERVAL);
+        }
+    }
+
     /// Waits for QEMU, which has closed its standard output, and says what its end means.
     fn outcome(&self, shared: &Shared) -> Outcome {
         let result = shared.child().wait();
@@ -160,7 +177,8 @@ impl Machine {
         const MOST: usize = 4096;
         let mut bytes = vec![0; MOST];
         let length = self.messages.read_at(&mut bytes, 0).unwrap_or(0);
-        String::from_utf8_lossy(&bytes[..length]).trim().to_owned()
+        // A crash has one line for its cause.
+        String::from_utf8_lossy(&bytes[..length]).trim().replace('\n', "; ")
     }
 }
 
