@@ -2,16 +2,12 @@
 
 use crate::{checker::Checker, console::Console, message::say, run::Event};
 use machine::Memory;
-use observe::{GuestMemory, Images, Observer, OutsideMemory, Printer};
+use observe::{GuestMemory, Images, ObserveError, Observer, OutsideMemory, Printer};
 use std::{
     io::{self, Write},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-        mpsc::Sender,
-    },
+    sync::mpsc::{self, RecvTimeoutError, Sender},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How often to look.
@@ -47,7 +43,7 @@ pub struct Trace<W> {
 
 /// A thread that follows the guest until it is told that the guest has ended.
 pub struct Follower {
-    ended: Arc<AtomicBool>,
+    ended: Sender<Option<Instant>>,
     thread: JoinHandle<Option<Checker>>,
 }
 
@@ -64,8 +60,7 @@ impl Follower {
         C: Write + Send + 'static,
         W: Write + Send + 'static,
     {
-        let ended = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&ended);
+        let (ended, told) = mpsc::channel();
         let body = move || {
             // Without a receiver the run is over, and nobody wants to know.
             let report = |event| drop(events.send(event));
@@ -73,32 +68,43 @@ impl Follower {
             let mut view = trace.map(View::new);
             let interval = if checker.is_some() { CHECK_INTERVAL } else { INTERVAL };
             loop {
-                let last = told.load(Ordering::Acquire);
                 console.settle().unwrap_or_else(output_failed);
-                if let Some(view) = &mut view {
-                    view.update(last).unwrap_or_else(output_failed);
-                }
-                if last {
-                    return checker;
-                }
+                let has_more = view.as_mut().is_some_and(|view| {
+                    view.update().unwrap_or_else(|error| {
+                        output_failed(error);
+                        false
+                    })
+                });
                 if checker.as_mut().is_some_and(Checker::update) {
                     report(Event::CheckFailed);
                 }
-                thread::park_timeout(interval);
+                let pause = if has_more { Duration::ZERO } else { interval };
+                let limit = match told.recv_timeout(pause) {
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    Err(RecvTimeoutError::Disconnected) => None,
+                    Ok(limit) => limit,
+                };
+                console.settle().unwrap_or_else(output_failed);
+                if let Some(view) = &mut view {
+                    view.finish(limit).unwrap_or_else(output_failed);
+                }
+                return checker;
             }
         };
         let thread = thread::Builder::new().name("follower".to_owned()).spawn(body)?;
         Ok(Self { ended, thread })
     }
 
-    /// Shows the rest. The guest must have stopped.
-    pub fn finish(self) -> Option<Checker> {
-        self.ended.store(true, Ordering::Release);
-        self.thread.thread().unpark();
-        // An error means that the thread panicked, which has been printed already.
+    /// Shows the rest, as much of it as there is time for until `limit`. The guest must have stopped.
+    pub fn finish(self, limit: Option<Instant>) -> Option<Checker> {
+        // Without a receiver the thread has panicked, which has been printed already.
+        let _ = self.ended.send(limit);
         self.thread.join().ok().flatten()
     }
 }
+
+/// Takes the events of the trace.
+type Sink<'a> = &'a mut dyn FnMut(&observe::Event);
 
 /// The trace on its way to the reader, until one of them cannot go on.
 struct View<W> {
@@ -114,25 +120,40 @@ impl<W: Write> View<W> {
         Self { observer, printer, open: true }
     }
 
-    fn update(&mut self, last: bool) -> io::Result<()> {
+    /// Shows some of what is new, and says whether there is more.
+    fn update(&mut self) -> io::Result<bool> {
+        self.show(Observer::poll)
+    }
+
+    /// Shows the rest. What there is no time for counts as lost.
+    fn finish(&mut self, limit: Option<Instant>) -> io::Result<()> {
         if !self.open {
             return Ok(());
         }
-        let Self { observer, printer, .. } = self;
+        let mut has_time = || limit.is_none_or(|limit| Instant::now() < limit);
+        self.show(|observer, sink| observer.finish(&mut has_time, sink))?;
+        self.printer.finish(self.observer.lost())
+    }
+
+    /// Prints the events that `read` passes on.
+    fn show<T: Default>(
+        &mut self,
+        read: impl FnOnce(&mut Observer<Ram>, Sink<'_>) -> Result<T, ObserveError>,
+    ) -> io::Result<T> {
+        if !self.open {
+            return Ok(T::default());
+        }
+        let Self { observer, printer, open } = self;
         let mut written = Ok(());
-        let mut show = |event: &observe::event::Event| {
+        let read = read(observer, &mut |event| {
             if written.is_ok() {
                 written = printer.event(event);
             }
-        };
-        let read = if last { observer.finish(&mut show) } else { observer.poll(&mut show) };
-        if last && written.is_ok() {
-            written = printer.finish(observer.lost());
-        }
-        self.open = written.is_ok() && read.is_ok();
-        if let Err(error) = read {
+        });
+        *open = written.is_ok() && read.is_ok();
+        if let Err(error) = &read {
             say(format_args!("there is no trace from here on: {error}"));
         }
-        written
+        written.map(|()| read.unwrap_or_default())
     }
 }

@@ -6,6 +6,7 @@
 //! | [`scenario`], [`embedded`], [`guest`] | what that means: a kernel and its boot modules |
 //! | [`engine`] | whether KVM or QEMU runs it |
 //! | [`run`] | a guest from its start to its exit status |
+//! | [`watchdog`] | ends it if it does not end |
 //! | [`checker`] | looks into it whenever its kernel waits for that |
 //! | [`console`], [`follow`], [`report`], [`message`] | what the user sees of it |
 //! | [`screen`] | the way out for all that: what others wrote is shown, not obeyed |
@@ -35,6 +36,7 @@ mod screen;
 mod trial;
 pub mod units;
 mod views;
+mod watchdog;
 
 use clap::Parser;
 use clap::error::ErrorKind;

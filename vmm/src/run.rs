@@ -11,19 +11,14 @@ use crate::{
     message::{say, say_lines},
     report::{self, Locator},
     screen::{self, Screen},
+    watchdog,
 };
 use anyhow::{Context, Result};
 use machine::{Config, CpuState, Crash, Engine, Machine, Outcome};
 use observe::{Printer, Style};
-use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM},
-    iterator::Signals,
-    low_level,
-};
 use std::{
     env, io,
-    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
-    thread,
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
     time::Instant,
 };
 
@@ -50,9 +45,22 @@ enum End {
     Timeout(Option<Box<CpuState>>),
 }
 
-/// Exit statuses as shells and `timeout` have them.
-const TIMED_OUT: u8 = 124;
-const KILLED_BY: u8 = 128;
+impl End {
+    /// Until when the rest may be shown: who does not want to wait for the guest does not want to wait
+    /// for its output either.
+    fn limit(&self) -> Option<Instant> {
+        match self {
+            Self::Signal(_) | Self::Timeout(_) => Some(Instant::now() + watchdog::GRACE),
+            Self::Guest(_) | Self::Output(_) | Self::Check => None,
+        }
+    }
+}
+
+/// The status of a run whose time is up, as `timeout` has it.
+pub const TIMED_OUT: u8 = 124;
+
+/// The status of a program that a signal ended, without the signal's number, as shells have it.
+pub const KILLED_BY: u8 = 128;
 
 /// The status where the guest's kernel does not keep its promises.
 const CHECK_FAILED: u8 = 1;
@@ -79,24 +87,25 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let locator = Locator { guest: &guest, memory: machine.memory(), header };
 
     let (sender, events) = mpsc::channel();
-    watch_signals(sender.clone())?;
+    let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
+    watchdog::start(sender.clone(), deadline)?;
     let console = Console::new(screen::console(args.raw));
     let trace = trace(args, &guest, &machine, header);
     let follower = Follower::start(trace, checker, console.clone(), sender.clone())
         .context("cannot start a thread for the trace")?;
-    let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
     let running = machine.start(console, move |outcome| {
         // Without a receiver the run is over, and nobody wants to know.
         let _ = sender.send(Event::Ended(outcome));
     })?;
     let mut end = wait(&events, deadline);
+    let limit = end.limit();
     // The guest may stop in the middle of something: viewers are to know that it has ended.
     drop(listener);
     running.stop();
     if let End::Timeout(place) = &mut end {
         *place = stopped_at(&events);
     }
-    let checker = follower.finish();
+    let checker = follower.finish(limit);
     let has_ended = matches!(end, End::Guest(Outcome::Exit(_)));
     let status = conclude(end, &events, &locator);
     let is_clean = checker.is_none_or(|checker| checker.conclude(has_ended));
@@ -159,23 +168,6 @@ fn use_colour(colour: Colour) -> bool {
             screen::errors_are_on_a_terminal() && !unwanted
         }
     }
-}
-
-/// The first signal ends the guest; a second one ends the program, whatever it waits for.
-fn watch_signals(events: Sender<Event>) -> Result<()> {
-    let mut signals =
-        Signals::new([SIGHUP, SIGINT, SIGTERM]).context("cannot listen for signals")?;
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            for (count, signal) in signals.forever().enumerate() {
-                if count > 0 || events.send(Event::Signal(signal)).is_err() {
-                    low_level::exit(i32::from(KILLED_BY) + signal);
-                }
-            }
-        })
-        .context("cannot start a thread for signals")?;
-    Ok(())
 }
 
 /// Waits for the first event or the deadline.

@@ -21,15 +21,19 @@ pub(crate) struct Names {
     tasks: Table,
     threads: Table,
     known_tasks: HashMap<u16, Task>,
-    known_parties: HashMap<u64, Entry<Party>>,
+    known_parties: HashMap<u64, Entry>,
+    /// How many tasks had a number so far, beyond its first one.
+    creations: HashMap<u16, u64>,
     first_threads: HashMap<u16, u16>,
     now: u64,
 }
 
 #[derive(Debug, Clone)]
-struct Entry<T> {
+struct Entry {
     read_at: u64,
-    value: T,
+    /// [`Names::creations`] of its task then.
+    creations: u64,
+    party: Party,
 }
 
 /// What the table says about a task.
@@ -51,6 +55,7 @@ impl Names {
             threads: nowhere,
             known_tasks: HashMap::new(),
             known_parties: HashMap::new(),
+            creations: HashMap::new(),
             first_threads: HashMap::new(),
             now: 0,
         }
@@ -67,21 +72,23 @@ impl Names {
     pub(crate) fn task_created(&mut self, task: u16) {
         self.known_tasks.remove(&task);
         self.first_threads.remove(&task);
-        self.known_parties.retain(|ids, _| split_ids(*ids).0 != task);
+        *self.creations.entry(task).or_default() += 1;
     }
 
     /// A thread as records name it, `task << 16 | thread`.
     pub(crate) fn party<M: GuestMemory>(&mut self, memory: &M, ids: u64) -> Party {
-        if let Some(entry) = self.known_parties.get(&ids).filter(|entry| entry.read_at == self.now)
-        {
-            return entry.value.clone();
+        let creations = self.creations.get(&split_ids(ids).0).copied().unwrap_or(0);
+        let is_current = |entry: &&Entry| entry.read_at == self.now && entry.creations == creations;
+        if let Some(entry) = self.known_parties.get(&ids).filter(is_current) {
+            return entry.party.clone();
         }
-        let value = self.read_party(memory, ids);
+        let party = self.read_party(memory, ids);
         if self.known_parties.len() >= MAX_PARTIES {
             self.known_parties.clear();
         }
-        self.known_parties.insert(ids, Entry { read_at: self.now, value: value.clone() });
-        value
+        let entry = Entry { read_at: self.now, creations, party: party.clone() };
+        self.known_parties.insert(ids, entry);
+        party
     }
 
     fn read_party<M: GuestMemory>(&mut self, memory: &M, ids: u64) -> Party {

@@ -52,40 +52,60 @@ impl<M: GuestMemory> Observer<M> {
         Self { memory, ring, interpreter: Interpreter::new(images, ticks_per_second) }
     }
 
-    /// Passes on what happened since the last call. Before the kernel has set up its header, that
-    /// is nothing.
+    /// Passes on some of what happened since the last call, and says whether there is more. Before the
+    /// kernel has set up its header, that is nothing.
     ///
     /// # Errors
     /// If the trace cannot be read at all; the next call would fail, too.
-    pub fn poll(&mut self, sink: &mut dyn FnMut(&Event)) -> Result<(), ObserveError> {
-        let Some(header) = self.ring.header(&self.memory)? else { return Ok(()) };
+    pub fn poll(&mut self, sink: &mut dyn FnMut(&Event)) -> Result<bool, ObserveError> {
+        let Some(header) = self.ring.header(&self.memory)? else { return Ok(false) };
         if !self.ring.has_news(header.trace) {
             self.interpreter.order.release_all(sink);
-            return Ok(());
+            return Ok(false);
         }
         let Self { memory, ring, interpreter } = self;
         interpreter.paging = Geometry::of_machine(header.machine);
         interpreter.names.refresh(&header);
-        ring.poll(memory, header.trace, &mut |read| {
+        ring.step(memory, header.trace, &mut |read| {
             interpreter.take(memory, read);
             interpreter.order.release(sink);
-        })
+        })?;
+        Ok(ring.has_news(header.trace))
     }
 
-    /// Polls a last time, when the guest has stopped, and passes on also what is not complete.
+    /// Reads the rest, when the guest has stopped, and passes on also what is not complete. What there
+    /// is no time for counts as lost.
     ///
     /// # Errors
     /// As [`Observer::poll`]; what was read before is passed on nevertheless.
-    pub fn finish(&mut self, sink: &mut dyn FnMut(&Event)) -> Result<(), ObserveError> {
-        let result = self.poll(sink);
+    pub fn finish(
+        &mut self,
+        has_time: &mut dyn FnMut() -> bool,
+        sink: &mut dyn FnMut(&Event),
+    ) -> Result<(), ObserveError> {
+        let mut result = Ok(true);
+        while result == Ok(true) && has_time() {
+            result = self.poll(sink);
+        }
+        let result = result.and_then(|_| self.skip());
         self.interpreter.close_all(&self.memory);
         self.interpreter.order.release_all(sink);
         result
     }
 
-    /// Records that were lost so far because the guest wrote faster than they were read.
+    /// Gives up what was not read yet.
+    fn skip(&mut self) -> Result<(), ObserveError> {
+        let Self { memory, ring, interpreter } = self;
+        if let Some(header) = ring.header(memory)? {
+            ring.skip(header.trace, &mut |read| interpreter.take(memory, read));
+        }
+        Ok(())
+    }
+
+    /// Records that were lost so far because the guest wrote faster than they were read, and faults
+    /// that were given up because too many were open.
     pub fn lost(&self) -> u64 {
-        self.ring.lost()
+        self.ring.lost().saturating_add(self.interpreter.open.given_up())
     }
 
     /// The kernel's header, once it is valid.
@@ -533,6 +553,51 @@ mod tests {
         assert!(matches!(&events[1], Event::Map(mapping) if mapping.fault == 11));
     }
 
+    #[test]
+    fn what_there_is_no_time_for_is_lost_and_counted() {
+        let guest = guest(1 << 12);
+        let message = Record { kind: Kind::Message as u8, ..Record::default() };
+        (0..1 << 12).for_each(|_| guest.write(message));
+        let mut observer = Observer::new(guest, HEADER, images(), 0);
+        let mut steps = 0;
+        let mut has_time = || {
+            steps += 1;
+            steps <= 2
+        };
+        let (mut messages, mut lost) = (0, 0);
+        let mut sink = |event: &Event| match event {
+            Event::Message(_) => messages += 1,
+            Event::Lost(gap) => lost += gap.count,
+            other => panic!("{other:?}"),
+        };
+        observer.finish(&mut has_time, &mut sink).unwrap();
+        assert!(messages > 0 && lost > 0, "{messages} {lost}");
+        assert_eq!((messages + lost, observer.lost()), (1 << 12, lost));
+    }
+
+    #[test]
+    fn faults_of_every_thread_that_there_can_be_are_shown_or_counted() {
+        let faults = u64::from(u16::MAX);
+        let fault = |number| Record {
+            thread: number as u16,
+            ..fault(number, WORDS, Access::WRITE, 0x1000_0000, ROOT, number)
+        };
+        let unmap = Record { kind: Kind::Unmap as u8, d: faults, ..Record::default() };
+        let guest = guest(1 << 17);
+        (1..=faults).for_each(|number| guest.write(fault(number)));
+        (1..=faults).for_each(|_| guest.write(unmap));
+        let mut observer = Observer::new(guest, HEADER, images(), 0);
+        let (mut open, mut given_up) = (0, 0);
+        let mut sink = |event: &Event| match event {
+            Event::Span(span) if span.end == End::Open => open += 1,
+            Event::Span(span) => given_up += u64::from(!span.complete),
+            _ => {}
+        };
+        observer.finish(&mut || true, &mut sink).unwrap();
+        assert!(open > 0 && given_up > open, "{open} {given_up}");
+        assert_eq!((open + given_up, observer.lost()), (faults, given_up));
+    }
+
     /// Everything in guest memory is random, but for what it takes to get beyond the first check.
     #[test]
     fn hostile_memory_is_survived_in_bounded_time() {
@@ -564,7 +629,7 @@ mod tests {
                 .map(|style| Printer::new(style, true, io::sink()));
             let mut passed_on = 0;
             observer
-                .finish(&mut |event| {
+                .finish(&mut || true, &mut |event| {
                     passed_on += 1;
                     printers.iter_mut().for_each(|printer| printer.event(event).unwrap());
                 })
@@ -593,7 +658,7 @@ mod tests {
                 // Whether it is an error depends on the seed; that it returns is what counts.
                 let _ = observer.poll(&mut |_| ());
             }
-            let _ = observer.finish(&mut |_| ());
+            let _ = observer.finish(&mut || true, &mut |_| ());
         }
     }
 }

@@ -8,14 +8,14 @@
 use crate::event::Event;
 use std::collections::BTreeMap;
 
-/// Events that may wait for an open span.
+/// Events that may wait for an open span, each map and unmap of a span counted as one more.
 const MAX_WAITING: usize = 8192;
 
 #[derive(Debug, Default)]
 pub(crate) struct Order {
     /// By place in the trace; `None` for a span that is open.
     slots: BTreeMap<u64, Option<Event>>,
-    /// How many slots hold an event.
+    /// The sizes of all events.
     waiting: usize,
 }
 
@@ -27,8 +27,9 @@ impl Order {
 
     /// Enters an event that is complete.
     pub(crate) fn enter(&mut self, position: u64, event: Event) {
-        if !matches!(self.slots.insert(position, Some(event)), Some(Some(_))) {
-            self.waiting += 1;
+        self.waiting += size(&event);
+        if let Some(Some(replaced)) = self.slots.insert(position, Some(event)) {
+            self.waiting -= size(&replaced);
         }
     }
 
@@ -39,7 +40,7 @@ impl Order {
                 break;
             }
             if let Some(event) = first.remove() {
-                self.waiting -= 1;
+                self.waiting -= size(&event);
                 sink(&event);
             }
         }
@@ -61,6 +62,14 @@ impl Order {
                 None => self.reserve(position),
             }
         }
+    }
+}
+
+/// What [`MAX_WAITING`] counts.
+fn size(event: &Event) -> usize {
+    match event {
+        Event::Span(span) => 1 + span.maps.len() + span.unmaps.len(),
+        _ => 1,
     }
 }
 

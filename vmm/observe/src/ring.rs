@@ -5,8 +5,8 @@
 //! the slot's sequence before any other word. So a copy is good if, read after copying, `written`
 //! is below `n + capacity`, or equal to it and the slot's sequence is still `n + 1`.
 //!
-//! Nothing in guest memory is trusted: one poll reads at most `capacity` records, the capacity has
-//! a limit, and whatever does not fit together counts as lost.
+//! Nothing in guest memory is trusted: one step reads a bounded number of records, the capacity of
+//! the ring has a limit, and whatever does not fit together counts as lost.
 
 use crate::memory::{GuestMemory, OutsideMemory, read_value};
 use protocol::introspection::{
@@ -22,8 +22,8 @@ use zerocopy::{FromZeros, IntoBytes};
 /// The most slots that a ring may have: 1 GiB of records.
 const MAX_CAPACITY: u64 = 1 << 24;
 
-/// Records that are copied at once.
-const CHUNK: u64 = 4096;
+/// Records that are copied at once: whoever reads them can stop between any two chunks.
+const CHUNK: u64 = 512;
 
 const RECORD_SIZE: u64 = size_of::<Record>() as u64;
 
@@ -106,8 +106,8 @@ impl RingReader {
         Ok(Some(header))
     }
 
-    /// Reads what was written until now and passes it on in order.
-    pub(crate) fn poll<M: GuestMemory>(
+    /// Reads a chunk of what was written until now and passes it on in order.
+    pub(crate) fn step<M: GuestMemory>(
         &mut self,
         memory: &M,
         ring: TraceRing,
@@ -120,10 +120,17 @@ impl RingReader {
             return Err(ObserveError::Capacity(ring.capacity));
         }
         self.lose_up_to(ring.written.saturating_sub(ring.capacity), sink);
-        while self.next < ring.written {
+        if self.next < ring.written {
             self.read_chunk(memory, ring, sink)?;
         }
         Ok(())
+    }
+
+    /// Counts everything that was written until now as lost.
+    pub(crate) fn skip(&mut self, ring: TraceRing, sink: &mut dyn FnMut(Read)) {
+        if ring.capacity != 0 {
+            self.lose_up_to(ring.written, sink);
+        }
     }
 
     /// Whether there is anything that was not read yet.
@@ -240,7 +247,10 @@ mod tests {
             }
             Read::Lost { .. } => seen.push(0),
         };
-        reader.poll(guest, header.trace, &mut sink).unwrap();
+        reader.step(guest, header.trace, &mut sink).unwrap();
+        while reader.has_news(header.trace) {
+            reader.step(guest, header.trace, &mut sink).unwrap();
+        }
         seen
     }
 
@@ -266,6 +276,24 @@ mod tests {
         (8..29).for_each(|number| guest.write(record(number)));
         assert_eq!(poll(&mut reader, &guest), [0, 22, 23, 24, 25, 26, 27, 28, 29]);
         assert_eq!(reader.lost(), 13);
+    }
+
+    #[test]
+    fn a_step_is_short_however_much_was_written_and_the_rest_can_be_skipped() {
+        let guest = FakeGuest::new(1 << 12);
+        (0..1 << 12).for_each(|number| guest.write(record(number)));
+        let mut reader = RingReader::new(HEADER);
+        let (mut passed_on, mut skipped) = (0, 0);
+        let ring = guest.header().trace;
+        reader.step(&guest, ring, &mut |_| passed_on += 1).unwrap();
+        assert_eq!(passed_on, CHUNK);
+        reader.skip(ring, &mut |read| {
+            if let Read::Lost { count, .. } = read {
+                skipped += count;
+            }
+        });
+        assert!(!reader.has_news(ring));
+        assert_eq!((skipped, reader.lost()), ((1 << 12) - CHUNK, (1 << 12) - CHUNK));
     }
 
     #[test]
@@ -356,16 +384,16 @@ mod tests {
         assert!(matches!(outside, Err(ObserveError::Header(_))));
         for capacity in [3, MAX_CAPACITY * 2, u64::MAX] {
             let ring = TraceRing { capacity, ..valid.trace };
-            let result = RingReader::new(HEADER).poll(&guest, ring, &mut |_| ());
+            let result = RingReader::new(HEADER).step(&guest, ring, &mut |_| ());
             assert_eq!(result, Err(ObserveError::Capacity(capacity)));
         }
         for address in [u64::MAX, u64::MAX - 63, 1 << 40] {
             let ring = TraceRing { address, written: 4, ..valid.trace };
-            let result = RingReader::new(HEADER).poll(&guest, ring, &mut |_| ());
+            let result = RingReader::new(HEADER).step(&guest, ring, &mut |_| ());
             assert!(matches!(result, Err(ObserveError::Ring(_))), "{address:x}");
         }
         let off = TraceRing { capacity: 0, written: 9, ..valid.trace };
-        assert_eq!(RingReader::new(HEADER).poll(&guest, off, &mut |_| ()), Ok(()));
+        assert_eq!(RingReader::new(HEADER).step(&guest, off, &mut |_| ()), Ok(()));
     }
 
     #[test]
@@ -374,9 +402,11 @@ mod tests {
         for written in [u64::MAX, u64::MAX - 8, 1 << 63, 9, 8] {
             let ring = TraceRing { written, ..guest.header().trace };
             let mut reader = RingReader::new(HEADER);
-            reader.poll(&guest, ring, &mut |_| ()).unwrap();
+            while reader.has_news(ring) {
+                reader.step(&guest, ring, &mut |_| ()).unwrap();
+            }
             assert_eq!(reader.lost(), written);
-            reader.poll(&guest, TraceRing { written: 0, ..ring }, &mut |_| ()).unwrap();
+            reader.step(&guest, TraceRing { written: 0, ..ring }, &mut |_| ()).unwrap();
             assert!(!reader.has_news(ring));
         }
     }

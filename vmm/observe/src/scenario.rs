@@ -223,7 +223,7 @@ pub(crate) fn events(guest: FakeGuest, records: impl IntoIterator<Item = Record>
     records.into_iter().for_each(|record| guest.write(record));
     let mut events = Vec::new();
     let mut observer = Observer::new(guest, HEADER, images(), 1_000_000_000);
-    observer.finish(&mut |event| events.push(event.clone())).unwrap();
+    observer.finish(&mut || true, &mut |event| events.push(event.clone())).unwrap();
     events
 }
 

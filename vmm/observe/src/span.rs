@@ -2,9 +2,14 @@
 //!
 //! A thread has at most one at a time, so the open ones are filed under their threads; the number
 //! that the kernel gave them tells whether a record belongs to the one that is open.
+//!
+//! A kernel may claim anything: no record takes longer the more spans are open, and only so many are.
 
 use protocol::introspection::record::{Kind, Record, split_asked, split_ids};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+
+/// Spans that are open at once. Of more, the one with the lowest number is given up.
+const MAX_OPEN: usize = 4096;
 
 /// The most maps that a span keeps, and the most unmaps. A message carries at most 31 items.
 const MAX_MAPS: usize = 64;
@@ -37,35 +42,75 @@ pub(crate) struct RecordSpan {
 /// The spans that have begun and not ended, by thread.
 #[derive(Debug, Default)]
 pub(crate) struct OpenSpans {
-    by_thread: HashMap<u16, RecordSpan>,
+    by_thread: HashMap<u16, OpenSpan>,
+    /// Their numbers, each with its thread.
+    by_number: BTreeSet<(u64, u16)>,
     /// Number of the unresolved fault that each thread came to last.
     unresolved: HashMap<u16, u64>,
+    /// How many gaps the trace has so far.
+    gaps: u64,
+    given_up: u64,
+}
+
+#[derive(Debug)]
+struct OpenSpan {
+    records: RecordSpan,
+    /// How many gaps the trace had before.
+    gaps_before: u64,
 }
 
 impl OpenSpans {
-    /// Takes the record of a fault or exception. If the thread had an open span, that one is
-    /// returned: its end is not in the trace.
+    /// Takes the record of a fault or exception. Returns a span that is open no more without its end:
+    /// an older one of the same thread, or one that was given up.
     pub(crate) fn begin(&mut self, record: Record) -> Option<RecordSpan> {
         let mut span = RecordSpan { beginning: Some(record), ..RecordSpan::default() };
         if let Some(served) = self.served(&record) {
             span.serving = Some(served.number());
             span.depth = MAX_DEPTH.min(served.depth + 1);
         }
-        self.by_thread.insert(record.thread, span)
+        let closed = self.close(record.thread).or_else(|| self.make_room());
+        self.by_number.insert((span.number(), record.thread));
+        self.by_thread.insert(record.thread, OpenSpan { records: span, gaps_before: self.gaps });
+        closed
     }
 
     /// The open span of the thread that the record's thread owes an answer, if it is the one that
     /// was asked. After a gap nobody knows.
     fn served(&self, record: &Record) -> Option<&RecordSpan> {
         let (_, owed) = split_asked(record.c);
-        let served = self.by_thread.get(&owed).filter(|span| !span.has_gap)?;
+        let open = self.by_thread.get(&owed).filter(|open| open.gaps_before == self.gaps)?;
+        let served = Some(&open.records).filter(|span| !span.has_gap)?;
         let (asked, _) = split_asked(served.beginning?.c);
         (split_ids(asked).1 == record.thread).then_some(served)
     }
 
+    /// Takes out the open span of a thread.
+    fn close(&mut self, thread: u16) -> Option<RecordSpan> {
+        let OpenSpan { mut records, gaps_before } = self.by_thread.remove(&thread)?;
+        self.by_number.remove(&(records.number(), thread));
+        records.has_gap |= gaps_before != self.gaps;
+        Some(records)
+    }
+
+    /// Gives a span up if there are as many as there may be.
+    fn make_room(&mut self) -> Option<RecordSpan> {
+        if self.by_thread.len() < MAX_OPEN {
+            return None;
+        }
+        let (_, thread) = *self.by_number.first()?;
+        let span = self.close(thread)?;
+        self.given_up += 1;
+        Some(RecordSpan { has_gap: true, ..span })
+    }
+
+    /// Spans that were given up so far because too many were open.
+    pub(crate) fn given_up(&self) -> u64 {
+        self.given_up
+    }
+
     /// Files a map with the fault that it answers. False if it belongs to no open span.
     pub(crate) fn map(&mut self, record: Record) -> bool {
-        let open = self.by_thread.get_mut(&record.thread);
+        let open = self.by_thread.get_mut(&record.thread).map(|open| &mut open.records);
         let Some(span) = open.filter(|span| record.d != 0 && span.number() == record.d) else {
             return false;
         };
@@ -80,10 +125,13 @@ impl OpenSpans {
     /// Files an unmap with the fault whose answer did it. False if it belongs to no open span, or to
     /// one that has enough of them.
     pub(crate) fn unmap(&mut self, record: Record) -> bool {
-        let is_its_fault = |span: &&mut RecordSpan| record.d != 0 && span.number() == record.d;
-        let open = self.by_thread.values_mut().find(is_its_fault);
-        let Some(span) = open.filter(|span| span.unmaps.len() < MAX_MAPS) else { return false };
-        span.unmaps.push(record);
+        let mut of_number = self.by_number.range((record.d, 0)..=(record.d, u16::MAX));
+        let thread = of_number.next().filter(|_| record.d != 0).map(|(_, thread)| thread);
+        let open = thread.and_then(|thread| self.by_thread.get_mut(thread));
+        let Some(open) = open.filter(|open| open.records.unmaps.len() < MAX_MAPS) else {
+            return false;
+        };
+        open.records.unmaps.push(record);
         true
     }
 
@@ -92,7 +140,7 @@ impl OpenSpans {
     pub(crate) fn end(&mut self, record: Record) -> (RecordSpan, Option<RecordSpan>) {
         let number = end_number(&record);
         let was_unresolved = self.unresolved.remove(&record.thread) == Some(number);
-        let (mut span, older) = match self.by_thread.remove(&record.thread) {
+        let (mut span, older) = match self.close(record.thread) {
             Some(span) if span.number() == number => (span, None),
             older => {
                 let has_gap = !was_unresolved;
@@ -108,14 +156,13 @@ impl OpenSpans {
 
     /// Records were lost: every open span may miss some.
     pub(crate) fn gap(&mut self) {
-        for span in self.by_thread.values_mut() {
-            span.has_gap = true;
-        }
+        self.gaps += 1;
     }
 
     /// Takes all open spans, in the order in which they began.
     pub(crate) fn take_all(&mut self) -> Vec<RecordSpan> {
-        let mut spans: Vec<_> = self.by_thread.drain().map(|(_thread, span)| span).collect();
+        let threads: Vec<_> = self.by_thread.keys().copied().collect();
+        let mut spans: Vec<_> = threads.iter().filter_map(|thread| self.close(*thread)).collect();
         spans.sort_by_key(RecordSpan::position);
         spans
     }
@@ -169,7 +216,7 @@ mod tests {
 
     fn serving(open: &mut OpenSpans, record: Record) -> (Option<u64>, usize) {
         open.begin(record);
-        let span = &open.by_thread[&record.thread];
+        let span = &open.by_thread[&record.thread].records;
         (span.serving, span.depth)
     }
 
@@ -296,5 +343,48 @@ mod tests {
         }
         let [span] = &open.take_all()[..] else { panic!("one span") };
         assert_eq!((span.maps.len(), span.has_gap), (MAX_MAPS, true));
+    }
+
+    /// A kernel that lets every thread there can be fault, and then unmaps for one of them.
+    #[test]
+    fn of_endless_open_faults_the_oldest_are_given_up_and_counted() {
+        let mut open = OpenSpans::default();
+        let mut given_up = Vec::new();
+        for number in 1..=u64::from(u16::MAX) {
+            given_up.extend(open.begin(record(Kind::Fault, number, number as u16, number)));
+            assert!(open.by_thread.len() <= MAX_OPEN);
+        }
+        assert_eq!(given_up.len() as u64, open.given_up());
+        assert!((1..).zip(&given_up).all(|(number, span)| span.number() == number && span.has_gap));
+        let newest = u64::from(u16::MAX);
+        for _ in 0..MAX_MAPS {
+            assert!(open.unmap(record(Kind::Unmap, newest + 1, 2, newest)));
+        }
+        assert!(!open.unmap(record(Kind::Unmap, newest + 1, 2, 1)), "it was given up");
+        let rest = open.take_all();
+        assert_eq!((rest.len(), rest.last().unwrap().unmaps.len()), (MAX_OPEN, MAX_MAPS));
+        assert!(open.by_number.is_empty());
+    }
+
+    #[test]
+    fn a_number_that_two_threads_have_is_that_of_the_first() {
+        let mut open = OpenSpans::default();
+        open.begin(record(Kind::Fault, 1, 6, 10));
+        open.begin(record(Kind::Fault, 2, 5, 10));
+        assert!(open.unmap(record(Kind::Unmap, 3, 2, 10)));
+        let (span, _) = open.end(record(Kind::Resume, 4, 5, 10));
+        assert_eq!(span.unmaps.len(), 1);
+        assert!(open.unmap(record(Kind::Unmap, 5, 2, 10)));
+        assert_eq!(open.take_all()[0].unmaps.len(), 1);
+    }
+
+    #[test]
+    fn a_gap_is_one_of_every_open_span_and_of_none_that_begins_behind_it() {
+        let mut open = OpenSpans::default();
+        open.begin(record(Kind::Fault, 1, 5, 10));
+        open.gap();
+        open.begin(record(Kind::Fault, 3, 6, 11));
+        let gaps: Vec<_> = open.take_all().iter().map(|span| span.has_gap).collect();
+        assert_eq!(gaps, [true, false]);
     }
 }
