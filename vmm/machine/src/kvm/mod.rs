@@ -118,11 +118,13 @@ pub fn can_run(device: &Path, architecture: Architecture) -> Result<(), KvmError
     let probe = Probe::open(device)?;
     let attempt = match architecture {
         // Whatever has a KVM has long mode.
-        Architecture::Amd64 => return match probe.has_fsgsbase() {
-            Ok(false) => Err(KvmError::LacksFsgsbase),
-            // What fails in another way will be said when the machine is made.
-            _ => Ok(()),
-        },
+        Architecture::Amd64 => {
+            return match probe.has_fsgsbase() {
+                Ok(false) => Err(KvmError::LacksFsgsbase),
+                // What fails in another way will be said when the machine is made.
+                _ => Ok(()),
+            };
+        }
         Architecture::Ia32 => probe.paging(PagingMode::TwoLevels),
     };
     let reason = match attempt {
