@@ -148,7 +148,7 @@ pub struct EngineArgs {
 /// Which engine is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum EngineChoice {
-    /// KVM where it can run the architecture, else QEMU.
+    /// The quickest: KVM if the host's processor runs all of the guest, else QEMU, else KVM as it is.
     Auto,
     /// The host's processor.
     Kvm,

@@ -6,7 +6,7 @@ use machine::{
     Architecture, Engine, KvmError, Qemu, QemuError,
     host::{Backend, Host, HugePages},
     human,
-    probe::{Attempt, PagingMode, Probe, SyscallEntry},
+    probe::{Attempt, PagingMode, Probe, Ring0, SyscallEntry},
 };
 use serde::Serialize;
 use std::{fmt::Display, io::Write, path::Path};
@@ -50,6 +50,9 @@ struct Answers {
     two_level_paging: Tried,
     pae_paging: Tried,
     syscall: Syscall,
+    /// Whether the processor runs the guests' kernels itself.
+    native_ring0: Tried,
+    fsgsbase: Tried,
 }
 
 /// What QEMU's program says.
@@ -240,6 +243,16 @@ fn ask(probe: &Probe) -> Answers {
             Ok(SyscallEntry::Fails(reason)) => Syscall::Fails(reason),
             Err(error) => Syscall::Fails(error.to_string()),
         },
+        native_ring0: match probe.ring0() {
+            Ok(Ring0::Native) => Tried::WORKS,
+            Ok(Ring0::Interpreted(reason)) => Tried::fails(reason),
+            Err(error) => Tried::fails(error),
+        },
+        fsgsbase: match probe.has_fsgsbase() {
+            Ok(true) => Tried::WORKS,
+            Ok(false) => Tried::fails("not offered to guests"),
+            Err(error) => Tried::fails(error),
+        },
     }
 }
 
@@ -273,13 +286,19 @@ fn table(findings: &Findings) -> Vec<(&'static str, String)> {
         format!("{}, {} available", bytes(memory.total), bytes(memory.available)),
     ));
     rows.push(("huge pages", huge_pages_row(huge_pages)));
-    rows.push(("verdict", verdict(guests)));
+    let is_native = kvm.answers.as_ref().is_some_and(|answers| answers.native_ring0.works);
+    rows.push(("verdict", verdict(guests, is_native)));
     rows
 }
 
-fn verdict(guests: &Guests) -> String {
+/// What `--engine auto` takes, in words.
+fn verdict(guests: &Guests, is_native: bool) -> String {
     let line = |name, engines: &Engines| match (engines.kvm.works, engines.qemu.works) {
-        (true, _) => format!("{name} guests run under KVM here"),
+        (true, _) if is_native => format!("{name} guests run under KVM here"),
+        (true, true) => format!("{name} guests run under QEMU here, and slower under KVM"),
+        (true, false) => {
+            format!("{name} guests run under KVM here; under QEMU they would be quicker")
+        }
         (false, true) => format!("{name} guests do not run under KVM here, but under QEMU"),
         (false, false) => format!("{name} guests do not run here: see above"),
     };
@@ -336,8 +355,17 @@ fn answer_rows(answers: &Answers) -> Vec<(&'static str, String)> {
         ("32-bit paging", tried(&answers.two_level_paging, "ia32 guests need it, or QEMU")),
         ("PAE paging", tried(&answers.pae_paging, "no guest of ours needs it")),
         ("system calls", syscall),
+        ("ring 0", ring0_row(&answers.native_ring0)),
+        ("FSGSBASE", tried(&answers.fsgsbase, "amd64 guests need it")),
         ("virtual CPUs", format!("up to {} recommended", answers.recommended_processors)),
     ]
+}
+
+fn ring0_row(native: &Tried) -> String {
+    match &native.instead {
+        None => "native: the processor runs the guests' kernels".to_owned(),
+        Some(reason) => format!("interpreted, which is slow: of an addition of vectors, {reason}"),
+    }
 }
 
 fn tried(attempt: &Tried, use_: impl Display) -> String {
@@ -396,7 +424,7 @@ mod tests {
         assert!(qemu_row(qemu).contains(": version "), "{qemu:?}");
         assert_eq!(guests_row(ia32), "KVM runs none: KVM is not usable; QEMU runs one");
         assert_eq!(
-            verdict(&findings.guests),
+            verdict(&findings.guests, false),
             "amd64 guests do not run under KVM here, but under QEMU; \
              ia32 guests do not run under KVM here, but under QEMU"
         );
@@ -411,9 +439,13 @@ mod tests {
             two_level_paging: Tried::fails("triple fault"),
             pae_paging: Tried::fails("triple fault"),
             syscall: Syscall::PageFault,
+            native_ring0: Tried::fails("KVM gave up"),
+            fsgsbase: Tried::fails("not offered to guests"),
         };
         let rows = answer_rows(&answers);
         assert_eq!(rows[1].1, "works (amd64 guests need it)");
         assert_eq!(rows[2].1, "refused (ia32 guests need it, or QEMU): triple fault");
+        assert_eq!(rows[5].1, "interpreted, which is slow: of an addition of vectors, KVM gave up");
+        assert_eq!(rows[6].1, "refused (amd64 guests need it): not offered to guests");
     }
 }

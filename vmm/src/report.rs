@@ -1,9 +1,10 @@
 //! What to say of a guest that did not end by itself.
 
-use crate::guest::Guest;
+use crate::{follow::Ram, guest::Guest};
 use machine::{CpuState, Crash, Memory};
-use observe::symbols::Location;
-use protocol::introspection::{Header, TaskRecord};
+use observe::{Observer, Printer, Style, inspect, symbols::Location};
+use protocol::introspection::{Header, TaskRecord, ThreadState};
+use std::collections::VecDeque;
 
 /// Finds out where a processor was.
 #[derive(Debug)]
@@ -14,6 +15,8 @@ pub struct Locator<'a> {
     pub memory: Memory,
     /// Where the kernel's introspection header is.
     pub header: Option<u64>,
+    /// Rate of the guest's time stamps.
+    pub ticks_per_second: u64,
 }
 
 impl Locator<'_> {
@@ -49,12 +52,71 @@ impl Locator<'_> {
     }
 }
 
+/// How many of the last events are shown.
+const LAST_EVENTS: usize = 5;
+
+/// What the guest's memory tells where the processor's registers do not: who ran, and what happened last.
+fn left_behind(locator: &Locator<'_>) -> Vec<String> {
+    let Some(header) = locator.header else { return Vec::new() };
+    let ram = Ram(locator.memory.clone());
+    let mut lines: Vec<_> =
+        running(&ram, header).into_iter().map(|line| format!("  ran   {line}")).collect();
+    let events = last_events(&ram, header, locator);
+    if !events.is_empty() {
+        lines.push("  last events".to_owned());
+        lines.extend(events.into_iter().map(|event| format!("    {event}")));
+    }
+    lines
+}
+
+/// The task whose page table is loaded, and those of its threads that could run.
+fn running(ram: &Ram, header: u64) -> Option<String> {
+    let guest = inspect::Guest::open(ram, header).ok()?;
+    let loaded = guest.loaded_page_table()?;
+    let task = guest.tasks().into_iter().find(|task| task.page_table == loaded)?;
+    let name = &task.name;
+    let ready = task.threads.iter().filter(|thread| thread.state == Some(ThreadState::Ready));
+    let ready: Vec<_> = ready
+        .map(|thread| match &thread.name {
+            Some(thread) => format!("{name}/{thread}"),
+            None => name.clone(),
+        })
+        .collect();
+    Some(match &ready[..] {
+        [] => format!("in the address space of {name}, none of whose threads was ready"),
+        [thread] => format!("{thread}, or the kernel in its address space"),
+        threads => {
+            format!("in the address space of {name}: one of {}, or the kernel", threads.join(", "))
+        }
+    })
+}
+
+/// The last events of the trace, a line each, the latest one last.
+fn last_events(ram: &Ram, header: u64, locator: &Locator<'_>) -> Vec<String> {
+    let mut observer =
+        Observer::new(ram.clone(), header, locator.guest.images(), locator.ticks_per_second);
+    let mut shown = VecDeque::new();
+    // What cannot be read is not shown: this only adds to a report.
+    let _ = observer.finish(&mut |event| {
+        let mut text = Vec::new();
+        // A vector has room for everything.
+        let _ = Printer::new(Style::Flat, false, &mut text).event(event);
+        shown.extend(String::from_utf8_lossy(&text).lines().map(str::to_owned));
+        let surplus = shown.len().saturating_sub(LAST_EVENTS);
+        shown.drain(..surplus);
+    });
+    shown.into()
+}
+
 /// The report on a crash, of several lines.
 pub fn crash(crash: &Crash, locator: &Locator<'_>) -> Vec<String> {
     let mut lines = vec![format!("the guest cannot go on: {}", crash.cause)];
-    if let Some(cpu) = &crash.cpu {
-        lines.push(format!("  at  {}", locator.place(cpu)));
-        lines.extend(cpu.to_string().lines().map(|line| format!("  {line}")));
+    match &crash.cpu {
+        Some(cpu) => {
+            lines.push(format!("  at  {}", locator.place(cpu)));
+            lines.extend(cpu.to_string().lines().map(|line| format!("  {line}")));
+        }
+        None => lines.extend(left_behind(locator)),
     }
     lines
 }

@@ -80,11 +80,16 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         bundle: &guest.bundle()?,
         command_line: &command_line,
     };
-    let engine = engine::choose(&args.engine, guest.architecture)?;
+    let engine = engine::choose(&args.engine, guest.architecture, args.memory)?;
     let machine = Machine::new(&engine, &config)?;
     let listener = listen(&guest, &engine, &machine, header);
     let checker = args.check.map(|_| Checker::new(machine.memory(), header)).transpose()?;
-    let locator = Locator { guest: &guest, memory: machine.memory(), header };
+    let locator = Locator {
+        guest: &guest,
+        memory: machine.memory(),
+        header,
+        ticks_per_second: machine.ticks_per_second(),
+    };
 
     let (sender, events) = mpsc::channel();
     let deadline = args.timeout.map(|timeout| Instant::now() + timeout);

@@ -160,7 +160,7 @@ fn images_of_the_other_architecture() {
 
 #[test]
 fn more_memory_than_ia32_maps() {
-    fails_with(&Target::IA32_ON_QEMU.run(&["words", "--memory", "2G"]), &["960 MiB"]);
+    fails_with(&Target::IA32.run(&["words", "--memory", "2G"]), &["960 MiB"]);
 }
 
 #[test]

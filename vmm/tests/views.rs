@@ -345,10 +345,38 @@ fn a_walk_goes_on_in_the_host(on: Target) {
     let resident = host["resident_kib"].as_u64().unwrap();
     assert!(resident >= 4 && host["large_kib"].as_u64().unwrap() <= resident, "{host}");
     // Old KVMs have no statistics.
+    second_level_is_known(&machine, &walk);
     let counts = walk["kvm"].is_null() || walk["kvm"]["exits"].as_u64() > Some(0);
     assert!(counts && (on != Target::AMD64_ON_QEMU || walk["kvm"].is_null()), "{walk}");
     let text = machine.view(&["walk", "second:0xaffffff8"]).expect_status(0).stdout;
     assert!(text.lines().any(|line| line.starts_with("  KVM        ")), "{text}");
+}
+
+/// What KVM puts behind the guest's page tables is what its module says, and the frame of the host is told to
+/// whoever may know it.
+fn second_level_is_known(machine: &Machine, walk: &Value) {
+    let second = &walk["second_level"];
+    if machine.json(&["ls"])["engine"] != "kvm" {
+        assert_eq!(second, &Value::Null);
+        return;
+    }
+    let on = |parameter| {
+        fs::read_to_string(format!("/sys/module/{parameter}")).is_ok_and(|on| on == "Y\n")
+    };
+    match second["kind"].as_str() {
+        Some("npt") => assert!(on("kvm_amd/parameters/npt")),
+        Some("ept") => assert!(on("kvm_intel/parameters/ept")),
+        Some("shadow") => {
+            assert!(!on("kvm_amd/parameters/npt") && !on("kvm_intel/parameters/ept"));
+        }
+        other => assert_eq!(other, None, "{walk}"),
+    }
+    let only_small = walk["kvm"]["pages_4k"].as_u64() > Some(0)
+        && walk["kvm"]["pages_2m"] == 0
+        && walk["kvm"]["pages_1g"] == 0;
+    assert_eq!(second["page_kib"] == 4, only_small, "{walk}");
+    let may_know = rustix::process::geteuid().is_root();
+    assert!(walk["host"]["frame"].is_string() || !may_know, "{walk}");
 }
 
 fn bad_questions_get_one_clear_answer(on: Target) {

@@ -25,6 +25,16 @@ impl CpuState {
         self.sregs.cr3
     }
 
+    /// Whether this is where a processor begins after a reset (AMD manual volume 2, 14.1.3): 16 bytes
+    /// below 4 GiB, in real mode.
+    pub(crate) fn is_reset(&self) -> bool {
+        const BASE: u64 = 0xFFFF_0000;
+        const OFFSET: u64 = 0xFFF0;
+        const PROTECTED: u64 = 1;
+        let is_real = self.sregs.cr0 & PROTECTED == 0;
+        is_real && (self.sregs.cs.base, self.regs.rip) == (BASE, OFFSET)
+    }
+
     /// Whether the processor was in the kernel's privilege level.
     pub fn in_kernel(&self) -> bool {
         self.sregs.cs.dpl == 0
@@ -55,5 +65,23 @@ impl fmt::Display for CpuState {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kvm_bindings::kvm_segment;
+
+    #[test]
+    fn a_reset_processor_is_known_by_its_place() {
+        let regs = kvm_regs { rip: 0xFFF0, ..Default::default() };
+        let cs = kvm_segment { base: 0xFFFF_0000, selector: 0xF000, ..Default::default() };
+        let sregs = kvm_sregs { cs, cr0: 0x6000_0010, ..Default::default() };
+        assert!(CpuState::new(regs, sregs).is_reset());
+        let elsewhere = kvm_regs { rip: 0x10_0007, ..regs };
+        assert!(!CpuState::new(elsewhere, sregs).is_reset());
+        let protected = kvm_sregs { cr0: 0x11, ..sregs };
+        assert!(!CpuState::new(regs, protected).is_reset());
     }
 }

@@ -18,6 +18,17 @@ pub enum Backend {
     Unknown,
 }
 
+/// How KVM gets from guest-physical addresses to the host's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecondLevel {
+    /// Nested page tables of AMD's: the processor walks them behind the guest's own.
+    Npt,
+    /// Extended page tables, the same of Intel's.
+    Ept,
+    /// Shadow page tables: KVM makes one dimension out of two, and the processor walks only that.
+    Shadow,
+}
+
 /// Huge pages of the host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HugePages {
@@ -58,6 +69,23 @@ impl Host {
             () if module("kvm_pvm") => Backend::Software("kvm_pvm".to_owned()),
             () => Backend::Unknown,
         }
+    }
+
+    /// What KVM's own page tables are.
+    pub fn second_level(&self) -> Option<SecondLevel> {
+        let is_on = |parameter: &str| match self.read(parameter)?.trim() {
+            "Y" | "1" => Some(true),
+            "N" | "0" => Some(false),
+            _ => None,
+        };
+        let (nested, parameter) = match self.backend() {
+            Backend::Svm => (SecondLevel::Npt, "sys/module/kvm_amd/parameters/npt"),
+            Backend::Vmx => (SecondLevel::Ept, "sys/module/kvm_intel/parameters/ept"),
+            // Without help of the processor there is but one dimension.
+            Backend::Software(_) => return Some(SecondLevel::Shadow),
+            Backend::Unknown => return None,
+        };
+        Some(if is_on(parameter)? { nested } else { SecondLevel::Shadow })
     }
 
     /// Whether the host is itself a virtual machine.
@@ -176,6 +204,26 @@ mod tests {
         let software = ("sys/module/kvm_pvm/refcnt", "0");
         let software = Made::new("software", &[("proc/cpuinfo", CPU), software]);
         assert_eq!(software.host().backend(), Backend::Software("kvm_pvm".to_owned()));
+    }
+
+    #[test]
+    fn the_second_level_is_what_the_module_says() {
+        let svm = "processor\t: 0\nflags\t\t: fpu svm\n";
+        let amd = |name, npt| {
+            let files = [("proc/cpuinfo", svm), ("sys/module/kvm_amd/parameters/npt", npt)];
+            Made::new(name, &files).host().second_level()
+        };
+        assert_eq!(amd("npt", "Y\n"), Some(SecondLevel::Npt));
+        assert_eq!(amd("no-npt", "N\n"), Some(SecondLevel::Shadow));
+        assert_eq!(amd("odd-npt", ""), None);
+        let ept = ("sys/module/kvm_intel/parameters/ept", "1\n");
+        let intel = Made::new("ept", &[("proc/cpuinfo", CPU), ept]);
+        assert_eq!(intel.host().second_level(), Some(SecondLevel::Ept));
+        let pvm = ("sys/module/kvm_pvm/refcnt", "0");
+        let pvm = Made::new("pvm", &[("proc/cpuinfo", CPU), pvm]);
+        assert_eq!(pvm.host().second_level(), Some(SecondLevel::Shadow));
+        let nothing = Made::new("no-kvm", &[("proc/cpuinfo", CPU)]);
+        assert_eq!(nothing.host().second_level(), None);
     }
 
     #[test]

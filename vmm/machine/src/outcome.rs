@@ -28,6 +28,8 @@ pub struct Crash {
 pub enum Cause {
     /// The processor shut down: a fault while it delivered a double fault.
     TripleFault,
+    /// The same, and KVM has reset the processor before anybody could look: so it does on AMD's.
+    TripleFaultAndReset,
     /// The guest halted with no interrupt controller to wake it.
     Halted,
     /// KVM gave up.
@@ -97,6 +99,12 @@ impl fmt::Display for Cause {
                 f,
                 "triple fault: the processor met an exception that it could not deliver \
                  (KVM_EXIT_SHUTDOWN)"
+            ),
+            Self::TripleFaultAndReset => write!(
+                f,
+                "triple fault: the processor met an exception that it could not deliver \
+                 (KVM_EXIT_SHUTDOWN); KVM on AMD's processors then resets the guest's, so that its \
+                 registers and its place are lost"
             ),
             Self::Halted => write!(f, "the guest halted and nothing can wake it (KVM_EXIT_HLT)"),
             Self::InternalError(error) => error.fmt(f),

@@ -23,6 +23,8 @@ pub struct HostPage {
     process: u32,
     address: u64,
     residence: Result<Residence, io::Error>,
+    /// The number of the host's frame. The host tells it only those who may administer it.
+    frame: Option<u64>,
     sizes: Sizes,
 }
 
@@ -65,8 +67,11 @@ impl HostPage {
                 Ok(smaps) => {
                     if let Some(area) = area(&smaps, ram.dev(), ram.ino(), physical) {
                         let address = area.addresses.start + (physical - area.offset);
-                        let residence = residence(process, address);
-                        return Ok(Self { process, address, residence, sizes: area.sizes });
+                        let entry = pagemap(process, address);
+                        let frame = entry.as_ref().ok().and_then(|entry| frame(*entry));
+                        let residence = entry.map(residence);
+                        let sizes = area.sizes;
+                        return Ok(Self { process, address, residence, frame, sizes });
                     }
                 }
             }
@@ -77,7 +82,10 @@ impl HostPage {
     /// Lines for people: what it is, and what of it.
     pub fn lines(&self) -> Vec<(&'static str, String)> {
         let residence = match &self.residence {
-            Ok(residence) => residence.sentence().to_owned(),
+            Ok(residence) => match self.frame {
+                Some(frame) => format!("{}, as host frame {frame:#x}", residence.sentence()),
+                None => residence.sentence().to_owned(),
+            },
             Err(error) => format!("unknown: /proc/{}/pagemap: {error}", self.process),
         };
         let Sizes { whole, resident, .. } = self.sizes;
@@ -101,6 +109,7 @@ impl HostPage {
             "process": self.process,
             "address": format!("{:#x}", self.address),
             "residence": self.residence.as_ref().ok().map(|residence| residence.word()),
+            "frame": self.frame.map(|frame| format!("{frame:#x}")),
             "page_kib": page,
             "ram_kib": whole,
             "resident_kib": resident,
@@ -200,16 +209,27 @@ fn size(line: &str) -> Option<(&str, u64)> {
     is_key.then_some((key, kib?))
 }
 
-fn residence(process: u32, address: u64) -> io::Result<Residence> {
+/// What the host says of a page of a process.
+fn pagemap(process: u32, address: u64) -> io::Result<u64> {
     let mut entry = [0; PAGEMAP_ENTRY as usize];
     let pagemap = File::open(format!("/proc/{process}/pagemap"))?;
     pagemap.read_exact_at(&mut entry, address / PAGE * PAGEMAP_ENTRY)?;
-    let entry = u64::from_le_bytes(entry);
-    Ok(match (entry >> 63 & 1, entry >> 62 & 1) {
+    Ok(u64::from_le_bytes(entry))
+}
+
+/// Where the page is (Linux, Documentation/admin-guide/mm/pagemap.rst).
+fn residence(entry: u64) -> Residence {
+    match (entry >> 63 & 1, entry >> 62 & 1) {
         (1, _) => Residence::Present,
         (_, 1) => Residence::Swapped,
         _ => Residence::Absent,
-    })
+    }
+}
+
+/// Its frame, in the lower 55 bits. Whoever must not know reads 0.
+fn frame(entry: u64) -> Option<u64> {
+    let frame = entry & ((1 << 55) - 1);
+    (residence(entry) == Residence::Present && frame != 0).then_some(frame)
 }
 
 #[cfg(test)]
@@ -254,7 +274,18 @@ ShmemPmdMapped:      512 kB
     fn residence_is_what_the_host_says() {
         let byte = Box::new([1_u8; 8192]);
         let address = byte.as_ptr() as u64;
-        assert_eq!(residence(std::process::id(), address).unwrap(), Residence::Present);
-        residence(u32::MAX, address).expect_err("there is no such process");
+        let entry = pagemap(std::process::id(), address).unwrap();
+        assert_eq!(residence(entry), Residence::Present);
+        pagemap(u32::MAX, address).expect_err("there is no such process");
+    }
+
+    #[test]
+    fn frames_are_those_of_pages_in_memory() {
+        let present = 1 << 63;
+        assert_eq!(frame(present | 1 << 61 | 0x12_3456), Some(0x12_3456));
+        assert_eq!((frame(present), residence(present)), (None, Residence::Present));
+        // Of a page that is swapped out, the bits are a place in the swap file.
+        assert_eq!((frame(1 << 62 | 5), residence(1 << 62 | 5)), (None, Residence::Swapped));
+        assert_eq!((frame(0), residence(0)), (None, Residence::Absent));
     }
 }

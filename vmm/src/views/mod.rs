@@ -11,6 +11,7 @@ mod host_page;
 mod look;
 mod ls;
 mod map;
+mod second_level;
 mod tasks;
 mod walk;
 mod walk_port;

@@ -5,9 +5,11 @@ use super::{
     args::Holding,
     host_page::HostPage,
     look::Look,
+    second_level,
     walk_port::WalkedPort,
     words::{hex, letters, mapping_json, source_json, source_words},
 };
+use crate::attach::statistics::Statistic;
 use anyhow::{Result, bail};
 use machine::human;
 use observe::{
@@ -89,18 +91,27 @@ impl Walked<'_> {
                 }
             }
         }
-        writeln!(out, "  KVM        {}", self.statistics())
+        let statistics = self.look.machine.statistics();
+        match self.engine() {
+            "kvm" => {
+                writeln!(out, "  KVM        {}", second_level::sentence(&statistics))?;
+                writeln!(out, "             {}", Self::statistics(&statistics))
+            }
+            engine => writeln!(out, "  KVM        takes no part: the engine is {engine}"),
+        }
+    }
+
+    fn engine(&self) -> &str {
+        &self.look.machine.introduction.engine
     }
 
     /// What KVM says of its own tables, of the whole machine.
-    fn statistics(&self) -> String {
-        let counted = self.look.machine.statistics();
+    fn statistics(counted: &[Statistic]) -> String {
         let of_tables = counted.iter().filter(|counted| TABLES.contains(&counted.name.as_str()));
         let words: Vec<_> =
             of_tables.map(|counted| format!("{} {}", counted.name, counted.value)).collect();
-        match (&words[..], self.look.machine.introduction.engine.as_str()) {
-            ([], "kvm") => "this host's KVM offers no statistics".to_owned(),
-            ([], engine) => format!("no statistics: the engine is {engine}"),
+        match &words[..] {
+            [] => "this host's KVM offers no statistics".to_owned(),
             _ => format!("of the whole machine: {}", words.join(", ")),
         }
     }
@@ -118,6 +129,8 @@ impl Walked<'_> {
         let host = self.host.as_ref().and_then(|host| host.as_ref().ok());
         json["host"] = host.map_or(Value::Null, HostPage::json);
         let statistics = self.look.machine.statistics();
+        let is_kvm = self.engine() == "kvm";
+        json["second_level"] = if is_kvm { second_level::json(&statistics) } else { Value::Null };
         json["kvm"] = match statistics[..] {
             [] => Value::Null,
             _ => statistics.into_iter().map(|found| (found.name, json!(found.value))).collect(),

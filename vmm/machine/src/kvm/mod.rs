@@ -13,11 +13,12 @@ pub mod vm;
 use crate::{
     Architecture,
     layout::{KVM_IDENTITY_MAP, KVM_TSS},
+    machine::MachineError,
     memory::Memory,
 };
 use kvm_bindings::{CpuId, KVM_API_VERSION, KVM_MAX_CPUID_ENTRIES, kvm_userspace_memory_region};
 use kvm_ioctls::{Cap, Kvm, VcpuFd, VmFd};
-use probe::{Attempt, PagingMode, Probe};
+use probe::{Attempt, PagingMode, Probe, Ring0};
 use std::{
     io,
     path::{Path, PathBuf},
@@ -77,6 +78,13 @@ pub enum KvmError {
         /// What a guest saw when it tried.
         reason: String,
     },
+    /// A processor that is too old for the kernel, or a virtual one with too few features.
+    #[error(
+        "this KVM cannot run amd64 guests: it offers them no FSGSBASE, which processors have since \
+         2012 (Intel) and 2014 (AMD); if this host is a virtual machine, give it the features of its \
+         own host (QEMU: -cpu host)"
+    )]
+    LacksFsgsbase,
     /// One of its system calls.
     #[error("KVM cannot {what}: {error}")]
     Call {
@@ -110,7 +118,13 @@ pub fn can_run(device: &Path, architecture: Architecture) -> Result<(), KvmError
     let probe = Probe::open(device)?;
     let attempt = match architecture {
         // Whatever has a KVM has long mode.
-        Architecture::Amd64 => return Ok(()),
+        Architecture::Amd64 => {
+            return match probe.has_fsgsbase() {
+                Ok(false) => Err(KvmError::LacksFsgsbase),
+                // What fails in another way will be said when the machine is made.
+                _ => Ok(()),
+            };
+        }
         Architecture::Ia32 => probe.paging(PagingMode::TwoLevels),
     };
     let reason = match attempt {
@@ -119,6 +133,11 @@ pub fn can_run(device: &Path, architecture: Architecture) -> Result<(), KvmError
         Err(error) => error.to_string(),
     };
     Err(KvmError::CannotPage { architecture, reason })
+}
+
+/// Finds out, with a guest of a few instructions, who executes the guests' kernels here.
+pub fn ring0(device: &Path) -> Result<Ring0, MachineError> {
+    Probe::open(device)?.ring0()
 }
 
 fn open_error(path: &Path, error: io::Error) -> KvmError {

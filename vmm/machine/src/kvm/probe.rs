@@ -60,6 +60,16 @@ pub enum SyscallEntry {
     Fails(String),
 }
 
+/// Who executes what a guest's kernel does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ring0 {
+    /// The processor, as all the rest.
+    Native,
+    /// KVM's software, instruction by instruction, which is some hundred times slower; what it says of
+    /// an instruction that it does not know.
+    Interpreted(String),
+}
+
 /// A KVM that can be asked.
 #[derive(Debug)]
 pub struct Probe {
@@ -144,6 +154,35 @@ impl Probe {
             Ok(answers) => SyscallEntry::Fails(format!("unexpected state {answers:x?}")),
             Err(failure) => SyscallEntry::Fails(failure.clone()),
         })
+    }
+
+    /// Who executes ring 0. The guest adds with an instruction that every 64-bit processor has, and
+    /// that no kernel needs: KVM's interpreter, made for accesses to devices, does not know it. Names of
+    /// modules or features of the processor would only say who could.
+    pub fn ring0(&self) -> Result<Ring0, MachineError> {
+        let vm = self.vm()?;
+        write(&vm.memory, CODE, ADD_VECTORS)?;
+        let mut sregs = call("read system registers", vm.vcpu.get_sregs())?;
+        long_mode(&mut sregs);
+        sregs.cr4 |= Cr4Flags::OSFXSR.bits();
+        call("set system registers", vm.vcpu.set_sregs(&sregs))?;
+        call("set registers", vm.vcpu.set_regs(&registers::at_entry(CODE as u32)))?;
+        Ok(match ask(vm, 1)? {
+            Ok(_) => Ring0::Native,
+            Err(refusal) => Ring0::Interpreted(refusal),
+        })
+    }
+
+    /// Whether guests see a processor with FSGSBASE, which `amd64` guests need.
+    pub fn has_fsgsbase(&self) -> Result<bool, MachineError> {
+        const FSGSBASE: u32 = 1;
+        let vm = self.vm()?;
+        write(&vm.memory, CODE, SHOW_FEATURES)?;
+        let mut sregs = call("read system registers", vm.vcpu.get_sregs())?;
+        registers::protected_mode(&mut sregs);
+        call("set system registers", vm.vcpu.set_sregs(&sregs))?;
+        call("set registers", vm.vcpu.set_regs(&registers::at_entry(CODE as u32)))?;
+        Ok(ask(vm, 1)?.is_ok_and(|answers| answers[0] & FSGSBASE != 0))
     }
 
     /// A machine with everything that the probes need but code.
@@ -264,6 +303,21 @@ const ENTER_USER_MODE: &[u8] = &[
     0x48, 0xCF, // iretq
 ];
 
+/// 64-bit code.
+const ADD_VECTORS: &[u8] = &[
+    0x0F, 0x58, 0xC0, // addps xmm0, xmm0
+    0xE7, 0xF4, // out 0xf4, eax
+];
+
+/// 32-bit code.
+const SHOW_FEATURES: &[u8] = &[
+    0xB8, 0x07, 0x00, 0x00, 0x00, // mov eax, 7
+    0x31, 0xC9, // xor ecx, ecx
+    0x0F, 0xA2, // cpuid
+    0x89, 0xD8, // mov eax, ebx
+    0xE7, 0xF4, // out 0xf4, eax
+];
+
 const SYSTEM_CALL: &[u8] = &[0x0F, 0x05, 0x0F, 0x0B]; // syscall; ud2
 
 /// 64-bit code: writes 1, the return address and the code segment.
@@ -378,6 +432,15 @@ mod tests {
     fn a_system_call_arrives_in_one_of_the_two_known_ways() {
         let entry = probe().syscall_entry().unwrap();
         assert!(!matches!(entry, SyscallEntry::Fails(_)), "{entry:?}");
+    }
+
+    /// Both are seen by the same processor: what runs ring 0 itself gets there by `syscall`, too.
+    #[test]
+    fn ring_0_is_native_where_system_calls_arrive_there() {
+        let probe = probe();
+        let is_native = probe.ring0().unwrap() == Ring0::Native;
+        assert_eq!(is_native, probe.syscall_entry().unwrap() == SyscallEntry::Ring0);
+        assert!(probe.has_fsgsbase().unwrap(), "this test boots amd64 guests");
     }
 
     #[test]

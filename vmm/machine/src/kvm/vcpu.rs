@@ -22,11 +22,7 @@ pub fn run(vm: &mut Vm, mut handle: impl FnMut(Exit<'_>) -> Next, stop: &AtomicB
         match handle(leave(&mut vm.vcpu)) {
             Next::Run => {}
             Next::Exit(status) => return Outcome::Exit(status),
-            Next::Crash(cause) => {
-                let cpu = state(&vm.vcpu);
-                let cause = with_details(cause, vm, cpu.as_deref());
-                return Outcome::Crash(Crash { cause, cpu });
-            }
+            Next::Crash(cause) => return Outcome::Crash(crash(cause, vm)),
         }
     }
 }
@@ -58,6 +54,15 @@ fn leave(vcpu: &mut VcpuFd) -> Exit<'_> {
 
 fn state(vcpu: &VcpuFd) -> Option<Box<CpuState>> {
     Some(Box::new(CpuState::new(vcpu.get_regs().ok()?, vcpu.get_sregs().ok()?)))
+}
+
+/// What is known of a guest that cannot go on.
+fn crash(cause: Cause, vm: &mut Vm) -> Crash {
+    let cpu = state(&vm.vcpu);
+    if cause == Cause::TripleFault && cpu.as_ref().is_some_and(|cpu| cpu.is_reset()) {
+        return Crash { cause: Cause::TripleFaultAndReset, cpu: None };
+    }
+    Crash { cause: with_details(cause, vm, cpu.as_deref()), cpu }
 }
 
 /// Adds what KVM says about an internal error, and the bytes at the instruction pointer.

@@ -132,8 +132,11 @@ fn listen_for_kicks() {
 mod tests {
     use super::*;
     use crate::{
-        Architecture, Cause, Crash, KVM_DEVICE, Kernel, RamSize, elf::tests::Sample,
-        kernel::tests::sample, testing::Paper,
+        Architecture, Cause, Crash, KVM_DEVICE, Kernel, RamSize,
+        elf::tests::Sample,
+        host::{Backend, Host},
+        kernel::tests::sample,
+        testing::Paper,
     };
     use std::sync::mpsc;
 
@@ -201,8 +204,12 @@ mod tests {
             0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // padding to 0x20
             0, 0, 0, 0, 0, 0, // an interrupt table of no length
         ]);
-        assert_eq!(crash.cause, Cause::TripleFault);
-        assert_eq!(crash.cpu.expect("registers").instruction_pointer(), 0x10_0007);
+        // KVM on AMD's processors keeps no place, and says so.
+        let place = crash.cpu.map(|cpu| cpu.instruction_pointer());
+        match Host::here().backend() {
+            Backend::Svm => assert_eq!((crash.cause, place), (Cause::TripleFaultAndReset, None)),
+            _ => assert_eq!((crash.cause, place), (Cause::TripleFault, Some(0x10_0007))),
+        }
     }
 
     #[test]

@@ -136,6 +136,11 @@ impl Qemu {
         Ok(Self { program: program.to_owned(), version, board })
     }
 
+    /// Whether a machine can have so many bytes of RAM.
+    pub fn can_have(&self, ram: u64) -> Result<(), QemuError> {
+        if ram > RAM_MAX { Err(QemuError::TooMuchRam(ram)) } else { Ok(()) }
+    }
+
     /// The program.
     pub fn program(&self) -> &Path {
         &self.program

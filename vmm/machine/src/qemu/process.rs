@@ -4,7 +4,7 @@
 //! ends QEMU when its parent ends, however that happens: nothing remains.
 
 use super::{
-    Qemu, QemuError, RAM_MAX, clock,
+    Qemu, QemuError, clock,
     command::{Descriptors, arguments},
     start_error,
 };
@@ -53,9 +53,7 @@ pub struct Machine {
 impl Machine {
     /// Prepares everything that QEMU will open.
     pub fn new(qemu: &Qemu, config: &Config<'_>) -> Result<Self, MachineError> {
-        if config.ram.bytes() > RAM_MAX {
-            return Err(QemuError::TooMuchRam(config.ram.bytes()).into());
-        }
+        qemu.can_have(config.ram.bytes())?;
         let memory = Memory::new(config.ram)?;
         let executable = &config.kernel.executable;
         let file = |name, bytes| file(name, bytes).map_err(QemuError::Files);

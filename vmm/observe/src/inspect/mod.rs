@@ -36,7 +36,8 @@ use crate::{
     paging::{Geometry, Walk},
 };
 use protocol::introspection::{
-    HEADER_MAGIC, HEADER_VERSION, Header, NOBODY, Table, TaskRecord, ThreadRecord, ThreadState,
+    HEADER_MAGIC, HEADER_VERSION, Header, NOBODY, PortCache, Table, TaskRecord, ThreadRecord,
+    ThreadState,
 };
 use thiserror::Error;
 
@@ -148,6 +149,13 @@ impl<'m, M: GuestMemory + ?Sized> Guest<'m, M> {
             }
         }
         tasks
+    }
+
+    /// The page table that the processor works with, as far as the kernel's memory tells: that of the
+    /// task that runs.
+    pub fn loaded_page_table(&self) -> Option<u64> {
+        let cache: PortCache = read_value(self.memory, self.header.port_cache).ok()?;
+        read_value(self.memory, cache.loaded_root).ok()
     }
 
     /// Where an address of a task leads.
