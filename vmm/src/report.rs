@@ -97,7 +97,8 @@ fn last_events(ram: &Ram, header: u64, locator: &Locator<'_>) -> Vec<String> {
         Observer::new(ram.clone(), header, locator.guest.images(), locator.ticks_per_second);
     let mut shown = VecDeque::new();
     // What cannot be read is not shown: this only adds to a report.
-    let _ = observer.finish(&mut |event| {
+    // The guest has stopped: there is no more than one ring to read.
+    let _ = observer.finish(&mut || true, &mut |event| {
         let mut text = Vec::new();
         // A vector has room for everything.
         let _ = Printer::new(Style::Flat, false, &mut text).event(event);
