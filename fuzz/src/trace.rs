@@ -35,10 +35,10 @@ pub fn run(input: &[u8]) {
     };
     let mut read = Ok(());
     while read.is_ok() && shared.0.borrow_mut().change() {
-        read = observer.poll(&mut show);
+        read = observer.poll(&mut show).map(drop);
     }
     if read.is_ok() {
-        read = observer.finish(&mut show);
+        read = observer.finish(&mut || true, &mut show);
     }
     if let Err(error) = read {
         text::check(&error);
