@@ -7,11 +7,11 @@ use crate::{
     machine::Machine,
     page_fault::PAGE_FAULT_VECTOR,
     port_fault::GENERAL_PROTECTION_VECTOR,
+    system_call::Next,
     thread::AfterSend,
 };
 use protocol::{
     Word,
-    error::IpcError,
     fault::{Access, Exception},
     introspection::{
         ThreadState,
@@ -22,13 +22,15 @@ use protocol::{
 
 impl<M: Machine> Kernel<M> {
     /// The current thread raised a processor exception.
-    #[cold]
-    #[inline(never)]
-    pub fn exception(&mut self, vector: u8, error_code: Word) {
-        let Some(thread) = self.current.get() else { return };
+    pub(crate) fn begin_exception(
+        &mut self,
+        thread: ThreadIndex,
+        vector: u8,
+        error_code: Word,
+    ) -> Next {
         let about_ports = vector == GENERAL_PROTECTION_VECTOR && error_code == 0;
-        if about_ports && self.try_port_access(thread) {
-            return;
+        if about_ports && let Some(next) = self.try_port_access(thread) {
+            return next;
         }
         let time = self.machine.time();
         self.faults += 1;
@@ -51,12 +53,18 @@ impl<M: Machine> Kernel<M> {
             record.e = self.threads[thread].context.stack() as u64;
             self.machine.record(record);
         }
-        self.raise(thread, vector, error_code);
+        Next::switch(self.raise(thread, vector, error_code))
     }
 
     /// Sends the exception message; without a handler the thread is stopped. The thread may be the
-    /// current one or one that waits.
-    pub(crate) fn raise(&mut self, thread: ThreadIndex, vector: u8, error_code: Word) {
+    /// current one or one that waits. Returns the handler if it takes the message now: it is ready then,
+    /// but not queued.
+    pub(crate) fn raise(
+        &mut self,
+        thread: ThreadIndex,
+        vector: u8,
+        error_code: Word,
+    ) -> Option<ThreadIndex> {
         let handler = self.fault_gate(thread, self.threads[thread].exception_handler());
         let registers = &mut self.threads[thread];
         let message = Exception {
@@ -66,34 +74,16 @@ impl<M: Machine> Kernel<M> {
             stack: registers.context.stack(),
         };
         registers.fault.message = message.to_words();
-        let was_current = self.current == thread.into();
-        match handler {
-            Some(gate) if was_current => {
-                self.send_fault(thread, gate, Exception::TAG, AfterSend::AwaitHandler);
-            }
-            // Whoever runs goes on.
-            Some(gate) => {
-                if self.offer_fault(thread, gate, Exception::TAG, AfterSend::AwaitHandler) {
-                    self.ready.push_back(&mut self.threads, gate.thread());
-                }
-            }
-            None => {
-                self.stop_unhandled(thread, Unresolved::NoPager, 0);
-                if was_current {
-                    self.schedule();
-                }
-            }
-        }
-    }
-
-    /// The handler of a waiting thread took the message and will never answer.
-    pub(crate) fn lose_handler_reply(&mut self, thread: ThreadIndex) {
-        self.stop_unhandled(thread, Unresolved::ReplyLost, IpcError::ReplyLost as u64);
+        let Some(gate) = handler else {
+            self.stop_unhandled(thread, Unresolved::NoPager, 0);
+            return None;
+        };
+        self.offer_fault(thread, gate, Exception::TAG, AfterSend::AwaitHandler)
     }
 
     /// Stops a thread with an exception that nobody handled. What became of a page or port fault
     /// was recorded before it became an exception.
-    fn stop_unhandled(&mut self, thread: ThreadIndex, reason: Unresolved, answer: u64) {
+    pub(crate) fn stop_unhandled(&mut self, thread: ThreadIndex, reason: Unresolved, answer: u64) {
         let fault = &self.threads[thread].fault;
         let [vector, ..] = fault.message;
         if vector != Word::from(PAGE_FAULT_VECTOR) && !fault.access.contains(Access::PORT) {

@@ -3,10 +3,12 @@
 use crate::{
     capability::{Capability, Object, Slot},
     factory::require,
-    index::{FactoryIndex, MaybeThread, TableIndex, TaskIndex, ThreadIndex},
+    index::{FactoryIndex, TableIndex, TaskIndex, ThreadIndex},
     kernel::Kernel,
     machine::Machine,
     restart::Operation,
+    stretch::Preempted,
+    system_call::{Next, SystemCall},
     thread::UtcbReference,
 };
 use protocol::{
@@ -24,19 +26,50 @@ use protocol::{
     utcb::{MESSAGE_REGISTERS, SELF_OFFSET},
 };
 
-/// The answer of an operation: how many message registers it returns.
-type Answer = Result<usize, ObjectError>;
+/// What an operation returns.
+pub(crate) struct Reply {
+    /// Message registers.
+    words: usize,
+    next: Next,
+}
+
+impl Reply {
+    /// So many message registers, and nobody else has become ready.
+    pub(crate) const fn words(words: usize) -> Self {
+        Self { words, next: Next::Current }
+    }
+}
+
+/// Why an operation returns nothing.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It failed.
+    Error(ObjectError),
+    /// It was left at a preemption point.
+    Preempted,
+}
+
+impl From<ObjectError> for Failure {
+    fn from(error: ObjectError) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<Preempted> for Failure {
+    fn from(_: Preempted) -> Self {
+        Self::Preempted
+    }
+}
+
+pub(crate) type Answer = Result<Reply, Failure>;
+
+const NOTHING: Answer = Ok(Reply::words(0));
 
 impl<M: Machine> Kernel<M> {
-    /// Invokes an object that is no IPC partner. `arguments` are those of the system call.
+    /// Invokes an object that is no IPC partner.
     #[inline(always)]
-    pub(crate) fn invoke_object(
-        &mut self,
-        caller: ThreadIndex,
-        slot: Slot,
-        tag: MessageTag,
-        arguments: [Word; 3],
-    ) {
+    pub(crate) fn invoke_object(&mut self, call: SystemCall, slot: Slot) -> Next {
+        let SystemCall { caller, tag, .. } = call;
         let answer = if slot.protocol() != tag.label() {
             ObjectError::BadProtocol.tag()
         } else if tag.words() == 0 {
@@ -44,27 +77,27 @@ impl<M: Machine> Kernel<M> {
         } else if slot.is_debugger() && self.utcb(caller).message[0] == debugger::NULL {
             MessageTag::default()
         } else {
-            self.arguments = arguments;
-            return self.object_operation(caller, slot, tag);
+            return self.object_operation(call, slot);
         };
         self.threads[caller].context.set_result(answer, 0);
+        Next::Current
     }
 
     #[inline(never)]
-    fn object_operation(&mut self, caller: ThreadIndex, slot: Slot, tag: MessageTag) {
+    fn object_operation(&mut self, call: SystemCall, slot: Slot) -> Next {
+        let SystemCall { caller, tag, .. } = call;
         if let Some(task) = slot.modifiable_task()
             && self.unmap_one_page(caller, task, tag)
         {
-            return;
+            return Next::Current;
         }
-        let answer = match self.dispatch(caller, slot, tag) {
-            Ok(words) => MessageTag::new(0, words, 0),
-            Err(error) => error.tag(),
+        let (answer, next) = match self.dispatch(caller, slot, tag) {
+            Ok(Reply { words, next }) => (MessageTag::new(0, words, 0), next),
+            Err(Failure::Error(error)) => (error.tag(), Next::Current),
+            Err(Failure::Preempted) => return Next::Restart(call),
         };
-        if self.preempted {
-            return self.restart(caller);
-        }
         self.threads[caller].context.set_result(answer, 0);
+        next
     }
 
     fn dispatch(&mut self, caller: ThreadIndex, slot: Slot, tag: MessageTag) -> Answer {
@@ -78,7 +111,7 @@ impl<M: Machine> Kernel<M> {
             Object::Console => self.console_operation(caller, tag),
             Object::Scheduler => self.scheduler_operation(caller, tag),
             Object::Platform => self.platform_operation(caller, tag),
-            Object::Gate(_) => Err(ObjectError::BadProtocol),
+            Object::Gate(_) => Err(ObjectError::BadProtocol.into()),
         }
     }
 
@@ -110,9 +143,9 @@ impl<M: Machine> Kernel<M> {
     fn debugger_operation(&mut self, caller: ThreadIndex, tag: MessageTag) -> Answer {
         let [operation] = self.arguments(caller, tag)?;
         match operation {
-            debugger::NULL => Ok(0),
+            debugger::NULL => NOTHING,
             debugger::SET_NAME => self.set_name(caller, tag),
-            _ => Err(ObjectError::UnknownOperation),
+            _ => Err(ObjectError::UnknownOperation.into()),
         }
     }
 
@@ -121,7 +154,7 @@ impl<M: Machine> Kernel<M> {
         let [_, index, image, length] = self.arguments(caller, tag)?;
         let length = length.min(NAME_LENGTH);
         if tag.words() < 4 + length.div_ceil(size_of::<Word>()) {
-            return Err(ObjectError::MessageTooShort);
+            return Err(ObjectError::MessageTooShort.into());
         }
         let mut bytes = [0; NAME_LENGTH];
         let words = &self.utcb(caller).message[4..];
@@ -142,38 +175,38 @@ impl<M: Machine> Kernel<M> {
                 require(capability.rights, Rights::EXECUTE)?;
                 self.threads[thread].record.name = name;
             }
-            _ => return Err(ObjectError::InvalidArgument),
+            _ => return Err(ObjectError::InvalidArgument.into()),
         }
-        Ok(0)
+        NOTHING
     }
 
     #[inline(never)]
     fn console_operation(&mut self, caller: ThreadIndex, tag: MessageTag) -> Answer {
         let [operation, length] = self.arguments(caller, tag)?;
         if operation != console::WRITE {
-            return Err(ObjectError::UnknownOperation);
+            return Err(ObjectError::UnknownOperation.into());
         }
         let words = length.div_ceil(size_of::<Word>());
         if length > console::MAX_BYTES || tag.words() < 2 + words {
-            return Err(ObjectError::MessageTooShort);
+            return Err(ObjectError::MessageTooShort.into());
         }
         let mut bytes = [0; (MESSAGE_REGISTERS - 2) * size_of::<Word>()];
         unpack(&self.utcb(caller).message[2..], &mut bytes[..length]);
         for byte in &bytes[..length] {
             self.machine.write_console(*byte);
         }
-        Ok(0)
+        NOTHING
     }
 
     #[inline(never)]
     fn platform_operation(&mut self, caller: ThreadIndex, tag: MessageTag) -> Answer {
         let [operation, status] = self.arguments(caller, tag)?;
         if operation != platform::SHUT_DOWN {
-            return Err(ObjectError::UnknownOperation);
+            return Err(ObjectError::UnknownOperation.into());
         }
         let status = u8::try_from(status).map_err(|_| ObjectError::OutOfRange)?;
         if status > 127 {
-            return Err(ObjectError::OutOfRange);
+            return Err(ObjectError::OutOfRange.into());
         }
         if self.traces(Kind::ShutDown) {
             let time = self.machine.time();
@@ -182,7 +215,7 @@ impl<M: Machine> Kernel<M> {
             self.machine.record(record);
         }
         self.machine.shut_down(status);
-        Ok(0)
+        NOTHING
     }
 
     #[inline(never)]
@@ -193,18 +226,15 @@ impl<M: Machine> Kernel<M> {
                 let [_, index, priority] = self.arguments(caller, tag)?;
                 let capability = self.capability(caller, index)?;
                 let Object::Thread(thread) = capability.object else {
-                    return Err(ObjectError::InvalidArgument);
+                    return Err(ObjectError::InvalidArgument.into());
                 };
                 require(capability.rights, Rights::EXECUTE)?;
                 let priority = u8::try_from(priority).map_err(|_| ObjectError::OutOfRange)?;
                 self.set_priority(caller, thread, priority);
-                Ok(0)
+                Ok(Reply { words: 0, next: Next::Best })
             }
-            scheduler::YIELD => {
-                self.yield_from(caller);
-                Ok(0)
-            }
-            _ => Err(ObjectError::UnknownOperation),
+            scheduler::YIELD => Ok(Reply { words: 0, next: Next::Yield }),
+            _ => Err(ObjectError::UnknownOperation.into()),
         }
     }
 
@@ -217,7 +247,6 @@ impl<M: Machine> Kernel<M> {
         if queued {
             self.ready.push_back(&mut self.threads, thread);
         }
-        self.preempt();
     }
 
     #[inline(never)]
@@ -236,12 +265,12 @@ impl<M: Machine> Kernel<M> {
             _ => 3,
         };
         if tag.words() < needed {
-            return Err(ObjectError::MessageTooShort);
+            return Err(ObjectError::MessageTooShort.into());
         }
         let message = &self.utcb(caller).message;
         let arguments = [message[2], message[3]];
         self.create(caller, index, operation, CapabilityIndex(slot), arguments)?;
-        Ok(0)
+        NOTHING
     }
 
     #[inline(never)]
@@ -259,19 +288,21 @@ impl<M: Machine> Kernel<M> {
                 let item = MapItem::from_words([first, second]);
                 self.map_into(caller, task, item.ok_or(ObjectError::InvalidArgument)?)
             }
-            task::UNMAP if second > task::UNMAP_MAX_FLEXPAGES => Err(ObjectError::OutOfRange),
-            task::UNMAP if tag.words() < 3 + second => Err(ObjectError::MessageTooShort),
+            task::UNMAP if second > task::UNMAP_MAX_FLEXPAGES => {
+                Err(ObjectError::OutOfRange.into())
+            }
+            task::UNMAP if tag.words() < 3 + second => Err(ObjectError::MessageTooShort.into()),
             task::UNMAP => self.unmap(caller, task, first, second),
-            _ => Err(ObjectError::UnknownOperation),
+            _ => Err(ObjectError::UnknownOperation.into()),
         }
     }
 
     fn map_into(&mut self, caller: ThreadIndex, task: TaskIndex, item: MapItem) -> Answer {
         let (from, window) = (self.task_of(caller), Flexpage::WHOLE_SPACE);
         let mut progress = self.begin(Operation::Map { task });
-        if self.map_item(&mut progress, from, task, item, window).is_err() {
+        if let Err(preempted) = self.map_item(&mut progress, from, task, item, window) {
             self.interrupt(progress);
-            return Ok(0);
+            return Err(preempted.into());
         }
         self.end_walk(&mut progress);
         self.end_stretch();
@@ -283,11 +314,11 @@ impl<M: Machine> Kernel<M> {
             self.trace_map(record, Some(caller), item, window, outcome);
         }
         match outcome.status {
-            MapStatus::Done => Ok(0),
-            MapStatus::SourceEmpty => Err(ObjectError::NoSuchCapability),
-            MapStatus::Overflow => Err(ObjectError::InvalidArgument),
-            MapStatus::NoMemory => Err(ObjectError::NoMemory),
-            MapStatus::TooDeep => Err(ObjectError::TooDeep),
+            MapStatus::Done => NOTHING,
+            MapStatus::SourceEmpty => Err(ObjectError::NoSuchCapability.into()),
+            MapStatus::Overflow => Err(ObjectError::InvalidArgument.into()),
+            MapStatus::NoMemory => Err(ObjectError::NoMemory.into()),
+            MapStatus::TooDeep => Err(ObjectError::TooDeep.into()),
         }
     }
 
@@ -309,7 +340,7 @@ impl<M: Machine> Kernel<M> {
                 self.bind(caller, thread, task, utcb)?;
                 let record = &mut self.threads[thread].record;
                 (record.pager, record.exception_handler) = (pager, handler);
-                Ok(0)
+                NOTHING
             }
             thread::EX_REGS => {
                 let [_, instruction, stack] = self.arguments(caller, tag)?;
@@ -317,9 +348,9 @@ impl<M: Machine> Kernel<M> {
                 let message = &mut self.utcb(caller).message;
                 message[1] = old[0];
                 message[2] = old[1];
-                Ok(3)
+                Ok(Reply { words: 3, next: Next::Best })
             }
-            _ => Err(ObjectError::UnknownOperation),
+            _ => Err(ObjectError::UnknownOperation.into()),
         }
     }
 
@@ -392,7 +423,6 @@ impl<M: Machine> Kernel<M> {
             self.cancel(thread);
         }
         self.threads[thread].context.set_pointers(instruction, stack);
-        self.preempt();
         Ok(old)
     }
 
@@ -402,20 +432,13 @@ impl<M: Machine> Kernel<M> {
         if self.threads[thread].is(ThreadState::Ready) {
             return;
         }
-        if let Some(partner) = self.threads[thread].partner() {
-            self.abandon_with(partner, thread);
-        }
-        if self.threads[thread].is(ThreadState::Sending) {
-            let receiver = ThreadIndex::from_position(self.threads[thread].record.partner);
-            self.dequeue_sender(receiver, thread);
-        }
+        self.leave_partner(thread);
         let interrupted = self.threads[thread].is(ThreadState::Sending)
             || self.threads[thread].is(ThreadState::Receiving);
         if interrupted {
             self.fail(thread, IpcError::Cancelled);
         }
-        self.threads[thread].set_state(ThreadState::Ready, MaybeThread::NOBODY);
-        self.ready.push_back(&mut self.threads, thread);
+        self.make_ready(thread);
     }
 
     pub(crate) fn trace_creation(

@@ -1,293 +1,278 @@
-//! The system call: sending, receiving, calling, replying.
+//! Sending, receiving, calling, replying.
 //!
 //! A send finds its receiver waiting, and then the message goes over and the processor with it; or
 //! it does not, and then the sender queues at the receiver. Nobody is ever stopped half-way.
 
 use crate::{
     capability::{Object, Slot},
-    index::{MaybeThread, TaskIndex, ThreadIndex},
-    kernel::Kernel,
+    index::{MaybeThread, ThreadIndex},
+    kernel::{Gate, Kernel},
     machine::Machine,
     map::Stopped,
     restart,
+    stretch::Preempted,
+    system_call::{Next, SystemCall},
     thread::{AfterSend, PendingMessage},
+    waiting::Queue,
 };
 use protocol::{
     Word,
     error::IpcError,
     introspection::{ThreadState, record::Kind},
     message::MessageTag,
-    object::{CapabilityIndex, label},
-    syscall::{CAPABILITY_SHIFT, Operation, Timeouts},
+    object::label,
+    syscall::Operation,
     utcb::{MESSAGE_REGISTERS, Utcb},
 };
-
-const OPERATION_MASK: Word = 0xf;
 
 /// [`Operation::SEND`] with [`Operation::REPLY`]: answer and go on.
 const REPLY_ONLY: Word = Operation::SEND.0 | Operation::REPLY.0;
 
 impl<M: Machine> Kernel<M> {
-    /// The one system call ([`protocol::syscall`]), by the current thread.
+    /// Does what a system call asks for.
     #[inline(always)]
-    pub fn system_call(&mut self, target: Word, tag: Word, timeouts: Word) {
-        let caller = self.current.expected();
-        let index = CapabilityIndex(target >> CAPABILITY_SHIFT);
-        let tag = MessageTag(tag).without_flags();
-        let timeouts = Timeouts(timeouts);
-        if tag.items() != 0 {
-            self.arguments = [target, tag.0, timeouts.0];
+    pub(crate) fn perform(&mut self, call: SystemCall) -> Next {
+        let (words, items) = (call.tag.words(), call.tag.items());
+        let too_long = items != 0 && words + 2 * items > MESSAGE_REGISTERS;
+        if too_long || !call.timeouts.is_valid() {
+            return self.refuse(call, IpcError::InvalidArgument);
         }
-        let too_long = tag.items() != 0 && tag.words() + 2 * tag.items() > MESSAGE_REGISTERS;
-        if too_long || !timeouts.is_valid() {
-            return self.fail(caller, IpcError::InvalidArgument);
-        }
-        match Operation(target & OPERATION_MASK) {
-            Operation::REPLY_AND_WAIT => self.reply_and_wait(caller, tag, timeouts),
-            Operation::CALL => self.call(caller, index, tag, timeouts),
-            operation => self.rarer_system_call(caller, operation, index, tag, timeouts),
+        match call.operation() {
+            Operation::REPLY_AND_WAIT => self.reply_and_wait(call),
+            Operation::CALL => self.call(call),
+            _ => self.rarer_system_call(call),
         }
     }
 
     #[inline(never)]
-    fn rarer_system_call(
-        &mut self,
-        caller: ThreadIndex,
-        operation: Operation,
-        index: CapabilityIndex,
-        tag: MessageTag,
-        timeouts: Timeouts,
-    ) {
-        self.arguments = [index.0 << CAPABILITY_SHIFT | operation.0, tag.0, timeouts.0];
-        match operation {
+    fn rarer_system_call(&mut self, call: SystemCall) -> Next {
+        match call.operation() {
             Operation::SEND => {
-                let task = self.task_of(caller);
-                let slot = self.tasks[task].capabilities.slot(&mut self.machine, index);
-                self.invoke(caller, slot, tag, timeouts, AfterSend::Continue);
+                let slot = self.slot(call);
+                self.invoke(call, slot, AfterSend::Continue)
             }
-            Operation::WAIT => self.wait(caller, timeouts),
-            Operation::RECEIVE => self.receive_from(caller, index, timeouts),
-            Operation(REPLY_ONLY) => self.reply_and_go_on(caller, tag),
-            _ => self.fail(caller, IpcError::InvalidArgument),
+            Operation::WAIT => self.wait(call),
+            Operation::RECEIVE => self.receive_from_one(call),
+            Operation(REPLY_ONLY) => self.reply_and_go_on(call),
+            _ => self.refuse(call, IpcError::InvalidArgument),
         }
-        self.preempt();
+    }
+
+    /// The slot that a system call names.
+    #[inline(always)]
+    fn slot(&mut self, call: SystemCall) -> Slot {
+        let task = self.task_of(call.caller);
+        self.tasks[task].capabilities.slot(&mut self.machine, call.capability())
     }
 
     /// Sends and waits for the answer. A call to a gate whose thread waits is the hot path.
     #[inline(always)]
-    fn call(
-        &mut self,
-        caller: ThreadIndex,
-        index: CapabilityIndex,
-        tag: MessageTag,
-        timeouts: Timeouts,
-    ) {
-        let task = self.task_of(caller);
-        let slot = self.tasks[task].capabilities.slot(&mut self.machine, index);
+    fn call(&mut self, call: SystemCall) -> Next {
+        let slot = self.slot(call);
         if let Some(gate) = slot.gate() {
             let gate = self.gates[gate];
-            return self.call_thread(caller, gate.thread(), gate.label(), tag, timeouts);
+            return self.call_thread(call, gate);
         }
-        if slot.protocol() == tag.label() && tag.words() != 0 {
-            let target = index.0 << CAPABILITY_SHIFT | Operation::CALL.0;
-            return self.invoke_object(caller, slot, tag, [target, tag.0, timeouts.0]);
+        if slot.protocol() == call.tag.label() && call.tag.words() != 0 {
+            return self.invoke_object(call, slot);
         }
-        self.invoke(caller, slot, tag, timeouts, AfterSend::AwaitReply);
+        self.invoke(call, slot, AfterSend::AwaitReply)
     }
 
     #[inline(always)]
-    fn call_thread(
-        &mut self,
-        caller: ThreadIndex,
-        receiver: ThreadIndex,
-        label: Word,
-        tag: MessageTag,
-        timeouts: Timeouts,
-    ) {
-        let Some((from, to)) = self.threads.pair(caller, receiver) else {
-            return self.fail(caller, IpcError::NoPartner);
+    fn call_thread(&mut self, call: SystemCall, gate: Gate) -> Next {
+        let SystemCall { caller, tag, .. } = call;
+        let Some((from, to)) = self.threads.pair(caller, gate.thread()) else {
+            return self.refuse(call, IpcError::NoPartner);
         };
-        if !to.accepts(caller) {
-            let pending = PendingMessage { tag, label, then: AfterSend::AwaitReply };
-            return self.queue_message(caller, receiver, pending, timeouts);
-        }
-        if tag.items() != 0 || self.machine.records(Kind::Message) {
-            if tag.items() != 1 || !self.call_with_one_page(caller, receiver, label, tag) {
-                self.send(caller, receiver, label, tag, AfterSend::AwaitReply);
-            }
-            return;
+        if !to.accepts_all() || tag.items() != 0 || self.machine.records(Kind::Message) {
+            return self.call_otherwise(call, gate);
         }
         if tag.words() != 0 {
             self.machine.copy_message(from.utcb, to.utcb, tag.words());
         }
-        from.set_state(ThreadState::Receiving, receiver.into());
-        let called = to.take_call(caller, tag, label);
-        self.run_called(receiver, called);
+        from.set_state(ThreadState::Receiving, gate.thread().into());
+        let unanswered = to.take_call(caller, tag, gate.label());
+        self.run_called(gate.thread(), unanswered)
     }
 
-    /// Leaves the processor to a thread that has taken a call. `called` is what that returned: whom it
-    /// owed an answer before, and its priority.
+    /// A call with items, one that is traced, or one that has to wait.
+    #[inline(never)]
+    fn call_otherwise(&mut self, call: SystemCall, gate: Gate) -> Next {
+        if call.tag.items() == 1
+            && self.threads[gate.thread()].accepts_all()
+            && !self.machine.records(Kind::Message)
+            && let Some(next) = self.call_with_one_page(call, gate)
+        {
+            return next;
+        }
+        self.send_or_queue(call, gate.thread(), gate.label(), AfterSend::AwaitReply)
+    }
+
+    /// Leaves the processor to a thread that has taken a call. `unanswered` is whom it owed an answer
+    /// before.
     #[inline(always)]
-    pub(crate) fn run_called(&mut self, receiver: ThreadIndex, called: (MaybeThread, u8)) {
-        let (unanswered, priority) = called;
+    pub(crate) fn run_called(&mut self, receiver: ThreadIndex, unanswered: MaybeThread) -> Next {
         if let Some(unanswered) = unanswered.get() {
             self.lose_reply(unanswered, receiver);
         }
-        self.run_at(receiver, priority);
+        Next::Switch(receiver)
     }
 
     /// Sends to whatever a slot holds.
     #[inline(never)]
-    fn invoke(
-        &mut self,
-        sender: ThreadIndex,
-        slot: Slot,
-        tag: MessageTag,
-        timeouts: Timeouts,
-        then: AfterSend,
-    ) {
+    fn invoke(&mut self, call: SystemCall, slot: Slot, then: AfterSend) -> Next {
         let Some(capability) = slot.capability() else {
-            return self.fail(sender, IpcError::NoPartner);
+            return self.refuse(call, IpcError::NoPartner);
         };
         let (receiver, label) = match capability.object {
             Object::Gate(gate) => (self.gates[gate].thread(), self.gates[gate].label()),
-            Object::Thread(thread) if tag.label() != label::THREAD => (thread, 0),
-            _ => return self.invoke_object(sender, slot, tag, self.arguments),
+            Object::Thread(thread) if call.tag.label() != label::THREAD => (thread, 0),
+            _ => return self.invoke_object(call, slot),
         };
-        if self.threads[receiver].accepts(sender) {
-            self.send(sender, receiver, label, tag, then);
+        self.send_or_queue(call, receiver, label, then)
+    }
+
+    #[inline(never)]
+    fn send_or_queue(
+        &mut self,
+        call: SystemCall,
+        receiver: ThreadIndex,
+        label: Word,
+        then: AfterSend,
+    ) -> Next {
+        let message = PendingMessage { tag: call.tag, label, then };
+        if self.threads[receiver].accepts(call.caller) {
+            self.send(call, receiver, message)
         } else {
-            self.queue_message(sender, receiver, PendingMessage { tag, label, then }, timeouts);
+            self.queue_message(call, receiver, message)
         }
     }
 
     /// Sends to a thread that waits for it.
     #[inline(never)]
-    fn send(
-        &mut self,
-        sender: ThreadIndex,
-        receiver: ThreadIndex,
-        label: Word,
-        tag: MessageTag,
-        then: AfterSend,
-    ) {
+    fn send(&mut self, call: SystemCall, receiver: ThreadIndex, message: PendingMessage) -> Next {
+        let (sender, PendingMessage { tag, label, then }) = (call.caller, message);
         match self.transfer(sender, receiver, tag, label) {
             Ok(()) => {}
-            Err(Stopped::Failed(error)) => return self.fail(sender, error),
-            Err(Stopped::Preempted) => return self.restart(sender),
+            Err(Stopped::Failed(error)) => return self.refuse(call, error),
+            Err(Stopped::Preempted) if self.threads[receiver].accepts_all() => {
+                return self.hand_over(sender, receiver, message);
+            }
+            // Nobody else can send to it.
+            Err(Stopped::Preempted) => return Next::Restart(call),
         }
+        self.leave_queue(receiver);
         self.threads[receiver].set_state(ThreadState::Ready, MaybeThread::NOBODY);
         self.threads[receiver].context.set_result(tag, label);
+        if self.threads[sender].caller == receiver.into() {
+            // It waited for an answer, and takes this for one.
+            self.threads[sender].caller = MaybeThread::NOBODY;
+        }
         if then == AfterSend::AwaitReply {
             self.threads[sender].set_state(ThreadState::Receiving, receiver.into());
             self.accept_call(receiver, sender);
-            self.run(receiver);
+            Next::Switch(receiver)
         } else {
             self.threads[sender].context.set_result(MessageTag::default(), 0);
             self.ready.push_back(&mut self.threads, receiver);
+            Next::Best
         }
+    }
+
+    /// A message to a thread that waits for anybody was left at a preemption point. So that no other
+    /// message gets in between, it is the receiver who goes on with it: as if the sender had queued, and
+    /// the receiver taken the message then.
+    #[cold]
+    fn hand_over(
+        &mut self,
+        sender: ThreadIndex,
+        receiver: ThreadIndex,
+        message: PendingMessage,
+    ) -> Next {
+        self.hand_over_progress(sender, receiver);
+        self.enqueue_sender(sender, receiver, message, true);
+        self.threads[receiver].set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        Next::Restart(SystemCall::open_wait(receiver))
     }
 
     /// The sender waits in the receiver's queue, or fails if it must not wait.
     #[inline(never)]
     fn queue_message(
         &mut self,
-        sender: ThreadIndex,
+        call: SystemCall,
         receiver: ThreadIndex,
-        pending: PendingMessage,
-        timeouts: Timeouts,
-    ) {
-        if sender == receiver || self.threads[receiver].is(ThreadState::Stopped) {
-            return self.fail(sender, IpcError::NoPartner);
+        message: PendingMessage,
+    ) -> Next {
+        if call.caller == receiver || self.threads[receiver].is(ThreadState::Stopped) {
+            return self.refuse(call, IpcError::NoPartner);
         }
-        if timeouts.send_is_zero() {
-            return self.fail(sender, IpcError::Timeout);
+        if call.timeouts.send_is_zero() {
+            return self.refuse(call, IpcError::Timeout);
         }
-        self.abandon(sender);
-        self.enqueue_sender(sender, receiver, pending);
-        self.schedule();
+        self.abandon(call.caller);
+        self.enqueue_sender(call.caller, receiver, message, false);
+        Next::Other
     }
 
-    /// Appends a thread with its message to the receiver's queue.
-    pub fn enqueue_sender(
+    /// Puts a thread with its message into the receiver's queue, at its end or beginning.
+    pub(crate) fn enqueue_sender(
         &mut self,
         sender: ThreadIndex,
         receiver: ThreadIndex,
-        pending: PendingMessage,
+        message: PendingMessage,
+        first: bool,
     ) {
-        let thread = &mut self.threads[sender];
-        thread.pending = pending;
-        thread.next_sender = MaybeThread::NOBODY;
-        thread.set_state(ThreadState::Sending, receiver.into());
-        match self.threads[receiver].senders_tail.get() {
-            Some(last) => self.threads[last].next_sender = sender.into(),
-            None => self.threads[receiver].senders_head = sender.into(),
-        }
-        self.threads[receiver].senders_tail = sender.into();
+        self.threads[sender].pending = message;
+        self.threads[sender].set_state(ThreadState::Sending, receiver.into());
+        self.enter_queue(sender, Queue::Senders, first);
     }
 
     /// Answers the last caller, then waits for the next message.
     #[inline(always)]
-    fn reply_and_wait(&mut self, server: ThreadIndex, tag: MessageTag, timeouts: Timeouts) {
-        let answered = self.reply(server, tag);
+    fn reply_and_wait(&mut self, call: SystemCall) -> Next {
+        let server = call.caller;
+        let Ok(answered) = self.reply(server, call.tag) else { return Next::Restart(call) };
         let thread = &mut self.threads[server];
-        if thread.senders_head != MaybeThread::NOBODY || timeouts.receive_is_zero() {
-            self.arguments = [Operation::REPLY_AND_WAIT.0, tag.0, timeouts.0];
-            return self.wait_with_answered(server, answered, timeouts);
+        if !thread.senders.is_empty() || call.timeouts.receive_is_zero() {
+            return self.wait_with_answered(call, answered);
         }
         thread.set_state(ThreadState::Receiving, MaybeThread::NOBODY);
-        match answered {
-            Some(answered) => self.run(answered),
-            None => self.await_or_restart(server),
-        }
-    }
-
-    /// There is nobody who goes on, or the answer is not complete yet.
-    #[inline(never)]
-    fn await_or_restart(&mut self, server: ThreadIndex) {
-        if self.preempted {
-            self.threads[server].set_state(ThreadState::Ready, MaybeThread::NOBODY);
-            return self.restart(server);
-        }
-        self.schedule();
+        Next::switch(answered)
     }
 
     /// The server goes on with the next message at once.
     #[inline(never)]
-    fn wait_with_answered(
-        &mut self,
-        server: ThreadIndex,
-        answered: Option<ThreadIndex>,
-        timeouts: Timeouts,
-    ) {
-        if self.preempted {
-            return self.restart(server);
-        }
+    fn wait_with_answered(&mut self, call: SystemCall, answered: Option<ThreadIndex>) -> Next {
         if let Some(answered) = answered {
             self.ready.push_back(&mut self.threads, answered);
         }
-        self.wait(server, timeouts);
-        self.preempt();
+        match self.wait(call.wait()) {
+            Next::Current => Next::Best,
+            next => next,
+        }
     }
 
-    fn reply_and_go_on(&mut self, server: ThreadIndex, tag: MessageTag) {
-        let answered = self.reply(server, tag);
-        if self.preempted {
-            return self.restart(server);
-        }
-        self.threads[server].context.set_result(MessageTag::default(), 0);
+    fn reply_and_go_on(&mut self, call: SystemCall) -> Next {
+        let Ok(answered) = self.reply(call.caller, call.tag) else { return Next::Restart(call) };
+        self.threads[call.caller].context.set_result(MessageTag::default(), 0);
         if let Some(answered) = answered {
             self.ready.push_back(&mut self.threads, answered);
         }
+        Next::Best
     }
 
     /// Answers the last caller. Returns it, ready but not queued, if it goes on now.
     #[inline(always)]
-    fn reply(&mut self, server: ThreadIndex, tag: MessageTag) -> Option<ThreadIndex> {
-        let caller = self.threads[server].caller.take()?;
-        let (from, to) = self.threads.pair(server, caller)?;
+    fn reply(
+        &mut self,
+        server: ThreadIndex,
+        tag: MessageTag,
+    ) -> Result<Option<ThreadIndex>, Preempted> {
+        let Some(caller) = self.threads[server].caller.take() else { return Ok(None) };
+        let Some((from, to)) = self.threads.pair(server, caller) else { return Ok(None) };
         if !to.waits_for(server) {
-            return None;
+            return Ok(None);
         }
         if to.is(ThreadState::PageFault) {
             return self.answer_page_fault(caller, server, tag);
@@ -297,7 +282,7 @@ impl<M: Machine> Kernel<M> {
             && !self.machine.records(Kind::Message);
         if !plain {
             if tag.items() == 1 && self.reply_with_one_page(server, caller, tag) {
-                return Some(caller);
+                return Ok(Some(caller));
             }
             return self.reply_with_more(server, caller, tag);
         }
@@ -306,26 +291,20 @@ impl<M: Machine> Kernel<M> {
         }
         to.context.set_result(tag, 0);
         to.set_state(ThreadState::Ready, MaybeThread::NOBODY);
-        Some(caller)
+        Ok(Some(caller))
     }
 
-    /// A call with the hot case of an item. False, with nothing done, for every other one.
+    /// A call with the hot case of an item. `None`, with nothing done, for every other one.
     #[inline(never)]
-    fn call_with_one_page(
-        &mut self,
-        caller: ThreadIndex,
-        receiver: ThreadIndex,
-        label: Word,
-        tag: MessageTag,
-    ) -> bool {
-        if self.machine.records(Kind::Message) || !self.transfer_one_page(caller, receiver, tag) {
-            return false;
+    fn call_with_one_page(&mut self, call: SystemCall, gate: Gate) -> Option<Next> {
+        let (caller, receiver) = (call.caller, gate.thread());
+        if !self.transfer_one_page(caller, receiver, call.tag) {
+            return None;
         }
-        let Some((from, to)) = self.threads.pair(caller, receiver) else { return false };
+        let (from, to) = self.threads.pair(caller, receiver)?;
         from.set_state(ThreadState::Receiving, receiver.into());
-        let called = to.take_call(caller, tag, label);
-        self.run_called(receiver, called);
-        true
+        let unanswered = to.take_call(caller, call.tag, gate.label());
+        Some(self.run_called(receiver, unanswered))
     }
 
     /// An answer with the hot case of an item. False, with nothing done, for every other answer.
@@ -354,7 +333,7 @@ impl<M: Machine> Kernel<M> {
         server: ThreadIndex,
         caller: ThreadIndex,
         tag: MessageTag,
-    ) -> Option<ThreadIndex> {
+    ) -> Result<Option<ThreadIndex>, Preempted> {
         if !self.threads[caller].is(ThreadState::Receiving) {
             return self.answer_fault(server, caller, tag);
         }
@@ -363,11 +342,11 @@ impl<M: Machine> Kernel<M> {
             Err(Stopped::Failed(error)) => self.fail(caller, error),
             Err(Stopped::Preempted) => {
                 self.threads[server].caller = caller.into();
-                return None;
+                return Err(Preempted);
             }
         }
         self.threads[caller].set_state(ThreadState::Ready, MaybeThread::NOBODY);
-        Some(caller)
+        Ok(Some(caller))
     }
 
     /// An answer to an exception or a port fault.
@@ -377,114 +356,78 @@ impl<M: Machine> Kernel<M> {
         server: ThreadIndex,
         faulter: ThreadIndex,
         tag: MessageTag,
-    ) -> Option<ThreadIndex> {
+    ) -> Result<Option<ThreadIndex>, Preempted> {
         if self.threads[faulter].is(ThreadState::Exception) {
-            self.answer_exception(faulter, server, tag)
+            Ok(self.answer_exception(faulter, server, tag))
         } else if self.threads[faulter].is(ThreadState::PortFault) {
             let replied = self.machine.time();
             self.resolve_or_not(faulter, server, tag, replied)
         } else {
-            None
+            Ok(None)
         }
     }
 
     /// Waits for a message from anybody. A caller that was not answered loses its reply.
-    fn wait(&mut self, receiver: ThreadIndex, timeouts: Timeouts) {
+    fn wait(&mut self, call: SystemCall) -> Next {
+        let receiver = call.caller;
         if let Some(unanswered) = self.threads[receiver].caller.take() {
             self.lose_reply(unanswered, receiver);
         }
-        while let Some(sender) = self.threads[receiver].senders_head.get() {
-            self.dequeue_sender(receiver, sender);
-            if self.take_message(receiver, sender) {
-                return;
-            }
+        match self.threads[receiver].senders.first() {
+            Some(sender) => self.take_message(call, sender),
+            None => self.await_message(call, MaybeThread::NOBODY),
         }
-        self.await_message(receiver, MaybeThread::NOBODY, timeouts);
     }
 
     /// Waits for a message from one thread only.
-    fn receive_from(&mut self, receiver: ThreadIndex, index: CapabilityIndex, timeouts: Timeouts) {
-        let task = self.task_of(receiver);
-        let capability = self.tasks[task].capabilities.get(&mut self.machine, index);
-        let partner = match capability.map(|capability| capability.object) {
+    fn receive_from_one(&mut self, call: SystemCall) -> Next {
+        let receiver = call.caller;
+        let partner = match self.slot(call).capability().map(|capability| capability.object) {
             Some(Object::Gate(gate)) => self.gates[gate].thread(),
             Some(Object::Thread(thread)) => thread,
-            _ => return self.fail(receiver, IpcError::NoPartner),
+            _ => return self.refuse(call, IpcError::NoPartner),
         };
         let queued = self.threads[partner].is(ThreadState::Sending)
             && self.threads[partner].waits_for(receiver);
         if queued {
-            self.dequeue_sender(receiver, partner);
-            if self.take_message(receiver, partner) {
-                return;
-            }
+            return self.take_message(call, partner);
         }
         if partner == receiver || self.threads[partner].is(ThreadState::Stopped) {
-            return self.fail(receiver, IpcError::NoPartner);
+            return self.refuse(call, IpcError::NoPartner);
         }
-        self.await_message(receiver, partner.into(), timeouts);
+        self.await_message(call, partner.into())
     }
 
-    fn await_message(&mut self, receiver: ThreadIndex, from: MaybeThread, timeouts: Timeouts) {
-        if timeouts.receive_is_zero() {
-            return self.fail(receiver, IpcError::Timeout);
+    fn await_message(&mut self, call: SystemCall, from: MaybeThread) -> Next {
+        let receiver = call.caller;
+        if call.timeouts.receive_is_zero() {
+            return self.refuse(call, IpcError::Timeout);
         }
+        self.abandon(receiver);
         self.threads[receiver].set_state(ThreadState::Receiving, from);
-        self.schedule();
+        self.enter_queue(receiver, Queue::Receivers, false);
+        Next::Other
     }
 
-    /// Takes a sender out of the receiver's queue.
-    pub fn dequeue_sender(&mut self, receiver: ThreadIndex, sender: ThreadIndex) {
-        let next = self.threads[sender].next_sender;
-        self.threads[sender].next_sender = MaybeThread::NOBODY;
-        let mut previous = MaybeThread::NOBODY;
-        let mut walk = self.threads[receiver].senders_head;
-        while let Some(thread) = walk.get()
-            && thread != sender
-        {
-            previous = walk;
-            walk = self.threads[thread].next_sender;
-        }
-        match previous.get() {
-            Some(previous) => self.threads[previous].next_sender = next,
-            None => self.threads[receiver].senders_head = next,
-        }
-        if next == MaybeThread::NOBODY {
-            self.threads[receiver].senders_tail = previous;
-        }
-    }
-
-    /// Makes a sender the first in the receiver's queue again.
-    fn put_back_sender(&mut self, receiver: ThreadIndex, sender: ThreadIndex) {
-        let first = self.threads[receiver].senders_head;
-        self.threads[sender].next_sender = first;
-        self.threads[receiver].senders_head = sender.into();
-        if first == MaybeThread::NOBODY {
-            self.threads[receiver].senders_tail = sender.into();
-        }
-    }
-
-    /// Delivers the message of a sender that was queued, to the receiver that now asks for it.
-    /// False if it failed, which only the sender learns.
-    fn take_message(&mut self, receiver: ThreadIndex, sender: ThreadIndex) -> bool {
+    /// Delivers the message of a sender that is queued, to the receiver that now asks for it. If it fails,
+    /// only the sender learns that, and the receiver asks again.
+    fn take_message(&mut self, call: SystemCall, sender: ThreadIndex) -> Next {
+        let receiver = call.caller;
         let PendingMessage { tag, label, then } = self.threads[sender].pending;
         match then {
             AfterSend::AwaitPager | AfterSend::AwaitHandler => {
+                self.leave_queue(sender);
                 self.deliver_fault(sender, receiver, tag, then);
             }
             AfterSend::Continue | AfterSend::AwaitReply => {
                 match self.transfer(sender, receiver, tag, label) {
-                    Ok(()) => {}
+                    Ok(()) => self.leave_queue(sender),
                     Err(Stopped::Failed(error)) => {
-                        self.fail(sender, error);
-                        self.make_ready(sender);
-                        return false;
+                        self.leave_queue(sender);
+                        self.wake(sender, error);
+                        return Next::Restart(call);
                     }
-                    Err(Stopped::Preempted) => {
-                        self.put_back_sender(receiver, sender);
-                        self.restart(receiver);
-                        return true;
-                    }
+                    Err(Stopped::Preempted) => return Next::Restart(call),
                 }
             }
         }
@@ -500,34 +443,16 @@ impl<M: Machine> Kernel<M> {
             AfterSend::AwaitPager | AfterSend::AwaitHandler => self.accept_call(receiver, sender),
         }
         self.threads[receiver].context.set_result(tag, label);
-        true
+        Next::Best
     }
 
     /// Notes whom the server has to answer. One that it owed an answer before loses it.
     #[inline]
-    pub fn accept_call(&mut self, server: ThreadIndex, caller: ThreadIndex) {
+    pub(crate) fn accept_call(&mut self, server: ThreadIndex, caller: ThreadIndex) {
         if let Some(unanswered) = self.threads[server].caller.take() {
             self.lose_reply(unanswered, server);
         }
         self.threads[server].caller = caller.into();
-    }
-
-    /// Tells a thread that waits for the answer of `server` that it will never come.
-    #[cold]
-    #[inline(never)]
-    pub fn lose_reply(&mut self, waiting: ThreadIndex, server: ThreadIndex) {
-        if !self.threads[waiting].waits_for(server) {
-            return;
-        }
-        let thread = &self.threads[waiting];
-        if thread.is(ThreadState::PageFault) || thread.is(ThreadState::PortFault) {
-            self.lose_pager_reply(waiting);
-        } else if self.threads[waiting].is(ThreadState::Exception) {
-            self.lose_handler_reply(waiting);
-        } else if self.threads[waiting].is(ThreadState::Receiving) {
-            self.fail(waiting, IpcError::ReplyLost);
-            self.make_ready(waiting);
-        }
     }
 
     /// Copies a message; items are mapped or granted on the way.
@@ -539,15 +464,13 @@ impl<M: Machine> Kernel<M> {
         tag: MessageTag,
         label: Word,
     ) -> Result<(), Stopped> {
-        let words = tag.words() + 2 * tag.items();
         let (from, to) = (self.threads[sender].utcb, self.threads[receiver].utcb);
-        if tag.items() == 0 {
-            self.machine.copy_message(from, to, words);
-        } else {
-            // A transfer that goes on has told the receiver of some items already.
-            if !self.goes_on(restart::Operation::Transfer { sender, receiver }) {
-                self.machine.copy_message(from, to, words);
-            }
+        // One that goes on has told the receiver of some items already, in their place.
+        let begins =
+            tag.items() == 0 || !self.goes_on(restart::Operation::Transfer { sender, receiver });
+        let words = tag.words() + if begins { 2 * tag.items() } else { 0 };
+        self.machine.copy_message(from, to, words);
+        if tag.items() != 0 {
             self.transfer_items(sender, receiver, tag)?;
         }
         if self.traces(Kind::Message) {
@@ -592,27 +515,10 @@ impl<M: Machine> Kernel<M> {
         self.threads[thread].context.set_result(MessageTag::ipc_error(), 0);
     }
 
-    /// Stops a thread for good: whoever waits for it learns that.
-    pub fn stop(&mut self, thread: ThreadIndex) {
-        self.abandon(thread);
-        self.threads[thread].set_state(ThreadState::Stopped, MaybeThread::NOBODY);
-        if let Some(caller) = self.threads[thread].caller.take() {
-            self.lose_reply(caller, thread);
-        }
-        while let Some(sender) = self.threads[thread].senders_head.get() {
-            self.dequeue_sender(thread, sender);
-            match self.threads[sender].pending.then {
-                AfterSend::AwaitPager => self.lose_pager(sender),
-                AfterSend::AwaitHandler => self.stop(sender),
-                AfterSend::Continue | AfterSend::AwaitReply => {
-                    self.fail(sender, IpcError::NoPartner);
-                    self.make_ready(sender);
-                }
-            }
-        }
-        // Without sigma0 or the root task nobody could ever end the machine.
-        if matches!(self.task_of(thread), TaskIndex::SIGMA0 | TaskIndex::ROOT) {
-            self.machine.shut_down(crate::start::STATUS_ROOT_STOPPED);
-        }
+    /// The same for the one that runs.
+    #[cold]
+    pub(crate) fn refuse(&mut self, call: SystemCall, error: IpcError) -> Next {
+        self.fail(call.caller, error);
+        Next::Current
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     stretch::Stretch,
     task::{Task, Tasks},
     thread::{Thread, Threads},
+    waiting::ThreadList,
 };
 use protocol::{
     PAGE_SIZE, Word,
@@ -68,10 +69,8 @@ pub struct Kernel<M: Machine> {
     pub(crate) stretch: Stretch,
     /// Walks that are interrupted, each with a bookmark in a list.
     pub(crate) interrupted_walks: u16,
-    /// Set at a preemption point: the system call has to be restarted.
-    pub(crate) preempted: bool,
-    /// The system call's target, tag and timeouts, if it may have to be restarted.
-    pub(crate) arguments: [Word; 3],
+    /// Threads that have lost whom they waited for, and will be told before the kernel is left.
+    pub(crate) bereaved: ThreadList,
 }
 
 /// Memory for the kernel's tables.
@@ -105,8 +104,7 @@ impl<M: Machine> Kernel<M> {
             current: MaybeThread::NOBODY,
             stretch: Stretch::new(),
             interrupted_walks: 0,
-            preempted: false,
-            arguments: [0; 3],
+            bereaved: ThreadList::EMPTY,
         }
     }
 
@@ -155,13 +153,7 @@ impl<M: Machine> Kernel<M> {
     /// priority is ready too. The thread that ran until now has been taken care of.
     #[inline(always)]
     pub fn run(&mut self, thread: ThreadIndex) {
-        self.run_at(thread, self.threads[thread].priority());
-    }
-
-    /// [`Kernel::run`] for a thread whose priority is at hand.
-    #[inline(always)]
-    pub fn run_at(&mut self, thread: ThreadIndex, priority: u8) {
-        if self.ready.has_above(priority) {
+        if self.ready.has_above(self.threads[thread].priority()) {
             self.run_later(thread);
         } else {
             self.current = thread.into();
@@ -203,19 +195,17 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    /// The end of a time slice: the next thread of the same priority gets the processor.
-    pub fn timer_tick(&mut self) {
-        match self.current.get() {
-            Some(current) => self.yield_from(current),
-            None => self.schedule(),
-        }
-    }
-
     /// Puts the current thread behind the ready ones of its priority.
-    pub fn yield_from(&mut self, current: ThreadIndex) {
+    pub fn yield_current(&mut self) {
+        let Some(current) = self.current.get() else { return };
         if self.ready.has_at_least(self.threads[current].priority()) {
             self.ready.push_back(&mut self.threads, current);
             self.schedule();
         }
+    }
+
+    /// Whether a thread is one of the first two tasks, without which nothing goes on.
+    pub(crate) fn is_root(&self, thread: ThreadIndex) -> bool {
+        matches!(self.task_of(thread), TaskIndex::SIGMA0 | TaskIndex::ROOT)
     }
 }

@@ -42,6 +42,7 @@ pub mod sigma0;
 pub mod space;
 pub mod start;
 pub mod stretch;
+pub mod system_call;
 mod tables;
 pub mod task;
 #[cfg(test)]
@@ -49,6 +50,7 @@ mod tests;
 pub mod thread;
 pub mod trace;
 pub mod unmap;
+pub mod waiting;
 pub mod walk;
 
 pub use kernel::Kernel;

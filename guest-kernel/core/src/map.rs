@@ -432,8 +432,8 @@ fn is_one_page(item: MapItem) -> bool {
 }
 
 /// Enters one page where nothing is, if it allows `access` there: from a task, its flexpage, to a
-/// task, at an address below [`MAPPABLE_END`] and not in the first page. `None`, with nothing done, in every other case. What it is given of the
-/// kernel is what the hot paths do not hold already.
+/// task, at an address below [`MAPPABLE_END`] and not in the first page. `None`, with nothing done, in
+/// every other case. What it is given of the kernel is what the hot paths do not hold already.
 #[inline(always)]
 fn map_one_page<M: Machine>(
     machine: &mut M,

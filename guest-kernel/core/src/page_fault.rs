@@ -9,6 +9,8 @@ use crate::{
     map::Stopped,
     port_fault::GENERAL_PROTECTION_VECTOR,
     space::Pages,
+    stretch::Preempted,
+    system_call::Next,
     thread::{AfterSend, PendingMessage, Thread},
 };
 use protocol::{
@@ -35,8 +37,12 @@ pub(crate) const REPETITION_LIMIT: u32 = 4;
 impl<M: Machine> Kernel<M> {
     /// The current thread touched `address` in a way that its page tables do not allow.
     #[inline(always)]
-    pub fn page_fault(&mut self, address: Word, access: Access) {
-        let faulter = self.current.expected();
+    pub(crate) fn begin_page_fault(
+        &mut self,
+        faulter: ThreadIndex,
+        address: Word,
+        access: Access,
+    ) -> Next {
         let time = self.machine.time();
         let task = self.task_of(faulter);
         if task == TaskIndex::SIGMA0 {
@@ -65,7 +71,7 @@ impl<M: Machine> Kernel<M> {
             self.machine.end_record();
         }
         let hopeless = address >= MAPPABLE_END || from.fault.repeated >= REPETITION_LIMIT;
-        if hopeless || !to.accepts(faulter) {
+        if hopeless || !to.accepts_all() {
             return self.fault_that_waits(faulter, gate);
         }
         from.set_state(ThreadState::PageFault, gate.thread().into());
@@ -75,33 +81,34 @@ impl<M: Machine> Kernel<M> {
         if self.machine.enabled_records() != 0 {
             from.fault.delivered = self.machine.time();
         }
-        let called = to.take_call(faulter, PageFault::TAG, gate.label());
-        self.run_called(gate.thread(), called);
+        let unanswered = to.take_call(faulter, PageFault::TAG, gate.label());
+        self.run_called(gate.thread(), unanswered)
     }
 
     /// A fault that its pager does not get at once, or never.
     #[inline(never)]
-    fn fault_that_waits(&mut self, faulter: ThreadIndex, gate: Gate) {
+    fn fault_that_waits(&mut self, faulter: ThreadIndex, gate: Gate) -> Next {
         let fault = self.threads[faulter].fault;
-        if fault.address >= MAPPABLE_END {
-            self.unresolved(faulter, Unresolved::OutsideUserArea, 0);
+        let receiver = if fault.address >= MAPPABLE_END {
+            self.unresolved(faulter, Unresolved::OutsideUserArea, 0)
         } else if fault.repeated >= REPETITION_LIMIT {
-            self.unresolved(faulter, Unresolved::NoProgress, 0);
+            self.unresolved(faulter, Unresolved::NoProgress, 0)
         } else if self.threads[gate.thread()].is(ThreadState::Stopped) {
-            self.unresolved(faulter, Unresolved::NoPager, IpcError::NoPartner as u64);
+            self.unresolved(faulter, Unresolved::NoPager, IpcError::NoPartner as u64)
         } else {
-            self.send_fault(faulter, gate, PageFault::TAG, AfterSend::AwaitPager);
-        }
+            self.offer_fault(faulter, gate, PageFault::TAG, AfterSend::AwaitPager)
+        };
+        Next::switch(receiver)
     }
 
     #[cold]
     #[inline(never)]
-    fn fault_without_pager(&mut self, faulter: ThreadIndex, time: u64) {
+    fn fault_without_pager(&mut self, faulter: ThreadIndex, time: u64) -> Next {
         if self.traces(Kind::Fault) {
             let record = fault_record(time, faulter, &self.threads[faulter], self.ids_of(None));
             self.machine.record(record);
         }
-        self.unresolved(faulter, Unresolved::NoPager, 0);
+        Next::switch(self.unresolved(faulter, Unresolved::NoPager, 0))
     }
 
     /// The gate at `index` in the thread's task, if its thread can answer.
@@ -120,43 +127,28 @@ impl<M: Machine> Kernel<M> {
         able.then_some(gate)
     }
 
-    /// Sends the fault's message of the current thread, and leaves the processor to the receiver
-    /// or, if that has to take it later, to whoever is next.
+    /// Delivers the fault's message if the receiver waits, which is returned then: it is ready, but not
+    /// queued. Else the faulter queues at it.
     #[inline(never)]
-    pub(crate) fn send_fault(
-        &mut self,
-        faulter: ThreadIndex,
-        gate: Gate,
-        tag: MessageTag,
-        then: AfterSend,
-    ) {
-        if self.offer_fault(faulter, gate, tag, then) {
-            self.run(gate.thread());
-        } else {
-            self.schedule();
-        }
-    }
-
-    /// Delivers the fault's message if the receiver waits, which is ready then but not queued; else
-    /// the faulter queues at it, and the result is false.
     pub(crate) fn offer_fault(
         &mut self,
         faulter: ThreadIndex,
         gate: Gate,
         tag: MessageTag,
         then: AfterSend,
-    ) -> bool {
+    ) -> Option<ThreadIndex> {
         let receiver = gate.thread();
         if !self.threads[receiver].accepts(faulter) {
-            let pending = PendingMessage { tag, label: gate.label(), then };
-            self.enqueue_sender(faulter, receiver, pending);
-            return false;
+            let message = PendingMessage { tag, label: gate.label(), then };
+            self.enqueue_sender(faulter, receiver, message, false);
+            return None;
         }
+        self.leave_queue(receiver);
         self.deliver_fault(faulter, receiver, tag, then);
         self.threads[receiver].set_state(ThreadState::Ready, MaybeThread::NOBODY);
         self.threads[receiver].context.set_result(tag, gate.label());
         self.accept_call(receiver, faulter);
-        true
+        Some(receiver)
     }
 
     /// Writes the fault's message into the receiver's UTCB; the faulter waits for its answer.
@@ -194,11 +186,11 @@ impl<M: Machine> Kernel<M> {
         faulter: ThreadIndex,
         pager: ThreadIndex,
         tag: MessageTag,
-    ) -> Option<ThreadIndex> {
+    ) -> Result<Option<ThreadIndex>, Preempted> {
         let replied = if self.machine.enabled_records() != 0 { self.machine.time() } else { 0 };
         let one_item = tag == MessageTag::new(0, 0, 1);
         if one_item && self.resolve_with_one_page(pager, faulter, replied) {
-            return Some(faulter);
+            return Ok(Some(faulter));
         }
         self.resolve_or_not(faulter, pager, tag, replied)
     }
@@ -212,10 +204,10 @@ impl<M: Machine> Kernel<M> {
         pager: ThreadIndex,
         tag: MessageTag,
         replied: u64,
-    ) -> Option<ThreadIndex> {
+    ) -> Result<Option<ThreadIndex>, Preempted> {
         if tag.label() != 0 {
-            self.unresolved(faulter, Unresolved::Refused, tag.widened());
-            return None;
+            self.unresolved_later(faulter, Unresolved::Refused, tag.widened());
+            return Ok(None);
         }
         match self.map_answer(pager, faulter, tag) {
             Ok(true) if !self.threads[faulter].fault.access.contains(Access::PORT) => {
@@ -223,19 +215,19 @@ impl<M: Machine> Kernel<M> {
             }
             Ok(_) => self.count_useless_answer(faulter),
             Err(Stopped::Failed(error)) => {
-                self.unresolved(faulter, Unresolved::MapFailed, error as u64);
-                return None;
+                self.unresolved_later(faulter, Unresolved::MapFailed, error as u64);
+                return Ok(None);
             }
             Err(Stopped::Preempted) => {
                 self.threads[pager].caller = faulter.into();
-                return None;
+                return Err(Preempted);
             }
         }
         self.threads[faulter].set_state(ThreadState::Ready, MaybeThread::NOBODY);
         if self.traces(Kind::Resume) {
             self.trace_resume(faulter, Some(pager), replied, tag);
         }
-        Some(faulter)
+        Ok(Some(faulter))
     }
 
     pub(crate) fn trace_resume(
@@ -276,16 +268,35 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// Nobody resolves the fault of `faulter`: records that, and leaves the thread to its exception
-    /// handler. `answer` is the pager's tag or the error of the IPC.
+    /// handler, which is returned if it takes the message now. `answer` is the pager's tag or the error
+    /// of the IPC.
     #[cold]
-    pub(crate) fn unresolved(&mut self, faulter: ThreadIndex, reason: Unresolved, answer: u64) {
+    pub(crate) fn unresolved(
+        &mut self,
+        faulter: ThreadIndex,
+        reason: Unresolved,
+        answer: u64,
+    ) -> Option<ThreadIndex> {
         let pager = self.threads[faulter].pager();
         self.trace_unresolved(faulter, reason, pager, answer);
         let access = self.threads[faulter].fault.access;
         if access.contains(Access::PORT) {
-            self.raise(faulter, GENERAL_PROTECTION_VECTOR, 0);
+            self.raise(faulter, GENERAL_PROTECTION_VECTOR, 0)
         } else {
-            self.raise(faulter, PAGE_FAULT_VECTOR, access.bits().into());
+            self.raise(faulter, PAGE_FAULT_VECTOR, access.bits().into())
+        }
+    }
+
+    /// The same for a faulter that waits: whoever runs goes on.
+    #[cold]
+    pub(crate) fn unresolved_later(
+        &mut self,
+        faulter: ThreadIndex,
+        reason: Unresolved,
+        answer: u64,
+    ) {
+        if let Some(handler) = self.unresolved(faulter, reason, answer) {
+            self.ready.push_back(&mut self.threads, handler);
         }
     }
 
@@ -312,16 +323,6 @@ impl<M: Machine> Kernel<M> {
         record.d = fault.number;
         record.e = answer;
         self.machine.record(record);
-    }
-
-    /// The pager of a waiting faulter took the message and will never answer.
-    pub(crate) fn lose_pager_reply(&mut self, faulter: ThreadIndex) {
-        self.unresolved(faulter, Unresolved::ReplyLost, IpcError::ReplyLost as u64);
-    }
-
-    /// The pager that a faulter queues at is gone.
-    pub(crate) fn lose_pager(&mut self, faulter: ThreadIndex) {
-        self.unresolved(faulter, Unresolved::NoPager, IpcError::NoPartner as u64);
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     machine::Machine,
     page_fault::{REPETITION_LIMIT, fault_record},
     space::Pages,
+    system_call::Next,
     thread::AfterSend,
 };
 use protocol::{
@@ -90,29 +91,28 @@ impl PortAccess {
 }
 
 impl<M: Machine> Kernel<M> {
-    /// A thread raised a general protection fault. False if that has nothing to do with ports, or
+    /// A thread raised a general protection fault. `None` if that has nothing to do with ports, or
     /// not with who may use them.
     #[cold]
     #[inline(never)]
-    pub(crate) fn try_port_access(&mut self, thread: ThreadIndex) -> bool {
+    pub(crate) fn try_port_access(&mut self, thread: ThreadIndex) -> Option<Next> {
         let time = self.machine.time();
         let task = self.task_of(thread);
         if self.machine.resume_ports(task) {
-            return true;
+            return Some(Next::Current);
         }
-        let Some(access) = self.port_access(thread) else { return false };
+        let access = self.port_access(thread)?;
         if task == TaskIndex::SIGMA0 {
             self.fabricate_ports(access);
         }
         let Some(words) = self.usable_words(task, access) else {
-            self.port_fault(thread, access, time);
-            return true;
+            return Some(self.port_fault(thread, access, time));
         };
         let mut news = false;
         for (word, usable) in words {
             news |= self.machine.install_ports(task, word, usable);
         }
-        news
+        news.then_some(Next::Current)
     }
 
     /// sigma0 has all ports that the kernel does not keep, from the moment when it uses them.
@@ -176,7 +176,7 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// The task may not use all these ports: its pager is asked.
-    fn port_fault(&mut self, faulter: ThreadIndex, access: PortAccess, time: u64) {
+    fn port_fault(&mut self, faulter: ThreadIndex, access: PortAccess, time: u64) -> Next {
         self.faults += 1;
         let thread = &mut self.threads[faulter];
         thread.begin_fault(self.faults, access.first.into(), access.kind());
@@ -189,13 +189,13 @@ impl<M: Machine> Kernel<M> {
             let record = fault_record(time, faulter, &self.threads[faulter], pager);
             self.machine.record(record);
         }
-        match gate {
+        Next::switch(match gate {
             None => self.unresolved(faulter, Unresolved::NoPager, 0),
             Some(_) if repeated >= REPETITION_LIMIT => {
-                self.unresolved(faulter, Unresolved::NoProgress, 0);
+                self.unresolved(faulter, Unresolved::NoProgress, 0)
             }
-            Some(gate) => self.send_fault(faulter, gate, PortFault::TAG, AfterSend::AwaitPager),
-        }
+            Some(gate) => self.offer_fault(faulter, gate, PortFault::TAG, AfterSend::AwaitPager),
+        })
     }
 }
 

@@ -85,13 +85,13 @@ impl<M: Machine> Kernel<M> {
         if let Some(current) = self.current.get()
             && self.threads[current].progress.is_some()
         {
-            return self.go_on(current, operation);
+            return self.resume(current, operation);
         }
         Progress::new(operation)
     }
 
     #[cold]
-    fn go_on(&mut self, current: ThreadIndex, operation: Operation) -> Progress {
+    fn resume(&mut self, current: ThreadIndex, operation: Operation) -> Progress {
         match self.threads[current].progress {
             Some(progress) if progress.operation == operation => {
                 self.threads[current].progress = None;
@@ -136,21 +136,21 @@ impl<M: Machine> Kernel<M> {
         if let Some(current) = self.current.get() {
             self.threads[current].progress = Some(progress);
         }
-        self.preempted = true;
         self.stretch.end(&mut self.machine, true);
         Preempted
     }
 
-    /// Lets the current thread's system call begin again once it runs, which others may do before.
+    /// What one thread has begun another one goes on with.
     #[cold]
-    #[inline(never)]
-    pub(crate) fn restart(&mut self, thread: ThreadIndex) {
-        self.preempted = false;
-        let [target, tag, timeouts] = self.arguments;
-        self.threads[thread].context.restart_system_call(target, tag, timeouts);
-        if self.stretch.take_tick() {
-            self.timer_tick();
+    pub(crate) fn hand_over_progress(&mut self, from: ThreadIndex, to: ThreadIndex) {
+        self.abandon(to);
+        let Some(progress) = self.threads[from].progress.take() else { return };
+        if progress.walk.is_some()
+            && let Some(behind) = self.take_bookmark(from).0.get()
+        {
+            self.put_bookmark(to, behind);
         }
+        self.threads[to].progress = Some(progress);
     }
 
     /// Forgets what a thread had begun: something else came between.
@@ -183,9 +183,8 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    /// Puts the current thread's bookmark behind a node.
-    pub(crate) fn put_bookmark(&mut self, behind: NodeIndex) {
-        let Some(thread) = self.current.get() else { return };
+    /// Puts the thread's bookmark behind a node.
+    pub(crate) fn put_bookmark(&mut self, thread: ThreadIndex, behind: NodeIndex) {
         let bookmark = MaybeNode::from_raw(self.threads[thread].record.bookmark);
         if let Some(bookmark) = bookmark.get() {
             let number = thread.position();

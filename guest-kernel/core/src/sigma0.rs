@@ -15,6 +15,7 @@ use crate::{
     map::Outcome,
     page_fault::{fault_record, suffices},
     space::{DirectoryEntry, Pages, Spot, page_of_superpage, table_index},
+    system_call::Next,
 };
 use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
@@ -152,7 +153,7 @@ impl<M: Machine> Kernel<M> {
         address: Word,
         access: Access,
         time: u64,
-    ) {
+    ) -> Next {
         self.faults += 1;
         let instruction = self.threads[faulter].context.instruction();
         let fault = &mut self.threads[faulter].fault;
@@ -169,9 +170,10 @@ impl<M: Machine> Kernel<M> {
         let allowed = !access.contains(Access::PRESENT)
             && rights.is_some_and(|rights| suffices(rights, access));
         if !allowed || self.fabricate(Pages::Memory, address).is_err() {
-            return self.unresolved(faulter, Unresolved::NoPager, 0);
+            return Next::switch(self.unresolved(faulter, Unresolved::NoPager, 0));
         }
         self.trace_fabricated(faulter, address);
+        Next::Current
     }
 
     fn trace_fabricated(&mut self, faulter: ThreadIndex, address: Word) {

@@ -8,11 +8,14 @@ pub const STEPS: u32 = 52;
 
 /// Steps from one preemption point to the next, if the kernel was not left there: nothing comes before
 /// them, only what comes behind the last ones.
-pub(crate) const STEPS_ON: u32 = 84;
+pub(crate) const STEPS_ON: u32 = 80;
 
 /// Preemption points in a row that an operation passes without going back to user mode. Some KVMs
 /// interrupt a guest's kernel late, however wide its window is open, but all interrupt its user mode.
 pub(crate) const WINDOWS: u32 = 22;
+
+/// So many threads at once are told that somebody is gone, without letting interrupts in.
+pub(crate) const BEREAVED_AT_ONCE: u32 = 4;
 
 /// The operation was left at a preemption point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +73,11 @@ impl Stretch {
         self.left = STEPS_ON;
         self.began = now;
         Ok(())
+    }
+
+    /// Lets interrupts in, outside of any operation.
+    pub fn open_window(&mut self, machine: &mut impl Machine) {
+        self.ticked |= machine.open_interrupt_window();
     }
 
     /// Counts some steps, as far as there are so many left.

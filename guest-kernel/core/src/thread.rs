@@ -7,6 +7,7 @@ use crate::{
     index::{FactoryIndex, MaybeThread, Table, TableIndex, TaskIndex, ThreadIndex},
     machine::Machine,
     restart::Progress,
+    waiting::{Queue, ThreadList},
 };
 use protocol::{
     PAGE_SIZE, Word,
@@ -112,12 +113,16 @@ pub struct Thread {
     pub ids: u64,
     /// Who called it last and has had no answer yet.
     pub caller: MaybeThread,
-    /// First of the threads that wait to send to it.
-    pub senders_head: MaybeThread,
-    /// Last of them.
-    pub senders_tail: MaybeThread,
-    /// The next one in the queue of senders that it waits in itself.
-    pub next_sender: MaybeThread,
+    /// Threads that wait to send to it.
+    pub senders: ThreadList,
+    /// Threads that wait for a message from it and nobody else.
+    pub receivers: ThreadList,
+    /// The queue of its partner that it waits in itself, if it waits in one.
+    pub queue: Option<Queue>,
+    /// Links of that queue.
+    pub next_waiting: MaybeThread,
+    /// Links of that queue.
+    pub previous_waiting: MaybeThread,
     /// Links of the ready queue.
     pub ready_next: MaybeThread,
     /// Links of the ready queue.
@@ -160,9 +165,11 @@ impl Thread {
             head: 0,
             ids: ids(NOBODY, NOBODY),
             caller: MaybeThread::NOBODY,
-            senders_head: MaybeThread::NOBODY,
-            senders_tail: MaybeThread::NOBODY,
-            next_sender: MaybeThread::NOBODY,
+            senders: ThreadList::EMPTY,
+            receivers: ThreadList::EMPTY,
+            queue: None,
+            next_waiting: MaybeThread::NOBODY,
+            previous_waiting: MaybeThread::NOBODY,
             ready_next: MaybeThread::NOBODY,
             ready_previous: MaybeThread::NOBODY,
             pending: PendingMessage { tag: MessageTag(0), label: 0, then: AfterSend::Continue },
@@ -211,6 +218,20 @@ impl Thread {
             && (self.record.partner == NOBODY || self.record.partner == sender.position())
     }
 
+    /// Whether it waits for a message from anybody.
+    #[inline(always)]
+    pub fn accepts_all(&self) -> bool {
+        self.is(ThreadState::Receiving) && self.record.partner == NOBODY
+    }
+
+    /// Those who wait in one of its queues.
+    pub fn queue_mut(&mut self, queue: Queue) -> &mut ThreadList {
+        match queue {
+            Queue::Senders => &mut self.senders,
+            Queue::Receivers => &mut self.receivers,
+        }
+    }
+
     /// The thread that it waits for, if it waits for one.
     pub fn partner(&self) -> Option<ThreadIndex> {
         let partner = self.record.partner;
@@ -224,18 +245,12 @@ impl Thread {
     }
 
     /// Goes on with a call that it waited for, and owes `caller` an answer from now on. Returns whom
-    /// it owed one before, and its own priority.
+    /// it owed one before.
     #[inline(always)]
-    pub fn take_call(
-        &mut self,
-        caller: ThreadIndex,
-        tag: MessageTag,
-        label: Word,
-    ) -> (MaybeThread, u8) {
+    pub fn take_call(&mut self, caller: ThreadIndex, tag: MessageTag, label: Word) -> MaybeThread {
         self.set_state(ThreadState::Ready, MaybeThread::NOBODY);
         self.context.set_result(tag, label);
-        let unanswered = core::mem::replace(&mut self.caller, caller.into());
-        (unanswered, self.priority())
+        core::mem::replace(&mut self.caller, caller.into())
     }
 
     /// Notes a page fault and its message.

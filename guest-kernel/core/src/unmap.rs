@@ -4,6 +4,7 @@ use crate::{
     arch::{Entry, TABLE_ORDER},
     database::{self, MaybeNode, NodeIndex},
     index::{TableIndex, TaskIndex, ThreadIndex},
+    invocation::{Answer, Reply},
     kernel::Kernel,
     machine::Machine,
     restart::{Operation, Progress},
@@ -41,7 +42,7 @@ impl<M: Machine> Kernel<M> {
         task: TaskIndex,
         rights: Word,
         count: Word,
-    ) -> Result<usize, ObjectError> {
+    ) -> Answer {
         let own = rights & task::UNMAP_OWN != 0 && task != TaskIndex::SIGMA0;
         let take = Rights::from_bits_truncate(rights as u8);
         let mut progress = self.begin(Operation::Unmap { task });
@@ -60,17 +61,17 @@ impl<M: Machine> Kernel<M> {
                 }
                 Ok(false) => {
                     self.end_stretch();
-                    return Err(ObjectError::InvalidArgument);
+                    return Err(ObjectError::InvalidArgument.into());
                 }
-                Err(Preempted) => {
+                Err(preempted) => {
                     self.interrupt(progress);
-                    return Ok(0);
+                    return Err(preempted.into());
                 }
             }
             progress.next();
         }
         self.end_stretch();
-        Ok(3 + count)
+        Ok(Reply::words(3 + count))
     }
 
     /// False if the flexpage names nothing that there could be.

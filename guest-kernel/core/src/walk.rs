@@ -376,7 +376,7 @@ impl<M: Machine> Kernel<M> {
             let node = self.machine.node(node);
             node.place = node.place.watched();
         }
-        self.put_bookmark(behind);
+        self.put_bookmark(self.current.expected(), behind);
         progress.walk = Some(walk);
     }
 

@@ -11,6 +11,7 @@ use crate::{
     index::{FactoryIndex, TableIndex, TaskIndex, ThreadIndex},
     port_fault::{GENERAL_PROTECTION_VECTOR, PORTS_IN_WORD},
     space::DirectoryEntry,
+    waiting::Queue,
 };
 use protocol::{
     PAGE_SIZE, Word,
@@ -137,41 +138,63 @@ fn act(bench: &mut Bench, source: &mut Source) {
 fn check_threads(bench: &mut Bench) {
     let count = bench.kernel.threads.used();
     let queued = bench.kernel.ready.members(&bench.kernel.threads);
+    assert!(bench.kernel.bereaved.is_empty());
+    let mut in_queues = 0;
     for number in 0..count {
-        let thread = ThreadIndex::from_position(number);
-        let state = ThreadState::from_u32(bench.kernel.threads[thread].record.state);
-        let partner = bench.kernel.threads[thread].record.partner;
-        let waits = bench.kernel.current != thread.into() && state == Some(ThreadState::Ready);
-        let times = queued.iter().filter(|other| **other == thread).count();
+        let index = ThreadIndex::from_position(number);
+        let thread = &bench.kernel.threads[index];
+        let state = ThreadState::from_u32(thread.record.state).expect("a known state");
+        let (partner, queue) = (thread.record.partner, thread.queue);
+        let waits = bench.kernel.current != index.into() && state == ThreadState::Ready;
+        let times = queued.iter().filter(|other| **other == index).count();
         assert_eq!(times, usize::from(waits), "thread {number}, {state:?}");
-        match state.expect("a known state") {
-            ThreadState::Sending => {
-                assert!(queue_of(bench, partner).contains(&number), "thread {number} not queued");
+        in_queues += usize::from(queue.is_some());
+        match state {
+            ThreadState::Sending => assert_eq!(queue, Some(Queue::Senders)),
+            ThreadState::Receiving if partner == NOBODY => assert_eq!(queue, None),
+            ThreadState::PageFault | ThreadState::PortFault | ThreadState::Exception => {
+                assert_eq!((queue, partner == NOBODY), (None, false));
             }
-            ThreadState::PageFault | ThreadState::Exception => assert_ne!(partner, NOBODY),
+            ThreadState::Receiving => {}
             ThreadState::Unused => panic!("thread {number} is unused"),
-            _ => {}
+            _ => assert_eq!((queue, partner), (None, NOBODY), "thread {number}, {state:?}"),
         }
-        for sender in queue_of(bench, number) {
-            let sender = ThreadIndex::from_position(sender);
-            assert!(bench.kernel.threads[sender].is(ThreadState::Sending));
-            assert_eq!(bench.kernel.threads[sender].record.partner, number);
+        if state != ThreadState::Ready && partner != NOBODY && queue.is_none() {
+            let server = ThreadIndex::from_position(partner);
+            assert_eq!(
+                bench.kernel.threads[server].caller,
+                index.into(),
+                "nobody answers {number}"
+            );
         }
     }
+    for number in 0..count {
+        for queue in [Queue::Senders, Queue::Receivers] {
+            for member in queue_of(bench, number, queue) {
+                let thread = &bench.kernel.threads[ThreadIndex::from_position(member)];
+                assert_eq!((thread.queue, thread.record.partner), (Some(queue), number));
+                in_queues -= 1;
+            }
+        }
+    }
+    assert_eq!(in_queues, 0, "somebody is in no queue that says that it is");
     if let Some(current) = bench.kernel.current.get() {
         assert!(bench.kernel.threads[current].is(ThreadState::Ready));
     }
 }
 
-fn queue_of(bench: &Bench, receiver: u16) -> Vec<u16> {
-    let mut queue = Vec::new();
-    let mut walk = bench.kernel.threads[ThreadIndex::from_position(receiver)].senders_head;
-    while let Some(sender) = walk.get() {
-        queue.push(sender.position());
-        assert!(queue.len() <= 256, "the queue of {receiver} is a circle");
-        walk = bench.kernel.threads[sender].next_sender;
+fn queue_of(bench: &mut Bench, partner: u16, queue: Queue) -> Vec<u16> {
+    let mut members: Vec<u16> = Vec::new();
+    let mut walk = bench.thread(partner).queue_mut(queue).first();
+    while let Some(member) = walk {
+        let thread = &bench.kernel.threads[member];
+        let previous = thread.previous_waiting.get().map(TableIndex::position);
+        assert_eq!(previous, members.last().copied());
+        members.push(member.position());
+        assert!(members.len() <= 1024, "the queue of {partner} is a circle");
+        walk = thread.next_waiting.get();
     }
-    queue
+    members
 }
 
 /// No task can reach the kernel's memory, but for its own UTCBs and the info page.

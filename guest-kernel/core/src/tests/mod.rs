@@ -3,6 +3,7 @@
 mod algebra;
 mod faults;
 mod hostile;
+mod interference;
 mod mappings;
 mod messages;
 mod model;
@@ -12,5 +13,6 @@ mod queue;
 mod random;
 mod restart;
 mod stretch;
+mod waiting;
 
 pub use model::Bench;

@@ -37,9 +37,9 @@ use std::{
 };
 use zerocopy::{FromBytes, IntoBytes, KnownLayout};
 
-/// The model's RAM: 64 MiB, of which the pool takes 16 MiB from 2 MiB on.
+/// The model's RAM: 64 MiB, of which the pool takes 28 MiB from 2 MiB on.
 pub const RAM_END: u64 = 64 << 20;
-pub const POOL: PhysicalRange = PhysicalRange { start: 2 << 20, end: 18 << 20 };
+pub const POOL: PhysicalRange = PhysicalRange { start: 2 << 20, end: 30 << 20 };
 
 #[derive(Clone, Debug)]
 #[repr(C, align(4096))]
@@ -53,6 +53,9 @@ pub struct ModelMachine {
     pub records: Vec<Record>,
     pub flushed: Vec<Word>,
     pub preemption_points: u64,
+    pub interrupt_windows: u64,
+    /// The lowest address of the stack that the kernel came to.
+    pub deepest: std::cell::Cell<usize>,
     /// Whether the time slice is over whenever the kernel lets interrupts in.
     pub is_restless: bool,
     pub console: Vec<u8>,
@@ -196,10 +199,16 @@ impl Machine for ModelMachine {
     }
 
     fn open_interrupt_window(&mut self) -> bool {
+        self.interrupt_windows += 1;
         self.is_restless
     }
 
+    #[inline(never)]
     fn time(&self) -> u64 {
+        let here = core::ptr::from_ref(&self).addr();
+        if self.deepest.get() == 0 || here < self.deepest.get() {
+            self.deepest.set(here);
+        }
         self.clock.set(self.clock.get() + 1);
         self.clock.get()
     }
@@ -259,8 +268,8 @@ impl Bench {
         };
         let machine = ModelMachine::default();
         let tables = Tables {
-            threads: Shelf::new(256),
-            tasks: Shelf::new(128),
+            threads: Shelf::new(1024),
+            tasks: Shelf::new(1024),
             gates: Shelf::new(1024),
             factories: Shelf::new(64),
         };
@@ -303,6 +312,14 @@ impl Bench {
         self.kernel.make_ready(thread);
         self.kernel.preempt();
         thread.position()
+    }
+
+    /// Gives a task a gate to a thread.
+    pub fn gate(&mut self, task: TaskIndex, index: CapabilityIndex, thread: u16, label: Word) {
+        let gate = Gate::new(ThreadIndex::from_position(thread), label);
+        let factory = self.kernel.tasks[task].factory;
+        let gate = self.kernel.add_gate(factory, gate).expect("gate");
+        self.give(task, index, Object::Gate(gate));
     }
 
     pub fn give(&mut self, task: TaskIndex, index: CapabilityIndex, object: Object) {

@@ -90,7 +90,7 @@ impl Storm {
         self.seen.restarts += usize::from(is_restarted);
         self.bench.kernel.machine.records.clear();
         self.bench.kernel.machine.flushed.clear();
-        if self.random.next() % 4 == 0 {
+        if self.random.next().is_multiple_of(4) {
             self.bench.kernel.timer_tick();
         }
         Ok(())
