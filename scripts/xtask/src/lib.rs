@@ -11,6 +11,7 @@ mod guest;
 mod host;
 mod qemu;
 mod rooms;
+mod svm;
 mod test;
 mod workspace;
 
@@ -24,7 +25,9 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   build           build them and target/release/glass
   run [ARGS]      build everything, then `glass run ARGS`
   lint            format and lints
-  test [ARGS]     every check and every test; with ARGS only `cargo test ARGS`
+  test [ARGS]     every check and every test; with ARGS only `cargo test ARGS`;
+                  with `--without svm` all but what `svm` does
+  svm             the part of `test` that runs under emulated hardware virtualisation
   bench [--json]  count instructions under QEMU, and time them under KVM
   rooms           check who imports whom, and where unsafe code may be";
 
@@ -38,6 +41,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         "run" => host::build_and_run(&workspace, rest).map(|never| match never {}),
         "lint" => test::lint(&workspace),
         "test" => test::run(&workspace, rest),
+        "svm" => test::only_svm(&workspace),
         "bench" => bench::run(&workspace, rest),
         "rooms" => rooms::check_workspace(&workspace),
         _ => bail!("there is no command `{command}`\n{USAGE}"),

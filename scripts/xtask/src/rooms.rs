@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::{collections::HashSet, fs};
 
 /// Each crate of ours and those of ours that it may depend on.
-const EDGES: [(&str, &[&str]); 12] = [
+const EDGES: [(&str, &[&str]); 13] = [
     ("memory-functions", &[]),
     ("protocol", &[]),
     ("kernel-core", &["protocol"]),
@@ -19,7 +19,8 @@ const EDGES: [(&str, &[&str]); 12] = [
     ("machine", &["protocol"]),
     ("observe", &["protocol"]),
     ("glass", &["machine", "observe", "protocol"]),
-    ("xtask", &["protocol"]),
+    ("svm-init", &[]),
+    ("xtask", &["protocol", "svm-init"]),
     ("yardsticks", &[]),
 ];
 
