@@ -12,6 +12,7 @@ mod guest;
 mod host;
 mod qemu;
 mod rooms;
+mod svm;
 mod test;
 mod workspace;
 
@@ -25,7 +26,9 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   build           build them and target/release/glass
   run [ARGS]      build everything, then `glass run ARGS`
   lint            format and lints
-  test [ARGS]     every check and every test; with ARGS only `cargo test ARGS`
+  test [ARGS]     every check and every test; with ARGS only `cargo test ARGS`;
+                  with `--without svm` all but what `svm` does
+  svm             the part of `test` that runs under emulated hardware virtualisation
   fuzz [SECONDS] [TARGET...]
                   run a fuzzer on each target in fuzz, or on these, each for that time
   bench [--json]  count instructions under QEMU, and time them under KVM
@@ -42,6 +45,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         "lint" => test::lint(&workspace),
         "test" => test::run(&workspace, rest),
         "fuzz" => fuzz::run(&workspace, rest),
+        "svm" => test::only_svm(&workspace),
         "bench" => bench::run(&workspace, rest),
         "rooms" => rooms::check_workspace(&workspace),
         _ => bail!("there is no command `{command}`\n{USAGE}"),

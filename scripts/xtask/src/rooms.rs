@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::{collections::HashSet, fs};
 
 /// Each crate of ours and those of ours that it may depend on.
-const EDGES: [(&str, &[&str]); 13] = [
+const EDGES: [(&str, &[&str]); 14] = [
     ("memory-functions", &[]),
     ("protocol", &[]),
     ("kernel-core", &["protocol"]),
@@ -20,7 +20,8 @@ const EDGES: [(&str, &[&str]); 13] = [
     ("observe", &["protocol"]),
     ("glass", &["machine", "observe", "protocol"]),
     ("fuzz", &["glass", "kernel-core", "machine", "observe", "policy", "protocol"]),
-    ("xtask", &["protocol"]),
+    ("svm-init", &[]),
+    ("xtask", &["protocol", "svm-init"]),
     ("yardsticks", &[]),
 ];
 

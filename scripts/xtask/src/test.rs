@@ -2,7 +2,7 @@
 
 use crate::{
     command::{self, cargo, say},
-    guest, host,
+    guest, host, svm,
     workspace::Workspace,
 };
 use anyhow::{Context, Result, bail};
@@ -18,8 +18,14 @@ const NARROW_TARGET: &str = "i686-unknown-linux-musl";
 /// The crates that the guest is made of and that can be tested on the host.
 const NARROW_CRATES: [&str; 4] = ["kernel-core", "memory-functions", "policy", "protocol"];
 
-/// Runs every check and every test, or only `cargo test` with `arguments` if there are some.
+/// What leaves out the tests under emulated hardware virtualisation.
+const WITHOUT_SVM: [&str; 2] = ["--without", "svm"];
+
+/// Runs every check and every test, or only `cargo test` with `arguments` if there are some others than
+/// [`WITHOUT_SVM`].
 pub fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
+    let is_without_svm = arguments == WITHOUT_SVM;
+    let arguments = if is_without_svm { &[] } else { arguments };
     if arguments.is_empty() {
         lint(workspace)?;
     }
@@ -27,13 +33,29 @@ pub fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     host::build(workspace)?;
     say("test: what this host can run the guests on");
     report_engines(workspace)?;
+    let mut total = Tally::default();
     let mut tests = cargo_test(workspace);
     tests.args(arguments);
-    let mut runs = vec![("cargo test", tests)];
+    let mut is_success = run_tests("cargo test", &mut tests, &mut total)?;
     if arguments.is_empty() {
-        runs.extend(narrow_tests(workspace)?);
+        if let Some(mut tests) = narrow_tests(workspace)? {
+            let what = "what the guest is made of, with 32-bit words";
+            is_success &= run_tests(what, &mut tests, &mut total)?;
+        }
+        match is_without_svm {
+            true => say("test: nothing under emulated SVM (--without svm)"),
+            false => is_success &= svm::test(workspace, &mut total)?,
+        }
     }
-    test(runs)
+    conclude(&total, is_success)
+}
+
+/// Runs the tests under emulated hardware virtualisation alone.
+pub fn only_svm(workspace: &Workspace) -> Result<()> {
+    host::build(workspace)?;
+    let mut total = Tally::default();
+    let is_success = svm::test(workspace, &mut total)?;
+    conclude(&total, is_success)
 }
 
 /// Prints what runs which architecture here: tests of ia32 take KVM where it can page that, else QEMU.
@@ -54,7 +76,7 @@ fn cargo_test(workspace: &Workspace) -> Command {
 }
 
 /// The tests of what the guest is made of once more, on 32-bit words, where the toolchain can.
-fn narrow_tests(workspace: &Workspace) -> Result<Option<(&'static str, Command)>> {
+fn narrow_tests(workspace: &Workspace) -> Result<Option<Command>> {
     if !is_installed(NARROW_TARGET)? {
         say(&format!("test: nothing with 32-bit words, {NARROW_TARGET} is not installed"));
         return Ok(None);
@@ -65,7 +87,7 @@ fn narrow_tests(workspace: &Workspace) -> Result<Option<(&'static str, Command)>
     // The target brings a C library; no other one and no compiler for it is needed.
     let flags = ["-Clinker=rust-lld", "-Clinker-flavor=ld.lld", "-Clink-self-contained=yes"];
     command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
-    Ok(Some(("what the guest is made of, with 32-bit words", command)))
+    Ok(Some(command))
 }
 
 fn is_installed(target: &str) -> Result<bool> {
@@ -95,14 +117,8 @@ fn run_cargo(workspace: &Workspace, arguments: &[&str]) -> Result<()> {
     command::run(cargo(workspace).args(arguments))
 }
 
-/// Runs `cargo test` as often as is wanted, and closes with one line for all.
-fn test(runs: Vec<(&str, Command)>) -> Result<()> {
-    let mut total = Tally::default();
-    let mut is_success = true;
-    for (what, mut command) in runs {
-        say(&format!("test: {what}"));
-        is_success &= run_tests(&mut command, &mut total)?;
-    }
+/// Closes with one line for all tests.
+fn conclude(total: &Tally, is_success: bool) -> Result<()> {
     println!("\n{} passed, {} failed", total.passed, total.failed);
     match is_success {
         true if total.passed == 0 => bail!("no test ran"),
@@ -112,7 +128,8 @@ fn test(runs: Vec<(&str, Command)>) -> Result<()> {
 }
 
 /// Runs one `cargo test`, passes on what it prints, and says whether it succeeded.
-fn run_tests(command: &mut Command, total: &mut Tally) -> Result<bool> {
+fn run_tests(what: &str, command: &mut Command, total: &mut Tally) -> Result<bool> {
+    say(&format!("test: {what}"));
     let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start cargo test")?;
     let output = child.stdout.take().context("cargo test has an output")?;
     for line in BufReader::new(output).lines() {
@@ -125,12 +142,34 @@ fn run_tests(command: &mut Command, total: &mut Tally) -> Result<bool> {
 
 /// How many tests passed and failed.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Tally {
+pub struct Tally {
     passed: u32,
     failed: u32,
 }
 
 impl Tally {
+    /// Adds what a whole test program printed, and says whether it has run tests and passed. One that
+    /// has not, and none of whose tests failed, counts as one that failed.
+    pub fn add_program(&mut self, output: &str, is_success: bool) -> bool {
+        let mut own = Self::default();
+        output.lines().for_each(|line| own.add(line));
+        let is_success = is_success && own.passed > 0 && own.failed == 0;
+        if !is_success && own.failed == 0 {
+            own.failed = 1;
+        }
+        self.passed += own.passed;
+        self.failed += own.failed;
+        is_success
+    }
+
+    /// Adds one test.
+    pub fn add_test(&mut self, is_success: bool) {
+        match is_success {
+            true => self.passed += 1,
+            false => self.failed += 1,
+        }
+    }
+
     /// Adds what a line like `test result: ok. 5 passed; 0 failed; 0 ignored; ...` says.
     fn add(&mut self, line: &str) {
         let Some(result) = line.strip_prefix("test result: ") else { return };
@@ -160,5 +199,23 @@ mod tests {
             total.add(line);
         }
         assert_eq!(total, Tally { passed: 4, failed: 2 });
+    }
+
+    #[test]
+    fn a_program_without_a_result_has_failed() {
+        let result = "test result: ok. 3 passed; 0 failed; 0 ignored";
+        let nothing = "test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 9 filtered out";
+        for (output, is_success, passed, failed) in [
+            (result, true, 3, 0),
+            (result, false, 3, 1),
+            ("running 3 tests\nkilled", false, 0, 1),
+            ("running 3 tests", true, 0, 1),
+            (nothing, true, 0, 1),
+            ("test result: FAILED. 1 passed; 2 failed; 0 ignored", false, 1, 2),
+        ] {
+            let mut total = Tally::default();
+            assert_eq!(total.add_program(output, is_success), failed == 0, "{output}");
+            assert_eq!(total, Tally { passed, failed }, "{output}");
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! What the operations may cost.
 
-use super::exact::{Counts, SMALL};
+use super::{
+    exact::{Counts, SMALL},
+    guest_report::GuestReport,
+};
 
 /// The most that operations may cost, in instructions.
 #[derive(Clone, Copy, Debug)]
@@ -35,40 +38,11 @@ const REVOKE_PERCENT: f64 = 20.0;
 /// Says for each limit that is exceeded by how much.
 pub fn exceeded(counts: &Counts) -> Vec<String> {
     let budget = &counts.architecture.budget;
-    let mut found = Vec::new();
-    for (what, count, limit) in [
-        ("a page fault", counts.traced.page_fault, budget.page_fault),
-        ("a call and its reply", counts.traced.ipc_call, budget.ipc_call),
-        ("a null system call", counts.traced.null_syscall, budget.null_syscall),
-        ("an unmap of a page", counts.untraced.unmap_1, budget.unmap),
-        ("a page in a message", counts.untraced.map_1(), budget.map),
+    let mut found = exceeded_by_operations(budget, &counts.traced, &counts.untraced);
+    found.extend(exceeded_by([
         ("the longest stretch", counts.longest_stretch, budget.longest_stretch),
         ("the boot", counts.boot, budget.boot),
-    ] {
-        if count > limit {
-            found.push(format!("{what} takes {count} instructions, more than {limit}"));
-        }
-    }
-    let share = counts.trace_share();
-    if share > budget.trace_percent {
-        let limit = budget.trace_percent;
-        found.push(format!("the trace adds {share:.1} % to a page fault, more than {limit}"));
-    }
-    let page = counts.traced.page_of_item();
-    if page > budget.page_of_item {
-        let limit = budget.page_of_item;
-        found.push(format!(
-            "a page of a large flexpage takes {page:.1} instructions, more than {limit}"
-        ));
-    }
-    let each = counts.traced.revoke_each();
-    let [least, most] = [f64::min, f64::max].map(|of| each.into_iter().reduce(of).unwrap_or(0.0));
-    if most > least * (1.0 + REVOKE_PERCENT / 100.0) {
-        found.push(format!(
-            "taking back a mapping takes from {least:.1} to {most:.1} instructions, more than \
-             {REVOKE_PERCENT} % apart"
-        ));
-    }
+    ]));
     let (small, large) = (counts.boot, counts.boot_large);
     if small.abs_diff(large) * 100 > small * GROWTH_PERCENT {
         let large_memory = counts.architecture.large_memory;
@@ -78,6 +52,54 @@ pub fn exceeded(counts: &Counts) -> Vec<String> {
         ));
     }
     found
+}
+
+/// The same for what the guest's own report has, with the trace on and off.
+pub fn exceeded_by_operations(
+    budget: &Budget,
+    traced: &GuestReport,
+    untraced: &GuestReport,
+) -> Vec<String> {
+    let mut found = exceeded_by([
+        ("a page fault", traced.page_fault, budget.page_fault),
+        ("a call and its reply", traced.ipc_call, budget.ipc_call),
+        ("a null system call", traced.null_syscall, budget.null_syscall),
+        ("an unmap of a page", untraced.unmap_1, budget.unmap),
+        ("a page in a message", untraced.map_1(), budget.map),
+    ]);
+    let share = trace_share(traced, untraced);
+    if share > budget.trace_percent {
+        let limit = budget.trace_percent;
+        found.push(format!("the trace adds {share:.1} % to a page fault, more than {limit}"));
+    }
+    let page = traced.page_of_item();
+    if page > budget.page_of_item {
+        let limit = budget.page_of_item;
+        found.push(format!(
+            "a page of a large flexpage takes {page:.1} instructions, more than {limit}"
+        ));
+    }
+    let each = traced.revoke_each();
+    let [least, most] = [f64::min, f64::max].map(|of| each.into_iter().reduce(of).unwrap_or(0.0));
+    if most > least * (1.0 + REVOKE_PERCENT / 100.0) {
+        found.push(format!(
+            "taking back a mapping takes from {least:.1} to {most:.1} instructions, more than \
+             {REVOKE_PERCENT} % apart"
+        ));
+    }
+    found
+}
+
+fn exceeded_by<const N: usize>(counts: [(&str, u64, u64); N]) -> Vec<String> {
+    let over = counts.into_iter().filter(|(_, count, limit)| count > limit);
+    over.map(|(what, count, limit)| format!("{what} takes {count} instructions, more than {limit}"))
+        .collect()
+}
+
+/// How much of a page fault the trace makes up, in percent.
+pub fn trace_share(traced: &GuestReport, untraced: &GuestReport) -> f64 {
+    let [traced, untraced] = [traced, untraced].map(|run| run.page_fault as f64);
+    (traced - untraced) / untraced * 100.0
 }
 
 #[cfg(test)]

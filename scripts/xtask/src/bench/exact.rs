@@ -59,12 +59,16 @@ impl Counts {
             longest_stretch,
         })
     }
+}
 
-    /// How much of a page fault the trace makes up, in percent.
-    pub fn trace_share(&self) -> f64 {
-        let [traced, untraced] = [self.traced, self.untraced].map(|run| run.page_fault as f64);
-        (traced - untraced) / untraced * 100.0
-    }
+/// What the guest program `bench` reports of itself.
+pub fn report(
+    workspace: &Workspace,
+    architecture: &'static Architecture,
+    command_line: &str,
+) -> Result<GuestReport> {
+    let machine = Machine { architecture, scenario: "bench", command_line, mebibytes: SMALL };
+    Ok(run(workspace, machine)?.0)
 }
 
 fn run(workspace: &Workspace, machine: Machine) -> Result<(GuestReport, Header)> {

@@ -53,6 +53,24 @@ impl GuestReport {
         })
     }
 
+    /// The same where the counter advances by `ticks` with each instruction.
+    pub fn divided(self, ticks: u64) -> Self {
+        Self {
+            known_loop: self.known_loop / ticks,
+            null_syscall: self.null_syscall / ticks,
+            ipc_call: self.ipc_call / ticks,
+            ipc_call_4_words: self.ipc_call_4_words / ticks,
+            page_fault: self.page_fault / ticks,
+            ipc_call_map: self.ipc_call_map / ticks,
+            unmap_1: self.unmap_1 / ticks,
+            map_512_one_item: self.map_512_one_item / ticks,
+            map_512_faults: self.map_512_faults / ticks,
+            touch_512: self.touch_512 / ticks,
+            revoke_0: self.revoke_0 / ticks,
+            revoke: self.revoke.map(|revoke| revoke / ticks),
+        }
+    }
+
     /// Finds the report in what the guest printed.
     pub fn find(console: &str) -> Result<Self> {
         let line = console.lines().rev().find(|line| line.starts_with('{'));

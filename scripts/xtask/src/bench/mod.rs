@@ -2,7 +2,7 @@
 
 pub mod budget;
 pub mod exact;
-mod guest_report;
+pub mod guest_report;
 mod header;
 pub mod others;
 mod report;

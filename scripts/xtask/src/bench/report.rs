@@ -1,6 +1,7 @@
 //! The results as a table for people and as JSON for programs.
 
 use super::{
+    budget::trace_share,
     exact::{Counts, SMALL},
     guest_report::{GuestReport, REVOKED},
     others,
@@ -121,7 +122,7 @@ fn write_counts(text: &mut String, counts: &Counts) -> std::fmt::Result {
     for (size, count, budget) in boots {
         row(&format!("boot, {size} MiB"), &count.to_string(), "", &budget, "")?;
     }
-    let (share, most) = (counts.trace_share(), budget.trace_percent);
+    let (share, most) = (trace_share(&counts.traced, &counts.untraced), budget.trace_percent);
     writeln!(text, "\nThe trace adds {share:.1} % to a page fault; {most} % is the budget.")
 }
 
