@@ -1,15 +1,18 @@
 //! What to say of a guest that did not end by itself.
 
-use crate::guest::Guest;
+use crate::{guest::Guest, source_lines::SourceLines};
 use machine::{CpuState, Crash, Memory};
 use observe::symbols::Location;
 use protocol::introspection::{Header, TaskRecord};
+use std::sync::Arc;
 
 /// Finds out where a processor was.
 #[derive(Debug)]
 pub struct Locator<'a> {
     /// What was booted, with its symbols.
     pub guest: &'a Guest,
+    /// Where source lines are looked up.
+    pub source_lines: Arc<SourceLines>,
     /// The guest's RAM.
     pub memory: Memory,
     /// Where the kernel's introspection header is.
@@ -20,7 +23,7 @@ impl Locator<'_> {
     /// `kernel: main+0x12 (src/main.rs:7)`
     pub fn place(&self, cpu: &CpuState) -> String {
         let address = cpu.instruction_pointer();
-        let images = self.guest.images();
+        let images = self.guest.images(self.source_lines.clone());
         let image = if cpu.in_kernel() {
             images.kernel()
         } else {

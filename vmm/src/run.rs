@@ -10,15 +10,19 @@ use crate::{
     guest::Guest,
     message::say,
     report::{self, Locator},
+    source_lines::SourceLines,
     watchdog,
 };
 use anyhow::{Context, Result};
 use machine::{Config, CpuState, Crash, Engine, Machine, Outcome};
-use observe::{Printer, Style};
+use observe::{Images, Printer, Style};
 use std::{
     env,
     io::{self, IsTerminal},
-    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, RecvTimeoutError},
+    },
     time::Instant,
 };
 
@@ -81,16 +85,19 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         command_line: &command_line,
     };
     let engine = engine::choose(&args.engine, guest.architecture)?;
+    let source_lines = Arc::new(SourceLines::start(&guest));
     let machine = Machine::new(&engine, &config)?;
     let listener = listen(&guest, &engine, &machine, header);
     let checker = args.check.map(|_| Checker::new(machine.memory(), header)).transpose()?;
-    let locator = Locator { guest: &guest, memory: machine.memory(), header };
+    let memory = machine.memory();
+    let locator = Locator { guest: &guest, source_lines: source_lines.clone(), memory, header };
 
     let (sender, events) = mpsc::channel();
     let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
     watchdog::start(sender.clone(), deadline)?;
     let console = Console::new(io::stdout());
-    let trace = trace(args, &guest, &machine, header);
+    let images = guest.images(source_lines);
+    let trace = trace(args, images, &machine, header);
     let follower = Follower::start(trace, checker, console.clone(), sender.clone())
         .context("cannot start a thread for the trace")?;
     let running = machine.start(console, move |outcome| {
@@ -128,7 +135,7 @@ fn listen(
 /// What is shown while the guest runs, if anything.
 fn trace(
     args: &RunArgs,
-    guest: &Guest,
+    images: Images,
     machine: &Machine,
     header: Option<u64>,
 ) -> Option<Trace<io::Stderr>> {
@@ -143,7 +150,7 @@ fn trace(
     Some(Trace {
         ram: Ram(machine.memory()),
         header,
-        images: guest.images(),
+        images,
         ticks_per_second: machine.ticks_per_second(),
         printer: Printer::new(style, use_colour(args.color), io::stderr()),
     })
