@@ -61,7 +61,7 @@ fn look(memory: &Recorder, header: u64) -> Result<(), Box<dyn Error>> {
     println!("it is sound: {}, {} tasks", report.is_clean(), guest.tasks().len());
     let mut events = 0;
     let mut observer = Observer::new(memory, header, Images::new(), 1_000_000_000);
-    observer.finish(&mut |_| events += 1)?;
+    observer.finish(&mut || true, &mut |_| events += 1)?;
     println!("{events} events, {} records lost", observer.lost());
     Ok(())
 }

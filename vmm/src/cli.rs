@@ -2,6 +2,7 @@
 
 use crate::{
     module_spec::ModuleSpec,
+    source_lines::Extent,
     units,
     views::{CheckArgs, FrameArgs, ListArgs, MapArgs, ViewArgs, WalkArgs, WhoArgs},
 };
@@ -54,6 +55,9 @@ pub enum Command {
     List,
     /// Write a scenario's kernel and boot bundle to a folder, for QEMU and other PVH loaders.
     Bundle(BundleArgs),
+    /// What a run starts to have source lines looked up.
+    #[command(hide = true)]
+    SourceLines(SourceLinesArgs),
 }
 
 /// What is booted.
@@ -189,6 +193,14 @@ pub struct BundleArgs {
     /// Folder to write `kernel` and `bundle` to; it is created if it is not there
     #[arg(short, long, value_name = "FOLDER")]
     pub output: PathBuf,
+}
+
+/// `glass source-lines`: for runs, not for people.
+#[derive(Debug, Args)]
+pub struct SourceLinesArgs {
+    /// The image of a worker
+    #[arg(long, value_name = "START+LENGTH")]
+    pub image: Option<Extent>,
 }
 
 #[cfg(test)]

@@ -10,9 +10,12 @@ use machine::{
     Architecture, Kernel,
     bundle::{self, Module},
 };
-use observe::Images;
+use observe::{
+    Images,
+    symbols::{ImageId, Lookup},
+};
 use protocol::boot::ModuleKind;
-use std::{fs, sync::Arc};
+use std::{fs, iter, sync::Arc};
 
 /// The scenario that runs if the command line names nothing at all.
 const DEFAULT_SCENARIO: &str = "words";
@@ -65,16 +68,27 @@ impl Guest {
             .with_context(|| format!("cannot boot {}", self.kernel_name))
     }
 
-    /// Symbols of the kernel and of every program.
-    pub fn images(&self) -> Images {
-        let mut images = Images::new();
+    /// Symbols of the kernel and of every program, with source lines from there.
+    pub fn images(&self, source_lines: Arc<dyn Lookup>) -> Images {
+        let mut images = Images::with_source_lines(source_lines);
         images.set_kernel(self.kernel.clone());
-        for (index, module) in (0..).zip(&self.modules) {
-            if module.kind != ModuleKind::File {
-                images.add(index, &module.name, module.bytes.clone());
-            }
+        for (index, module) in self.programs() {
+            images.add(index, &module.name, module.bytes.clone());
         }
         images
+    }
+
+    /// The kernel and every program, with their names.
+    pub fn elf_files(&self) -> impl Iterator<Item = (ImageId, &str, &[u8])> {
+        let programs = self
+            .programs()
+            .map(|(index, module)| (ImageId::Module(index), module.name.as_str(), &*module.bytes));
+        iter::once((ImageId::Kernel, "the kernel", &*self.kernel)).chain(programs)
+    }
+
+    /// The modules that are no mere files, with their places in the bundle.
+    fn programs(&self) -> impl Iterator<Item = (u32, &Module)> {
+        (0..).zip(&self.modules).filter(|(_, module)| module.kind != ModuleKind::File)
     }
 
     /// The modules, packed.

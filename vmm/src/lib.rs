@@ -7,6 +7,7 @@
 //! | [`engine`] | whether KVM or QEMU runs it |
 //! | [`run`] | a guest from its start to its exit status |
 //! | [`watchdog`] | ends it if it does not end |
+//! | [`source_lines`] | what line an instruction belongs to: asked of a process that may be lost |
 //! | [`checker`] | looks into it whenever its kernel waits for that |
 //! | [`console`], [`follow`], [`report`], [`message`] | what the user sees of it |
 //! | [`screen`] | the way out for all that: what others wrote is shown, not obeyed |
@@ -33,6 +34,7 @@ mod report;
 mod run;
 pub mod scenario;
 mod screen;
+mod source_lines;
 mod trial;
 pub mod units;
 mod views;
@@ -97,6 +99,7 @@ fn execute(cli: &Cli) -> anyhow::Result<u8> {
         Command::Check(args) => views::check(args),
         Command::List => list(),
         Command::Bundle(args) => bundle::write(args),
+        Command::SourceLines(args) => source_lines::serve(args),
     }
 }
 

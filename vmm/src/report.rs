@@ -1,16 +1,18 @@
 //! What to say of a guest that did not end by itself.
 
-use crate::{follow::Ram, guest::Guest};
+use crate::{follow::Ram, guest::Guest, source_lines::SourceLines};
 use machine::{CpuState, Crash, Memory};
 use observe::{Observer, Printer, Style, inspect, symbols::Location};
 use protocol::introspection::{Header, TaskRecord, ThreadState};
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 /// Finds out where a processor was.
 #[derive(Debug)]
 pub struct Locator<'a> {
     /// What was booted, with its symbols.
     pub guest: &'a Guest,
+    /// Where source lines are looked up.
+    pub source_lines: Arc<SourceLines>,
     /// The guest's RAM.
     pub memory: Memory,
     /// Where the kernel's introspection header is.
@@ -23,7 +25,7 @@ impl Locator<'_> {
     /// `kernel: main+0x12 (src/main.rs:7)`
     pub fn place(&self, cpu: &CpuState) -> String {
         let address = cpu.instruction_pointer();
-        let images = self.guest.images();
+        let images = self.guest.images(self.source_lines.clone());
         let image = if cpu.in_kernel() {
             images.kernel()
         } else {
@@ -93,11 +95,11 @@ fn running(ram: &Ram, header: u64) -> Option<String> {
 
 /// The last events of the trace, a line each, the latest one last.
 fn last_events(ram: &Ram, header: u64, locator: &Locator<'_>) -> Vec<String> {
-    let mut observer =
-        Observer::new(ram.clone(), header, locator.guest.images(), locator.ticks_per_second);
+    let images = locator.guest.images(locator.source_lines.clone());
+    let mut observer = Observer::new(ram.clone(), header, images, locator.ticks_per_second);
     let mut shown = VecDeque::new();
-    // What cannot be read is not shown: this only adds to a report.
-    // The guest has stopped: there is no more than one ring to read.
+    // What cannot be read is not shown: this only adds to a report. The guest has stopped, so there
+    // is no more than one ring to read.
     let _ = observer.finish(&mut || true, &mut |event| {
         let mut text = Vec::new();
         // A vector has room for everything.

@@ -11,14 +11,18 @@ use crate::{
     message::{say, say_lines},
     report::{self, Locator},
     screen::{self, Screen},
+    source_lines::SourceLines,
     watchdog,
 };
 use anyhow::{Context, Result};
 use machine::{Config, CpuState, Crash, Engine, Machine, Outcome};
-use observe::{Printer, Style};
+use observe::{Images, Printer, Style};
 use std::{
     env, io,
-    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, RecvTimeoutError},
+    },
     time::Instant,
 };
 
@@ -81,11 +85,13 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         command_line: &command_line,
     };
     let engine = engine::choose(&args.engine, guest.architecture, args.memory)?;
+    let source_lines = Arc::new(SourceLines::start(&guest));
     let machine = Machine::new(&engine, &config)?;
     let listener = listen(&guest, &engine, &machine, header);
     let checker = args.check.map(|_| Checker::new(machine.memory(), header)).transpose()?;
     let locator = Locator {
         guest: &guest,
+        source_lines: source_lines.clone(),
         memory: machine.memory(),
         header,
         ticks_per_second: machine.ticks_per_second(),
@@ -95,7 +101,8 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
     watchdog::start(sender.clone(), deadline)?;
     let console = Console::new(screen::console(args.raw));
-    let trace = trace(args, &guest, &machine, header);
+    let images = guest.images(source_lines);
+    let trace = trace(args, images, &machine, header);
     let follower = Follower::start(trace, checker, console.clone(), sender.clone())
         .context("cannot start a thread for the trace")?;
     let running = machine.start(console, move |outcome| {
@@ -133,7 +140,7 @@ fn listen(
 /// What is shown while the guest runs, if anything.
 fn trace(
     args: &RunArgs,
-    guest: &Guest,
+    images: Images,
     machine: &Machine,
     header: Option<u64>,
 ) -> Option<Trace<Screen<io::Stderr>>> {
@@ -148,7 +155,7 @@ fn trace(
     Some(Trace {
         ram: Ram(machine.memory()),
         header,
-        images: guest.images(),
+        images,
         ticks_per_second: machine.ticks_per_second(),
         printer: Printer::new(style, use_colour(args.color), screen::trace()),
     })

@@ -202,10 +202,23 @@ impl GuestMemory for FakeGuest {
 
 /// An ELF file for `amd64` with one code segment and one function, and a data segment behind it.
 pub(crate) fn small_elf(base: u64, function: &str) -> Vec<u8> {
+    elf(base, function, &[(base + 0x100, 0x80)])
+}
+
+/// The same with so many functions of that name, one behind the other.
+pub(crate) fn many_symbols(base: u64, count: usize, name: &str) -> Vec<u8> {
+    let functions: Vec<_> = (0..count as u64).map(|index| (base + index * 0x10, 0x10)).collect();
+    elf(base, name, &functions)
+}
+
+/// One with functions of a name at these addresses, of these sizes.
+fn elf(base: u64, function: &str, functions: &[(u64, u64)]) -> Vec<u8> {
     const CODE_SIZE: u64 = 0x1000;
     let names = format!("\0{function}\0.text\0.symtab\0.strtab\0");
     let name = |wanted: &str| names.find(wanted).unwrap() as u32;
-    let symbols = [symbol(0, 0, 0, 0, 0), symbol(1, 0x12, 1, base + 0x100, 0x80)].concat();
+    let mut symbols = symbol(0, 0, 0, 0, 0);
+    functions.iter().for_each(|(start, size)| symbols.extend(symbol(1, 0x12, 1, *start, *size)));
+    let symbols_size = symbols.len() as u64;
     let names_offset = 64 + 2 * 56 + symbols.len() as u64;
     let sections_offset = names_offset + names.len() as u64;
     let mut elf = vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -223,7 +236,7 @@ pub(crate) fn small_elf(base: u64, function: &str) -> Vec<u8> {
     for (section, kind, flags, address, offset, size, link, entry) in [
         (0, 0, 0, 0, 0, 0, 0, 0),
         (name(".text"), 1, 6, base, 0, CODE_SIZE, 0, 0),
-        (name(".symtab"), 2, 0, 0, 64 + 2 * 56, 48, 3, 24),
+        (name(".symtab"), 2, 0, 0, 64 + 2 * 56, symbols_size, 3, 24),
         (name(".strtab"), 3, 0, 0, names_offset, names.len() as u64, 0, 0),
     ] {
         put32(&mut elf, &[section, kind]);

@@ -11,9 +11,11 @@
 )]
 
 mod code;
+mod debug_information;
 mod machine;
 
 pub use code::Code;
+pub use debug_information::DebugInformation;
 pub use machine::{Machine, lines, named, tree, within};
 
 use serde_json::Value;

@@ -1,6 +1,8 @@
 //! One ELF image: its segments and symbols, read when first asked for.
+//!
+//! Nobody vouches for the file: names stay in it until they are asked for, since symbols may share them.
 
-use super::{Location, Source, Symbol, source::SourceLines};
+use super::{ImageId, Location, Lookup, Place, Source, Symbol, name};
 use crate::{region::Area, text::shown};
 use object::{
     Object, ObjectSection, ObjectSegment, ObjectSymbol, SectionIndex, SectionKind, SegmentFlags,
@@ -17,12 +19,19 @@ use std::{
 /// Locations that are remembered before all are forgotten again.
 const CACHE_LIMIT: usize = 1 << 16;
 
+/// Segments that are looked at; programs have a handful.
+const MOST_SEGMENTS: usize = 64;
+
+/// How often each byte of a file may be in the name of a function, on average. In a file that no
+/// linker made, each of many symbols can be named by most of the file.
+const NAMES_PER_BYTE: usize = 4;
+
 /// An ELF file in memory.
 pub struct Image {
     name: Arc<str>,
     elf: Arc<[u8]>,
     tables: OnceCell<Tables>,
-    lines: OnceCell<Option<SourceLines>>,
+    source_lines: Option<(ImageId, Arc<dyn Lookup>)>,
     cache: RefCell<HashMap<u64, Option<Arc<Symbol>>>>,
 }
 
@@ -42,7 +51,8 @@ struct Function {
     start: u64,
     /// 0 for labels of assembly code.
     size: u64,
-    name: String,
+    /// Where its name is in the file.
+    name: Range<usize>,
 }
 
 impl fmt::Debug for Image {
@@ -52,14 +62,13 @@ impl fmt::Debug for Image {
 }
 
 impl Image {
-    pub(super) fn new(name: &str, elf: Arc<[u8]>) -> Self {
-        Self {
-            name: shown(name).into(),
-            elf,
-            tables: OnceCell::new(),
-            lines: OnceCell::new(),
-            cache: RefCell::default(),
-        }
+    pub(super) fn new(
+        name: &str,
+        elf: Arc<[u8]>,
+        source_lines: Option<(ImageId, Arc<dyn Lookup>)>,
+    ) -> Self {
+        let name = shown(name).into();
+        Self { name, elf, tables: OnceCell::new(), source_lines, cache: RefCell::default() }
     }
 
     /// The name that it was added under.
@@ -106,17 +115,18 @@ impl Image {
 
     /// The function and offset of `address`, the source line of `line_address`.
     fn find(&self, address: u64, line_address: u64) -> Option<Symbol> {
-        let function = self.tables().function(line_address)?;
-        let lines = self.lines.get_or_init(|| SourceLines::new(&self.elf));
-        let place = lines
-            .as_ref()
-            .and_then(|lines| lines.find(line_address, &function.name))
-            .unwrap_or_default();
+        let found = self.tables().function(line_address)?;
+        let function = str::from_utf8(self.elf.get(found.name.clone())?).ok()?;
+        let function = name::demangled(function);
+        let lookup = self.source_lines.as_ref();
+        let place = lookup.and_then(|(image, lookup)| lookup.find(*image, line_address));
+        let Place { inlined, source } = place.unwrap_or_default();
+        let inlined = inlined.filter(|inlined| *inlined != function);
         Some(Symbol {
-            function: shown(&function.name),
-            offset: address - function.start,
-            inlined: place.inlined.map(|name| shown(&name)),
-            source: place.source.map(|(file, line)| Source { file: shown(&file), line }),
+            offset: address - found.start,
+            function: shown(&function),
+            inlined: inlined.map(|name| shown(&name)),
+            source: source.map(|Source { file, line }| Source { file: shown(&file), line }),
         })
     }
 
@@ -132,10 +142,18 @@ impl Tables {
             let end = segment.address().checked_add(segment.size())?;
             Some(Segment { range: segment.address()..end, area: area_of(segment.flags())? })
         });
-        let mut functions: Vec<_> =
-            file.symbols().filter_map(|symbol| function(&file, &symbol)).collect();
-        functions.sort_by_key(|function| (function.start, function.size));
-        Ok(Self { segments: segments.collect(), functions })
+        let mut functions = Vec::new();
+        let mut most_names = elf.len().saturating_mul(NAMES_PER_BYTE);
+        for function in file.symbols().filter_map(|symbol| function(elf, &file, &symbol)) {
+            most_names = most_names.saturating_sub(function.name.len());
+            functions.push(function);
+            if most_names == 0 {
+                functions.clear();
+                break;
+            }
+        }
+        functions.sort_by_key(|function: &Function| (function.start, function.size));
+        Ok(Self { segments: segments.take(MOST_SEGMENTS).collect(), functions })
     }
 
     /// The function that an address lies in. A label without a size reaches to the next one.
@@ -164,6 +182,7 @@ fn area_of(flags: SegmentFlags) -> Option<Area> {
 
 /// A symbol that names code.
 fn function<'data>(
+    elf: &[u8],
     file: &object::File<'data>,
     symbol: &impl ObjectSymbol<'data>,
 ) -> Option<Function> {
@@ -176,6 +195,7 @@ fn function<'data>(
         return None;
     }
     let name = symbol.name().ok().filter(|name| !name.is_empty())?;
-    let name = format!("{:#}", rustc_demangle::demangle(name));
+    let start = name.as_ptr().addr().checked_sub(elf.as_ptr().addr())?;
+    let name = start..start + name.len();
     Some(Function { start: symbol.address(), size: symbol.size(), name })
 }

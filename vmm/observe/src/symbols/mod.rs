@@ -1,14 +1,34 @@
 //! From instruction addresses to functions and source lines.
+//!
+//! Functions come from an image's symbol table, which takes no more time and memory than its file is
+//! large. Source lines come from its debug information, and that is looked up elsewhere ([`Lookup`]).
 
 mod image;
+mod name;
 mod path;
 mod source;
 #[cfg(test)]
 mod tests;
 
 pub use image::Image;
+pub use source::{Place, SourceLines};
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
+
+/// Which of the guest's ELF files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ImageId {
+    /// The kernel.
+    Kernel,
+    /// The boot module with this index.
+    Module(u32),
+}
+
+/// Where source lines are looked up. Whoever does it with [`SourceLines`] must survive that.
+pub trait Lookup: fmt::Debug + Send + Sync {
+    /// What the debug information of an image says about an instruction.
+    fn find(&self, image: ImageId, address: u64) -> Option<Place>;
+}
 
 /// An instruction address and what the image's symbols and DWARF say about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,22 +87,34 @@ impl fmt::Display for Source {
 pub struct Images {
     modules: BTreeMap<u32, Image>,
     kernel: Option<Image>,
+    lookup: Option<Arc<dyn Lookup>>,
 }
 
 impl Images {
-    /// No images yet.
+    /// No images yet, and none will have source lines.
     pub fn new() -> Self {
         Self::default()
     }
 
+    /// No images yet; their source lines are looked up there.
+    pub fn with_source_lines(lookup: Arc<dyn Lookup>) -> Self {
+        Self { lookup: Some(lookup), ..Self::default() }
+    }
+
     /// The image of boot module `module_index`. Bytes that are no ELF file simply have no symbols.
     pub fn add(&mut self, module_index: u32, name: &str, elf: impl Into<Arc<[u8]>>) {
-        self.modules.insert(module_index, Image::new(name, elf.into()));
+        let image = Image::new(name, elf.into(), self.source_lines(ImageId::Module(module_index)));
+        self.modules.insert(module_index, image);
     }
 
     /// The kernel's own image.
     pub fn set_kernel(&mut self, elf: impl Into<Arc<[u8]>>) {
-        self.kernel = Some(Image::new("kernel", elf.into()));
+        let source_lines = self.source_lines(ImageId::Kernel);
+        self.kernel = Some(Image::new("kernel", elf.into(), source_lines));
+    }
+
+    fn source_lines(&self, image: ImageId) -> Option<(ImageId, Arc<dyn Lookup>)> {
+        self.lookup.as_ref().map(|lookup| (image, Arc::clone(lookup)))
     }
 
     /// The image of a boot module.

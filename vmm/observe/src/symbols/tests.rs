@@ -1,6 +1,6 @@
 //! Against a real ELF file with real DWARF: this test program itself.
 
-use super::{Image, Symbol};
+use super::{Image, ImageId, Lookup, Place, SourceLines, Symbol};
 use object::{Object, ObjectSymbol};
 use std::sync::Arc;
 
@@ -15,6 +15,21 @@ const FIRST_LINE: u32 = 10;
 
 const MARKER: &str = "observe::symbols::tests::marker";
 
+/// Looks source lines up where it is asked.
+#[derive(Debug)]
+struct Here(Arc<[u8]>);
+
+impl Lookup for Here {
+    fn find(&self, _image: ImageId, address: u64) -> Option<Place> {
+        SourceLines::new(&self.0)?.find(address)
+    }
+}
+
+/// An image without source lines.
+fn image(elf: impl Into<Arc<[u8]>>) -> Image {
+    Image::new("image", elf.into(), None)
+}
+
 /// This program, and where [`marker`] begins and how long it is.
 fn own_image() -> (Image, u64, u64) {
     assert_eq!(marker(0), 0);
@@ -22,7 +37,9 @@ fn own_image() -> (Image, u64, u64) {
     let file = object::File::parse(&*elf).unwrap();
     let is_marker = |name| format!("{:#}", rustc_demangle::demangle(name)) == MARKER;
     let found = file.symbols().find(|symbol| symbol.name().is_ok_and(is_marker)).unwrap();
-    (Image::new("self", Arc::clone(&elf)), found.address(), found.size())
+    let here: Arc<dyn Lookup> = Arc::new(Here(Arc::clone(&elf)));
+    let image = Image::new("self", Arc::clone(&elf), Some((ImageId::Kernel, here)));
+    (image, found.address(), found.size())
 }
 
 fn at(image: &Image, address: u64) -> Symbol {
@@ -60,7 +77,7 @@ fn a_return_address_belongs_to_the_call_before_it() {
 #[test]
 fn files_without_symbols_have_none() {
     for elf in [vec![], b"#!/bin/sh\n".to_vec(), vec![0x7f, b'E', b'L', b'F']] {
-        let image = Image::new("none", elf.into());
+        let image = image(elf);
         assert_eq!((image.start(), image.area(0)), (None, None));
         assert_eq!(image.locate(0x1000).symbol, None);
     }
@@ -71,7 +88,7 @@ fn damaged_files_are_survived() {
     let whole = crate::testing::small_elf(0x40_0000, "start");
     let mut random = crate::testing::Random::new(3);
     for length in 0..whole.len() {
-        Image::new("cut", whole[..length].to_vec().into()).locate(0x40_0100);
+        image(whole[..length].to_vec()).locate(0x40_0100);
     }
     for _ in 0..2000 {
         let mut damaged = whole.clone();
@@ -79,9 +96,21 @@ fn damaged_files_are_survived() {
             let at = random.below(whole.len() as u64) as usize;
             damaged[at] = random.next() as u8;
         }
-        let image = Image::new("damaged", damaged.into());
+        let image = image(damaged);
         image.locate(0x40_0100);
         image.locate_call(0x40_0101);
         image.area(0x40_2000);
     }
+}
+
+/// Each of the symbols is named by all that is left of the file's strings.
+#[test]
+fn symbols_that_share_a_long_name_are_not_believed() {
+    let with = |symbols: usize, name: usize| {
+        let elf = crate::testing::many_symbols(0x40_0000, symbols, &"n".repeat(name));
+        image(elf).locate(0x40_0000).symbol.map(|symbol| symbol.function.clone())
+    };
+    assert_eq!(with(2, 500).unwrap().len(), 500);
+    assert_eq!(with(20_000, 10).unwrap(), "n".repeat(10));
+    assert_eq!(with(20_000, 100_000), None, "2 GB of names in a file of 580 KB");
 }
