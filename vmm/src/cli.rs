@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::{
+    confinement::ConfinementArgs,
     module_spec::ModuleSpec,
     units,
     views::{CheckArgs, FrameArgs, ListArgs, MapArgs, ViewArgs, WalkArgs, WhoArgs},
@@ -126,6 +127,8 @@ pub struct RunArgs {
     pub list: bool,
     #[command(flatten)]
     pub engine: EngineArgs,
+    #[command(flatten)]
+    pub confinement: ConfinementArgs,
 }
 
 /// What runs the guest.

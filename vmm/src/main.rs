@@ -6,6 +6,7 @@
 //! | [`scenario`], [`embedded`], [`guest`] | what that means: a kernel and its boot modules |
 //! | [`engine`] | whether KVM or QEMU runs it |
 //! | [`run`] | a guest from its start to its exit status |
+//! | [`confinement`] | what a run and a viewer give up before they meet a guest |
 //! | [`checker`] | looks into it whenever its kernel waits for that |
 //! | [`console`], [`follow`], [`report`], [`message`] | what the user sees of it |
 //! | [`attach`], [`views`] | looking into a guest that another process runs |
@@ -18,6 +19,7 @@ mod attach;
 mod bundle;
 mod checker;
 mod cli;
+mod confinement;
 mod console;
 mod doctor;
 mod embedded;

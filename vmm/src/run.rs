@@ -4,6 +4,7 @@ use crate::{
     attach::{Introduction, server},
     checker::{self, Checker},
     cli::{Colour, RunArgs},
+    confinement,
     console::Console,
     engine,
     follow::{Follower, Ram, Trace},
@@ -20,6 +21,7 @@ use signal_hook::{
     low_level,
 };
 use std::{
+    convert::Infallible,
     env,
     io::{self, IsTerminal},
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
@@ -74,6 +76,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     };
     let engine = engine::choose(&args.engine, guest.architecture)?;
     let machine = Machine::new(&engine, &config)?;
+    confinement::files(args.confinement, &engine);
     let listener = listen(&guest, &engine, &machine, header);
     let checker = args.check.map(|_| Checker::new(machine.memory(), header)).transpose()?;
     let locator = Locator { guest: &guest, memory: machine.memory(), header };
@@ -85,10 +88,20 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let follower = Follower::start(trace, checker, console.clone(), sender.clone())
         .context("cannot start a thread for the trace")?;
     let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
-    let running = machine.start(console, move |outcome| {
+    let (set_up, is_set_up) = mpsc::channel::<Infallible>();
+    let (confined, its_engine) = (args.confinement, engine.clone());
+    let ready = move || {
+        // Nothing is ever sent: it is set up when the other end is gone.
+        let _ = is_set_up.recv();
+        confinement::processor(confined, &its_engine);
+    };
+    let running = machine.start(console, ready, move |outcome| {
         // Without a receiver the run is over, and nobody wants to know.
         let _ = sender.send(Event::Ended(outcome));
     })?;
+    // From here on no file is opened, no thread and no process started.
+    confinement::run(args.confinement, &engine, running.child());
+    drop(set_up);
     let mut end = wait(&events, deadline);
     // The guest may stop in the middle of something: viewers are to know that it has ended.
     drop(listener);

@@ -2,6 +2,7 @@
 
 use super::{
     Introduction, LONGEST, MOST_FILES, VERSION, folder,
+    life::Life,
     statistics::{self, Statistic},
 };
 use anyhow::{Context, Result, bail};
@@ -12,7 +13,7 @@ use std::{
     io::{ErrorKind, IoSliceMut},
     mem::MaybeUninit,
     os::unix::{fs::FileExt, net::UnixStream},
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
@@ -26,7 +27,7 @@ pub struct Attached {
     pub introduction: Introduction,
     ram: File,
     statistics: Vec<File>,
-    socket: PathBuf,
+    life: Life,
 }
 
 impl Attached {
@@ -65,7 +66,7 @@ impl Attached {
 
     /// Whether the run that it belongs to still goes on.
     pub fn runs(&self) -> bool {
-        UnixStream::connect(&self.socket).is_ok()
+        self.life.goes_on()
     }
 }
 
@@ -124,7 +125,7 @@ fn attach(socket: &Path) -> Result<Attached> {
     let mut files = files.into_iter();
     let ram = files.next().context("it sent no memory")?;
     let statistics = files.collect();
-    Ok(Attached { introduction, ram, statistics, socket: socket.to_owned() })
+    Ok(Attached { introduction, ram, statistics, life: Life::open(socket)? })
 }
 
 /// The end of a message that says what there is to choose from.

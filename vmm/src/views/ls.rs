@@ -1,7 +1,10 @@
 //! `glass ls`: the machines of this user.
 
 use super::ListArgs;
-use crate::attach::{Introduction, viewer};
+use crate::{
+    attach::{Introduction, viewer},
+    confinement,
+};
 use anyhow::Result;
 use machine::human;
 use std::io::{self, Write};
@@ -10,6 +13,7 @@ use std::io::{self, Write};
 pub fn ls(args: &ListArgs) -> Result<u8> {
     let mut out = io::stdout().lock();
     let machines = viewer::all()?;
+    confinement::viewer(args.confinement);
     if args.json {
         for machine in &machines {
             writeln!(out, "{}", serde_json::to_string(&machine.introduction)?)?;
