@@ -37,9 +37,9 @@ pub fn files(args: ConfinementArgs, engine: &Engine) {
     });
 }
 
-/// Filters the system calls of all threads of a run. It may kill that child.
-pub fn run(args: ConfinementArgs, engine: &Engine, child: Option<u32>) {
-    enforce(args, || confine::run(&Run { requests: requests(engine), child }));
+/// Filters the system calls of all threads of a run. It may kill these processes.
+pub fn run(args: ConfinementArgs, engine: &Engine, children: &[u32]) {
+    enforce(args, || confine::run(&Run { requests: requests(engine), children }));
 }
 
 /// Filters the system calls of the thread of a run's machine still more, if the processor is KVM's.

@@ -12,7 +12,8 @@
 //! | [`attach`], [`views`] | looking into a guest that another process runs |
 //! | [`bundle`], [`doctor`], [`trial`] | the other verbs |
 //!
-//! The two rooms `machine` (knows KVM and QEMU) and `observe` (knows the trace) meet only here.
+//! The rooms `machine` (knows KVM and QEMU), `observe` (knows the trace) and `confine` (knows what a host can
+//! take from a process) meet only here.
 #![forbid(unsafe_code)]
 
 mod attach;

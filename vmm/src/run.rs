@@ -100,7 +100,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         let _ = sender.send(Event::Ended(outcome));
     })?;
     // From here on no file is opened, no thread and no process started.
-    confinement::run(args.confinement, &engine, running.child());
+    confinement::run(args.confinement, &engine, running.child().as_slice());
     drop(set_up);
     let mut end = wait(&events, deadline);
     // The guest may stop in the middle of something: viewers are to know that it has ended.

@@ -15,8 +15,8 @@ use syscalls::Sysno;
 pub struct Run<'r> {
     /// Numbers of KVM's requests that its processor makes.
     pub requests: &'r [u32],
-    /// The process that it may kill.
-    pub child: Option<u32>,
+    /// The processes that it may kill.
+    pub children: &'r [u32],
 }
 
 /// What a file is opened with for more than to be read.
@@ -43,6 +43,8 @@ fn of_any_thread() -> Rules {
             Sysno::mmap,
             &[Lacks(2, libc::PROT_EXEC as u32), Has(3, libc::MAP_ANONYMOUS as u32)],
         )
+        // Some C libraries name what they take.
+        .allow_if(Sysno::prctl, &[Is(0, libc::PR_SET_VMA as u32)])
         // Signals that have come, and those that a process sends itself: to interrupt a thread, or
         // because it aborts.
         .allow(&[
@@ -82,9 +84,8 @@ pub fn of_a_processor(requests: &[u32]) -> Rules {
 pub fn of_a_run(run: &Run<'_>) -> Rules {
     let rules = with_news_of_signals(with_requests(of_any_thread(), run.requests))
         // A thread that has only just been started introduces itself.
-        .allow(&[Sysno::set_robust_list, Sysno::rseq, Sysno::sched_getaffinity])
+        .allow(&[Sysno::set_robust_list, Sysno::rseq])
         .allow_if(Sysno::prctl, &[Is(0, libc::PR_SET_NAME as u32)])
-        .allow_if(Sysno::prctl, &[Is(0, libc::PR_SET_VMA as u32)])
         // The processor's thread gives up still more.
         .allow_if(Sysno::prctl, &[Is(0, libc::PR_SET_NO_NEW_PRIVS as u32)])
         .allow_if(Sysno::seccomp, &[Is(0, libc::SECCOMP_SET_MODE_FILTER)])
@@ -101,10 +102,8 @@ pub fn of_a_run(run: &Run<'_>) -> Rules {
         .allow(&[Sysno::unlink, Sysno::unlinkat])
         // QEMU ends, and what it said is read.
         .allow(&[Sysno::wait4, Sysno::waitid, Sysno::pread64]);
-    match run.child {
-        Some(child) => rules.allow_if(Sysno::kill, &[Is(0, child)]),
-        None => rules,
-    }
+    let kill = |rules: Rules, child: &u32| rules.allow_if(Sysno::kill, &[Is(0, *child)]);
+    run.children.iter().fold(rules, kill)
 }
 
 /// The thread of a viewer: it reads what it has open.

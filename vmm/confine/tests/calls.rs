@@ -136,7 +136,7 @@ fn all_are_closed(confine: fn()) {
 
 fn as_run() {
     no_new_privileges().unwrap();
-    run(&Run { requests: &[REQUEST], child: None }).unwrap();
+    run(&Run { requests: &[REQUEST], children: &[] }).unwrap();
 }
 
 fn as_processor() {
@@ -300,7 +300,7 @@ fn a_run_can_end_its_child() {
     let child = || -> Child {
         Command::new("sleep").arg("100").stdin(Stdio::null()).spawn().expect("sleep can be started")
     };
-    let confine = |child: &Child| run(&Run { requests: &[], child: Some(child.id()) }).unwrap();
+    let confine = |child: &Child| run(&Run { requests: &[], children: &[child.id()] }).unwrap();
     elsewhere("its child", || {
         let mut child = child();
         confine(&child);
