@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::{
+    confinement::ConfinementArgs,
     module_spec::ModuleSpec,
     source_lines::Extent,
     units,
@@ -133,6 +134,8 @@ pub struct RunArgs {
     pub list: bool,
     #[command(flatten)]
     pub engine: EngineArgs,
+    #[command(flatten)]
+    pub confinement: ConfinementArgs,
 }
 
 /// What runs the guest.

@@ -2,6 +2,7 @@
 
 use crate::{cli::DoctorArgs, screen, trial};
 use anyhow::Result;
+use confine::{InForce, Landlock};
 use machine::{
     Architecture, Engine, KvmError, Qemu, QemuError,
     host::{Backend, Host, HugePages},
@@ -21,6 +22,7 @@ struct Findings {
     kvm: Kvm,
     qemu: QemuFindings,
     guests: Guests,
+    confinement: Confinement,
     backend: Named,
     /// Whether the host is itself a virtual machine.
     nested: bool,
@@ -68,6 +70,20 @@ struct QemuFindings {
     /// The machine that guests get.
     #[serde(skip_serializing_if = "Option::is_none")]
     machine: Option<&'static str>,
+    /// Whether it filters its own system calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sandbox: Option<bool>,
+}
+
+/// What is in force of a run or a viewer once it is set up.
+#[derive(Debug, Serialize)]
+struct Confinement {
+    no_new_privileges: bool,
+    seccomp: bool,
+    /// The version of its interface.
+    landlock: Option<i32>,
+    /// Why something is not in force.
+    problems: Vec<String>,
 }
 
 /// What became of a guest of each architecture.
@@ -165,6 +181,7 @@ fn examine(device: &Path, program: &Path) -> Findings {
         kvm,
         qemu: describe_qemu(program, qemu),
         guests,
+        confinement: try_confinement(),
         backend: host.backend().into(),
         nested: host.is_virtual(),
         processors: Processors { count: host.processors(), model: host.processor_model() },
@@ -199,7 +216,45 @@ fn describe_qemu(program: &Path, qemu: Result<Qemu, QemuError>) -> QemuFindings 
         problem,
         version: qemu.as_ref().map(|qemu| qemu.version().to_string()),
         machine: qemu.as_ref().map(Qemu::machine),
+        sandbox: qemu.as_ref().map(Qemu::has_sandbox),
     }
+}
+
+/// Confines a thread and asks what came of it.
+fn try_confinement() -> Confinement {
+    match InForce::here() {
+        Ok(found) => describe_confinement(found),
+        Err(error) => Confinement {
+            no_new_privileges: false,
+            seccomp: false,
+            landlock: None,
+            problems: vec![format!("cannot confine a thread: {error}")],
+        },
+    }
+}
+
+fn describe_confinement(found: InForce) -> Confinement {
+    let InForce { no_new_privileges, filters, landlock } = found;
+    let mut problems = Vec::new();
+    if !filters {
+        problems.push("system calls are not filtered: Linux has no CONFIG_SECCOMP_FILTER");
+    }
+    let landlock = match landlock {
+        Landlock::Version(version) => Some(version),
+        Landlock::SwitchedOff => {
+            problems.push(
+                "access to files is not restricted: landlock is switched off; add it to the list \
+                 after lsm= on Linux's command line",
+            );
+            None
+        }
+        Landlock::Missing => {
+            problems.push("access to files is not restricted: landlock needs Linux 5.13 or later");
+            None
+        }
+    };
+    let problems = problems.into_iter().map(str::to_owned).collect();
+    Confinement { no_new_privileges, seccomp: filters, landlock, problems }
 }
 
 /// Runs a guest under KVM, unless KVM cannot page its architecture.
@@ -278,6 +333,7 @@ fn table(findings: &Findings) -> Vec<(&'static str, String)> {
     rows.push(("QEMU", qemu_row(qemu)));
     rows.push(("amd64 guests", guests_row(&guests.amd64)));
     rows.push(("ia32 guests", guests_row(&guests.ia32)));
+    rows.push(("confinement", confinement_row(&findings.confinement, qemu)));
     let model = processors.model.as_deref().unwrap_or("unknown");
     rows.push(("processors", format!("{} x {model}", processors.count)));
     let bytes = |bytes: Option<u64>| bytes.map_or("unknown".to_owned(), human);
@@ -327,6 +383,28 @@ fn guests_row(engines: &Engines) -> String {
         Some(reason) => format!("{name} runs none: {reason}"),
     };
     format!("{}; {}", engine("KVM", &engines.kvm), engine("QEMU", &engines.qemu))
+}
+
+fn confinement_row(found: &Confinement, qemu: &QemuFindings) -> String {
+    let mut parts = Vec::new();
+    if found.no_new_privileges {
+        parts.push("no new privileges".to_owned());
+    }
+    if found.seccomp {
+        parts.push("system calls filtered".to_owned());
+    }
+    if let Some(version) = found.landlock {
+        parts.push(format!("files restricted (landlock version {version})"));
+    }
+    parts.extend(found.problems.iter().cloned());
+    match qemu.sandbox {
+        Some(true) => parts.push("QEMU filters its own system calls".to_owned()),
+        Some(false) => parts.push(
+            "QEMU does not filter its own system calls: it was built without -sandbox".to_owned(),
+        ),
+        None => {}
+    }
+    parts.join("; ")
 }
 
 fn backend_row(backend: &Named, nested: bool) -> String {
@@ -428,6 +506,30 @@ mod tests {
             "amd64 guests do not run under KVM here, but under QEMU; \
              ia32 guests do not run under KVM here, but under QEMU"
         );
+    }
+
+    #[test]
+    fn what_is_in_force_and_what_is_not_is_said() {
+        let mut qemu = describe_qemu(Path::new("qemu"), Err(QemuError::Missing("qemu".into())));
+        let all =
+            InForce { no_new_privileges: true, filters: true, landlock: Landlock::Version(7) };
+        assert_eq!(
+            confinement_row(&describe_confinement(all), &qemu),
+            "no new privileges; system calls filtered; files restricted (landlock version 7)"
+        );
+        qemu.sandbox = Some(false);
+        let old = InForce { filters: false, landlock: Landlock::Missing, ..all };
+        assert_eq!(
+            confinement_row(&describe_confinement(old), &qemu),
+            "no new privileges; system calls are not filtered: Linux has no CONFIG_SECCOMP_FILTER; \
+             access to files is not restricted: landlock needs Linux 5.13 or later; \
+             QEMU does not filter its own system calls: it was built without -sandbox"
+        );
+        qemu.sandbox = Some(true);
+        let off = InForce { landlock: Landlock::SwitchedOff, ..all };
+        let row = confinement_row(&describe_confinement(off), &qemu);
+        assert!(row.contains("landlock is switched off; add it to the list after lsm="), "{row}");
+        assert!(row.ends_with("; QEMU filters its own system calls"), "{row}");
     }
 
     #[test]

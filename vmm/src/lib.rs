@@ -8,13 +8,15 @@
 //! | [`run`] | a guest from its start to its exit status |
 //! | [`watchdog`] | ends it if it does not end |
 //! | [`source_lines`] | what line an instruction belongs to: asked of a process that may be lost |
+//! | [`confinement`] | what a run and a viewer give up before they meet a guest |
 //! | [`checker`] | looks into it whenever its kernel waits for that |
 //! | [`console`], [`follow`], [`report`], [`message`] | what the user sees of it |
 //! | [`screen`] | the way out for all that: what others wrote is shown, not obeyed |
 //! | [`attach`], [`views`] | looking into a guest that another process runs |
 //! | [`bundle`], [`doctor`], [`trial`] | the other verbs |
 //!
-//! The two rooms `machine` (knows KVM and QEMU) and `observe` (knows the trace) meet only here.
+//! The rooms `machine` (knows KVM and QEMU), `observe` (knows the trace) and `confine` (knows what a host can
+//! take from a process) meet only here.
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
@@ -22,6 +24,7 @@ pub mod attach;
 mod bundle;
 mod checker;
 mod cli;
+mod confinement;
 mod console;
 mod doctor;
 mod embedded;

@@ -4,6 +4,7 @@ use crate::{
     attach::{Introduction, server},
     checker::{self, Checker},
     cli::{Colour, RunArgs},
+    confinement,
     console::Console,
     engine,
     follow::{Follower, Ram, Trace},
@@ -18,6 +19,7 @@ use anyhow::{Context, Result};
 use machine::{Config, CpuState, Crash, Engine, Machine, Outcome};
 use observe::{Images, Printer, Style};
 use std::{
+    convert::Infallible,
     env, io,
     sync::{
         Arc,
@@ -86,7 +88,9 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     };
     let engine = engine::choose(&args.engine, guest.architecture, args.memory)?;
     let source_lines = Arc::new(SourceLines::start(&guest));
+    let clerk = source_lines.process();
     let machine = Machine::new(&engine, &config)?;
+    confinement::files(args.confinement, &engine);
     let listener = listen(&guest, &engine, &machine, header);
     let checker = args.check.map(|_| Checker::new(machine.memory(), header)).transpose()?;
     let locator = Locator {
@@ -105,10 +109,21 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let trace = trace(args, images, &machine, header);
     let follower = Follower::start(trace, checker, console.clone(), sender.clone())
         .context("cannot start a thread for the trace")?;
-    let running = machine.start(console, move |outcome| {
+    let (set_up, is_set_up) = mpsc::channel::<Infallible>();
+    let (confined, its_engine) = (args.confinement, engine.clone());
+    let ready = move || {
+        // Nothing is ever sent: it is set up when the other end is gone.
+        let _ = is_set_up.recv();
+        confinement::processor(confined, &its_engine);
+    };
+    let running = machine.start(console, ready, move |outcome| {
         // Without a receiver the run is over, and nobody wants to know.
         let _ = sender.send(Event::Ended(outcome));
     })?;
+    // From here on no file is opened, no thread and no process started.
+    let children: Vec<_> = running.child().into_iter().chain(clerk).collect();
+    confinement::run(args.confinement, &engine, &children);
+    drop(set_up);
     let mut end = wait(&events, deadline);
     let limit = end.limit();
     // The guest may stop in the middle of something: viewers are to know that it has ended.

@@ -22,10 +22,14 @@ pub fn run(engine: &Engine, architecture: Architecture) -> Result<()> {
     };
     let machine = Machine::new(engine, &config)?;
     let (sender, ended) = mpsc::channel();
-    let running = machine.start(io::sink(), move |outcome| {
-        // Without a receiver its time was up.
-        let _ = sender.send(outcome);
-    })?;
+    let running = machine.start(
+        io::sink(),
+        || {},
+        move |outcome| {
+            // Without a receiver its time was up.
+            let _ = sender.send(outcome);
+        },
+    )?;
     let outcome = ended.recv_timeout(PATIENCE);
     running.stop();
     match outcome.with_context(|| format!("the guest did not end within {PATIENCE:?}"))? {

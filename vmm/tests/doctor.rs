@@ -10,12 +10,13 @@ fn a_host_with_kvm_is_found_able() {
     require_kvm();
     let ran = run_without_kvm(&["doctor"]).expect_status(0);
     let parts = ["/dev/kvm", "version 12", "long mode", "32-bit paging", "ring 0", "FSGSBASE"];
-    for part in parts.into_iter().chain(["huge pages", "backend", "verdict"]) {
+    for part in parts.into_iter().chain(["huge pages", "backend", "confinement", "verdict"]) {
         assert!(ran.stdout.contains(part), "no '{part}' in:\n{}", ran.stdout);
     }
     let json = run_without_kvm(&["doctor", "--json"]).expect_status(0);
     let report: Value = serde_json::from_str(&json.stdout).expect("JSON");
     assert!(report.is_object(), "{report}");
+    assert!(report["confinement"]["seccomp"].is_boolean(), "{report}");
 }
 
 /// Who interprets ring 0 is slower than QEMU, and a run says which it takes.

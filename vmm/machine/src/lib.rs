@@ -29,7 +29,7 @@ mod testing;
 pub use architecture::{Architecture, UnknownArchitecture};
 pub use cpu::CpuState;
 pub use kernel::{Kernel, KernelError};
-pub use kvm::{KvmError, can_run as kvm_can_run, probe, ring0 as kvm_ring0};
+pub use kvm::{KvmError, PROCESSOR_REQUESTS, can_run as kvm_can_run, probe, ring0 as kvm_ring0};
 pub use loader::LoadError;
 pub use machine::{Config, Engine, Machine, MachineError, Running};
 pub use memory::{Memory, MemoryError, OutsideRam, RamSize, RamSizeError, human};

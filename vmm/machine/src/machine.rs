@@ -116,15 +116,17 @@ impl Machine {
     }
 
     /// Runs the guest in a thread of its own. `console` gets what it prints; `ended` is called
-    /// when it is over.
+    /// when it is over. The thread calls `ready` when nothing is missing any more: KVM's processor
+    /// has not run yet then, QEMU has been started.
     pub fn start(
         self,
         console: impl Write + Send + 'static,
+        ready: impl FnOnce() + Send + 'static,
         ended: impl FnOnce(Outcome) + Send + 'static,
     ) -> Result<Running, MachineError> {
         Ok(match self {
-            Self::Kvm(machine) => Running::Kvm(machine.start(console, ended)?),
-            Self::Qemu(machine) => Running::Qemu(machine.start(console, ended)?),
+            Self::Kvm(machine) => Running::Kvm(machine.start(console, ready, ended)?),
+            Self::Qemu(machine) => Running::Qemu(machine.start(console, ready, ended)?),
         })
     }
 }
@@ -139,6 +141,14 @@ pub enum Running {
 }
 
 impl Running {
+    /// The process in which the guest runs, if that is not this one.
+    pub fn child(&self) -> Option<u32> {
+        match self {
+            Self::Kvm(_) => None,
+            Self::Qemu(running) => Some(running.process()),
+        }
+    }
+
     /// Stops the guest if it still runs, and waits until its thread has ended.
     pub fn stop(self) {
         match self {

@@ -5,6 +5,7 @@
 //! | [`folder`] | where runs and viewers meet: a folder that is this user's alone |
 //! | [`server`] | a run: it answers each viewer with one message |
 //! | [`viewer`] | a viewer: it reads the guest's memory while the guest runs on |
+//! | [`life`] | whether the run still goes on |
 //! | [`statistics`] | reads what KVM counts |
 //!
 //! The message is one line of JSON, an [`Introduction`], with a descriptor of the file that is the
@@ -12,6 +13,7 @@
 //! does nothing for its viewers after that.
 
 pub mod folder;
+mod life;
 pub mod server;
 pub mod statistics;
 pub mod viewer;

@@ -2,6 +2,7 @@
 
 use super::{
     Introduction, LONGEST, MOST_FILES, VERSION, folder,
+    life::Life,
     statistics::{self, Statistic},
 };
 use anyhow::{Context, Result, bail};
@@ -34,7 +35,7 @@ pub struct Attached {
     pub introduction: Introduction,
     ram: File,
     statistics: Vec<File>,
-    socket: PathBuf,
+    life: Life,
 }
 
 impl Attached {
@@ -47,7 +48,7 @@ impl Attached {
         let mut files = files.into_iter();
         let ram = files.next().context("it sent no memory")?;
         let statistics = files.collect();
-        Ok(Self { introduction, ram, statistics, socket: socket.to_owned() })
+        Ok(Self { introduction, ram, statistics, life: Life::open(socket)? })
     }
 
     /// The machine with that process number, or the only one that there is.
@@ -96,7 +97,7 @@ impl Attached {
 
     /// Whether the run that it belongs to still goes on.
     pub fn runs(&self) -> bool {
-        connect(&self.socket).is_ok()
+        self.life.goes_on()
     }
 }
 

@@ -107,6 +107,12 @@ impl SourceLines {
             .unwrap_or_default();
         Self(Mutex::new(state))
     }
+
+    /// The clerk's process, which ends with the run.
+    pub fn process(&self) -> Option<u32> {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.clerk.as_ref().map(|clerk| clerk.child.id())
+    }
 }
 
 impl State {

@@ -4,6 +4,7 @@ use super::{
     Extent,
     connection::{Answer, Connection, Question},
 };
+use crate::confinement;
 use anyhow::{Context, Result};
 use observe::symbols::SourceLines;
 use rustix::{
@@ -33,7 +34,8 @@ pub fn serve(image: Extent) -> Result<()> {
     let connection = Connection::of_standard_output()?;
     // A thread's stack is as large as that, whatever the user's limit is.
     let thread = thread::Builder::new().stack_size(STACK).spawn(move || -> Result<()> {
-        limit()?;
+        let size = size()?;
+        confinement::reader(|| limit(size))?;
         answer(&elf, connection)
     })?;
     thread.join().map_err(|_| io::Error::from(io::ErrorKind::Other))?
@@ -52,11 +54,16 @@ fn read(image: Extent) -> Result<Vec<u8>> {
     Ok(elf)
 }
 
-/// From now on this process opens nothing, starts nothing, leaves nothing, and has an end.
-fn limit() -> Result<()> {
+/// How much address space this process has by now, in bytes.
+fn size() -> Result<u64> {
     let sizes = fs::read_to_string("/proc/self/statm").context("cannot read its own size")?;
     let pages: u64 = sizes.split_whitespace().next().unwrap_or_default().parse()?;
-    let size = pages * page_size() as u64;
+    Ok(pages * page_size() as u64)
+}
+
+/// From now on this process, which has that size, opens nothing, starts nothing, leaves nothing, and
+/// has an end.
+fn limit(size: u64) -> Result<()> {
     for (resource, most) in [
         (Resource::As, size + ROOM),
         (Resource::Cpu, TIME),

@@ -1,6 +1,6 @@
 //! What the user says to the views.
 
-use crate::units;
+use crate::{confinement::ConfinementArgs, units};
 use clap::Args;
 use protocol::{
     flexpage::IO_PORTS, introspection::mapping::Resource, object::CAPABILITY_TABLE_SIZE,
@@ -14,6 +14,8 @@ pub struct ListArgs {
     /// One JSON object a line
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub confinement: ConfinementArgs,
 }
 
 /// `glass tasks`, and what all views of one machine have in common.
@@ -25,6 +27,8 @@ pub struct ViewArgs {
     /// JSON instead of text
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub confinement: ConfinementArgs,
 }
 
 /// `glass walk`.

@@ -1,7 +1,7 @@
 //! `glass check`: proves from outside what the kernel promises, while the guest runs.
 
 use super::{CheckArgs, JSON_VERSION};
-use crate::{attach::Attached, screen};
+use crate::{attach::Attached, confinement, screen};
 use anyhow::{Result, bail};
 use observe::inspect::{
     Guest, InspectError,
@@ -27,6 +27,7 @@ const TRIES: u32 = 10;
 /// Checks once, or until something is wrong. The status is 1 then.
 pub fn check(args: &CheckArgs) -> Result<u8> {
     let machine = Attached::find(args.view.machine)?;
+    confinement::viewer(args.view.confinement);
     let header = machine.header()?;
     let mut out = screen::output();
     loop {

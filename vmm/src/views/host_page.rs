@@ -8,14 +8,40 @@ use crate::attach::Attached;
 use serde_json::{Value, json};
 use std::{
     fs::{self, File},
-    io,
+    io::{self, Read},
     ops::Range,
-    os::unix::fs::{FileExt, MetadataExt},
+    os::unix::fs::FileExt,
 };
 
 /// Bytes of a page, and of an entry of a pagemap.
 const PAGE: u64 = 4096;
 const PAGEMAP_ENTRY: u64 = 8;
+
+/// The most text of a process' mappings that is read, in bytes.
+const LONGEST: u64 = 16 << 20;
+
+/// A process that may have mapped the guest's RAM, and what the host tells of it. It is opened before
+/// the viewer gives up to open anything.
+#[derive(Debug)]
+pub struct Process {
+    number: u32,
+    mappings: io::Result<File>,
+    pages: io::Result<File>,
+}
+
+impl Process {
+    /// The processes of a machine, that which executes the guest first.
+    pub fn all_of(machine: &Attached) -> Vec<Self> {
+        let run = machine.introduction.pid;
+        // QEMU is a child of the run; it, not the run, executes the guest.
+        children(run).into_iter().chain([run]).map(Self::open).collect()
+    }
+
+    fn open(number: u32) -> Self {
+        let file = |name| File::open(format!("/proc/{number}/{name}"));
+        Self { number, mappings: file("smaps"), pages: file("pagemap") }
+    }
+}
 
 /// A page of the host that backs guest memory.
 #[derive(Debug)]
@@ -56,22 +82,20 @@ struct Area {
 
 impl HostPage {
     /// The page behind a physical address of the guest.
-    pub fn find(machine: &Attached, physical: u64) -> io::Result<Self> {
-        let ram = machine.ram().metadata()?;
-        let run = machine.introduction.pid;
+    pub fn find(processes: Vec<Process>, machine: &Attached, physical: u64) -> io::Result<Self> {
+        let ram = rustix::fs::fstat(machine.ram())?;
         let mut error = io::Error::from(io::ErrorKind::NotFound);
-        // QEMU is a child of the run; it, not the run, executes the guest.
-        for process in children(run).into_iter().chain([run]) {
-            match fs::read_to_string(format!("/proc/{process}/smaps")) {
+        for Process { number, mappings, pages } in processes {
+            match mappings.and_then(text) {
                 Err(refused) => error = refused,
                 Ok(smaps) => {
-                    if let Some(area) = area(&smaps, ram.dev(), ram.ino(), physical) {
+                    if let Some(area) = area(&smaps, ram.st_dev, ram.st_ino, physical) {
                         let address = area.addresses.start + (physical - area.offset);
-                        let entry = pagemap(process, address);
+                        let entry = pages.and_then(|pages| pagemap(&pages, address));
                         let frame = entry.as_ref().ok().and_then(|entry| frame(*entry));
                         let residence = entry.map(residence);
                         let sizes = area.sizes;
-                        return Ok(Self { process, address, residence, frame, sizes });
+                        return Ok(Self { process: number, address, residence, frame, sizes });
                     }
                 }
             }
@@ -164,6 +188,12 @@ fn children(process: u32) -> Vec<u32> {
         .collect()
 }
 
+fn text(file: File) -> io::Result<String> {
+    let mut text = String::new();
+    file.take(LONGEST).read_to_string(&mut text)?;
+    Ok(text)
+}
+
 /// The mapping of that file that has that offset, out of the text of an smaps file.
 fn area(smaps: &str, device: u64, inode: u64, offset: u64) -> Option<Area> {
     let mut lines = smaps.lines().peekable();
@@ -210,9 +240,8 @@ fn size(line: &str) -> Option<(&str, u64)> {
 }
 
 /// What the host says of a page of a process.
-fn pagemap(process: u32, address: u64) -> io::Result<u64> {
+fn pagemap(pagemap: &File, address: u64) -> io::Result<u64> {
     let mut entry = [0; PAGEMAP_ENTRY as usize];
-    let pagemap = File::open(format!("/proc/{process}/pagemap"))?;
     pagemap.read_exact_at(&mut entry, address / PAGE * PAGEMAP_ENTRY)?;
     Ok(u64::from_le_bytes(entry))
 }
@@ -274,9 +303,10 @@ ShmemPmdMapped:      512 kB
     fn residence_is_what_the_host_says() {
         let byte = Box::new([1_u8; 8192]);
         let address = byte.as_ptr() as u64;
-        let entry = pagemap(std::process::id(), address).unwrap();
+        let this = Process::open(std::process::id());
+        let entry = pagemap(&this.pages.unwrap(), address).unwrap();
         assert_eq!(residence(entry), Residence::Present);
-        pagemap(u32::MAX, address).expect_err("there is no such process");
+        Process::open(u32::MAX).pages.expect_err("there is no such process");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::ViewArgs;
 use crate::{
     attach::Attached,
+    confinement,
     message::say,
     screen::{self, Screen},
 };
@@ -28,9 +29,15 @@ pub struct Look {
 }
 
 impl Look {
-    /// Reads everything, at a moment at which the kernel does not map if there is one.
+    /// Reads everything of the machine that is meant.
     pub fn new(args: &ViewArgs) -> Result<Self> {
-        let machine = Attached::find(args.machine)?;
+        Self::of(Attached::find(args.machine)?, args)
+    }
+
+    /// Reads everything, at a moment at which the kernel does not map if there is one. Nothing more
+    /// can be opened after that.
+    pub fn of(machine: Attached, args: &ViewArgs) -> Result<Self> {
+        confinement::viewer(args.confinement);
         let header = machine.header()?;
         let mut tries = 0;
         loop {

@@ -6,6 +6,7 @@ use crate::{
         Introduction,
         viewer::{self, Machines},
     },
+    confinement,
     message::say,
     screen,
 };
@@ -17,6 +18,7 @@ use std::io::Write;
 pub fn ls(args: &ListArgs) -> Result<u8> {
     let mut out = screen::output();
     let Machines { answered, silent } = viewer::all()?;
+    confinement::viewer(args.confinement);
     for pid in silent {
         say(format_args!("machine {pid} does not answer: it may be stopped or still start"));
     }

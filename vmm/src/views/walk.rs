@@ -3,13 +3,13 @@
 use super::{
     JSON_VERSION, WalkArgs,
     args::Holding,
-    host_page::HostPage,
+    host_page::{HostPage, Process},
     look::Look,
     second_level,
     walk_port::WalkedPort,
     words::{hex, letters, mapping_json, source_json, source_words},
 };
-use crate::attach::statistics::Statistic;
+use crate::attach::{Attached, statistics::Statistic};
 use anyhow::{Result, bail};
 use machine::human;
 use observe::{
@@ -30,7 +30,9 @@ pub fn walk(args: &WalkArgs) -> Result<u8> {
              `glass who {task}:cap:{at}` shows whose it is"
         );
     }
-    let look = Look::new(&args.view)?;
+    let machine = Attached::find(args.view.machine)?;
+    let processes = Process::all_of(&machine);
+    let look = Look::of(machine, &args.view)?;
     let machine = &look.machine;
     let guest = Guest::open(machine, machine.header()?)?;
     let (task, geometry) = (look.task(task)?, guest.geometry());
@@ -46,7 +48,7 @@ pub fn walk(args: &WalkArgs) -> Result<u8> {
         return Ok(0);
     }
     let walk = guest.walk(task, *at);
-    let host = walk.physical().map(|physical| HostPage::find(machine, physical));
+    let host = walk.physical().map(|physical| HostPage::find(processes, machine, physical));
     let walked = Walked { look: &look, task, geometry, walk, host };
     match args.view.json {
         true => writeln!(out, "{}", walked.json())?,

@@ -10,6 +10,8 @@ mod statistics;
 mod vcpu;
 pub mod vm;
 
+pub use vcpu::REQUESTS as PROCESSOR_REQUESTS;
+
 use crate::{
     Architecture,
     layout::{KVM_IDENTITY_MAP, KVM_TSS},

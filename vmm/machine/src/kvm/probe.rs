@@ -217,7 +217,7 @@ fn ask(vm: Vm, wanted: usize) -> Result<Result<Vec<u32>, String>, MachineError> 
             let _ = outcomes.send(Err(crash.cause.to_string()));
         }
     };
-    let running = Running::new(vm, handle, ended).map_err(MachineError::Thread)?;
+    let running = Running::new(vm, handle, || {}, ended).map_err(MachineError::Thread)?;
     let answer = |_| match answers.recv_timeout(PATIENCE) {
         Ok(answer) => answer,
         Err(_) => Err(format!("no answer within {PATIENCE:?}")),

@@ -70,15 +70,17 @@ impl Machine {
         self.ticks_per_second
     }
 
-    /// Runs the guest in a thread of its own. `console` gets what it prints; `ended` is called
-    /// when it is over.
+    /// Runs the guest in a thread of its own, which calls `ready` first. `console` gets what it
+    /// prints; `ended` is called when it is over.
     pub fn start(
         self,
         console: impl Write + Send + 'static,
+        ready: impl FnOnce() + Send + 'static,
         ended: impl FnOnce(Outcome) + Send + 'static,
     ) -> Result<Running, MachineError> {
         let mut devices = Devices::new(console);
-        Running::new(self.vm, move |exit| devices.handle(exit), ended).map_err(MachineError::Thread)
+        let handle = move |exit: Exit<'_>| devices.handle(exit);
+        Running::new(self.vm, handle, ready, ended).map_err(MachineError::Thread)
     }
 }
 
@@ -90,16 +92,20 @@ pub struct Running {
 }
 
 impl Running {
-    /// Runs a processor in a thread of its own.
+    /// Runs a processor in a thread of its own, which calls `ready` first.
     pub(crate) fn new(
         mut vm: Vm,
         handle: impl FnMut(Exit<'_>) -> Next + Send + 'static,
+        ready: impl FnOnce() + Send + 'static,
         ended: impl FnOnce(Outcome) + Send + 'static,
     ) -> io::Result<Self> {
         listen_for_kicks();
         let stop = Arc::new(AtomicBool::new(false));
         let heard = Arc::clone(&stop);
-        let body = move || ended(vcpu::run(&mut vm, handle, &heard));
+        let body = move || {
+            ready();
+            ended(vcpu::run(&mut vm, handle, &heard));
+        };
         let thread = thread::Builder::new().name("vcpu0".to_owned()).spawn(body)?;
         Ok(Self { stop, thread })
     }
@@ -159,8 +165,9 @@ mod tests {
     fn run(code: &[u8]) -> (Outcome, Vec<u8>) {
         let (sender, receiver) = mpsc::channel();
         let paper = Paper::default();
-        let running =
-            boot(code).start(paper.clone(), move |outcome| sender.send(outcome).unwrap()).unwrap();
+        let running = boot(code)
+            .start(paper.clone(), || {}, move |outcome| sender.send(outcome).unwrap())
+            .unwrap();
         let outcome = receiver.recv_timeout(PATIENCE).expect("the guest does not end");
         running.stop();
         let printed = paper.0.lock().unwrap().clone();
@@ -240,7 +247,7 @@ mod tests {
             // jmp . and cli; hlt
             let (sender, receiver) = mpsc::channel();
             let running =
-                boot(code).start(io::sink(), move |outcome| sender.send(outcome).unwrap());
+                boot(code).start(io::sink(), || {}, move |outcome| sender.send(outcome).unwrap());
             let running = running.unwrap();
             thread::sleep(Duration::from_millis(20));
             running.stop();
@@ -256,7 +263,7 @@ mod tests {
         let memory = machine.memory();
         let count = || memory.read_plain::<u32>(0x20_0000).unwrap();
         let start = count();
-        let running = machine.start(io::sink(), |_| {}).unwrap();
+        let running = machine.start(io::sink(), || {}, |_| {}).unwrap();
         let since = std::time::Instant::now();
         while count() == start && since.elapsed() < PATIENCE {
             thread::yield_now();

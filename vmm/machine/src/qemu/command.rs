@@ -4,6 +4,10 @@ use super::Qemu;
 use crate::layout::EXIT_PORT;
 use std::os::fd::RawFd;
 
+/// What QEMU may not do in its sandbox, a filter of system calls that it installs itself: start
+/// programs or threads with more rights, set priorities and limits, make calls that no program needs.
+pub const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+
 /// Descriptors that QEMU inherits. It opens them by their names in `/proc`.
 #[derive(Clone, Copy, Debug)]
 pub struct Descriptors {
@@ -41,6 +45,9 @@ pub fn arguments(
     add("-kernel", path(descriptors.kernel));
     add("-initrd", path(descriptors.bundle));
     add("-append", command_line.to_owned());
+    if qemu.has_sandbox {
+        add("-sandbox", SANDBOX.to_owned());
+    }
     arguments
 }
 
@@ -54,8 +61,8 @@ mod tests {
     #[test]
     fn all_that_the_guest_needs_is_said() {
         let descriptors = Descriptors { ram: 7, kernel: 8, bundle: 9 };
-        for board in Board::ALL {
-            let qemu = Qemu { program: "qemu".into(), version: OLDEST, board };
+        for (board, has_sandbox) in Board::ALL.into_iter().zip([true, false]) {
+            let qemu = Qemu { program: "qemu".into(), version: OLDEST, board, has_sandbox };
             let arguments = arguments(&qemu, 64 << 20, descriptors, "trace=all x,y=z");
             let machine = format!("{},memory-backend=ram", board.name());
             for pair in [
@@ -73,6 +80,8 @@ mod tests {
             ] {
                 assert!(arguments.windows(2).any(|found| found == pair), "{arguments:?}");
             }
+            let is_in_sandbox = arguments.windows(2).any(|found| found == ["-sandbox", SANDBOX]);
+            assert_eq!(is_in_sandbox, has_sandbox);
         }
         assert_eq!(descriptors.all(), [7, 8, 9]);
     }

@@ -11,6 +11,7 @@ mod clock;
 mod command;
 mod process;
 
+use command::SANDBOX;
 pub use process::{Machine, Running};
 
 use crate::memory::human;
@@ -121,6 +122,8 @@ pub struct Qemu {
     program: PathBuf,
     version: Version,
     board: Board,
+    /// Whether it was built with its sandbox, and the host's kernel has what that needs.
+    has_sandbox: bool,
 }
 
 impl Qemu {
@@ -131,9 +134,14 @@ impl Qemu {
         if version < OLDEST {
             return Err(QemuError::TooOld { program: program.to_owned(), version });
         }
-        let board = read_board(&ask(program, &["-machine", "help"])?)
-            .ok_or_else(|| QemuError::NoMachine(program.to_owned()))?;
-        Ok(Self { program: program.to_owned(), version, board })
+        let in_sandbox = read_board(&ask(program, &["-sandbox", SANDBOX, "-machine", "help"])?);
+        let board = match in_sandbox {
+            Some(board) => board,
+            None => read_board(&ask(program, &["-machine", "help"])?)
+                .ok_or_else(|| QemuError::NoMachine(program.to_owned()))?,
+        };
+        let has_sandbox = in_sandbox.is_some();
+        Ok(Self { program: program.to_owned(), version, board, has_sandbox })
     }
 
     /// Whether a machine can have so many bytes of RAM.
@@ -154,6 +162,11 @@ impl Qemu {
     /// The machine that guests get.
     pub fn machine(&self) -> &'static str {
         self.board.name()
+    }
+
+    /// Whether it filters its own system calls.
+    pub fn has_sandbox(&self) -> bool {
+        self.has_sandbox
     }
 }
 
@@ -262,6 +275,22 @@ mod tests {
         );
         let bare = refusal("bare", "echo QEMU emulator version 7.2.0");
         assert!(matches!(bare, QemuError::NoMachine(_)), "{bare}");
+    }
+
+    #[test]
+    fn a_program_that_was_built_without_its_sandbox_runs_without() {
+        let script = |on_sandbox| {
+            format!(
+                "case $1 in --version) echo QEMU emulator version 7.2.0;; -sandbox) {on_sandbox};; \
+                 *) echo pc x;; esac"
+            )
+        };
+        for (name, on_sandbox, has_sandbox) in
+            [("without", "echo not enabled >&2; exit 1", false), ("with", "echo pc x", true)]
+        {
+            let fake = Fake::new(name, &script(on_sandbox));
+            assert_eq!(Qemu::find(&fake.0).unwrap().has_sandbox(), has_sandbox);
+        }
     }
 
     #[test]

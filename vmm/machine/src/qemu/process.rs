@@ -80,10 +80,12 @@ impl Machine {
         self.ticks_per_second
     }
 
-    /// Starts QEMU. `console` gets what the guest prints; `ended` is called when it is over.
+    /// Starts QEMU. `console` gets what the guest prints; `ended` is called when it is over. The
+    /// thread that waits for QEMU calls `ready` when it has started it.
     pub fn start(
         self,
         console: impl Write + Send + 'static,
+        ready: impl FnOnce() + Send + 'static,
         ended: impl FnOnce(Outcome) + Send + 'static,
     ) -> Result<Running, MachineError> {
         let (sender, started) = mpsc::channel();
@@ -95,8 +97,9 @@ impl Machine {
             }
             Ok((child, output)) => {
                 let shared = Arc::new(Shared { child: Mutex::new(child), stop: false.into() });
-                let _ = sender.send(Ok(Arc::clone(&shared)));
                 self.seal_when_mapped(&shared);
+                let _ = sender.send(Ok(Arc::clone(&shared)));
+                ready();
                 pass_on(output, console);
                 ended(self.outcome(&shared));
             }
@@ -180,7 +183,8 @@ impl Machine {
     }
 }
 
-/// Runs in the child before it becomes QEMU: it ends with its parent and keeps its files.
+/// Runs in the child before it becomes QEMU: it ends with its parent, keeps its files, and gains no
+/// rights.
 fn prepare_child(parent: u32, descriptors: [RawFd; 3]) -> io::Result<()> {
     let check = |result: i32| match result {
         0 => Ok(()),
@@ -188,6 +192,8 @@ fn prepare_child(parent: u32, descriptors: [RawFd; 3]) -> io::Result<()> {
     };
     // SAFETY: this call changes one attribute of the calling process and takes no pointers.
     check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
+    // SAFETY: this call changes one attribute of the calling process and takes no pointers.
+    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
     // A parent that had ended before that call will never end again.
     // SAFETY: the call cannot fail and touches nothing.
     if unsafe { libc::getppid() } != parent as i32 {
@@ -253,6 +259,11 @@ pub struct Running {
 }
 
 impl Running {
+    /// QEMU's process.
+    pub fn process(&self) -> u32 {
+        self.shared.child().id()
+    }
+
     /// Ends QEMU if it still runs, and waits until its thread has ended.
     pub fn stop(self) {
         self.shared.stop.store(true, Ordering::Release);
@@ -318,8 +329,9 @@ mod tests {
         let (sender, receiver) = mpsc::channel();
         let paper = Paper::default();
         let machine = boot(code, architecture, "");
-        let running =
-            machine.start(paper.clone(), move |outcome| sender.send(outcome).unwrap()).unwrap();
+        let running = machine
+            .start(paper.clone(), || {}, move |outcome| sender.send(outcome).unwrap())
+            .unwrap();
         let outcome = receiver.recv_timeout(PATIENCE).expect("the guest does not end");
         running.stop();
         let printed = paper.0.lock().unwrap().clone();
@@ -364,7 +376,8 @@ mod tests {
         let (sender, receiver) = mpsc::channel();
         let machine = boot(&code, Architecture::Ia32, "");
         let memory = machine.memory();
-        let running = machine.start(io::sink(), move |outcome| sender.send(outcome).unwrap());
+        let running =
+            machine.start(io::sink(), || {}, move |outcome| sender.send(outcome).unwrap());
         let running = running.unwrap();
         let since = Instant::now();
         while memory.read_plain::<u32>(0x20_0000).unwrap() == 0 && since.elapsed() < PATIENCE {
@@ -381,7 +394,8 @@ mod tests {
     fn memory_in_two_pieces_is_refused_with_the_limit() {
         let bytes = sample_for(Architecture::Amd64).bytes();
         let kernel = Kernel::parse(&bytes, Architecture::Amd64).unwrap();
-        let qemu = Qemu { program: "qemu".into(), version: OLDEST, board: Board::Pc };
+        let qemu =
+            Qemu { program: "qemu".into(), version: OLDEST, board: Board::Pc, has_sandbox: false };
         let ram = RamSize::new(3 << 30).unwrap();
         let config = Config { ram, kernel: &kernel, bundle: b"", command_line: "" };
         let error = Machine::new(&qemu, &config).unwrap_err().to_string();
@@ -397,7 +411,7 @@ mod tests {
     fn a_program_that_is_gone_is_reported_before_the_guest_runs() {
         let machine = boot(&[], Architecture::Amd64, "");
         let qemu = Qemu { program: "/no/qemu".into(), ..machine.qemu };
-        let error = Machine { qemu, ..machine }.start(io::sink(), |_| {}).unwrap_err();
+        let error = Machine { qemu, ..machine }.start(io::sink(), || {}, |_| {}).unwrap_err();
         assert!(matches!(error, MachineError::Qemu(QemuError::Missing(_))), "{error}");
     }
 
@@ -408,7 +422,7 @@ mod tests {
         // No kernel of any kind.
         let kernel = file(c"kernel", b"").unwrap();
         let running = Machine { kernel, ..machine }
-            .start(io::sink(), move |outcome| sender.send(outcome).unwrap())
+            .start(io::sink(), || {}, move |outcome| sender.send(outcome).unwrap())
             .unwrap();
         let outcome = receiver.recv_timeout(PATIENCE).expect("QEMU does not end");
         running.stop();
