@@ -12,9 +12,11 @@
 
 mod code;
 mod machine;
+mod program;
 
 pub use code::Code;
 pub use machine::{Machine, lines, named, tree, within};
+pub use program::{Program, Segment};
 
 use serde_json::Value;
 use std::{
