@@ -36,8 +36,7 @@ mod trial;
 mod units;
 mod views;
 
-use clap::Parser;
-use clap::error::ErrorKind;
+use clap::{Parser, error::ErrorKind};
 use cli::{Cli, Command};
 use message::say;
 use observe::text;
