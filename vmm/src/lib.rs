@@ -43,20 +43,23 @@ pub mod units;
 mod views;
 mod watchdog;
 
-use clap::Parser;
-use clap::error::ErrorKind;
+use clap::{Parser, error::ErrorKind};
 use cli::{Cli, Command};
 use message::say;
 use observe::text;
+use signal_hook::{consts::SIGXFSZ, flag};
 use std::{
     env,
     io::{self, Write},
     os::unix::ffi::OsStrExt,
     process::ExitCode,
+    sync::Arc,
 };
 
 /// What the command does, and with which status it ends.
 pub fn main() -> ExitCode {
+    // Who writes more than the limit on the size of files allows gets an error instead.
+    let _ = flag::register(SIGXFSZ, Arc::default());
     let cli = Cli::try_parse().unwrap_or_else(|error| refuse(error));
     match execute(&cli) {
         Ok(status) => ExitCode::from(status),

@@ -2,23 +2,21 @@
 
 mod common;
 
-use common::{Machine, Target, finish, lines, on_every_target, within};
+use common::{
+    Machine, Target, attach, finish, introduce, lines, listen, on_every_target, runtime_folder,
+    within,
+};
 use rustix::{
     fs::{FallocateFlags, OFlags},
     mm::{MapFlags, MprotectFlags, ProtFlags},
-    net::{
-        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-        SendAncillaryMessage, SendFlags,
-    },
 };
 use std::{
     fs::{self, File},
-    io::{ErrorKind, IoSlice, IoSliceMut},
-    mem::MaybeUninit,
+    io::ErrorKind,
     os::{
-        fd::{AsFd, AsRawFd},
+        fd::AsRawFd,
         unix::{
-            fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+            fs::{FileExt, OpenOptionsExt},
             net::{UnixListener, UnixStream},
         },
     },
@@ -26,22 +24,6 @@ use std::{
     ptr, thread,
 };
 use tempfile::TempDir;
-
-/// The descriptor of the guest's RAM that a machine hands to whoever attaches.
-fn attach(machine: &Machine) -> File {
-    let stream = UnixStream::connect(machine.socket()).expect("somebody listens");
-    let mut line = [0; 4096];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut parts = [IoSliceMut::new(&mut line)];
-    rustix::net::recvmsg(&stream, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)
-        .expect("a message");
-    let descriptor = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut all) => all.next(),
-        _ => None,
-    });
-    File::from(descriptor.expect("a descriptor"))
-}
 
 /// The same file once more, as `/proc` opens it.
 fn reopened(file: &File, flags: OFlags) -> std::io::Result<File> {
@@ -67,7 +49,7 @@ fn can_be_mapped_to_write(file: &File) -> bool {
 
 fn viewers_cannot_change_the_memory(target: Target) {
     let mut machine = Machine::start(target);
-    let given = attach(&machine);
+    let (_, given) = attach(&machine);
     let size = given.metadata().expect("it has a size").len();
     let read = |bytes: &mut [u8]| given.read_exact_at(bytes, 0x10_0000).expect("it can be read");
     let (mut before, mut after) = ([0; 4096], [0; 4096]);
@@ -102,31 +84,13 @@ fn viewers_cannot_change_the_memory(target: Target) {
 
 on_every_target!(viewers_cannot_change_the_memory);
 
-/// A folder for sockets as runs make it.
-fn runtime_folder() -> TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
-    fs::DirBuilder::new().mode(0o700).create(folder.path().join("glass")).expect("a folder");
-    folder
-}
-
-fn listen(folder: &TempDir, pid: u32) -> UnixListener {
-    UnixListener::bind(folder.path().join(format!("glass/{pid}.socket"))).expect("a socket")
-}
-
 /// Answers as a run does whose kernel cannot be looked into.
 fn answer(peer: &UnixStream, pid: u32, scenario: &str) {
     let introduction = serde_json::json!({
         "v": 1, "pid": pid, "architecture": "amd64", "engine": "kvm", "scenario": scenario,
         "header": null, "ram": 16 << 20, "ticks_per_second": 1, "images": [],
     });
-    let line = format!("{introduction}\n");
-    let ram = tempfile::tempfile().expect("a file");
-    let descriptors = [ram.as_fd()];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    control.push(SendAncillaryMessage::ScmRights(&descriptors));
-    let parts = [IoSlice::new(line.as_bytes())];
-    rustix::net::sendmsg(peer, &parts, &mut control, SendFlags::empty()).expect("it is heard");
+    introduce(peer, &introduction, &tempfile::tempfile().expect("a file"));
 }
 
 /// Nobody answers before all have been asked: who asks one after another gets no answer at all.

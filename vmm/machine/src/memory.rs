@@ -172,15 +172,13 @@ impl Memory {
         self.write(address, value.as_bytes())
     }
 
-    /// The same memory for somebody who may only read it: nothing can be done with the descriptor,
-    /// nor with what `/proc` makes of it, that changes the guest's memory. Waits until the engine
-    /// has its writable mapping.
+    /// The same memory for somebody who may only read it.
     ///
     /// # Errors
-    /// If the host cannot open files anew through `/proc`, or cannot seal them (Linux before 5.1).
-    pub fn reader(&self) -> io::Result<File> {
-        (*self.sealed.wait()).map_err(io::Error::from_raw_os_error)?;
-        File::open(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+    /// If the host cannot open files anew through `/proc`.
+    pub fn reader(&self) -> io::Result<Reader> {
+        let file = File::open(format!("/proc/self/fd/{}", self.file.as_raw_fd()))?;
+        Ok(Reader { file, sealed: Arc::clone(&self.sealed) })
     }
 
     /// Whether a process has a writable mapping of it that others see.
@@ -198,6 +196,25 @@ impl Memory {
     /// For the loader and the memory slot, which work on the whole.
     pub(crate) fn map(&self) -> &GuestMemoryMmap {
         &self.map
+    }
+}
+
+/// A descriptor of the guest's RAM that was opened to read.
+#[derive(Debug)]
+pub struct Reader {
+    file: File,
+    sealed: Arc<OnceLock<Result<(), i32>>>,
+}
+
+impl Reader {
+    /// The descriptor, once nothing can be done with it, nor with what `/proc` makes of it, that
+    /// changes the guest's memory: waits until the engine has its writable mapping.
+    ///
+    /// # Errors
+    /// If the host cannot seal the file (Linux before 5.1).
+    pub fn when_sealed(self) -> io::Result<File> {
+        (*self.sealed.wait()).map_err(io::Error::from_raw_os_error)?;
+        Ok(self.file)
     }
 }
 
@@ -239,7 +256,7 @@ mod tests {
         let memory = Memory::new(RamSize::new(16 << 20).unwrap()).unwrap();
         memory.seal();
         memory.seal();
-        let reader = memory.reader().unwrap();
+        let reader = memory.reader().unwrap().when_sealed().unwrap();
         memory.write(0x1000, b"seen").unwrap();
         let mut bytes = [0; 4];
         reader.read_exact_at(&mut bytes, 0x1000).unwrap();
@@ -258,8 +275,8 @@ mod tests {
         let memory = Memory::new(RamSize::new(16 << 20).unwrap()).unwrap();
         memory.file().set_len(0).expect_err("cut off");
         memory.file().write_at(b"from the engine", 0x1000).unwrap();
-        let reading = memory.clone();
-        let reader = std::thread::spawn(move || reading.reader().unwrap());
+        let reader = memory.reader().unwrap();
+        let reader = std::thread::spawn(move || reader.when_sealed().unwrap());
         assert!(memory.is_mapped_by(std::process::id()) && !memory.is_mapped_by(1 << 22));
         memory.seal();
         let reader = reader.join().unwrap();

@@ -38,7 +38,8 @@ pub fn listen(introduction: &Introduction, machine: &Machine) -> Result<Listener
     let socket = folder::socket(&folder, introduction.pid);
     // A file of that name was left by a dead process that had the same number.
     let _ = fs::remove_file(&socket);
-    let (memory, statistics) = (machine.memory(), machine.statistics());
+    let ram = machine.memory().reader().context("cannot open the guest's memory for reading")?;
+    let statistics = machine.statistics();
     let mut line = serde_json::to_vec(introduction)?;
     line.push(b'\n');
     let listener =
@@ -46,7 +47,7 @@ pub fn listen(introduction: &Introduction, machine: &Machine) -> Result<Listener
     let bound = Listener { socket };
     thread::Builder::new()
         .name("viewers".to_owned())
-        .spawn(move || match memory.reader() {
+        .spawn(move || match ram.when_sealed() {
             Ok(ram) => serve(&listener, &line, &once(ram).chain(statistics).collect::<Vec<_>>()),
             Err(error) => {
                 say(format_args!("nobody can view this run: cannot seal its memory: {error}"))

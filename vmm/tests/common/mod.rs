@@ -13,10 +13,14 @@
 mod code;
 mod debug_information;
 mod machine;
+mod peer;
+mod program;
 
 pub use code::Code;
 pub use debug_information::DebugInformation;
 pub use machine::{Machine, lines, named, tree, within};
+pub use peer::{attach, introduce, listen, runtime_folder};
+pub use program::{Program, Segment};
 
 use serde_json::Value;
 use std::{
