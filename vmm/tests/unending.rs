@@ -201,3 +201,13 @@ fn a_kernel_with_open_faults_without_number_meets_its_deadline() {
     let child = command.stderr(Stdio::null()).spawn().expect("glass can be started");
     assert_eq!(status(child), Some(124));
 }
+
+#[test]
+fn faults_that_were_given_up_are_counted() {
+    let kernel = Flood { faults: 5000, records: 5000 }.kernel();
+    let mut command = command(Target::AMD64_ON_KVM, kernel.path(), &["-c"]);
+    let ran = common::finish(command.output().expect("glass can be started")).expect_status(42);
+    let sentence = "glass: 904 faults have no ends: more than 4096 were open at once\n";
+    assert!(ran.stderr.contains(sentence), "{}", ran.stderr);
+    assert!(ran.stderr.contains("lost 0\n"), "{}", ran.stderr);
+}
