@@ -4,8 +4,13 @@ mod common;
 
 use common::{Code, Target, glass, require_kvm, within};
 use protocol::introspection::{HEADER_MAGIC, HEADER_VERSION, record::Kind};
+use rustix::{
+    fs::{Mode, OFlags, open},
+    pty::{OpenptFlags, openpt, ptsname, unlockpt},
+};
 use std::{
     io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write, pipe},
+    os::fd::OwnedFd,
     path::Path,
     process::{Child, ChildStderr, Command, Stdio},
     thread,
@@ -85,6 +90,15 @@ fn full_pipe() -> (PipeReader, PipeWriter) {
     (reader, writer)
 }
 
+/// A terminal that nobody looks at, as one that was stopped with Ctrl-S.
+fn stopped_terminal() -> (OwnedFd, OwnedFd) {
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    unlockpt(&ours).expect("a terminal of ours");
+    let path = ptsname(&ours, Vec::new()).expect("its name");
+    let theirs = open(path, OFlags::RDWR | OFlags::NOCTTY, Mode::empty());
+    (ours, theirs.expect("the other side of the terminal"))
+}
+
 fn command(on: Target, kernel: &Path, options: &[&str]) -> Command {
     require_kvm();
     let mut command = glass();
@@ -126,6 +140,15 @@ fn a_console_that_nobody_reads_does_not_outlast_the_deadline() {
         stderr.read_to_string(&mut said).expect("text");
         assert!(said.contains("(--timeout); the end took too long"), "{said}");
     }
+}
+
+#[test]
+fn a_stopped_terminal_does_not_outlast_the_deadline() {
+    let kernel = Flood { faults: u32::MAX, records: u32::MAX }.kernel();
+    let (_ours, theirs) = stopped_terminal();
+    let mut command = command(Target::AMD64_ON_KVM, kernel.path(), &["--timeout", "2s"]);
+    let child = command.stderr(theirs).spawn().expect("glass can be started");
+    assert_eq!(status(child), Some(124));
 }
 
 #[test]
