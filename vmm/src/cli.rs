@@ -26,7 +26,8 @@ pub enum Command {
     /// Run a scenario or your own images, and show each page fault as it happens.
     ///
     /// The trace goes to standard error, what the guest prints to standard output. The exit status
-    /// is the guest's; 124 after the timeout, 130 after Ctrl-C, 1 for errors of glass itself.
+    /// is the guest's; 124 after the timeout, 130 after Ctrl-C, 1 for errors of glass itself. After
+    /// the timeout or a signal the run ends within two seconds, also if nobody reads its output.
     Run(RunArgs),
     /// Say what this host can do, and how to repair what it can't.
     ///
@@ -97,7 +98,7 @@ pub struct RunArgs {
     /// Memory of the guest: 16M to 3G; to 960M with --arch ia32; to 2815M under QEMU
     #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = units::ram_size)]
     pub memory: RamSize,
-    /// End a guest that runs longer, with exit status 124
+    /// End a run that takes longer, with exit status 124
     #[arg(long, value_name = "TIME", value_parser = units::timeout)]
     pub timeout: Option<Duration>,
     /// Check the kernel's promises at every Nth mapping operation, while the guest waits, and at the

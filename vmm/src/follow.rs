@@ -2,7 +2,7 @@
 
 use crate::{checker::Checker, console::Console, message::say, run::Event};
 use machine::Memory;
-use observe::{GuestMemory, Images, ObserveError, Observer, OutsideMemory, Printer};
+use observe::{GuestMemory, Images, MAX_OPEN, ObserveError, Observer, OutsideMemory, Printer};
 use std::{
     io::{self, Write},
     sync::mpsc::{self, RecvTimeoutError, Sender},
@@ -132,6 +132,12 @@ impl<W: Write> View<W> {
         }
         let mut has_time = || limit.is_none_or(|limit| Instant::now() < limit);
         self.show(|observer, sink| observer.finish(&mut has_time, sink))?;
+        let given_up = self.observer.given_up();
+        if given_up > 0 {
+            say(format_args!(
+                "{given_up} faults have no ends: more than {MAX_OPEN} were open at once"
+            ));
+        }
         self.printer.finish(self.observer.lost())
     }
 

@@ -4,8 +4,13 @@ mod common;
 
 use common::{Code, Target, glass, require_kvm, within};
 use protocol::introspection::{HEADER_MAGIC, HEADER_VERSION, record::Kind};
+use rustix::{
+    fs::{Mode, OFlags, open},
+    pty::{OpenptFlags, openpt, ptsname, unlockpt},
+};
 use std::{
     io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write, pipe},
+    os::fd::OwnedFd,
     path::Path,
     process::{Child, ChildStderr, Command, Stdio},
     thread,
@@ -85,6 +90,15 @@ fn full_pipe() -> (PipeReader, PipeWriter) {
     (reader, writer)
 }
 
+/// A terminal that nobody looks at, as one that was stopped with Ctrl-S.
+fn stopped_terminal() -> (OwnedFd, OwnedFd) {
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    unlockpt(&ours).expect("a terminal of ours");
+    let path = ptsname(&ours, Vec::new()).expect("its name");
+    let theirs = open(path, OFlags::RDWR | OFlags::NOCTTY, Mode::empty());
+    (ours, theirs.expect("the other side of the terminal"))
+}
+
 fn command(on: Target, kernel: &Path, options: &[&str]) -> Command {
     require_kvm();
     let mut command = glass();
@@ -126,6 +140,15 @@ fn a_console_that_nobody_reads_does_not_outlast_the_deadline() {
         stderr.read_to_string(&mut said).expect("text");
         assert!(said.contains("(--timeout); the end took too long"), "{said}");
     }
+}
+
+#[test]
+fn a_stopped_terminal_does_not_outlast_the_deadline() {
+    let kernel = Flood { faults: u32::MAX, records: u32::MAX }.kernel();
+    let (_ours, theirs) = stopped_terminal();
+    let mut command = command(Target::AMD64_ON_KVM, kernel.path(), &["--timeout", "2s"]);
+    let child = command.stderr(theirs).spawn().expect("glass can be started");
+    assert_eq!(status(child), Some(124));
 }
 
 #[test]
@@ -200,4 +223,14 @@ fn a_kernel_with_open_faults_without_number_meets_its_deadline() {
     let mut command = command(Target::AMD64_ON_KVM, kernel.path(), &["--timeout", "4s", "-c"]);
     let child = command.stderr(Stdio::null()).spawn().expect("glass can be started");
     assert_eq!(status(child), Some(124));
+}
+
+#[test]
+fn faults_that_were_given_up_are_counted() {
+    let kernel = Flood { faults: 5000, records: 5000 }.kernel();
+    let mut command = command(Target::AMD64_ON_KVM, kernel.path(), &["-c"]);
+    let ran = common::finish(command.output().expect("glass can be started")).expect_status(42);
+    let sentence = "glass: 904 faults have no ends: more than 4096 were open at once\n";
+    assert!(ran.stderr.contains(sentence), "{}", ran.stderr);
+    assert!(ran.stderr.contains("lost 0\n"), "{}", ran.stderr);
 }

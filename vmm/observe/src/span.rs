@@ -8,8 +8,8 @@
 use protocol::introspection::record::{Kind, Record, split_asked, split_ids};
 use std::collections::{BTreeSet, HashMap};
 
-/// Spans that are open at once. Of more, the one with the lowest number is given up.
-const MAX_OPEN: usize = 4096;
+/// Faults and exceptions that are open at once. Of more, the one with the lowest number is given up.
+pub const MAX_OPEN: usize = 4096;
 
 /// The most maps that a span keeps, and the most unmaps. A message carries at most 31 items.
 const MAX_MAPS: usize = 64;
