@@ -6,11 +6,13 @@
 mod args;
 mod check;
 mod dot;
+mod excerpt;
 mod frame;
 mod host_page;
 mod look;
 mod ls;
 mod map;
+mod stream;
 mod tasks;
 mod walk;
 mod walk_port;

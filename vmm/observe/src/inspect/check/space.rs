@@ -32,11 +32,7 @@ impl Kept {
 }
 
 /// What the kernel keeps for itself, as its info page says. The page must be in every task.
-pub(super) fn kept_memory<M: GuestMemory + ?Sized>(
-    guest: &Guest<'_, M>,
-    snapshot: &Snapshot,
-    report: &mut Report,
-) -> Kept {
+pub(super) fn kept_memory(guest: &Guest<'_>, snapshot: &Snapshot, report: &mut Report) -> Kept {
     let pool = PhysicalRange { start: guest.header.pool_start, end: guest.header.pool_end };
     let mut kept = Kept { ram_end: u64::MAX, ranges: vec![pool], info_page: None };
     for (task, record) in &snapshot.tasks {
@@ -54,11 +50,7 @@ pub(super) fn kept_memory<M: GuestMemory + ?Sized>(
     kept
 }
 
-fn read_info_page<M: GuestMemory + ?Sized>(
-    memory: &M,
-    physical: u64,
-    kept: &mut Kept,
-) -> Option<String> {
+fn read_info_page(memory: &dyn GuestMemory, physical: u64, kept: &mut Kept) -> Option<String> {
     match kept.info_page {
         Some(known) if known == physical => return None,
         Some(known) => {
@@ -77,16 +69,13 @@ fn read_info_page<M: GuestMemory + ?Sized>(
 }
 
 pub(super) fn check(snapshot: &Snapshot, kept: &Kept, report: &mut Report) {
-    report.counts[Rule::Tables as usize] += snapshot.used.len() as u64;
-    for (path, evidence) in &snapshot.broken_frames {
-        report.judge(Rule::Tables, || path.clone(), Some(evidence.clone()));
-    }
+    report.counts[Rule::Tables as usize] += snapshot.pool.count() as u64;
     entries(snapshot, report);
     let mut utcb_frames = HashSet::new();
-    for mapping in &snapshot.mappings {
+    for mapping in snapshot.mappings() {
         if let Target::Memory(start) = mapping.target {
-            let problem = page_problem(snapshot, kept, mapping, start, &mut utcb_frames);
-            report.judge(Rule::Pages, || snapshot.path(mapping), problem);
+            let problem = page_problem(snapshot, kept, &mapping, start, &mut utcb_frames);
+            report.judge(Rule::Pages, || snapshot.path(&mapping), problem);
         }
     }
 }
@@ -96,7 +85,7 @@ fn entries(snapshot: &Snapshot, report: &mut Report) {
     let geometry = snapshot.geometry;
     for frame in &snapshot.frames {
         let is_memory = frame.resource == Resource::Memory;
-        for element in frame.elements(geometry) {
+        for element in frame.elements(&snapshot.pool, geometry) {
             let entry = frame.entry(element.value, geometry);
             let Some(entry) = entry.filter(|entry| entry.is_present()) else { continue };
             let path = || frame.path(&snapshot.task_name(frame.task), element);
@@ -136,8 +125,9 @@ fn page_problem(
     if !kept.meets(start, end) || is_small && is_info_page {
         return None;
     }
+    let claimed = snapshot.pool.what(start).filter(|_| is_small);
     let what = match () {
-        () if is_small && snapshot.used.contains_key(&start) => snapshot.used[&start],
+        () if claimed.is_some() => claimed.unwrap_or_default(),
         () if holds_records(&snapshot.header, start) => "the kernel's records",
         () if !is_small || address < UTCB_AREA as u64 => "the kernel's memory",
         () if !utcb_frames.insert(start) => "another page's UTCBs",
