@@ -99,3 +99,71 @@ pub(super) fn lines_below(lines: &str) -> String {
     let before = lines.replace("├─ ", "│  ").replace("└─ ", "   ");
     format!("{before}└─ ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use observe::inspect::{Mapping, Target};
+    use protocol::{
+        flexpage::Rights,
+        introspection::mapping::{Place, Resource},
+    };
+
+    /// Branches on these levels, in this order.
+    fn excerpt(levels: impl IntoIterator<Item = usize>) -> Excerpt {
+        let mut excerpt = Excerpt::default();
+        for (position, level) in levels.into_iter().enumerate() {
+            let mapping = Mapping {
+                task: 1,
+                place: Place::new(Resource::Memory, position as u32, false),
+                order: 12,
+                target: Target::Memory(0),
+                rights: Rights::READ,
+                is_accessed: false,
+                is_dirty: false,
+                entry_address: 0,
+                value: 0,
+                node: 0,
+            };
+            let (depth, is_granted, is_taken) = (level as u16, false, false);
+            excerpt.add(Branch {
+                mapping,
+                position,
+                parent: None,
+                level,
+                depth,
+                is_granted,
+                is_taken,
+            });
+        }
+        excerpt.end(3);
+        excerpt
+    }
+
+    fn lines(excerpt: &Excerpt) -> Vec<String> {
+        excerpt.trees.iter().flat_map(Tree::lines).map(|(lines, _)| lines).collect()
+    }
+
+    #[test]
+    fn lines_lead_to_every_branch() {
+        let expected = ["", "├─ ", "│  ├─ ", "│  │  └─ ", "│  └─ ", "└─ ", "   └─ ", "", "└─ "];
+        assert_eq!(lines(&excerpt([0, 1, 2, 3, 2, 1, 2, 0, 1])), expected);
+        assert_eq!(lines_below("│  ├─ "), "│  │  └─ ");
+        assert_eq!(lines_below("   └─ "), "      └─ ");
+    }
+
+    #[test]
+    fn what_is_not_shown_is_counted() {
+        let chain = excerpt(0..65_532);
+        assert_eq!((chain.rows, chain.more), (MOST_LEVELS, 0));
+        assert_eq!(chain.trees[0].rows[MOST_LEVELS - 1].below, 65_532 - MOST_LEVELS);
+        let star = excerpt([0].into_iter().chain([1; 65_531]));
+        assert_eq!((star.rows, star.more), (MOST_ROWS, 65_532 - MOST_ROWS));
+        // Teeth of a comb, each longer than what is shown.
+        let comb = excerpt((0..500).flat_map(|_| 0..2 * MOST_LEVELS));
+        let below: usize = comb.trees[0].rows.iter().map(|row| row.below).sum();
+        assert_eq!((comb.rows, comb.rows + comb.more + below), (MOST_ROWS, 1000 * MOST_LEVELS));
+        assert_eq!((chain.trees.len(), chain.trees[0].left_out), (1, 3));
+        assert!(lines(&comb).iter().all(|line| line.chars().count() <= 3 * MOST_LEVELS));
+    }
+}

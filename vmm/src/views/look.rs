@@ -47,10 +47,10 @@ impl<'m> Look<'m> {
             }
             if let Some(excess) = snapshot.excess() {
                 bail!(
-                    "this machine's tables make no sense: not {}: {}: {}; see `glass check`",
-                    excess.rule.sentence(),
+                    "this machine's tables make no sense: {}: {}; the rule is that {}; see `glass check`",
                     excess.path,
-                    excess.evidence
+                    excess.evidence,
+                    excess.rule.sentence()
                 );
             }
             return Ok(Self { machine, tasks, snapshot });

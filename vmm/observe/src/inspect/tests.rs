@@ -84,7 +84,7 @@ fn every_broken_promise_about_pages_is_found_on_both_architectures() {
             (utcb + 0x1000, FIRST_FREE | 7, Rule::Pages, "a page table"),
             (utcb + 0x1000, TASKS | 7, Rule::Pages, "the kernel's records"),
             (utcb + 0x1000, FACTORIES | 7, Rule::Pages, "the kernel's records"),
-            (WINDOW, RAM_END | 5, Rule::Pages, "not RAM"),
+            (WINDOW, RAM_END | 5, Rule::Pages, "what is not RAM"),
             (WINDOW, 0x100_0000 | 1, Rule::Bits, "lacks the user bit"),
             (WINDOW, 0x100_0000 | 0x805, Rule::Bits, "0x800"),
             (WINDOW, INFO_PAGE | 5, Rule::Pages, "the kernel's memory"),

@@ -4,11 +4,16 @@
 mod allocation;
 mod hostile;
 mod memory;
+mod sound;
 
 use hostile::{HEADER, Kind, LARGE, SMALL, hostile};
 use memory::Ram;
-use observe::inspect::{Guest, Unit, Unmap};
+use observe::{
+    inspect::{Guest, Unit, Unmap, check::Rule},
+    paging::{AMD64, IA32},
+};
 use protocol::introspection::mapping::Resource;
+use sound::Sound;
 
 /// What a viewer may take beside what it shows.
 const MOST: usize = 64 << 20;
@@ -58,10 +63,33 @@ fn hostile_memories_cost_little() {
             let size = if kind == Kind::Circles { LARGE } else { SMALL };
             let ram = hostile(kind, machine, size);
             let guest = Guest::open(&ram, HEADER).unwrap();
-            assert!(guest.snapshot().excess().is_some());
+            let excess = guest.snapshot().excess().cloned().unwrap();
+            assert_eq!(excess.path, "table of tasks");
+            println!("{}: {}: {}", excess.rule.sentence(), excess.path, excess.evidence);
             look_everywhere(&format!("{machine} {kind:?}"), &ram);
             let report = guest.check();
             assert!(!report.is_clean() && report.violations.len() <= 1000);
         }
+    }
+}
+
+#[test]
+fn the_largest_sound_machine_is_seen_whole() {
+    for geometry in [&AMD64, &IA32] {
+        let sound = Sound::new(geometry);
+        let ram = &sound.ram;
+        assert!(sound.mappings > 3_900_000, "{}", sound.mappings);
+        look_everywhere(geometry.name, ram);
+        let guest = Guest::open(ram, HEADER).unwrap();
+        let report = guest.check();
+        assert!(report.is_clean() && report.is_of_one_moment, "{:#?}", report.violations);
+        assert_eq!(report.count(Rule::Lists), sound.mappings);
+        let snapshot = guest.snapshot();
+        assert_eq!(snapshot.excess(), None);
+        let last = snapshot.ranges(5, Resource::Memory);
+        let pages: Vec<_> = last.iter().map(|range| range.count).collect();
+        assert_eq!(pages, [sound.mappings / 6, 1]);
+        let totals = snapshot.totals(Unit::Frame(0x9000), Some(Unmap { task: 0, own: false }));
+        assert_eq!((totals.branches, totals.depth, totals.unmapping.taken), (6, 5, 5));
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn check(snapshot: &Snapshot, report: &mut Report) {
         for element in frame.elements(&snapshot.pool, geometry) {
             let node = element.node;
             if let Some(mapping) = frame.mapping(element, geometry) {
-                let problem = entry_problem(snapshot, &mapping);
+                let problem = entry_problem(snapshot, &mapping, report);
                 report.judge(Rule::Nodes, || snapshot.path(&mapping), problem);
             } else if node != 0 {
                 let path = || frame.path(&snapshot.task_name(frame.task), element);
@@ -99,28 +99,29 @@ impl Trees<'_, '_> {
 }
 
 /// Whether an entry's node leads back to it.
-fn entry_problem(snapshot: &Snapshot, mapping: &Mapping) -> Option<String> {
+fn entry_problem(snapshot: &Snapshot<'_>, mapping: &Mapping, report: &Report) -> Option<String> {
     let Mapping { value, node, place, .. } = *mapping;
     let is_memory = place.resource() == Resource::Memory;
+    let words =
+        |evidence: &dyn Fn() -> String| Some(report.words(|| format!("{value:#x} {}", evidence())));
     if is_memory && mapping.address() >= MAPPABLE_END as u64 {
         let has_node = node != 0;
-        return has_node.then(|| format!("{value:#x} is the kernel's, but has node {node:#x}"));
+        let evidence = || format!("is the kernel's, but has node {node:#x}");
+        return has_node.then(|| words(&evidence)).flatten();
     }
     if node == 0 {
-        return Some(format!("{value:#x} has no node"));
+        return words(&|| "has no node".to_owned());
     }
     let Some(record) = snapshot.node(node) else {
-        return Some(format!("{value:#x} has node {node:#x}, which is not in the kernel's pool"));
+        return words(&|| format!("has node {node:#x}, which is not in the kernel's pool"));
     };
     if (record.task, record.place.bare()) != (mapping.task, place) {
-        return Some(format!("{value:#x} has node {node:#x}, {}", leads_to(snapshot, &record)));
+        return words(&|| format!("has node {node:#x}, {}", leads_to(snapshot, &record)));
     }
     match mapping.target {
-        Target::Ports(port) if port != mapping.number() => {
-            Some(format!("{value:#x} is port {port:#x}"))
-        }
+        Target::Ports(port) if port != mapping.number() => words(&|| format!("is port {port:#x}")),
         Target::Object(slot) if !exists(snapshot, slot) => {
-            Some(format!("{value:#x} is for an object that does not exist"))
+            words(&|| "is for an object that does not exist".to_owned())
         }
         _ => None,
     }

@@ -74,7 +74,9 @@ pub(super) fn check(snapshot: &Snapshot, kept: &Kept, report: &mut Report) {
     let mut utcb_frames = HashSet::new();
     for mapping in snapshot.mappings() {
         if let Target::Memory(start) = mapping.target {
-            let problem = page_problem(snapshot, kept, &mapping, start, &mut utcb_frames);
+            let what = page_problem(snapshot, kept, &mapping, start, &mut utcb_frames);
+            let evidence = |what| format!("{:#x} maps {what} at {start:#x}", mapping.value);
+            let problem = what.map(|what| report.words(|| evidence(what)));
             report.judge(Rule::Pages, || snapshot.path(&mapping), problem);
         }
     }
@@ -93,32 +95,36 @@ fn entries(snapshot: &Snapshot, report: &mut Report) {
                 let evidence = || format!("{:#x} has the user bit", entry.value);
                 report.expect(!entry.is_user(), Rule::KernelArea, path, evidence);
             } else {
-                report.judge(Rule::Bits, path, bits_problem(entry));
+                let problem = bits_problem(entry, report);
+                report.judge(Rule::Bits, path, problem);
             }
         }
     }
 }
 
-fn bits_problem(entry: Entry) -> Option<String> {
+fn bits_problem(entry: Entry, report: &Report) -> Option<String> {
     let (value, unexpected) = (entry.value, entry.unexpected_bits());
     match () {
-        () if !entry.is_user() => Some(format!("{value:#x} lacks the user bit")),
-        () if unexpected != 0 => Some(format!("{value:#x} has the bits {unexpected:#x}")),
+        () if !entry.is_user() => Some(report.words(|| format!("{value:#x} lacks the user bit"))),
+        () if unexpected != 0 => {
+            Some(report.words(|| format!("{value:#x} has the bits {unexpected:#x}")))
+        }
         () => None,
     }
 }
 
+/// What a page maps that it must not.
 fn page_problem(
     snapshot: &Snapshot,
     kept: &Kept,
     mapping: &Mapping,
     start: u64,
     utcb_frames: &mut HashSet<u64>,
-) -> Option<String> {
-    let (value, address) = (mapping.value, mapping.address());
+) -> Option<&'static str> {
+    let address = mapping.address();
     let end = start.saturating_add(1 << mapping.order);
     if end > kept.ram_end {
-        return Some(format!("{value:#x} maps {start:#x}, which is not RAM"));
+        return Some("what is not RAM");
     }
     let is_small = mapping.order == PAGE_ORDER;
     let is_info_page = address == KERNEL_INFO_PAGE as u64 && kept.info_page == Some(start);
@@ -126,14 +132,13 @@ fn page_problem(
         return None;
     }
     let claimed = snapshot.pool.what(start).filter(|_| is_small);
-    let what = match () {
-        () if claimed.is_some() => claimed.unwrap_or_default(),
-        () if holds_records(&snapshot.header, start) => "the kernel's records",
-        () if !is_small || address < UTCB_AREA as u64 => "the kernel's memory",
-        () if !utcb_frames.insert(start) => "another page's UTCBs",
-        () => return None,
-    };
-    Some(format!("{value:#x} maps {what} at {start:#x}"))
+    match () {
+        () if claimed.is_some() => claimed,
+        () if holds_records(&snapshot.header, start) => Some("the kernel's records"),
+        () if !is_small || address < UTCB_AREA as u64 => Some("the kernel's memory"),
+        () if !utcb_frames.insert(start) => Some("another page's UTCBs"),
+        () => None,
+    }
 }
 
 /// Whether any of the kernel's records lies in a page.
