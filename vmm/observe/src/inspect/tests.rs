@@ -682,7 +682,7 @@ fn headers_that_make_no_sense_are_refused() {
 }
 
 /// Looks at everything there is to see; each of these must end without a panic.
-fn look_everywhere(memory: &Vec<u8>, random: &mut Random) -> Option<Report> {
+fn look_everywhere(memory: &dyn GuestMemory, random: &mut Random) -> Option<Report> {
     let guest = Guest::open(memory, HEADER).ok()?;
     for task in guest.tasks() {
         let walk = guest.walk(&task, random.next() >> random.below(64));

@@ -80,12 +80,11 @@ impl Sound {
 
     /// A page's list: one mapping in every task, each derived from that of the task before.
     fn tree(&mut self, page: u64) {
-        let value = page * FRAME
-            | 7
-            | match self.geometry.execute {
-                Execute::Noted(bit) => bit,
-                Execute::Withheld(_) => 0,
-            };
+        let execute = match self.geometry.execute {
+            Execute::Noted(bit) => bit,
+            Execute::Withheld(_) => 0,
+        };
+        let value = (page * FRAME) | 7 | execute;
         let mut previous = 0;
         for task in 0..NUMBER_OF_TASKS {
             let (entry, companion) = self.slot(task, page);
