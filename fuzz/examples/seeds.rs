@@ -146,7 +146,7 @@ fn tables(recorded: &'static Recorded) -> Seeds {
     let guest = Guest::open(&memory, recorded.header).expect("the recording is sound");
     let (tasks, snapshot) = (guest.tasks(), guest.snapshot());
     let header = |field: usize| recorded.header + field as u64;
-    let first = |task: u16, resource| snapshot.mappings_of(task, resource).first().copied();
+    let first = |task: u16, resource| snapshot.mappings_of(task, resource).next();
     let memory_of = |task| -> Mapping { first(task, Resource::Memory).expect("it has memory") };
     let (entry, other) = (memory_of(1).entry_address / 8 * 8, memory_of(2).entry_address / 8 * 8);
     let node = first(2, Resource::Capability).expect("it has some").node;

@@ -4,11 +4,11 @@
 
 use crate::{memory::Changing, text};
 use observe::{
-    GuestMemory,
-    inspect::{Guest, Mapping, Snapshot, Target, Task},
+    inspect::{Guest, Mapping, Snapshot, Target, Task, TreeStep, Unmap},
     paging::End,
 };
 use protocol::introspection::mapping::Resource;
+use std::convert::Infallible;
 
 /// Looks at a guest in all ways.
 pub fn run(input: &[u8]) {
@@ -22,7 +22,7 @@ pub fn run(input: &[u8]) {
 }
 
 /// `choice` says of which mapping the trees are looked at: those of all would take too long.
-fn look<M: GuestMemory>(guest: &Guest<'_, M>, choice: usize) {
+fn look(guest: &Guest<'_>, choice: usize) {
     let tasks = guest.tasks();
     let snapshot = guest.snapshot();
     assert!(snapshot.is_of_one_moment(), "memory stands still");
@@ -33,8 +33,8 @@ fn look<M: GuestMemory>(guest: &Guest<'_, M>, choice: usize) {
             snapshot.pager_of(thread.number);
         }
         for resource in [Resource::Memory, Resource::Ports, Resource::Capability] {
-            check_mappings(guest, &snapshot, task, resource);
-            let mappings = snapshot.mappings_of(task.number, resource);
+            let mappings: Vec<_> = snapshot.mappings_of(task.number, resource).collect();
+            check_mappings(guest, &snapshot, task, resource, &mappings);
             if !mappings.is_empty() {
                 check_trees(&snapshot, task, &mappings[choice % mappings.len()]);
             }
@@ -45,15 +45,15 @@ fn look<M: GuestMemory>(guest: &Guest<'_, M>, choice: usize) {
     }
 }
 
-fn check_mappings<M: GuestMemory>(
-    guest: &Guest<'_, M>,
-    snapshot: &Snapshot,
+fn check_mappings(
+    guest: &Guest<'_>,
+    snapshot: &Snapshot<'_>,
     task: &Task,
     resource: Resource,
+    mappings: &[Mapping],
 ) {
-    let mappings = snapshot.mappings_of(task.number, resource);
     let ranges = snapshot.ranges(task.number, resource);
-    let of_ranges: usize = ranges.iter().map(|range| range.mappings.len()).sum();
+    let of_ranges: usize = ranges.iter().map(|range| range.mappings()).sum();
     assert_eq!(of_ranges, mappings.len(), "ranges have all mappings");
     for mapping in mappings {
         text::check(&snapshot.path(mapping));
@@ -64,28 +64,30 @@ fn check_mappings<M: GuestMemory>(
 }
 
 /// The walk of an address ends where the mapping is that the tables have there.
-fn check_walk<M: GuestMemory>(guest: &Guest<'_, M>, task: &Task, mapping: &Mapping) {
+fn check_walk(guest: &Guest<'_>, task: &Task, mapping: &Mapping) {
     let walk = guest.walk(task, mapping.address());
     let End::Page(page) = walk.end else { panic!("{walk:?} does not end at {mapping:?}") };
     assert_eq!((Target::Memory(page.physical), page.order), (mapping.target, mapping.order));
 }
 
 /// Whoever has a thing stands in its trees, and an unmap takes nothing that is not there.
-fn check_trees(snapshot: &Snapshot, task: &Task, mapping: &Mapping) {
+fn check_trees(snapshot: &Snapshot<'_>, task: &Task, mapping: &Mapping) {
     let place = mapping.place;
     let (unit, found) = snapshot
         .unit_at(task.number, place.resource(), mapping.number())
         .expect("a mapping is found where it is");
     assert!(found.covers(unit));
-    let trees = snapshot.trees_of(unit);
-    for tree in &trees {
-        for (position, branch) in tree.branches.iter().enumerate() {
-            assert!(branch.mapping.covers(unit));
-            assert!(branch.parent.is_none_or(|parent| parent < position), "parents come first");
-        }
-    }
     for own in [false, true] {
-        let unmapping = snapshot.unmapping(task.number, unit, own);
-        assert!(unmapping.tasks() <= unmapping.taken.len());
+        let unmap = Some(Unmap { task: task.number, own });
+        let told = snapshot.tell_trees(unit, unmap, |step| {
+            if let TreeStep::Branch(branch) = step {
+                assert!(branch.mapping.covers(unit));
+                let parent = branch.parent;
+                assert!(parent.is_none_or(|parent| parent < branch.position), "parents come first");
+            }
+            Ok::<_, Infallible>(())
+        });
+        let Ok(totals) = told;
+        assert!(totals.unmapping.tasks.len() <= totals.unmapping.taken);
     }
 }

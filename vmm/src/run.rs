@@ -88,7 +88,6 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     };
     let engine = engine::choose(&args.engine, guest.architecture, args.memory)?;
     let source_lines = Arc::new(SourceLines::start(&guest));
-    let clerk = source_lines.process();
     let machine = Machine::new(&engine, &config)?;
     confinement::files(args.confinement, &engine);
     let listener = listen(&guest, &engine, &machine, header);
@@ -121,8 +120,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         let _ = sender.send(Event::Ended(outcome));
     })?;
     // From here on no file is opened, no thread and no process started.
-    let children: Vec<_> = running.child().into_iter().chain(clerk).collect();
-    confinement::run(args.confinement, &engine, &children);
+    confinement::run(args.confinement, &engine, running.child().as_slice());
     drop(set_up);
     let mut end = wait(&events, deadline);
     let limit = end.limit();

@@ -9,12 +9,17 @@
 use observe::text;
 use std::{
     fmt::Arguments,
-    io::{self, IsTerminal, Stderr, Stdout, StdoutLock, Write},
+    io::{self, BufWriter, IsTerminal, Stderr, Stdout, StdoutLock, Write},
 };
 
 /// For a view, on standard output.
 pub fn output() -> Screen<StdoutLock<'static>> {
     Screen::new(stdout().lock(), Passing::Lines)
+}
+
+/// The same, gathered: it must be flushed at the end.
+pub fn buffered_output() -> Screen<BufWriter<StdoutLock<'static>>> {
+    Screen::new(BufWriter::new(stdout().lock()), Passing::Lines)
 }
 
 /// For messages, on standard error.

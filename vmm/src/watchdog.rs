@@ -46,7 +46,8 @@ pub fn start(events: Sender<Event>, deadline: Option<Instant>) -> Result<()> {
         }
     };
     spawn("signals", listen).context("cannot start a thread for signals")?;
-    spawn("watchdog", move || watch(&statuses, deadline))
+    let last_word = LastWord::start().context("cannot start a thread for the last word")?;
+    spawn("watchdog", move || watch(&statuses, deadline, &last_word))
         .context("cannot start a thread for the end")
 }
 
@@ -55,7 +56,7 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<()
 }
 
 /// Waits for a signal's status or the deadline, and then for the end.
-fn watch(statuses: &Receiver<u8>, deadline: Option<Instant>) {
+fn watch(statuses: &Receiver<u8>, deadline: Option<Instant>, last_word: &LastWord) {
     let status = match deadline {
         None => statuses.recv().map_err(|_| RecvTimeoutError::Disconnected),
         Some(deadline) => statuses.recv_timeout(deadline.saturating_duration_since(Instant::now())),
@@ -67,19 +68,36 @@ fn watch(statuses: &Receiver<u8>, deadline: Option<Instant>) {
     };
     thread::sleep(PATIENCE);
     let why = if status == TIMED_OUT { "the guest's time is up (--timeout); " } else { "" };
-    last_word(format!("{why}the end took too long: the rest of the output is dropped"));
+    last_word.say(format!("{why}the end took too long: the rest of the output is dropped"));
     low_level::exit(status.into());
 }
 
-/// Says it, unless standard error cannot be written either.
-fn last_word(text: String) {
-    let (sender, said) = mpsc::channel();
-    let speak = move || {
-        say(text);
-        // Without a receiver it came too late.
-        let _ = sender.send(());
-    };
-    if spawn("last word", speak).is_ok() {
-        let _ = said.recv_timeout(LAST_WORD);
+/// A thread that says one thing, which may take for ever.
+struct LastWord {
+    text: Sender<String>,
+    said: Receiver<()>,
+}
+
+impl LastWord {
+    /// A run that is confined starts no thread any more, so it is there from the beginning.
+    fn start() -> std::io::Result<Self> {
+        let (text, texts) = mpsc::channel::<String>();
+        let (sender, said) = mpsc::channel();
+        let speak = move || {
+            if let Ok(text) = texts.recv() {
+                say(text);
+                // Without a receiver it came too late.
+                let _ = sender.send(());
+            }
+        };
+        spawn("last word", speak)?;
+        Ok(Self { text, said })
+    }
+
+    /// Says it, unless standard error cannot be written either.
+    fn say(&self, text: String) {
+        if self.text.send(text).is_ok() {
+            let _ = self.said.recv_timeout(LAST_WORD);
+        }
     }
 }

@@ -8,7 +8,7 @@ use common::{
 use serde_json::{Value, json};
 use std::{
     fs,
-    io::IoSliceMut,
+    io::{BufRead, BufReader, IoSliceMut},
     mem::MaybeUninit,
     os::unix::{fs::FileExt, net::UnixStream},
     path::Path,
@@ -449,18 +449,28 @@ fn machines_that_begin_or_end_give_one_clear_answer(on: Target) {
 }
 
 fn a_watch_ends_with_its_machine(on: Target) {
-    let mut machine = Machine::start(on);
-    let watch = within(&machine.folder)
-        .args(["check", "--watch", "100ms", "--json"])
+    let checks = watch_until_killed(Machine::start(on), "100ms", 2);
+    assert!(checks.iter().all(|check| check["ok"] == true), "{checks:?}");
+}
+
+/// The checks of a watch whose machine is killed after so many of them.
+fn watch_until_killed(mut machine: Machine, interval: &str, least: usize) -> Vec<Value> {
+    let mut watch = within(&machine.folder)
+        .args(["check", "--watch", interval, "--json"])
         .stdout(Stdio::piped())
         .spawn()
         .expect("glass can be started");
-    thread::sleep(Duration::from_millis(1000));
+    let out = BufReader::new(watch.stdout.take().expect("it has an output"));
+    let mut lines = out.lines().map(|line| line.expect("it can be read"));
+    let mut checks: Vec<String> = lines.by_ref().take(least).collect();
+    assert_eq!(checks.len(), least, "the watch has ended: {checks:?}");
+    assert!(matches!(machine.child.try_wait(), Ok(None)), "the guest has ended");
     machine.child.kill().expect("it runs");
     machine.child.wait().expect("it can be waited for");
-    let ran = finish(watch.wait_with_output().expect("it ends")).expect_status(0);
-    let checks = lines(&ran);
-    assert!(checks.len() > 1 && checks.iter().all(|check| check["ok"] == true), "{ran:?}");
+    checks.extend(lines);
+    assert_eq!(watch.wait().expect("it ends").code(), Some(0), "{checks:?}");
+    let parse = |line: &String| serde_json::from_str(line).expect("an object a line");
+    checks.iter().map(parse).collect()
 }
 
 /// Twelve tasks map, grant and unmap at random while the database is checked, again and again.
@@ -468,7 +478,7 @@ fn nothing_is_wrong_while_tasks_map_at_random(on: Target) {
     let scenario = include_str!("../scenarios/stress.toml");
     let for_ever = common::file(scenario.replace(" 200\"", " 1000000\"").as_bytes());
     let path = for_ever.path().display().to_string();
-    let mut machine = Machine::run(on, &[&path]);
+    let machine = Machine::run(on, &[&path]);
     let deadline = Instant::now() + Duration::from_secs(60);
     let is_busy = |check: &Value| most_of(check, "tasks") == 14 && most_of(check, "derived") > 500;
     let has_begun = |ran: &Ran| lines(ran).iter().any(is_busy);
@@ -480,19 +490,9 @@ fn nothing_is_wrong_while_tasks_map_at_random(on: Target) {
         assert!(Instant::now() < deadline, "{ran:?}");
         thread::sleep(Duration::from_millis(50));
     }
-    let watch = within(&machine.folder)
-        .args(["check", "--watch", "10ms", "--json"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("glass can be started");
-    thread::sleep(Duration::from_secs(4));
-    assert!(matches!(machine.child.try_wait(), Ok(None)), "the guest has ended");
-    machine.child.kill().expect("it runs");
-    machine.child.wait().expect("it can be waited for");
-    let ran = finish(watch.wait_with_output().expect("it ends")).expect_status(0);
-    let checks = lines(&ran);
-    assert!(checks.len() > 3 && checks.iter().all(|check| check["ok"] == true), "{ran:?}");
-    assert!(checks.iter().all(|check| most_of(check, "tasks") == 14), "{ran:?}");
+    let checks = watch_until_killed(machine, "10ms", 4);
+    assert!(checks.iter().all(|check| check["ok"] == true), "{checks:?}");
+    assert!(checks.iter().all(|check| most_of(check, "tasks") == 14), "{checks:?}");
 }
 
 /// The greatest count of something in a check.

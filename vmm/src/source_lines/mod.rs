@@ -82,8 +82,9 @@ pub struct SourceLines(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     images: HashMap<ImageId, Image>,
-    /// Until it fails.
-    clerk: Option<Clerk>,
+    /// To the clerk, until it fails. It ends when this is closed, or else with the run: a run that is
+    /// confined could not send it a signal.
+    clerk: Option<Connection>,
 }
 
 #[derive(Debug)]
@@ -91,12 +92,6 @@ struct Image {
     name: String,
     extent: Extent,
     failed: bool,
-}
-
-#[derive(Debug)]
-struct Clerk {
-    connection: Connection,
-    child: Child,
 }
 
 impl SourceLines {
@@ -107,20 +102,14 @@ impl SourceLines {
             .unwrap_or_default();
         Self(Mutex::new(state))
     }
-
-    /// The clerk's process, which ends with the run.
-    pub fn process(&self) -> Option<u32> {
-        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.clerk.as_ref().map(|clerk| clerk.child.id())
-    }
 }
 
 impl State {
     fn start(guest: &Guest) -> Result<Self> {
         let (file, images) = pack(guest).context("cannot hand the images on (memfd)")?;
-        let (connection, child) = spawn(&[], file.into(), Stdio::null())
+        let (clerk, _) = spawn(&[], file.into(), Stdio::null())
             .context("cannot start the process that looks them up")?;
-        Ok(Self { images, clerk: Some(Clerk { connection, child }) })
+        Ok(Self { images, clerk: Some(clerk) })
     }
 }
 
@@ -130,7 +119,7 @@ impl Lookup for SourceLines {
         let State { images, clerk } = &mut *state;
         let image = images.get_mut(&image).filter(|image| !image.failed)?;
         let question = Question { image: image.extent.to_string(), address };
-        match clerk.as_mut()?.connection.ask(&question, PATIENCE) {
+        match clerk.as_mut()?.ask(&question, PATIENCE) {
             Ok(Answer::Place(place)) => Some(place.into()),
             Ok(Answer::Nothing) => None,
             Ok(Answer::Failed(failure)) => {
@@ -167,12 +156,6 @@ fn pack(guest: &Guest) -> io::Result<(File, HashMap<ImageId, Image>)> {
     let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
     fcntl_add_seals(&file, seals)?;
     Ok((file, images))
-}
-
-impl Drop for Clerk {
-    fn drop(&mut self) {
-        end(&mut self.child);
-    }
 }
 
 /// Starts this program anew: questions come on its standard output, where its answers go, and the

@@ -5,40 +5,45 @@ use super::{
     JSON_VERSION,
     args::{FrameArgs, Holding, TreeArgs, WhoArgs},
     dot,
-    look::Look,
+    excerpt::{Excerpt, MOST_LEVELS, Tree, lines_below},
+    look::{Look, Output},
+    stream::Stream,
     words::{
         counted, hex, letters, mapping_json, object_words, place_words, size_words, unit_words,
         usage,
     },
 };
+use crate::attach::Attached;
 use anyhow::{Result, bail};
 use machine::human;
-use observe::inspect::{Branch, Mapping, Task, Unit, UnitTree, Unmapping};
+use observe::inspect::{Branch, Mapping, Task, Totals, TreeStep, Unit, Unmap};
 use protocol::{PAGE_ORDER, flexpage::KERNEL_PORTS, introspection::mapping::Resource};
 use serde_json::{Value, json};
-use std::io::{self, Write};
+use std::{
+    convert::Infallible,
+    io::{self, Write},
+};
 
 /// What is to be shown.
 pub(super) struct Shown<'l> {
-    pub(super) look: &'l Look,
+    pub(super) look: &'l Look<'l>,
     pub(super) unit: Unit,
-    pub(super) trees: Vec<UnitTree<'l>>,
+    pub(super) dry_run: Option<DryRun>,
     /// The mapping that was asked for.
-    pub(super) asked: Option<&'l Mapping>,
-    pub(super) dry_run: Option<DryRun<'l>>,
+    asked: Option<Mapping>,
 }
 
 /// An unmap that is not done.
-pub(super) struct DryRun<'l> {
+pub(super) struct DryRun {
     by: String,
-    own: bool,
-    pub(super) unmapping: Unmapping<'l>,
+    pub(super) unmap: Unmap,
 }
 
 /// `glass frame`.
 pub fn frame(args: &FrameArgs) -> Result<u8> {
-    let look = Look::new(&args.tree.view)?;
-    let (frame, ram) = (args.frame.0, look.machine.introduction.ram);
+    let machine = Attached::find(args.tree.view.machine)?;
+    let look = Look::new(&machine, &args.tree.view)?;
+    let (frame, ram) = (args.frame.0, machine.introduction.ram);
     if frame >= ram >> PAGE_ORDER {
         let last = (ram >> PAGE_ORDER) - 1;
         bail!("there is no frame {frame:#x}: the last one of {} is {last:#x}", human(ram));
@@ -48,7 +53,8 @@ pub fn frame(args: &FrameArgs) -> Result<u8> {
 
 /// `glass who`.
 pub fn who(args: &WhoArgs) -> Result<u8> {
-    let look = Look::new(&args.tree.view)?;
+    let machine = Attached::find(args.tree.view.machine)?;
+    let look = Look::new(&machine, &args.tree.view)?;
     let Holding { task, resource, at } = &args.holding;
     let task = look.task(task)?;
     let number = if *resource == Resource::Memory { at >> PAGE_ORDER } else { *at };
@@ -71,58 +77,86 @@ fn missing(task: &Task, holding: &Holding) -> String {
     format!("{name} has no {what}: `glass map {name}{option}` shows what it has")
 }
 
-fn show(look: &Look, unit: Unit, asked: Option<&Mapping>, args: &TreeArgs) -> Result<u8> {
+fn show(look: &Look<'_>, unit: Unit, asked: Option<Mapping>, args: &TreeArgs) -> Result<u8> {
     let dry_run = match &args.from {
         None => None,
         Some(by) => {
             let task = look.task(by)?;
-            let unmapping = look.snapshot.unmapping(task.number, unit, args.own);
-            if unmapping.of.is_empty() {
-                let (name, unit) = (&task.name, unit_words(&look.snapshot, unit));
-                bail!("{name} does not have {unit}: it can unmap nothing of it");
-            }
-            Some(DryRun { by: task.name.clone(), own: args.own, unmapping })
+            let unmap = Unmap { task: task.number, own: args.own };
+            Some(DryRun { by: task.name.clone(), unmap })
         }
     };
-    let trees = look.snapshot.trees_of(unit);
-    let shown = Shown { look, unit, trees, asked, dry_run };
-    let mut out = look.output();
-    match () {
-        () if args.view.json => writeln!(out, "{}", shown.json())?,
-        () if args.dot => dot::write(&mut out, &shown)?,
-        () => shown.text(&mut out)?,
+    let shown = Shown { look, unit, dry_run, asked };
+    let mut excerpt = Excerpt::default();
+    let mut hidden = None;
+    let Ok(totals) = shown.tell(|step| {
+        match step {
+            TreeStep::End { left_out } => excerpt.end(left_out),
+            TreeStep::Branch(branch) => {
+                if !excerpt.add(branch) && shown.is_asked(&branch) {
+                    hidden = Some(branch);
+                }
+            }
+        }
+        Ok::<_, Infallible>(())
+    });
+    if let Some(run) = shown.dry_run.as_ref().filter(|_| totals.unmapping.of == 0) {
+        let unit = unit_words(&look.snapshot, unit);
+        bail!("{} does not have {unit}: it can unmap nothing of it", run.by);
     }
-    Ok(0)
+    look.show(|out| match () {
+        () if args.view.json => shown.json(out, &totals),
+        () if args.dot => dot::write(out, &shown),
+        () => shown.text(out, &excerpt, hidden.as_ref(), &totals),
+    })
 }
 
 impl Shown<'_> {
-    /// Whether the unmap would take a mapping.
-    pub(super) fn takes(&self, mapping: &Mapping) -> bool {
-        self.dry_run.as_ref().is_some_and(|run| run.unmapping.takes(mapping))
+    /// Goes through the trees.
+    pub(super) fn tell<E>(
+        &self,
+        visit: impl FnMut(TreeStep) -> Result<(), E>,
+    ) -> Result<Totals, E> {
+        let unmap = self.dry_run.as_ref().map(|run| run.unmap);
+        self.look.snapshot.tell_trees(self.unit, unmap, visit)
     }
 
-    fn is_asked(&self, mapping: &Mapping) -> bool {
-        self.asked == Some(mapping)
+    fn is_asked(&self, branch: &Branch) -> bool {
+        self.asked == Some(branch.mapping)
     }
 
-    fn text(&self, out: &mut impl Write) -> io::Result<()> {
+    fn text(
+        &self,
+        out: &mut Output,
+        excerpt: &Excerpt,
+        hidden: Option<&Branch>,
+        totals: &Totals,
+    ) -> io::Result<()> {
         write!(out, "{}", unit_words(&self.look.snapshot, self.unit))?;
         if let Unit::Frame(frame) = self.unit {
             write!(out, ", guest-physical {:#x}", frame << PAGE_ORDER)?;
         }
         writeln!(out)?;
-        if self.trees.is_empty() {
+        if totals.trees == 0 {
             return match self.kernel_use() {
                 None => writeln!(out, "no task has it"),
                 Some(what) => writeln!(out, "the kernel's: {what}"),
             };
         }
-        for tree in &self.trees {
+        for tree in &excerpt.trees {
             self.tree(out, tree)?;
         }
+        if excerpt.more > 0 {
+            writeln!(out, "... and {} more: --json has all", counted(excerpt.more, "mapping"))?;
+        }
+        if let Some(branch) = hidden {
+            let (name, depth) = (self.task_name(branch), branch.depth);
+            let what = columns(branch);
+            writeln!(out, "asked for, at depth {depth}: {name} {}", what.trim())?;
+        }
         match &self.dry_run {
-            Some(run) => self.verdict(out, run),
-            None => self.summary(out),
+            Some(run) => self.verdict(out, run, totals),
+            None => summary(out, totals),
         }
     }
 
@@ -143,35 +177,30 @@ impl Shown<'_> {
         }
     }
 
-    fn tree(&self, out: &mut impl Write, tree: &UnitTree<'_>) -> io::Result<()> {
-        let labels: Vec<String> = (0..tree.branches.len())
-            .map(|at| {
-                let task = tree.branches[at].mapping.task;
-                format!(
-                    "{}{}",
-                    lines_before(&tree.branches, at),
-                    self.look.snapshot.task_name(task)
-                )
-            })
+    fn task_name(&self, branch: &Branch) -> String {
+        self.look.snapshot.task_name(branch.mapping.task)
+    }
+
+    fn tree(&self, out: &mut Output, tree: &Tree) -> io::Result<()> {
+        let rows: Vec<_> = tree
+            .lines()
+            .map(|(lines, row)| (format!("{lines}{}", self.task_name(&row.branch)), lines, row))
             .collect();
-        let width = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0).max(16);
-        for (label, branch) in labels.iter().zip(&tree.branches) {
-            let Branch { mapping, depth, is_granted, .. } = *branch;
-            let how = match (depth, is_granted) {
-                (0, _) => "root",
-                (_, true) => "grant",
-                (_, false) => "map",
-            };
+        let width = rows.iter().map(|(label, ..)| label.chars().count()).max().unwrap_or(0).max(16);
+        for (label, lines, row) in rows {
+            let branch = &row.branch;
             let line = format!(
-                "{label:<width$}  {:>10}  {:>3}  {}  {how:<5}  {:<14}{}{}",
-                place_words(mapping),
-                size_words(mapping),
-                letters(mapping.rights),
-                usage(mapping),
-                if self.is_asked(mapping) { "  <- asked for" } else { "" },
-                if self.takes(mapping) { "  would go" } else { "" },
+                "{label:<width$}  {}{}{}",
+                columns(branch),
+                if self.is_asked(branch) { "  <- asked for" } else { "" },
+                if branch.is_taken { "  would go" } else { "" },
             );
             writeln!(out, "{}", line.trim_end())?;
+            if row.below > 0 {
+                let lines = lines_below(&lines);
+                let below = counted(row.below, "mapping");
+                writeln!(out, "{lines}... and {below} more, {MOST_LEVELS} levels down and deeper")?;
+            }
         }
         if tree.left_out > 0 {
             let (left_out, (piece, whole)) = (counted(tree.left_out, "mapping"), self.piece());
@@ -180,56 +209,62 @@ impl Shown<'_> {
         Ok(())
     }
 
-    fn summary(&self, out: &mut impl Write) -> io::Result<()> {
-        let branches = || self.trees.iter().flat_map(|tree| &tree.branches);
-        let mut tasks: Vec<_> = branches().map(|branch| branch.mapping.task).collect();
-        tasks.sort_unstable();
-        tasks.dedup();
-        let depth = branches().map(|branch| branch.depth).max().unwrap_or(0);
-        let mappings = counted(branches().count(), "mapping");
-        writeln!(out, "{mappings} in {}, depth {depth}", counted(tasks.len(), "task"))
-    }
-
-    fn verdict(&self, out: &mut impl Write, run: &DryRun<'_>) -> io::Result<()> {
-        let taken = run.unmapping.taken.len();
-        let (mappings, tasks) = (counted(taken, "mapping"), counted(run.unmapping.tasks(), "task"));
+    fn verdict(&self, out: &mut Output, run: &DryRun, totals: &Totals) -> io::Result<()> {
+        let unmapping = &totals.unmapping;
+        let mappings = counted(unmapping.taken, "mapping");
+        let tasks = counted(unmapping.tasks.len(), "task");
         let by = &run.by;
-        let own = if run.own { " with its own mapping" } else { "" };
-        let shown = self.trees.iter().flat_map(|tree| &tree.branches);
-        let elsewhere = taken - shown.filter(|branch| self.takes(branch.mapping)).count();
+        let own = if run.unmap.own { " with its own mapping" } else { "" };
         let (piece, _) = self.piece();
         write!(out, "an unmap of this {piece} by {by}{own} would take {mappings} in {tasks}")?;
-        match elsewhere {
+        match unmapping.elsewhere {
             0 => writeln!(out),
-            _ => writeln!(out, ", {elsewhere} of them of other {piece}s"),
+            elsewhere => writeln!(out, ", {elsewhere} of them of other {piece}s"),
         }
     }
 
-    fn json(&self) -> Value {
+    fn json(&self, out: &mut Output, totals: &Totals) -> io::Result<()> {
+        let mut stream = Stream::new(out);
+        stream.open(&self.head_json(totals), "trees")?;
+        let mut is_open = false;
+        self.tell(|step| {
+            if !std::mem::replace(&mut is_open, true) {
+                stream.open(&json!({}), "mappings")?;
+            }
+            match step {
+                TreeStep::Branch(branch) => stream.item(&self.branch_json(&branch)),
+                TreeStep::End { left_out } => {
+                    is_open = false;
+                    stream.close(&json!({ "left_out": left_out }))
+                }
+            }
+        })?;
+        stream.close(&json!({}))?;
+        writeln!(out)
+    }
+
+    fn branch_json(&self, branch: &Branch) -> Value {
+        let Branch { mapping, parent, depth, is_granted, is_taken, .. } = branch;
+        let mut json = mapping_json(&self.look.snapshot, mapping);
+        json["parent"] = json!(parent);
+        json["depth"] = json!(depth);
+        json["granted"] = json!(is_granted);
+        json["asked"] = json!(self.is_asked(branch));
+        json["taken"] = json!(self.dry_run.as_ref().map(|_| is_taken));
+        json
+    }
+
+    /// All but the trees.
+    fn head_json(&self, totals: &Totals) -> Value {
         let snapshot = &self.look.snapshot;
-        let branch = |branch: &Branch<'_>| {
-            let Branch { mapping, parent, depth, is_granted } = *branch;
-            let mut json = mapping_json(snapshot, mapping);
-            json["parent"] = json!(parent);
-            json["depth"] = json!(depth);
-            json["granted"] = json!(is_granted);
-            json["asked"] = json!(self.is_asked(mapping));
-            json["taken"] = json!(self.dry_run.as_ref().map(|_| self.takes(mapping)));
-            json
-        };
-        let tree = |tree: &UnitTree<'_>| {
-            let mappings: Vec<_> = tree.branches.iter().map(branch).collect();
-            json!({ "mappings": mappings, "left_out": tree.left_out })
-        };
         let mut json = json!({
             "v": JSON_VERSION,
             "pid": self.look.machine.introduction.pid,
-            "trees": self.trees.iter().map(tree).collect::<Vec<_>>(),
             "unmap": self.dry_run.as_ref().map(|run| json!({
                 "by": run.by,
-                "own": run.own,
-                "mappings": run.unmapping.taken.len(),
-                "tasks": run.unmapping.tasks(),
+                "own": run.unmap.own,
+                "mappings": totals.unmapping.taken,
+                "tasks": totals.unmapping.tasks.len(),
             })),
         });
         match self.unit {
@@ -245,19 +280,25 @@ impl Shown<'_> {
     }
 }
 
-/// The lines that lead to a branch from those above.
-fn lines_before(branches: &[Branch<'_>], at: usize) -> String {
-    let mut pieces = Vec::new();
-    let mut branch = at;
-    while let Some(parent) = branches[branch].parent {
-        let has_sibling = branches[branch + 1..].iter().any(|later| later.parent == Some(parent));
-        pieces.push(match (branch == at, has_sibling) {
-            (true, true) => "├─ ",
-            (true, false) => "└─ ",
-            (false, true) => "│  ",
-            (false, false) => "   ",
-        });
-        branch = parent;
-    }
-    pieces.into_iter().rev().collect()
+/// What stands behind a branch's name.
+fn columns(branch: &Branch) -> String {
+    let Branch { mapping, depth, is_granted, .. } = branch;
+    let how = match (depth, is_granted) {
+        (0, _) => "root",
+        (_, true) => "grant",
+        (_, false) => "map",
+    };
+    format!(
+        "{:>10}  {:>3}  {}  {how:<5}  {:<14}",
+        place_words(mapping),
+        size_words(mapping),
+        letters(mapping.rights),
+        usage(mapping),
+    )
+}
+
+fn summary(out: &mut Output, totals: &Totals) -> io::Result<()> {
+    let Totals { branches, tasks, depth, .. } = totals;
+    let mappings = counted(*branches, "mapping");
+    writeln!(out, "{mappings} in {}, depth {depth}", counted(tasks.len(), "task"))
 }

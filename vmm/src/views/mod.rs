@@ -6,12 +6,14 @@
 mod args;
 mod check;
 mod dot;
+mod excerpt;
 mod frame;
 mod host_page;
 mod look;
 mod ls;
 mod map;
 mod second_level;
+mod stream;
 mod tasks;
 mod walk;
 mod walk_port;

@@ -1,30 +1,41 @@
 //! `glass tasks`: the tasks of a machine and what their threads do.
 
-use super::{JSON_VERSION, ViewArgs, look::Look};
+use super::{
+    JSON_VERSION, ViewArgs,
+    look::{Look, Output},
+};
+use crate::attach::Attached;
 use anyhow::Result;
 use machine::human;
 use observe::inspect::{Task, Thread};
 use protocol::introspection::{ThreadState, mapping::Resource};
 use serde_json::{Value, json};
-use std::{collections::HashMap, io::Write};
+use std::{
+    collections::HashMap,
+    io::{self, Write},
+};
 
 /// Shows them, a line for each thread.
 pub fn tasks(args: &ViewArgs) -> Result<u8> {
-    let look = Look::new(args)?;
+    let machine = Attached::find(args.machine)?;
+    let look = Look::new(&machine, args)?;
     let names = thread_names(&look);
-    let mut out = look.output();
-    if args.json {
-        for task in &look.tasks {
-            writeln!(out, "{}", task_json(&look, task, &names))?;
-        }
-        return Ok(0);
-    }
+    look.show(|out| match args.json {
+        true => look
+            .tasks
+            .iter()
+            .try_for_each(|task| writeln!(out, "{}", task_json(&look, task, &names))),
+        false => show(out, &look, &names),
+    })
+}
+
+fn show(out: &mut Output, look: &Look<'_>, names: &HashMap<u16, String>) -> io::Result<()> {
     writeln!(
         out,
         "task  name                mapped  kernel memory        thread  priority  pager       state"
     )?;
     for task in &look.tasks {
-        let (mapped, memory) = (human(mapped(&look, task)), kernel_memory(&look, task));
+        let (mapped, memory) = (human(mapped(look, task)), kernel_memory(look, task));
         let mut left = format!("{:>4}  {:<14}  {mapped:>10}  {memory:<19}", task.number, task.name);
         if task.threads.is_empty() {
             writeln!(out, "{left}  (no thread)")?;
@@ -32,22 +43,22 @@ pub fn tasks(args: &ViewArgs) -> Result<u8> {
         for thread in &task.threads {
             let Thread { number, priority, .. } = thread;
             let pager = look.snapshot.pager_of(*number).and_then(|pager| names.get(&pager));
-            let (pager, state) = (pager.map_or("-", String::as_str), describe(thread, &names));
+            let (pager, state) = (pager.map_or("-", String::as_str), describe(thread, names));
             writeln!(out, "{left}  {number:>6}  {priority:>8}  {pager:<10}  {state}")?;
             left = " ".repeat(left.chars().count());
         }
     }
-    Ok(0)
+    Ok(())
 }
 
 /// Bytes of memory that a task has mapped, counted once for each page of its own.
-fn mapped(look: &Look, task: &Task) -> u64 {
+fn mapped(look: &Look<'_>, task: &Task) -> u64 {
     let mappings = look.snapshot.mappings_of(task.number, Resource::Memory);
-    mappings.iter().map(|mapping| 1 << mapping.order).sum()
+    mappings.map(|mapping| 1 << mapping.order).sum()
 }
 
 /// What the factory that pays for a task has spent.
-fn kernel_memory(look: &Look, task: &Task) -> String {
+fn kernel_memory(look: &Look<'_>, task: &Task) -> String {
     let number = look.snapshot.factory_of(task.number);
     match number.and_then(|number| Some((number, look.snapshot.factory(number)?))) {
         Some((number, factory)) => {
@@ -59,7 +70,7 @@ fn kernel_memory(look: &Look, task: &Task) -> String {
 }
 
 /// Each thread under its task's name, with its own behind it.
-fn thread_names(look: &Look) -> HashMap<u16, String> {
+fn thread_names(look: &Look<'_>) -> HashMap<u16, String> {
     let threads = look.tasks.iter().flat_map(|task| &task.threads);
     threads.map(|thread| (thread.number, look.snapshot.thread_name(thread.number))).collect()
 }
@@ -103,7 +114,7 @@ fn state_word(state: Option<ThreadState>) -> &'static str {
     }
 }
 
-fn task_json(look: &Look, task: &Task, names: &HashMap<u16, String>) -> Value {
+fn task_json(look: &Look<'_>, task: &Task, names: &HashMap<u16, String>) -> Value {
     let snapshot = &look.snapshot;
     let thread = |thread: &Thread| {
         let pager = snapshot.pager_of(thread.number);

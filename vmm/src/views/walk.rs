@@ -32,29 +32,25 @@ pub fn walk(args: &WalkArgs) -> Result<u8> {
     }
     let machine = Attached::find(args.view.machine)?;
     let processes = Process::all_of(&machine);
-    let look = Look::of(machine, &args.view)?;
-    let machine = &look.machine;
-    let guest = Guest::open(machine, machine.header()?)?;
+    let look = Look::new(&machine, &args.view)?;
+    let guest = Guest::open(&machine, machine.header()?)?;
     let (task, geometry) = (look.task(task)?, guest.geometry());
-    let mut out = look.output();
     if *resource == Resource::Ports {
         let port = *at as u16;
         let walk = guest.walk_port(task, port);
         let walked = WalkedPort { look: &look, task, geometry, port, walk };
-        match args.view.json {
-            true => writeln!(out, "{}", walked.json())?,
-            false => walked.text(&mut out)?,
-        }
-        return Ok(0);
+        return look.show(|out| match args.view.json {
+            true => writeln!(out, "{}", walked.json()),
+            false => walked.text(out),
+        });
     }
     let walk = guest.walk(task, *at);
-    let host = walk.physical().map(|physical| HostPage::find(processes, machine, physical));
+    let host = walk.physical().map(|physical| HostPage::find(processes, &machine, physical));
     let walked = Walked { look: &look, task, geometry, walk, host };
-    match args.view.json {
-        true => writeln!(out, "{}", walked.json())?,
-        false => walked.text(&mut out)?,
-    }
-    Ok(0)
+    look.show(|out| match args.view.json {
+        true => writeln!(out, "{}", walked.json()),
+        false => walked.text(out),
+    })
 }
 
 /// KVM's statistics that are about its own page tables, the second dimension.
@@ -71,7 +67,7 @@ const TABLES: [&str; 8] = [
 
 /// What there is to show.
 struct Walked<'l> {
-    look: &'l Look,
+    look: &'l Look<'l>,
     task: &'l Task,
     geometry: &'static Geometry,
     walk: Walk,
@@ -82,7 +78,7 @@ impl Walked<'_> {
     fn text(&self, out: &mut impl Write) -> io::Result<()> {
         show(out, self.task, self.geometry, &self.walk)?;
         if let Some(mapping) = self.mapping() {
-            writeln!(out, "  node       {}", node_words(&self.look.snapshot, mapping))?;
+            writeln!(out, "  node       {}", node_words(&self.look.snapshot, &mapping))?;
         }
         match &self.host {
             None => return Ok(()),
@@ -118,7 +114,7 @@ impl Walked<'_> {
         }
     }
 
-    fn mapping(&self) -> Option<&Mapping> {
+    fn mapping(&self) -> Option<Mapping> {
         let page = self.walk.address >> PAGE_ORDER;
         self.look.snapshot.mapping_at(self.task.number, Resource::Memory, page)
     }
@@ -127,7 +123,7 @@ impl Walked<'_> {
         let snapshot = &self.look.snapshot;
         let pid = self.look.machine.introduction.pid;
         let mut json = walk_json(pid, self.task, self.geometry, &self.walk);
-        json["node"] = self.mapping().map_or(Value::Null, |mapping| node_json(snapshot, mapping));
+        json["node"] = self.mapping().map_or(Value::Null, |mapping| node_json(snapshot, &mapping));
         let host = self.host.as_ref().and_then(|host| host.as_ref().ok());
         json["host"] = host.map_or(Value::Null, HostPage::json);
         let statistics = self.look.machine.statistics();
@@ -146,7 +142,7 @@ pub(super) fn node_words(snapshot: &Snapshot, mapping: &Mapping) -> String {
     let source = source_words(snapshot, snapshot.source(mapping));
     match snapshot.origin(mapping) {
         Some(Origin { parent: Some(parent), .. }) => {
-            let (node, parent) = (mapping.node, snapshot.path(parent));
+            let (node, parent) = (mapping.node, snapshot.path(&parent));
             format!("{node:#x}: from {source}, derived from {parent}")
         }
         Some(_) => format!("{:#x}: {source}", mapping.node),
@@ -160,7 +156,7 @@ pub(super) fn node_json(snapshot: &Snapshot, mapping: &Mapping) -> Value {
     json!({
         "index": hex(mapping.node.into()),
         "from": source_json(snapshot, snapshot.source(mapping)),
-        "parent": parent.map(|parent| mapping_json(snapshot, parent)),
+        "parent": parent.map(|parent| mapping_json(snapshot, &parent)),
     })
 }
 

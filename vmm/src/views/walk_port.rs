@@ -23,7 +23,7 @@ const SIGMA0: u16 = 0;
 
 /// What there is to show.
 pub(super) struct WalkedPort<'l> {
-    pub(super) look: &'l Look,
+    pub(super) look: &'l Look<'l>,
     pub(super) task: &'l Task,
     pub(super) geometry: &'static Geometry,
     pub(super) port: u16,
@@ -55,7 +55,7 @@ impl WalkedPort<'_> {
         }
         let use_words = if self.is_usable() { "" } else { ": too few to use it" };
         writeln!(out, "  rights     {}{use_words}", letters(mapping.rights))?;
-        writeln!(out, "  node       {}", node_words(&self.look.snapshot, mapping))
+        writeln!(out, "  node       {}", node_words(&self.look.snapshot, &mapping))
     }
 
     /// Why there is no port.
@@ -66,7 +66,7 @@ impl WalkedPort<'_> {
         }
     }
 
-    fn mapping(&self) -> Option<&Mapping> {
+    fn mapping(&self) -> Option<Mapping> {
         self.look.snapshot.mapping_at(self.task.number, Resource::Ports, self.port.into())
     }
 
@@ -130,7 +130,7 @@ impl WalkedPort<'_> {
                 "usable": self.is_usable(),
             })),
             "ends": self.end(),
-            "node": mapping.map(|mapping| node_json(snapshot, mapping)),
+            "node": mapping.map(|mapping| node_json(snapshot, &mapping)),
             "bitmap": snapshot.ports().map(|ports| json!({
                 "byte_at": hex(ports.byte_at(self.port)),
                 "bit": self.port % 8,

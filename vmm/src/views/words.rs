@@ -35,7 +35,7 @@ pub fn hex(number: u64) -> String {
 }
 
 /// `root, by map`; of a grant the task from which the granting one had it
-pub fn source_words(snapshot: &Snapshot, source: Source) -> String {
+pub fn source_words(snapshot: &Snapshot<'_>, source: Source) -> String {
     match source {
         Source::Root => "where it begins".to_owned(),
         Source::Kernel => "the kernel".to_owned(),
@@ -46,7 +46,7 @@ pub fn source_words(snapshot: &Snapshot, source: Source) -> String {
 }
 
 /// Where a mapping came from: how, and from which task.
-pub fn source_json(snapshot: &Snapshot, source: Source) -> Value {
+pub fn source_json(snapshot: &Snapshot<'_>, source: Source) -> Value {
     let (by, task) = match source {
         Source::Root => ("root", None),
         Source::Kernel => ("kernel", None),
@@ -58,7 +58,7 @@ pub fn source_json(snapshot: &Snapshot, source: Source) -> Value {
 }
 
 /// What a capability is for.
-pub fn object_words(snapshot: &Snapshot, slot: CapabilitySlot) -> String {
+pub fn object_words(snapshot: &Snapshot<'_>, slot: CapabilitySlot) -> String {
     let index = slot.index();
     match slot.kind() {
         None => format!("nothing known ({:#x})", slot.0),
@@ -80,7 +80,7 @@ pub fn object_words(snapshot: &Snapshot, slot: CapabilitySlot) -> String {
 }
 
 /// `frame 0x2fbe`, `port 0x3ff`, or what a capability is for
-pub fn unit_words(snapshot: &Snapshot, unit: Unit) -> String {
+pub fn unit_words(snapshot: &Snapshot<'_>, unit: Unit) -> String {
     match unit {
         Unit::Frame(frame) => format!("frame {frame:#x}"),
         Unit::Port(port) => format!("port {port:#x}"),
@@ -116,7 +116,7 @@ pub fn usage(mapping: &Mapping) -> &'static str {
 }
 
 /// A mapping's place, with everything that is known of it.
-pub fn mapping_json(snapshot: &Snapshot, mapping: &Mapping) -> Value {
+pub fn mapping_json(snapshot: &Snapshot<'_>, mapping: &Mapping) -> Value {
     let mut json = json!({
         "task": mapping.task,
         "name": snapshot.task_name(mapping.task),

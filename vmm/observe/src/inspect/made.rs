@@ -93,13 +93,19 @@ pub(super) struct Made {
 impl Made {
     /// sigma0, the root task, "app" and "other" with their threads and capabilities; no memory.
     pub(super) fn new(geometry: &'static Geometry) -> Self {
-        let memory = vec![0; POOL.end as usize];
+        Self::with_frames(geometry, 0)
+    }
+
+    /// The same, with so many more frames in its pool.
+    pub(super) fn with_frames(geometry: &'static Geometry, more: u64) -> Self {
+        let pool = PhysicalRange { end: POOL.end + more * TABLE_SIZE, ..POOL };
+        let memory = vec![0; pool.end as usize];
         let mut made = Self { memory, geometry, next: FIRST_FREE };
         let mut info = KernelInfoPage::new_zeroed();
         (info.magic, info.ram_end) = (KIP_MAGIC, RAM_END);
-        info.reserved[..2].copy_from_slice(&[PhysicalRange { start: 0, end: IMAGE_END }, POOL]);
+        info.reserved[..2].copy_from_slice(&[PhysicalRange { start: 0, end: IMAGE_END }, pool]);
         made.put(INFO_PAGE, &info);
-        let whole = POOL.end - FIRST_FREE;
+        let whole = pool.end - FIRST_FREE;
         made.factory(0, NOBODY, whole);
         made.factory(1, 0, 0x3_0000);
         made.header();
@@ -224,14 +230,15 @@ impl Made {
         }
     }
 
-    fn header(&mut self) {
+    /// Writes the header, when all else is made.
+    pub(super) fn header(&mut self) {
         let mut header = Header::new_zeroed();
         (header.magic, header.version) = (HEADER_MAGIC, HEADER_VERSION);
         header.machine = self.geometry.machine;
         let table = |address, count| Table { address, stride: STRIDE, count };
         (header.tasks, header.threads) = (table(TASKS, 6), table(THREADS, 4));
         (header.factories, header.gates) = (table(FACTORIES, 2), table(GATES, 2));
-        (header.pool_start, header.pool_end) = (POOL.start, POOL.end);
+        (header.pool_start, header.pool_end) = (POOL.start, self.memory.len() as u64);
         header.pool_used = self.next - POOL.start;
         header.port_cache = PORT_CACHE;
         self.put(HEADER, &header);
@@ -261,11 +268,11 @@ impl Made {
         self.memory[address as usize..][..bytes.len()].copy_from_slice(bytes);
     }
 
-    pub(super) fn guest(&self) -> Guest<'_, Vec<u8>> {
+    pub(super) fn guest(&self) -> Guest<'_> {
         Guest::open(&self.memory, HEADER).unwrap()
     }
 
-    pub(super) fn snapshot(&self) -> Snapshot {
+    pub(super) fn snapshot(&self) -> Snapshot<'_> {
         self.guest().snapshot()
     }
 
@@ -292,7 +299,7 @@ impl Made {
     pub(super) fn frame(&mut self, factory: u16) -> u64 {
         self.change_factory(factory, |record| record.used += TABLE_SIZE);
         self.next += TABLE_SIZE;
-        assert!(self.next <= POOL.end, "the made guest is too large");
+        assert!(self.next <= self.memory.len() as u64, "the made guest is too large");
         self.next - TABLE_SIZE
     }
 

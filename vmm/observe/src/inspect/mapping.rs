@@ -32,6 +32,15 @@ pub struct Mapping {
     pub node: u32,
 }
 
+/// What the processor noted of a mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Noted {
+    /// An access.
+    pub is_accessed: bool,
+    /// A write.
+    pub is_dirty: bool,
+}
+
 /// What is mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -120,6 +129,11 @@ impl Mapping {
         self.number() << PAGE_ORDER
     }
 
+    /// What the processor noted of it.
+    pub fn noted(&self) -> Noted {
+        Noted { is_accessed: self.is_accessed, is_dirty: self.is_dirty }
+    }
+
     /// Whether it maps that, alone or with others.
     pub fn covers(&self, unit: Unit) -> bool {
         let within = |first: u64, number: u64| number >= first && number - first < self.count();
@@ -161,11 +175,6 @@ impl Mapping {
         }
     }
 
-    /// Its key among all mappings: see [`key`].
-    pub(super) fn key(&self) -> Key {
-        key(self.task, self.place.resource(), self.number())
-    }
-
     /// What reports call it.
     pub(super) fn path(&self, task: &str, geometry: &Geometry) -> String {
         let number = self.number();
@@ -188,14 +197,6 @@ impl Mapping {
             Resource::Capability | Resource::Bookmark => format!("{task}: capability {number}"),
         }
     }
-}
-
-/// Sorts mappings by task, resource and place.
-pub(super) type Key = (u16, Resource, u64);
-
-/// The key of the mapping that begins at that place.
-pub(super) fn key(task: u16, resource: Resource, number: u64) -> Key {
-    (task, resource, number)
 }
 
 /// Rights as `rwx` letters.

@@ -3,8 +3,8 @@
 //! | module | what |
 //! |---|---|
 //! | this one | tasks and threads |
-//! | `snapshot`, filled by `reader` | all tables, read once |
-//! | `frame`, `mapping`, `nodes`, `forest` | what it is made of: frames of entries, what they map, the nodes of that, their trees |
+//! | `snapshot`, filled by `reader` | all tables |
+//! | `pool`, `frame`, `mapping`, `nodes`, `forest` | what it is made of: the kernel's frames, those with entries, what they map, the nodes of that, their trees |
 //! | `ports` | what the processor was told of I/O ports |
 //! | `ranges`, `tree` | mappings by task, and by what they map |
 //! | [`check`] | whether what the kernel promises is so |
@@ -16,19 +16,22 @@ mod frame;
 mod made;
 mod mapping;
 mod nodes;
+mod pool;
 mod ports;
 mod ranges;
 mod reader;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_trees;
 mod tree;
 
-pub use mapping::{Mapping, Target, Unit};
+pub use mapping::{Mapping, Noted, Target, Unit};
 pub use ports::ProcessorPorts;
-pub use ranges::{Range, Source};
+pub use ranges::{Range, Ranges, Source};
 pub use snapshot::{Origin, Snapshot};
-pub use tree::{Branch, UnitTree, Unmapping};
+pub use tree::{Branch, Totals, TreeStep, Unmap, Unmapping};
 
 use crate::{
     memory::{GuestMemory, OutsideMemory, read_value},
@@ -62,12 +65,24 @@ pub enum InspectError {
 }
 
 /// A guest to look into. Everything is read anew each time: the guest runs on.
-#[derive(Debug)]
-pub struct Guest<'m, M: ?Sized> {
-    memory: &'m M,
+#[derive(Clone, Copy)]
+pub struct Guest<'m> {
+    memory: &'m dyn GuestMemory,
     header_address: u64,
     header: Header,
     geometry: &'static Geometry,
+}
+
+/// The most tasks, threads or factories that are believed: twice as many as the kernel has at most.
+const MOST_RECORDS: u16 = 1 << 14;
+
+/// The most gates: the kernel has four for each task that it has room for.
+const MOST_GATES: u16 = NOBODY;
+
+impl std::fmt::Debug for Guest<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Guest for {}", self.geometry.name)
+    }
 }
 
 /// A task that is alive.
@@ -102,9 +117,9 @@ pub struct Thread {
     pub partner: Option<u16>,
 }
 
-impl<'m, M: GuestMemory + ?Sized> Guest<'m, M> {
+impl<'m> Guest<'m> {
     /// Reads the header.
-    pub fn open(memory: &'m M, header_address: u64) -> Result<Self, InspectError> {
+    pub fn open(memory: &'m dyn GuestMemory, header_address: u64) -> Result<Self, InspectError> {
         let header: Header = read_value(memory, header_address).map_err(InspectError::Header)?;
         if header.magic != HEADER_MAGIC {
             return Err(InspectError::NotReady);
@@ -124,18 +139,20 @@ impl<'m, M: GuestMemory + ?Sized> Guest<'m, M> {
 
     /// The tasks that are alive, with their threads.
     pub fn tasks(&self) -> Vec<Task> {
-        let mut tasks: Vec<Task> = entries::<TaskRecord, M>(self.memory, self.header.tasks)
-            .filter(|(_, record)| record.state != 0)
-            .map(|(number, record)| Task {
-                number,
-                name: printable(&record.name).unwrap_or_else(|| format!("task{number}")),
-                page_table: record.page_table,
-                port_directory: (record.port_directory != 0).then_some(record.port_directory),
-                image: record.image.checked_sub(1),
-                threads: Vec::new(),
-            })
-            .collect();
-        for (number, record) in entries::<ThreadRecord, M>(self.memory, self.header.threads) {
+        let mut tasks: Vec<Task> =
+            entries::<TaskRecord>(self.memory, self.header.tasks, MOST_RECORDS)
+                .filter(|(_, record)| record.state != 0)
+                .map(|(number, record)| Task {
+                    number,
+                    name: printable(&record.name).unwrap_or_else(|| format!("task{number}")),
+                    page_table: record.page_table,
+                    port_directory: (record.port_directory != 0).then_some(record.port_directory),
+                    image: record.image.checked_sub(1),
+                    threads: Vec::new(),
+                })
+                .collect();
+        let threads = entries::<ThreadRecord>(self.memory, self.header.threads, MOST_RECORDS);
+        for (number, record) in threads {
             // Tasks are in the order of their numbers.
             let task = tasks.binary_search_by_key(&record.task, |task| task.number);
             if let (Ok(task), true) = (task, record.state != ThreadState::Unused as u32) {
@@ -171,12 +188,11 @@ impl<'m, M: GuestMemory + ?Sized> Guest<'m, M> {
 }
 
 /// The entries of a table that are in memory. The guest wrote its size: it is not believed.
-fn entries<T, M>(memory: &M, table: Table) -> impl Iterator<Item = (u16, T)>
+fn entries<T>(memory: &dyn GuestMemory, table: Table, most: u16) -> impl Iterator<Item = (u16, T)>
 where
     T: zerocopy::FromBytes + zerocopy::IntoBytes,
-    M: GuestMemory + ?Sized,
 {
-    let count = table.count.min(NOBODY.into()) as u16;
+    let count = table.count.min(most.into()) as u16;
     (0..count).map_while(move |number| {
         let address = table.stride.checked_mul(number.into())?.checked_add(table.address)?;
         Some((number, read_value(memory, address).ok()?))

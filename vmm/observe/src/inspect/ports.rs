@@ -19,10 +19,7 @@ pub struct ProcessorPorts {
 
 impl ProcessorPorts {
     /// Reads all of it until it is twice the same, so that it is of one moment.
-    pub(super) fn read<M>(memory: &M, address: u64) -> Result<Self, OutsideMemory>
-    where
-        M: GuestMemory + ?Sized,
-    {
+    pub(super) fn read(memory: &dyn GuestMemory, address: u64) -> Result<Self, OutsideMemory> {
         let mut ports = Self::read_once(memory, address)?;
         for _ in 0..TRIES {
             let again = Self::read_once(memory, address)?;
@@ -35,10 +32,7 @@ impl ProcessorPorts {
         Ok(ports)
     }
 
-    fn read_once<M>(memory: &M, address: u64) -> Result<Self, OutsideMemory>
-    where
-        M: GuestMemory + ?Sized,
-    {
+    fn read_once(memory: &dyn GuestMemory, address: u64) -> Result<Self, OutsideMemory> {
         let cache: PortCache = read_value(memory, address)?;
         let mut bitmap = Box::new([0; PORT_BITMAP_SIZE]);
         memory.read(cache.bitmap, &mut bitmap[..])?;

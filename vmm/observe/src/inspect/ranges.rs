@@ -1,13 +1,22 @@
 //! A task's mappings as ranges: neighbours that differ in nothing that matters are one.
 
-use super::{Mapping, Snapshot};
+use super::{
+    Mapping, Noted, Snapshot,
+    forest::{Member, Step},
+    nodes::NodeSet,
+};
 use protocol::{flexpage::Rights, introspection::mapping::Resource};
+use std::convert::Infallible;
 
 /// Mappings side by side of one size, with one set of rights, from one task, in one way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Range<'s> {
-    /// The mappings.
-    pub mappings: &'s [Mapping],
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// Number of the first page, port or capability.
+    pub first: u64,
+    /// How many pages of 4 KiB, ports or capabilities it is.
+    pub count: u64,
+    /// What the processor noted of each mapping.
+    pub noted: Vec<Noted>,
     /// Binary logarithm of the size of each of them.
     pub order: u32,
     /// What the task may do.
@@ -31,67 +40,130 @@ pub enum Source {
     Unknown,
 }
 
-impl Snapshot {
-    /// How a mapping came to its task.
+/// A task's mappings of one kind, and how they came. Going through them takes no memory.
+#[derive(Debug)]
+pub struct Ranges<'s> {
+    snapshot: &'s Snapshot<'s>,
+    task: u16,
+    resource: Resource,
+    /// By node.
+    sources: Vec<(u32, Source)>,
+}
+
+impl Snapshot<'_> {
+    /// How a mapping came to its task. To ask for many of them is what [`Snapshot::ranges`] is for.
     pub fn source(&self, mapping: &Mapping) -> Source {
         if mapping.node == 0 {
             return Source::Kernel;
         }
         match self.origin(mapping) {
             Some(origin) if origin.is_root => Source::Root,
-            Some(origin) => match (origin.parent, origin.is_granted) {
-                (None, _) => Source::Unknown,
-                (Some(parent), true) => Source::Grant(parent.task),
-                (Some(parent), false) => Source::Map(parent.task),
-            },
+            Some(origin) => source(origin.parent, origin.is_granted),
             None => Source::Unknown,
         }
     }
 
     /// A task's mappings of one kind, in ranges.
-    pub fn ranges(&self, task: u16, resource: Resource) -> Vec<Range<'_>> {
-        let mappings = self.mappings_of(task, resource);
-        let mut ranges = Vec::new();
-        let mut start = 0;
-        for end in 1..=mappings.len() {
-            let last = &mappings[end - 1];
-            if mappings.get(end).is_some_and(|next| self.go_together(last, next)) {
-                continue;
-            }
-            let Mapping { order, rights, .. } = *last;
-            let source = self.source(last);
-            ranges.push(Range { mappings: &mappings[start..end], order, rights, source });
-            start = end;
+    pub fn ranges(&self, task: u16, resource: Resource) -> Ranges<'_> {
+        let mut own = NodeSet::default();
+        for mapping in self.mappings_of(task, resource) {
+            own.insert(&self.nodes, mapping.node);
         }
-        ranges
+        let mut sources = Vec::new();
+        let followed: Result<(), Infallible> = self.follow_trees(|step| {
+            if let Step::Member(member) = step
+                && own.has(&self.nodes, member.node)
+            {
+                sources.push((member.node, self.source_of(&member)));
+            }
+            Ok(())
+        });
+        let Ok(()) = followed;
+        sources.sort_unstable_by_key(|(node, _)| *node);
+        Ranges { snapshot: self, task, resource, sources }
     }
 
-    fn go_together(&self, left: &Mapping, right: &Mapping) -> bool {
-        left.number() + left.count() == right.number()
-            && left.order == right.order
-            && left.rights == right.rights
-            && self.source(left) == self.source(right)
+    fn source_of(&self, member: &Member) -> Source {
+        if member.record.depth == 0 {
+            return Source::Root;
+        }
+        let parent = member.parent.and_then(|(node, record)| self.mapping_of(node, &record));
+        source(parent, member.record.place.is_granted())
     }
 }
 
-impl Range<'_> {
-    /// Number of the first page, port or capability.
-    pub fn first(&self) -> u64 {
-        self.mappings.first().map_or(0, Mapping::number)
+fn source(parent: Option<Mapping>, is_granted: bool) -> Source {
+    match (parent, is_granted) {
+        (None, _) => Source::Unknown,
+        (Some(parent), true) => Source::Grant(parent.task),
+        (Some(parent), false) => Source::Map(parent.task),
+    }
+}
+
+impl Ranges<'_> {
+    /// All mappings, each with its source.
+    pub fn mappings(&self) -> impl Iterator<Item = (Mapping, Source)> {
+        let mappings = self.snapshot.mappings_of(self.task, self.resource);
+        mappings.map(|mapping| (mapping, self.source(mapping.node)))
     }
 
-    /// How many pages of 4 KiB, ports or capabilities it is.
-    pub fn count(&self) -> u64 {
-        self.mappings.iter().map(Mapping::count).sum()
+    /// The ranges.
+    pub fn iter(&self) -> impl Iterator<Item = Range> {
+        let mut mappings = self.mappings().peekable();
+        std::iter::from_fn(move || {
+            let (first, source) = mappings.next()?;
+            let mut range = Range::of(&first, source);
+            while let Some((next, _)) =
+                mappings.next_if(|(next, source)| range.goes_on_with(next, *source))
+            {
+                range.push(&next);
+            }
+            Some(range)
+        })
+    }
+
+    fn source(&self, node: u32) -> Source {
+        if node == 0 {
+            return Source::Kernel;
+        }
+        let found = self.sources.binary_search_by_key(&node, |(node, _)| *node);
+        found.map_or(Source::Unknown, |index| self.sources[index].1)
+    }
+}
+
+impl Range {
+    fn of(mapping: &Mapping, source: Source) -> Self {
+        let Mapping { order, rights, .. } = *mapping;
+        let first = mapping.number();
+        let mut range = Self { first, count: 0, noted: Vec::new(), order, rights, source };
+        range.push(mapping);
+        range
+    }
+
+    fn goes_on_with(&self, mapping: &Mapping, source: Source) -> bool {
+        self.first + self.count == mapping.number()
+            && self.order == mapping.order
+            && self.rights == mapping.rights
+            && self.source == source
+    }
+
+    fn push(&mut self, mapping: &Mapping) {
+        self.noted.push(mapping.noted());
+        self.count += mapping.count();
+    }
+
+    /// How many mappings it is.
+    pub fn mappings(&self) -> usize {
+        self.noted.len()
     }
 
     /// How many of its mappings the processor noted an access to.
     pub fn accessed(&self) -> usize {
-        self.mappings.iter().filter(|mapping| mapping.is_accessed).count()
+        self.noted.iter().filter(|noted| noted.is_accessed).count()
     }
 
     /// How many of its mappings the processor noted a write to.
     pub fn dirty(&self) -> usize {
-        self.mappings.iter().filter(|mapping| mapping.is_dirty).count()
+        self.noted.iter().filter(|noted| noted.is_dirty).count()
     }
 }

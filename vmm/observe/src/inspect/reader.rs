@@ -1,32 +1,26 @@
-//! Fills a [`Snapshot`]: every frame of page tables, capability tables, companions and nodes.
+//! Fills a [`Snapshot`]: finds every frame of page tables, capability tables, companions and nodes.
 
 use super::{
-    Guest,
-    frame::{Element, Frame, Page, USER_PAGES},
-    mapping::{Mapping, Slot},
-    nodes::Nodes,
-    snapshot::Snapshot,
+    check::{Rule, Violation},
+    forest::Forest,
+    frame::{Content, Element, Frame},
+    nodes::{NodeSet, Nodes},
+    pool::Unclaimed,
+    snapshot::{CAPABILITIES, Snapshot, spot},
 };
-use crate::{
-    memory::GuestMemory,
-    paging::{Geometry, Level, TABLE_SIZE},
-};
-use protocol::{
-    PAGE_ORDER,
-    introspection::mapping::{COMPANION_OFFSET, Resource},
-};
+use crate::paging::{Geometry, Level, TABLE_SIZE};
+use protocol::introspection::mapping::{COMPANION_OFFSET, Resource};
 use std::collections::HashSet;
-
-/// The most frames that are read: more than the largest pool has.
-const MOST_FRAMES: usize = 1 << 16;
 
 /// Capability slots of a frame.
 const SLOTS: u64 = TABLE_SIZE / 4;
 
-pub(super) struct Reader<'r, 'm, M: ?Sized> {
-    guest: &'r Guest<'m, M>,
-    snapshot: &'r mut Snapshot,
-    /// Frames of nodes that cannot be read.
+/// Frames of nodes that cannot be used are reported once each, up to so many.
+const MOST_UNREADABLE: usize = 1000;
+
+pub(super) struct Reader<'r, 'm> {
+    snapshot: &'r mut Snapshot<'m>,
+    /// Frames of nodes that cannot be used.
     unreadable: HashSet<u64>,
 }
 
@@ -42,78 +36,60 @@ struct Position {
     first: u64,
 }
 
-impl<'r, 'm, M: GuestMemory + ?Sized> Reader<'r, 'm, M> {
-    pub(super) fn new(guest: &'r Guest<'m, M>, snapshot: &'r mut Snapshot) -> Self {
-        Self { guest, snapshot, unreadable: HashSet::new() }
+impl<'r, 'm> Reader<'r, 'm> {
+    pub(super) fn new(snapshot: &'r mut Snapshot<'m>) -> Self {
+        Self { snapshot, unreadable: HashSet::new() }
     }
 
     pub(super) fn read_all(mut self) {
-        let geometry = self.geometry();
-        let ports_level = geometry.levels.len() - geometry.port_levels().len();
-        for (task, record) in self.snapshot.tasks.clone() {
-            let at = Position {
-                task,
-                resource: Resource::Memory,
-                level: 0,
-                table: record.page_table,
-                first: 0,
-            };
-            self.table(at);
-            if record.port_directory != 0 {
-                let (resource, table) = (Resource::Ports, record.port_directory);
-                self.table(Position { resource, level: ports_level, table, ..at });
-            }
-            for (number, table) in (0..).zip(record.capability_table) {
-                if table != 0 {
-                    self.capabilities(task, table, number * SLOTS);
-                }
-            }
+        for index in 0..self.snapshot.tasks.len() {
+            self.tables(index);
         }
-        self.nodes();
+        self.names();
+        self.lists();
         for number in 0..self.snapshot.factories.len() {
             self.free_list(number as u16);
         }
     }
 
     fn geometry(&self) -> &'static Geometry {
-        self.guest.geometry
+        self.snapshot.geometry
     }
 
-    /// Reads a frame that must be one of the pool, and used for nothing else.
-    fn claim(&mut self, frame: u64, what: &'static str) -> Result<Page, String> {
-        let (start, end) = (self.guest.header.pool_start, self.guest.header.pool_end);
-        let in_pool = frame >= start && frame.checked_add(TABLE_SIZE) <= Some(end);
-        if !in_pool || !frame.is_multiple_of(TABLE_SIZE) {
-            return Err(format!("at {frame:#x}, no frame of the pool {start:#x}-{end:#x}"));
+    /// All tables of a task.
+    fn tables(&mut self, index: usize) {
+        let (task, record) = self.snapshot.tasks[index];
+        let (resource, table) = (Resource::Memory, record.page_table);
+        let at = Position { task, resource, level: 0, table, first: 0 };
+        self.table(at);
+        if record.port_directory != 0 {
+            let (resource, table) = (Resource::Ports, record.port_directory);
+            let level = self.geometry().first_port_level();
+            self.table(Position { resource, level, table, ..at });
         }
-        if let Some(other) = self.snapshot.used.get(&frame) {
-            return Err(format!("at {frame:#x}, which is {other} elsewhere, too"));
+        for (number, table) in (0..).zip(record.capability_table) {
+            if table != 0 {
+                let (resource, level) = (Resource::Capability, CAPABILITIES);
+                let first = number * SLOTS;
+                let at = Position { resource, level, table, first, ..at };
+                self.frame(at, None, "a capability table");
+            }
         }
-        if self.snapshot.used.len() >= MOST_FRAMES {
-            return Err(format!("at {frame:#x}: there are more than {MOST_FRAMES} frames"));
-        }
-        let mut page: Page = Box::new([0; TABLE_SIZE as usize]);
-        self.guest.memory.read(frame, &mut page[..]).map_err(|error| error.to_string())?;
-        self.snapshot.used.insert(frame, what);
-        Ok(page)
     }
 
-    fn broken(&mut self, path: String, evidence: String) {
-        self.snapshot.broken_frames.push((path, evidence));
-    }
-
-    /// Reads a table and all below it.
+    /// Reads a table and all below it, which are not more levels than the architecture has.
     fn table(&mut self, at: Position) {
         let level = &self.geometry().levels[at.level];
         let what = match at.resource {
             Resource::Memory => "a page table",
             _ => "a table of ports",
         };
-        if let Some(frame) = self.frame(at, Some(level), what) {
-            for element in frame.elements(self.geometry()) {
-                self.entry(at, &frame, element);
+        let Some(frame) = self.frame(at, Some(level), what) else { return };
+        for element in frame.elements(&self.snapshot.pool, self.geometry()) {
+            if let Content::Table(table) = frame.content(element, self.geometry()) {
+                let (level, first) = (at.level + 1, element.number);
+                self.table(Position { level, table, first, ..at });
             }
-            self.snapshot.frames.push(frame);
         }
     }
 
@@ -124,90 +100,106 @@ impl<'r, 'm, M: GuestMemory + ?Sized> Reader<'r, 'm, M> {
         level: Option<&'static Level>,
         what: &'static str,
     ) -> Option<Frame> {
-        let mut frame = Frame {
-            task: at.task,
-            resource: at.resource,
-            level,
-            address: at.table,
-            first: at.first,
-            page: Box::new([0; TABLE_SIZE as usize]),
-            companion: None,
-        };
-        let path = |snapshot: &Snapshot, frame: &Frame| {
-            let task = snapshot.task_name(frame.task);
-            match frame.resource {
-                Resource::Memory => {
-                    format!("{task}:{:#x} {}", frame.first << PAGE_ORDER, frame.name())
-                }
-                _ => format!("{task}: {} from {:#x}", frame.name(), frame.first),
-            }
-        };
-        match self.claim(at.table, what) {
-            Ok(page) => frame.page = page,
-            Err(problem) => {
-                self.broken(path(self.snapshot, &frame), problem);
-                return None;
-            }
-        }
+        let Position { task, resource, table, first, .. } = at;
+        let mut frame =
+            Frame { task, resource, level, address: table, first, has_companion: false };
+        let claimed = self.snapshot.pool.claim(table, what);
+        self.judge(|snapshot| frame.whole_path(&snapshot.task_name(task)), claimed, "").ok()?;
         if !level.is_some_and(|level| level.is_spine) {
-            match self.claim(at.table + COMPANION_OFFSET, "a companion") {
-                Ok(page) => frame.companion = Some(page),
-                Err(problem) => {
-                    let problem = format!("its companion: {problem}");
-                    self.broken(path(self.snapshot, &frame), problem);
-                }
-            }
+            let claimed = match table.checked_add(COMPANION_OFFSET) {
+                Some(companion) => self.snapshot.pool.claim(companion, "a companion"),
+                None => Err(Unclaimed::Outside { frame: table }),
+            };
+            let path = |snapshot: &Snapshot<'_>| frame.whole_path(&snapshot.task_name(task));
+            frame.has_companion = self.judge(path, claimed, "its companion: ").is_ok();
         }
+        let snapshot = &mut *self.snapshot;
+        snapshot
+            .frame_at
+            .insert(spot(task, resource, at.level, first), snapshot.frames.len() as u32);
+        snapshot.frames.push(frame);
         Some(frame)
     }
 
-    fn entry(&mut self, at: Position, frame: &Frame, element: Element) {
-        let Some(entry) = frame.entry(element.value, self.geometry()) else { return };
-        let is_user = at.resource == Resource::Ports || element.number < USER_PAGES;
-        if is_user && entry.is_present() && entry.maps() {
-            let mapping = Mapping::of_entry(at.resource, slot(at.task, element), entry);
-            return self.snapshot.mappings.push(mapping);
+    /// Notes why a frame cannot be used.
+    fn judge(
+        &mut self,
+        path: impl Fn(&Snapshot<'_>) -> String,
+        claimed: Result<(), Unclaimed>,
+        introduction: &str,
+    ) -> Result<(), Unclaimed> {
+        let Err(problem) = claimed else { return Ok(()) };
+        let snapshot = &mut *self.snapshot;
+        let mut findings = std::mem::take(&mut snapshot.findings);
+        let evidence = || format!("{introduction}{problem}");
+        findings.expect(false, Rule::Tables, || path(snapshot), evidence);
+        if matches!(problem, Unclaimed::TooMany { .. }) {
+            snapshot.exceed(|snapshot| {
+                let (rule, path) = (Rule::Tables, path(snapshot));
+                Violation { rule, path, evidence: evidence() }
+            });
         }
-        if element.node != 0 {
-            let path = frame.path(&self.snapshot.task_name(at.task), element);
-            self.snapshot.strays.push((path, element.node));
-        }
-        if is_user && entry.is_present() && !entry.is_malformed() && !entry.maps() {
-            let (level, table) = (at.level + 1, entry.physical());
-            self.table(Position { level, table, first: element.number, ..at });
-        }
+        snapshot.findings = findings;
+        claimed
     }
 
-    fn capabilities(&mut self, task: u16, table: u64, first: u64) {
-        let at = Position { task, resource: Resource::Capability, level: 0, table, first };
-        let Some(frame) = self.frame(at, None, "a capability table") else { return };
-        for element in frame.elements(self.geometry()) {
-            if element.value != 0 {
-                let mapping = Mapping::of_capability(slot(task, element));
-                self.snapshot.mappings.push(mapping);
-            } else if element.node != 0 {
-                let path = frame.path(&self.snapshot.task_name(task), element);
-                self.snapshot.strays.push((path, element.node));
+    /// Finds the frames of all nodes that companions and threads name.
+    fn names(&mut self) {
+        for index in 0..self.snapshot.frames.len() {
+            let frame = self.snapshot.frames[index];
+            if !frame.has_companion {
+                continue;
+            }
+            for Element { node, .. } in frame.elements(&self.snapshot.pool, self.geometry()) {
+                self.name(node);
             }
         }
-        self.snapshot.frames.push(frame);
-    }
-
-    /// Reads the frames of all nodes that companions name, and of those that their lists lead to.
-    fn nodes(&mut self) {
-        let mut to_do: Vec<u32> = self.snapshot.mappings.iter().map(|found| found.node).collect();
-        to_do.extend(self.snapshot.strays.iter().map(|(_, node)| *node));
-        to_do.extend(self.snapshot.threads.iter().map(|thread| thread.bookmark));
-        let mut seen = HashSet::from([0]);
-        while let Some(node) = to_do.pop() {
-            if seen.insert(node) && self.node_frame(node) {
-                let links = self.snapshot.nodes.get(node);
-                to_do.extend(links.iter().flat_map(|node| [node.next, node.previous]));
+        for index in 0..self.snapshot.threads.len() {
+            let node = self.snapshot.threads[index].bookmark;
+            // A bookmark that marks nothing is in no list.
+            let is_linked = |snapshot: &Snapshot<'_>| {
+                let record = snapshot.node(node);
+                record.is_some_and(|record| (record.previous, record.next) != (0, 0))
+            };
+            if node != 0 && self.node_frame(node) && is_linked(self.snapshot) {
+                self.name(node);
             }
         }
     }
 
-    /// Whether the frame of a node could be read.
+    fn name(&mut self, node: u32) {
+        if node != 0 && self.node_frame(node) {
+            let snapshot = &mut *self.snapshot;
+            snapshot.forest.named.insert(&snapshot.nodes, node);
+        }
+    }
+
+    /// Follows all lists that begin with a named node, to find frames of nodes that none names.
+    fn lists(&mut self) {
+        for head in self.snapshot.nodes.indices() {
+            let Snapshot { forest: Forest { named, .. }, nodes, .. } = &*self.snapshot;
+            let is_named = named.has(nodes, head);
+            let begins = |snapshot: &Snapshot<'_>| {
+                snapshot.node(head).is_some_and(|record| record.previous == 0)
+            };
+            if is_named && begins(self.snapshot) {
+                self.list(head);
+            }
+        }
+    }
+
+    fn list(&mut self, head: u32) {
+        let mut node = head;
+        while node != 0 && self.node_frame(node) {
+            let snapshot = &mut *self.snapshot;
+            if !snapshot.forest.reached.insert(&snapshot.nodes, node) {
+                return;
+            }
+            node = snapshot.node(node).map_or(0, |record| record.next);
+        }
+    }
+
+    /// Whether the frame of a node can be used.
     fn node_frame(&mut self, node: u32) -> bool {
         let frame = Nodes::frame_of(node);
         if self.snapshot.nodes.has(frame) {
@@ -216,45 +208,58 @@ impl<'r, 'm, M: GuestMemory + ?Sized> Reader<'r, 'm, M> {
         if self.unreadable.contains(&frame) {
             return false;
         }
-        match self.claim(frame, "a frame of nodes") {
-            Ok(page) => {
-                self.snapshot.nodes.insert(frame, page);
-                true
-            }
-            Err(problem) => {
+        let claimed = self.snapshot.pool.claim(frame, "a frame of nodes");
+        if self.judge(|_| format!("frame of node {node:#x}"), claimed, "").is_err() {
+            if self.unreadable.len() < MOST_UNREADABLE {
                 self.unreadable.insert(frame);
-                self.broken(format!("frame of node {node:#x}"), problem);
-                false
             }
+            return false;
         }
+        self.snapshot.nodes.insert(frame);
+        true
     }
 
     /// Follows a factory's free nodes to their end, or to the first that was met before.
     fn free_list(&mut self, factory: u16) {
         let mut node = self.snapshot.factories[usize::from(factory)].free_nodes;
+        let mut count = 0;
         while node != 0 {
-            let problem = if !self.node_frame(node) {
-                Some(format!("it comes to node {node:#x}, which is not in the kernel's pool"))
-            } else {
-                self.snapshot.free_nodes.insert(node, factory).map(|other| {
-                    format!("it comes to node {node:#x}, which is in the list of factory {other}")
-                })
-            };
-            if let Some(problem) = problem {
-                return self.snapshot.broken_free_lists.push((factory, problem));
+            if !self.node_frame(node) {
+                let problem =
+                    format!("it comes to node {node:#x}, which is not in the kernel's pool");
+                self.broken_list(factory, &problem);
+                break;
             }
-            let further = self.snapshot.nodes.get(node).map_or(0, |free| free.next);
+            let Snapshot { free_nodes, nodes, .. } = &mut *self.snapshot;
+            if !free_nodes.insert(nodes, node) {
+                let problem = format!("it comes to node {node:#x}, which is in a list already");
+                self.broken_list(factory, &problem);
+                break;
+            }
+            count += 1;
+            self.unused(factory, node);
+            let further = self.snapshot.node(node).map_or(0, |free| free.next);
             node = node.wrapping_add(1).wrapping_add(further);
         }
+        self.snapshot.free_counts.push(count);
     }
-}
 
-fn slot(task: u16, element: Element) -> Slot {
-    Slot {
-        task,
-        number: element.number,
-        entry_address: element.address,
-        value: element.value,
-        node: element.node,
+    fn broken_list(&mut self, factory: u16, problem: &str) {
+        let mut findings = std::mem::take(&mut self.snapshot.findings);
+        let path = || super::check::factory_path(self.snapshot, factory);
+        findings.violation(Rule::FreeNodes, path, || problem.to_owned());
+        self.snapshot.findings = findings;
+    }
+
+    /// A free node must be in no tree.
+    fn unused(&mut self, factory: u16, node: u32) {
+        let Snapshot { forest: Forest { named, reached }, nodes, findings, .. } =
+            &mut *self.snapshot;
+        let is_in = |set: &NodeSet| set.has(nodes, node);
+        let is_unused = !is_in(named) && !is_in(reached);
+        let path = || super::check::node_path(node);
+        findings.expect(is_unused, Rule::FreeNodes, path, || {
+            format!("it is in use, and in the list of free nodes of factory {factory}")
+        });
     }
 }

@@ -102,7 +102,12 @@ impl Geometry {
 
     /// The levels that spaces of I/O ports have: directory and table.
     pub fn port_levels(&self) -> &'static [Level] {
-        &self.levels[self.levels.len() - 2..]
+        &self.levels[self.first_port_level()..]
+    }
+
+    /// The level that spaces of I/O ports begin with.
+    pub fn first_port_level(&self) -> usize {
+        self.levels.len() - 2
     }
 
     /// The entry for an address in a table of that level.

@@ -3,7 +3,7 @@
 use super::{Report, Rule, node_path};
 use crate::inspect::{
     Mapping, Snapshot, Target,
-    forest::{Member, Tree},
+    forest::{Lineage, Member, Step},
     mapping::letters,
 };
 use protocol::{
@@ -13,69 +13,115 @@ use protocol::{
     },
     layout::{MAPPABLE_END, ONE_TO_ONE_END, SIGMA0_BASE},
 };
-use std::collections::HashMap;
+use std::{collections::HashMap, convert::Infallible};
 
 /// The number of sigma0's task.
 const SIGMA0: u16 = 0;
 
 pub(super) fn check(snapshot: &Snapshot, report: &mut Report) {
-    for mapping in &snapshot.mappings {
-        let problem = entry_problem(snapshot, mapping);
-        report.judge(Rule::Nodes, || snapshot.path(mapping), problem);
-    }
-    for (path, node) in &snapshot.strays {
-        let evidence = format!("nothing is mapped there, but the companion names node {node:#x}");
-        report.violation(Rule::Nodes, path.clone(), evidence);
-    }
-    let forest = &snapshot.forest;
-    for (node, problem) in &forest.broken_links {
-        report.violation(Rule::Lists, node_path(*node), problem.clone());
-    }
-    for (node, problem) in &forest.broken_depths {
-        report.violation(Rule::Depths, node_path(*node), problem.clone());
-    }
-    for (node, record) in &forest.bookmarks {
-        let thread = snapshot.threads.get(record.place.number() as usize);
-        let is_its_own = thread.is_some_and(|thread| thread.bookmark == *node);
-        let evidence = || {
-            let thread = record.place.number();
-            format!("it is the bookmark of thread {thread}, which has another")
-        };
-        report.expect(is_its_own, Rule::Lists, || node_path(*node), evidence);
-    }
-    let mut firsts = HashMap::new();
-    for tree in &forest.trees {
-        check_tree(snapshot, tree, report);
-        if let Some(root) = tree.first() {
-            check_root(snapshot, root, &mut firsts, report);
+    let geometry = snapshot.geometry;
+    for frame in &snapshot.frames {
+        for element in frame.elements(&snapshot.pool, geometry) {
+            let node = element.node;
+            if let Some(mapping) = frame.mapping(element, geometry) {
+                let problem = entry_problem(snapshot, &mapping, report);
+                report.judge(Rule::Nodes, || snapshot.path(&mapping), problem);
+            } else if node != 0 {
+                let path = || frame.path(&snapshot.task_name(frame.task), element);
+                let evidence =
+                    || format!("nothing is mapped there, but the companion names node {node:#x}");
+                report.violation(Rule::Nodes, path, evidence);
+            }
         }
     }
-    free_nodes(snapshot, report);
+    let (firsts, lineage) = (HashMap::new(), Lineage::default());
+    let mut trees = Trees { snapshot, report, firsts, is_first: false, lineage };
+    let Ok(()) = snapshot.follow_trees(|step| {
+        trees.step(step);
+        Ok::<_, Infallible>(())
+    });
+}
+
+/// The trees, node by node.
+struct Trees<'s, 'r> {
+    snapshot: &'s Snapshot<'s>,
+    report: &'r mut Report,
+    /// The first root that every object had.
+    firsts: HashMap<u32, u32>,
+    /// Whether the next node is its tree's first.
+    is_first: bool,
+    /// What the forebears of a node map.
+    lineage: Lineage<Option<Mapping>>,
+}
+
+impl Trees<'_, '_> {
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Tree => (self.lineage, self.is_first) = (Lineage::default(), true),
+            Step::Member(member) => self.member(&member),
+            Step::Bookmark(node, record) => self.bookmark(node, &record),
+            Step::BrokenLink(node, problem) => {
+                self.report.violation(Rule::Lists, || node_path(node), || problem.to_string());
+            }
+            Step::BrokenDepth(node, problem) => {
+                self.report.violation(Rule::Depths, || node_path(node), || problem.to_string());
+            }
+        }
+    }
+
+    fn bookmark(&mut self, node: u32, record: &MappingNode) {
+        let thread = record.place.number();
+        let own = self.snapshot.threads.get(thread as usize).map(|thread| thread.bookmark);
+        let evidence = || format!("it is the bookmark of thread {thread}, which has another");
+        self.report.expect(own == Some(node), Rule::Lists, || node_path(node), evidence);
+    }
+
+    fn member(&mut self, member: &Member) {
+        let snapshot = self.snapshot;
+        self.report.applied(Rule::Lists);
+        self.report.applied(Rule::Depths);
+        let above = self.lineage.parent_of(member).copied();
+        let mapping = snapshot.mapping_of_member(member);
+        self.lineage.push(mapping);
+        if std::mem::take(&mut self.is_first) {
+            check_root(snapshot, member.node, mapping.as_ref(), &mut self.firsts, self.report);
+        }
+        let Some(mapping) = mapping else {
+            let leads = || leads_to(snapshot, &member.record);
+            let evidence = || format!("{}, which has another node or none", leads());
+            return self.report.violation(Rule::Nodes, || node_path(member.node), evidence);
+        };
+        // A parent that leads nowhere is reported as such.
+        if let Some(parent) = above.flatten() {
+            check_derived(snapshot, &mapping, &parent, self.report);
+        }
+    }
 }
 
 /// Whether an entry's node leads back to it.
-fn entry_problem(snapshot: &Snapshot, mapping: &Mapping) -> Option<String> {
+fn entry_problem(snapshot: &Snapshot<'_>, mapping: &Mapping, report: &Report) -> Option<String> {
     let Mapping { value, node, place, .. } = *mapping;
     let is_memory = place.resource() == Resource::Memory;
+    let words =
+        |evidence: &dyn Fn() -> String| Some(report.words(|| format!("{value:#x} {}", evidence())));
     if is_memory && mapping.address() >= MAPPABLE_END as u64 {
         let has_node = node != 0;
-        return has_node.then(|| format!("{value:#x} is the kernel's, but has node {node:#x}"));
+        let evidence = || format!("is the kernel's, but has node {node:#x}");
+        return has_node.then(|| words(&evidence)).flatten();
     }
     if node == 0 {
-        return Some(format!("{value:#x} has no node"));
+        return words(&|| "has no node".to_owned());
     }
-    let Some(record) = snapshot.nodes.get(node) else {
-        return Some(format!("{value:#x} has node {node:#x}, which is not in the kernel's pool"));
+    let Some(record) = snapshot.node(node) else {
+        return words(&|| format!("has node {node:#x}, which is not in the kernel's pool"));
     };
     if (record.task, record.place.bare()) != (mapping.task, place) {
-        return Some(format!("{value:#x} has node {node:#x}, {}", leads_to(snapshot, &record)));
+        return words(&|| format!("has node {node:#x}, {}", leads_to(snapshot, &record)));
     }
     match mapping.target {
-        Target::Ports(port) if port != mapping.number() => {
-            Some(format!("{value:#x} is port {port:#x}"))
-        }
+        Target::Ports(port) if port != mapping.number() => words(&|| format!("is port {port:#x}")),
         Target::Object(slot) if !exists(snapshot, slot) => {
-            Some(format!("{value:#x} is for an object that does not exist"))
+            words(&|| "is for an object that does not exist".to_owned())
         }
         _ => None,
     }
@@ -89,7 +135,7 @@ fn exists(snapshot: &Snapshot, slot: CapabilitySlot) -> bool {
         None => false,
         Some(ObjectKind::Gate) => is_below(snapshot.gates.len()),
         Some(ObjectKind::Thread) => is_below(snapshot.threads.len()),
-        Some(ObjectKind::Task) => snapshot.task_names.contains_key(&index),
+        Some(ObjectKind::Task) => snapshot.task(index).is_some(),
         Some(ObjectKind::Factory) => is_below(snapshot.factories.len()),
         // There is one of each of the others.
         Some(_) => index == 0,
@@ -114,24 +160,6 @@ fn leads_to(snapshot: &Snapshot, record: &MappingNode) -> String {
     }
 }
 
-fn check_tree(snapshot: &Snapshot, tree: &Tree, report: &mut Report) {
-    for member in tree {
-        report.applied(Rule::Lists);
-        report.applied(Rule::Depths);
-        let Some(mapping) = snapshot.mapping_of(member) else {
-            let evidence =
-                format!("{}, which has another node or none", leads_to(snapshot, &member.record));
-            report.violation(Rule::Nodes, node_path(member.node), evidence);
-            continue;
-        };
-        let Some(parent) = member.parent else { continue };
-        // A parent that leads nowhere is reported as such.
-        if let Some(parent) = snapshot.mapping_of(&tree[parent as usize]) {
-            check_derived(snapshot, mapping, parent, report);
-        }
-    }
-}
-
 fn check_derived(snapshot: &Snapshot, mapping: &Mapping, parent: &Mapping, report: &mut Report) {
     let path = || snapshot.path(mapping);
     let (value, from) = (mapping.value, parent.value);
@@ -152,15 +180,16 @@ fn check_derived(snapshot: &Snapshot, mapping: &Mapping, parent: &Mapping, repor
 /// each task that the kernel gave them to.
 fn check_root(
     snapshot: &Snapshot,
-    root: &Member,
+    node: u32,
+    root: Option<&Mapping>,
     firsts: &mut HashMap<u32, u32>,
     report: &mut Report,
 ) {
-    let problem = match snapshot.mapping_of(root) {
+    let problem = match root {
         // Reported as a node that leads nowhere.
         None => None,
         Some(Mapping { target: Target::Object(slot), .. }) => {
-            let other = is_one_of_many(*slot).then(|| firsts.insert(object(*slot), root.node));
+            let other = is_one_of_many(*slot).then(|| firsts.insert(object(*slot), node));
             other
                 .flatten()
                 .map(|other| format!("its object has another tree, under node {other:#x}"))
@@ -170,7 +199,7 @@ fn check_root(
         }
         Some(mapping) => not_one_to_one(snapshot, mapping),
     };
-    report.judge(Rule::Roots, || node_path(root.node), problem);
+    report.judge(Rule::Roots, || node_path(node), problem);
 }
 
 /// sigma0 has memory 1:1, but for its own image.
@@ -190,19 +219,4 @@ fn object(slot: CapabilitySlot) -> u32 {
 fn is_one_of_many(slot: CapabilitySlot) -> bool {
     use ObjectKind::{Factory, Gate, Task, Thread};
     matches!(slot.kind(), Some(Gate | Thread | Task | Factory))
-}
-
-fn free_nodes(snapshot: &Snapshot, report: &mut Report) {
-    for (factory, problem) in &snapshot.broken_free_lists {
-        let path = super::factory_path(snapshot, *factory);
-        report.violation(Rule::FreeNodes, path, problem.clone());
-    }
-    report.counts[Rule::FreeNodes as usize] += snapshot.free_nodes.len() as u64;
-    let mut used: Vec<_> =
-        snapshot.free_nodes.iter().filter(|(node, _)| snapshot.forest.has(**node)).collect();
-    used.sort_unstable();
-    for (node, factory) in used {
-        let evidence = format!("it is in use, and in the list of free nodes of factory {factory}");
-        report.violation(Rule::FreeNodes, node_path(*node), evidence);
-    }
 }

@@ -11,29 +11,29 @@ use protocol::{
 const PORTS_IN_WORD: u16 = 64;
 
 pub(super) fn check(snapshot: &Snapshot, kept: &Kept, report: &mut Report) {
-    for mapping in &snapshot.mappings {
+    for mapping in snapshot.mappings() {
         let covered = KERNEL_PORTS.iter().find(|port| mapping.covers(Unit::Port((**port).into())));
         if let Some(port) = covered {
             let evidence =
-                format!("{:#x} has port {port:#x}, which the kernel keeps", mapping.value);
-            report.violation(Rule::Ports, snapshot.path(mapping), evidence);
+                || format!("{:#x} has port {port:#x}, which the kernel keeps", mapping.value);
+            report.violation(Rule::Ports, || snapshot.path(&mapping), evidence);
         }
     }
-    let segment = "task state segment".to_owned();
+    let segment = || "task state segment".to_owned();
     let ports = match &snapshot.ports {
         Ok(ports) => ports,
         Err(outside) => {
-            let evidence = format!("it cannot be found: {outside}");
+            let evidence = || format!("it cannot be found: {outside}");
             return report.violation(Rule::Ports, segment, evidence);
         }
     };
     if let Some(problem) = segment_problem(snapshot, kept, ports) {
-        report.violation(Rule::Ports, segment, problem);
+        report.violation(Rule::Ports, segment, || problem);
     }
     report.counts[Rule::Ports as usize] += IO_PORTS as u64;
     for port in ports.open() {
         if let Some(problem) = open_problem(snapshot, ports, port) {
-            report.violation(Rule::Ports, path(snapshot, ports, port), problem);
+            report.violation(Rule::Ports, || path(snapshot, ports, port), || problem);
         }
     }
 }

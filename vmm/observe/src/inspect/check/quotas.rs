@@ -5,13 +5,14 @@
 
 use super::{Report, Rule, factory_path};
 use crate::{
-    inspect::{Snapshot, nodes::NODES_PER_FRAME},
+    inspect::{Snapshot, forest::Step, nodes::NODES_PER_FRAME},
     paging::TABLE_SIZE,
 };
 use protocol::{
     introspection::{NOBODY, mapping::Resource},
     layout::UTCB_AREA,
 };
+use std::convert::Infallible;
 
 /// What was counted of a factory.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,6 +34,10 @@ pub(super) fn check(snapshot: &Snapshot, report: &mut Report) {
         return;
     }
     let counted = count(snapshot);
+    // What does not fit was read again.
+    if !snapshot.is_of_one_moment() {
+        return;
+    }
     for (number, counted) in (0..=u16::MAX).zip(&counted) {
         let problem = problem(snapshot, number, *counted);
         report.judge(Rule::Quotas, || factory_path(snapshot, number), problem);
@@ -50,25 +55,28 @@ pub(super) fn check(snapshot: &Snapshot, report: &mut Report) {
 fn count(snapshot: &Snapshot) -> Vec<Counted> {
     let mut counted = vec![Counted::default(); snapshot.factories.len()];
     for frame in &snapshot.frames {
-        let frames = 1 + u64::from(frame.companion.is_some());
+        let frames = 1 + u64::from(frame.has_companion);
         add(snapshot, &mut counted, frame.task, |counted| counted.frames += frames * TABLE_SIZE);
     }
-    for mapping in &snapshot.mappings {
+    for mapping in snapshot.mappings() {
         let is_memory = mapping.place.resource() == Resource::Memory;
         if is_memory && mapping.address() >= UTCB_AREA as u64 {
             add(snapshot, &mut counted, mapping.task, |counted| counted.frames += TABLE_SIZE);
         }
     }
-    for member in snapshot.forest.trees.iter().flatten() {
-        add(snapshot, &mut counted, member.record.task, |counted| counted.mapped += 1);
-    }
+    let Ok(()) = snapshot.follow_trees(|step| {
+        if let Step::Member(member) = step {
+            add(snapshot, &mut counted, member.record.task, |counted| counted.mapped += 1);
+        }
+        Ok::<_, Infallible>(())
+    });
     for thread in snapshot.threads.iter().filter(|thread| thread.bookmark != 0) {
         if let Some(counted) = counted.get_mut(usize::from(thread.factory)) {
             counted.bookmarks += 1;
         }
     }
-    for factory in snapshot.free_nodes.values() {
-        counted[usize::from(*factory)].free += 1;
+    for (counted, free) in counted.iter_mut().zip(&snapshot.free_counts) {
+        counted.free = *free;
     }
     for factory in &snapshot.factories {
         if let Some(parent) = counted.get_mut(usize::from(factory.parent)) {

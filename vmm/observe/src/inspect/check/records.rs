@@ -12,10 +12,25 @@ use protocol::{
 
 pub(super) fn check(snapshot: &Snapshot, report: &mut Report) {
     let header = &snapshot.header;
-    check_table("tasks", header.tasks, size_of::<TaskRecord>(), header, report);
-    check_table("threads", header.threads, size_of::<ThreadRecord>(), header, report);
-    check_table("factories", header.factories, size_of::<FactoryRecord>(), header, report);
-    check_table("gates", header.gates, size_of::<GateRecord>(), header, report);
+    let sizes = [
+        size_of::<TaskRecord>(),
+        size_of::<ThreadRecord>(),
+        size_of::<FactoryRecord>(),
+        size_of::<GateRecord>(),
+    ];
+    for ((name, table, most), record) in snapshot.tables().into_iter().zip(sizes) {
+        report.expect(
+            is_table(table, record, most, header),
+            Rule::Records,
+            || format!("table of {name}"),
+            || {
+                let Table { address, stride, count } = table;
+                format!(
+                    "{count} entries of {stride} bytes at {address:#x} are no table in the pool"
+                )
+            },
+        );
+    }
     for (number, record) in &snapshot.tasks {
         let problem = task_problem(record, snapshot.factories.len());
         report.judge(Rule::Records, || format!("task {number}"), problem);
@@ -41,17 +56,11 @@ pub(super) fn check(snapshot: &Snapshot, report: &mut Report) {
     }
 }
 
-fn check_table(name: &str, table: Table, record: usize, header: &Header, report: &mut Report) {
+fn is_table(table: Table, record: usize, most: u16, header: &Header) -> bool {
     let size = table.stride.checked_mul(table.count);
     let end = size.and_then(|size| size.checked_add(table.address));
     let fits = table.address >= header.pool_start && end.is_some_and(|end| end <= header.pool_end);
-    let Table { address, stride, count } = table;
-    report.expect(
-        fits && stride >= record as u64 && count <= NOBODY.into(),
-        Rule::Records,
-        || format!("table of {name}"),
-        || format!("{count} entries of {stride} bytes at {address:#x} are no table in the pool"),
-    );
+    fits && table.stride >= record as u64 && table.count <= most.into()
 }
 
 fn task_problem(record: &TaskRecord, factories: usize) -> Option<String> {
@@ -80,7 +89,7 @@ fn thread_problem(record: &ThreadRecord, snapshot: &Snapshot) -> Option<String> 
     );
     let partner = snapshot.threads.get(usize::from(record.partner));
     let partner_exists = partner.is_some_and(|partner| partner.state != ThreadState::Unused as u32);
-    let task_is_alive = snapshot.task_names.contains_key(&task);
+    let task_is_alive = snapshot.task(task).is_some();
     match known {
         ThreadState::Unused => None,
         _ if !is_padded(&record.name) => Some("its name goes on behind its end".to_owned()),

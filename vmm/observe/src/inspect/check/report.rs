@@ -159,16 +159,27 @@ impl Report {
         self.counts[rule as usize] += 1;
     }
 
-    pub(super) fn violation(&mut self, rule: Rule, path: String, evidence: String) {
+    /// Notes a violation. Its words are made only if it is shown.
+    pub(in crate::inspect) fn violation(
+        &mut self,
+        rule: Rule,
+        path: impl FnOnce() -> String,
+        evidence: impl FnOnce() -> String,
+    ) {
         if self.violations.len() < MOST {
-            self.violations.push(Violation { rule, path, evidence });
+            self.violations.push(Violation { rule, path: path(), evidence: evidence() });
         } else {
             self.more += 1;
         }
     }
 
+    /// Evidence for [`Report::judge`]. Nobody reads that of violations that are only counted.
+    pub(super) fn words(&self, evidence: impl FnOnce() -> String) -> String {
+        if self.violations.len() < MOST { evidence() } else { String::new() }
+    }
+
     /// Counts one application of a rule.
-    pub(super) fn expect(
+    pub(in crate::inspect) fn expect(
         &mut self,
         holds: bool,
         rule: Rule,
@@ -177,7 +188,7 @@ impl Report {
     ) {
         self.applied(rule);
         if !holds {
-            self.violation(rule, path(), evidence());
+            self.violation(rule, path, evidence);
         }
     }
 
@@ -190,7 +201,7 @@ impl Report {
     ) {
         self.applied(rule);
         if let Some(problem) = problem {
-            self.violation(rule, path(), problem);
+            self.violation(rule, path, || problem);
         }
     }
 }

@@ -32,11 +32,7 @@ impl Kept {
 }
 
 /// What the kernel keeps for itself, as its info page says. The page must be in every task.
-pub(super) fn kept_memory<M: GuestMemory + ?Sized>(
-    guest: &Guest<'_, M>,
-    snapshot: &Snapshot,
-    report: &mut Report,
-) -> Kept {
+pub(super) fn kept_memory(guest: &Guest<'_>, snapshot: &Snapshot, report: &mut Report) -> Kept {
     let pool = PhysicalRange { start: guest.header.pool_start, end: guest.header.pool_end };
     let mut kept = Kept { ram_end: u64::MAX, ranges: vec![pool], info_page: None };
     for (task, record) in &snapshot.tasks {
@@ -54,11 +50,7 @@ pub(super) fn kept_memory<M: GuestMemory + ?Sized>(
     kept
 }
 
-fn read_info_page<M: GuestMemory + ?Sized>(
-    memory: &M,
-    physical: u64,
-    kept: &mut Kept,
-) -> Option<String> {
+fn read_info_page(memory: &dyn GuestMemory, physical: u64, kept: &mut Kept) -> Option<String> {
     match kept.info_page {
         Some(known) if known == physical => return None,
         Some(known) => {
@@ -77,16 +69,15 @@ fn read_info_page<M: GuestMemory + ?Sized>(
 }
 
 pub(super) fn check(snapshot: &Snapshot, kept: &Kept, report: &mut Report) {
-    report.counts[Rule::Tables as usize] += snapshot.used.len() as u64;
-    for (path, evidence) in &snapshot.broken_frames {
-        report.judge(Rule::Tables, || path.clone(), Some(evidence.clone()));
-    }
+    report.counts[Rule::Tables as usize] += snapshot.pool.count() as u64;
     entries(snapshot, report);
     let mut utcb_frames = HashSet::new();
-    for mapping in &snapshot.mappings {
+    for mapping in snapshot.mappings() {
         if let Target::Memory(start) = mapping.target {
-            let problem = page_problem(snapshot, kept, mapping, start, &mut utcb_frames);
-            report.judge(Rule::Pages, || snapshot.path(mapping), problem);
+            let what = page_problem(snapshot, kept, &mapping, start, &mut utcb_frames);
+            let evidence = |what| format!("{:#x} maps {what} at {start:#x}", mapping.value);
+            let problem = what.map(|what| report.words(|| evidence(what)));
+            report.judge(Rule::Pages, || snapshot.path(&mapping), problem);
         }
     }
 }
@@ -96,7 +87,7 @@ fn entries(snapshot: &Snapshot, report: &mut Report) {
     let geometry = snapshot.geometry;
     for frame in &snapshot.frames {
         let is_memory = frame.resource == Resource::Memory;
-        for element in frame.elements(geometry) {
+        for element in frame.elements(&snapshot.pool, geometry) {
             let entry = frame.entry(element.value, geometry);
             let Some(entry) = entry.filter(|entry| entry.is_present()) else { continue };
             let path = || frame.path(&snapshot.task_name(frame.task), element);
@@ -104,46 +95,50 @@ fn entries(snapshot: &Snapshot, report: &mut Report) {
                 let evidence = || format!("{:#x} has the user bit", entry.value);
                 report.expect(!entry.is_user(), Rule::KernelArea, path, evidence);
             } else {
-                report.judge(Rule::Bits, path, bits_problem(entry));
+                let problem = bits_problem(entry, report);
+                report.judge(Rule::Bits, path, problem);
             }
         }
     }
 }
 
-fn bits_problem(entry: Entry) -> Option<String> {
+fn bits_problem(entry: Entry, report: &Report) -> Option<String> {
     let (value, unexpected) = (entry.value, entry.unexpected_bits());
     match () {
-        () if !entry.is_user() => Some(format!("{value:#x} lacks the user bit")),
-        () if unexpected != 0 => Some(format!("{value:#x} has the bits {unexpected:#x}")),
+        () if !entry.is_user() => Some(report.words(|| format!("{value:#x} lacks the user bit"))),
+        () if unexpected != 0 => {
+            Some(report.words(|| format!("{value:#x} has the bits {unexpected:#x}")))
+        }
         () => None,
     }
 }
 
+/// What a page maps that it must not.
 fn page_problem(
     snapshot: &Snapshot,
     kept: &Kept,
     mapping: &Mapping,
     start: u64,
     utcb_frames: &mut HashSet<u64>,
-) -> Option<String> {
-    let (value, address) = (mapping.value, mapping.address());
+) -> Option<&'static str> {
+    let address = mapping.address();
     let end = start.saturating_add(1 << mapping.order);
     if end > kept.ram_end {
-        return Some(format!("{value:#x} maps {start:#x}, which is not RAM"));
+        return Some("what is not RAM");
     }
     let is_small = mapping.order == PAGE_ORDER;
     let is_info_page = address == KERNEL_INFO_PAGE as u64 && kept.info_page == Some(start);
     if !kept.meets(start, end) || is_small && is_info_page {
         return None;
     }
-    let what = match () {
-        () if is_small && snapshot.used.contains_key(&start) => snapshot.used[&start],
-        () if holds_records(&snapshot.header, start) => "the kernel's records",
-        () if !is_small || address < UTCB_AREA as u64 => "the kernel's memory",
-        () if !utcb_frames.insert(start) => "another page's UTCBs",
-        () => return None,
-    };
-    Some(format!("{value:#x} maps {what} at {start:#x}"))
+    let claimed = snapshot.pool.what(start).filter(|_| is_small);
+    match () {
+        () if claimed.is_some() => claimed,
+        () if holds_records(&snapshot.header, start) => Some("the kernel's records"),
+        () if !is_small || address < UTCB_AREA as u64 => Some("the kernel's memory"),
+        () if !utcb_frames.insert(start) => Some("another page's UTCBs"),
+        () => None,
+    }
 }
 
 /// Whether any of the kernel's records lies in a page.
