@@ -2,7 +2,7 @@
 //! architectures.
 //!
 //! The kernel reaches all memory through its direct map, and never through the addresses of a task. So
-//! all this can be on wherever the processor has it.
+//! all this can be on wherever the processor has it, but for SMAP under QEMU.
 
 use super::processor;
 #[cfg(target_arch = "x86")]
@@ -28,6 +28,19 @@ const CR4_SMAP: usize = 1 << 21;
 
 const SYSENTER_CS: u32 = 0x174;
 
+/// Whether QEMU emulates the processor. Up to its version 9.0, SMAP forbids there what is none of its
+/// business: the stack of far calls, far returns and `iret` in ring 3.
+fn is_qemus_processor() -> bool {
+    const HYPERVISOR: u32 = 1 << 31;
+    const LEAF_HYPERVISOR: u32 = 0x4000_0000;
+    if cpu::__cpuid(LEAF_BASIC).ecx & HYPERVISOR == 0 {
+        return false;
+    }
+    let name = cpu::__cpuid(LEAF_HYPERVISOR);
+    let words = [*b"TCGT", *b"CGTC", *b"GTCG"].map(u32::from_le_bytes);
+    [name.ebx, name.ecx, name.edx] == words
+}
+
 /// Switches on what there is, and off a way into the kernel that nobody uses.
 pub fn enable() {
     let (highest, _) = cpu::__get_cpuid_max(0);
@@ -36,7 +49,7 @@ pub fn enable() {
         let features = cpu::__cpuid_count(LEAF_EXTENDED, 0);
         for (has, bit) in [
             (features.ebx & SMEP != 0, CR4_SMEP),
-            (features.ebx & SMAP != 0, CR4_SMAP),
+            (features.ebx & SMAP != 0 && !is_qemus_processor(), CR4_SMAP),
             (features.ecx & UMIP != 0, CR4_UMIP),
         ] {
             bits |= if has { bit } else { 0 };

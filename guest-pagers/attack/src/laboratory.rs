@@ -24,6 +24,8 @@ const HANDLER_GATE: CapabilityIndex = CapabilityIndex(41);
 /// The vector of single steps, after each of which the thread goes on: else it would never get to the
 /// instruction that ends them.
 const DEBUG: Word = 1;
+/// So many of them, in case that there is no such instruction.
+const MOST_STEPS: usize = 64;
 
 /// No exception.
 const NOTHING: Word = Word::MAX;
@@ -32,6 +34,8 @@ static VECTOR: AtomicUsize = AtomicUsize::new(NOTHING);
 static ERROR: AtomicUsize = AtomicUsize::new(0);
 /// How often the thread is to try again after an exception before it is brought back.
 static RETRIES: AtomicUsize = AtomicUsize::new(0);
+/// How many single steps it may still do.
+static STEPS: AtomicUsize = AtomicUsize::new(0);
 
 /// What came of a piece of code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +114,7 @@ impl Laboratory {
         page[..code.bytes().len()].copy_from_slice(code.bytes());
         VECTOR.store(NOTHING, SeqCst);
         RETRIES.store(retries, SeqCst);
+        STEPS.store(MOST_STEPS, SeqCst);
         // SAFETY: whatever it does, the handler brings this thread back; what it may do to memory it is
         // the kernel's to forbid, and of this program's own the lists use nothing but the stack.
         unsafe { arch::enter(self.page.address()) }
@@ -135,11 +140,14 @@ fn handle_exception() -> Result<ipc::Received, runtime::protocol::error::IpcErro
     if VECTOR.compare_exchange(NOTHING, vector, SeqCst, SeqCst).is_ok() {
         ERROR.store(error, SeqCst);
     }
-    let retries = RETRIES.load(SeqCst);
-    if vector == DEBUG || retries > 0 {
-        RETRIES.store(retries.saturating_sub(1), SeqCst);
+    let allowed = if vector == DEBUG { &STEPS } else { &RETRIES };
+    let left = allowed.load(SeqCst);
+    if left > 0 {
+        allowed.store(left - 1, SeqCst);
         return ipc::reply_and_wait(MessageTag::new(0, 0, 0));
     }
+    // The way back is some steps, too.
+    STEPS.store(MOST_STEPS, SeqCst);
     let [instruction, stack] = arch::way_back();
     THREAD.ex_regs(instruction, stack).expect("the first thread is there");
     ipc::wait()

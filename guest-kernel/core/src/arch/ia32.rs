@@ -319,10 +319,13 @@ impl Context {
         self.stack as Word
     }
 
-    /// Sets instruction and stack pointer.
+    /// Sets instruction and stack pointer, with the segments that every thread begins with: whatever
+    /// mode the thread has got itself into ends.
     pub fn set_pointers(&mut self, instruction: Word, stack: Word) {
         self.instruction = instruction as u32;
         self.stack = stack as u32;
+        self.code_segment = Self::USER_CODE;
+        self.stack_segment = Self::USER_DATA;
     }
 }
 

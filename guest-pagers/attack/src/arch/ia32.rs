@@ -16,7 +16,8 @@ pub unsafe extern "C" fn enter(code: Word) {
         "push ebp",
         "push esi",
         "push edi",
-        "push fs",
+        "mov eax, fs",
+        "push eax",
         "mov eax, [esp + 24]",
         "mov [{stack}], esp",
         "lea ecx, [2f]",
@@ -31,7 +32,8 @@ pub unsafe extern "C" fn enter(code: Word) {
         "mov esp, [{stack}]",
         "push 2",
         "popfd",
-        "pop fs",
+        "pop eax",
+        "mov fs, eax",
         "pop edi",
         "pop esi",
         "pop ebp",
@@ -70,11 +72,10 @@ impl Code {
         self.then(&[if call { 0x9a } else { 0xea }, 0, 0, 0, 0, low, high])
     }
 
-    /// iretd, with this frame and the stack of now.
-    pub fn interrupt_return(self, code: u16, stack: u16, flags: u32, target: Word) -> Self {
-        // mov esi, esp; push ss, esp, flags, cs, eip; iretd. To the same privilege it pops three.
-        let pushed = self.then(&[0x89, 0xe6]).load(stack.into()).then(&[0x50, 0x56]);
-        let pushed = pushed.load(flags as Word).then(&[0x50]).load(code.into()).then(&[0x50]);
+    /// iretd, with this frame. To the same privilege it pops no stack, to any other it must not go.
+    pub fn interrupt_return(self, code: u16, _: u16, flags: u32, target: Word) -> Self {
+        // push flags, cs, eip; iretd
+        let pushed = self.load(flags as Word).then(&[0x50]).load(code.into()).then(&[0x50]);
         pushed.load(target).then(&[0x50, 0xcf])
     }
 }
