@@ -18,12 +18,12 @@ use core::{alloc::Layout, ptr::NonNull};
 use kernel_core::{
     Kernel,
     boot_bundle::{BundleError, find_image},
-    factory::Factory,
-    frames::{FramePool, KernelFrame, PhysicalAddress},
-    kernel::{Gate, Tables},
-    sigma0::Sigma0,
-    task::Task,
-    thread::Thread,
+    mapping::{progress::Walker, sigma0::Sigma0, task::Task},
+    memory::{
+        factory::Factory,
+        frames::{FramePool, KernelFrame, PhysicalAddress},
+    },
+    threads::{gate::Gate, kernel::Tables, thread::Thread},
 };
 use protocol::{
     PAGE_SIZE, Word,
@@ -178,6 +178,7 @@ fn install_kernel(loader: &LoaderInfo, pool: PhysicalRange) -> kernel_core::boot
     let tasks = (pool.end - pool.start) / MEBIBYTE * TASKS_PER_MEBIBYTE;
     let tables = Tables {
         threads: space.table::<Thread>(THREADS_PER_TASK * tasks),
+        walkers: space.table::<Walker>(THREADS_PER_TASK * tasks),
         tasks: space.table::<Task>(tasks),
         gates: space.table::<Gate>(GATES_PER_TASK * tasks),
         factories: space.table::<Factory>(FACTORIES_PER_TASK * tasks),

@@ -2,6 +2,7 @@
 
 use crate::{
     arch::{
+        self,
         direct_map::{self, RAM_LIMIT},
         interrupts, ports, processor,
     },
@@ -12,11 +13,13 @@ use crate::{
 use core::fmt::Debug;
 use kernel_core::{
     arch::Table,
-    database::NodeIndex,
-    frames::{KernelFrame, PhysicalAddress, TableFrame},
-    index::TaskIndex,
-    machine::{Counts, Machine},
-    thread::UtcbReference,
+    memory::{
+        frames::{KernelFrame, PhysicalAddress, TableFrame},
+        index::TaskIndex,
+        machine::{Counts, Machine},
+        node::NodeIndex,
+        utcb::UtcbReference,
+    },
 };
 use protocol::{
     PAGE_SIZE, Word,
@@ -98,8 +101,10 @@ impl Machine for Hardware {
     }
 
     #[inline]
-    fn flush_page(&mut self, address: Word) {
-        processor::flush_page(address);
+    fn flush_page(&mut self, root: PhysicalAddress, address: Word) {
+        if root == arch::space() {
+            processor::flush_page(address);
+        }
     }
 
     fn user_byte(&mut self, physical: PhysicalAddress) -> u8 {
@@ -156,6 +161,10 @@ impl Machine for Hardware {
 
     fn publish_counts(&mut self, counts: Counts) {
         trace_ring::publish_counts(counts);
+    }
+
+    fn publish_pool(&mut self, left: u64) {
+        trace_ring::publish_pool(left);
     }
 
     fn publish_stretch(&mut self, ticks: u64, at_point: bool) {

@@ -4,7 +4,7 @@ use core::{
     ops::{Deref, DerefMut},
     ptr::NonNull,
 };
-use kernel_core::index::Storage;
+use kernel_core::memory::index::Storage;
 
 /// Room for objects of one type. Those that exist are a slice of it; the rest is never looked at.
 #[derive(Debug)]

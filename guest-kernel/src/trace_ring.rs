@@ -8,7 +8,7 @@ use core::{
     hint,
     sync::atomic::{Ordering, compiler_fence},
 };
-use kernel_core::{kernel::Tables, machine::Counts};
+use kernel_core::{memory::machine::Counts, threads::kernel::Tables};
 use protocol::{
     introspection::{
         Checkpoints, HEADER_MAGIC, HEADER_VERSION, Header, Table, TraceRing,
@@ -81,15 +81,19 @@ fn table<T>(storage: &[T]) -> Table {
     Table { address, stride: size_of::<T>() as u64, count: 0 }
 }
 
-/// Tells the host how many objects there are, and how much memory they take.
+/// Tells the host how many objects there are.
 pub fn publish_counts(counts: Counts) {
     set! {
         tasks.count = counts.tasks.into();
         threads.count = counts.threads.into();
         gates.count = counts.gates.into();
         factories.count = counts.factories.into();
-        pool_used = get!(pool_end) - get!(pool_start) - counts.pool_left;
     }
+}
+
+/// Tells the host how many bytes of the pool nobody has yet.
+pub fn publish_pool(left: u64) {
+    set! { pool_used = get!(pool_end) - get!(pool_start) - left; }
 }
 
 /// Tells the host of a stretch of a map or unmap.

@@ -4,7 +4,9 @@
 //! little that needs a processor (page-table frames as memory, the time stamp, TLB, console) is
 //! behind one trait, [`machine::Machine`].
 //!
-//! How to read it: [`page_fault`], [`ipc`] and [`map`] are the hot path, in this order.
+//! The modules are rooms, each of which knows those below it and none above: [`entry`], [`objects`],
+//! [`ipc`], [`threads`], [`mapping`], [`arch`], [`memory`]. How to read it: [`entry::system_call`],
+//! [`ipc::page_fault`], [`ipc::message`] and [`mapping::item`] are the hot path, in this order.
 //!
 //! Design principles:
 //! 1. **Event style.** There is one kernel stack. Each entry ([`Kernel::system_call`],
@@ -21,36 +23,13 @@
 
 pub mod arch;
 pub mod boot_bundle;
-pub mod capability;
-pub mod database;
-mod derivation;
-pub mod exception;
-pub mod factory;
-pub mod frames;
-pub mod index;
-pub mod invocation;
+pub mod entry;
 pub mod ipc;
-pub mod kernel;
-pub mod machine;
-pub mod map;
-mod map_pages;
-pub mod page_fault;
-pub mod port_fault;
-pub mod ready;
-pub mod restart;
-pub mod sigma0;
-pub mod space;
-pub mod start;
-pub mod stretch;
-pub mod system_call;
-mod tables;
-pub mod task;
+pub mod mapping;
+pub mod memory;
+pub mod objects;
 #[cfg(test)]
 mod tests;
-pub mod thread;
-pub mod trace;
-pub mod unmap;
-pub mod waiting;
-pub mod walk;
+pub mod threads;
 
-pub use kernel::Kernel;
+pub use threads::kernel::Kernel;

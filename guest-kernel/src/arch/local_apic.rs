@@ -1,7 +1,7 @@
 //! The local APIC: its timer ends time slices.
 
 use super::{direct_map, processor};
-use kernel_core::frames::PhysicalAddress;
+use kernel_core::memory::frames::PhysicalAddress;
 
 /// Vector of the timer interrupt.
 pub const TIMER_VECTOR: u8 = 32;

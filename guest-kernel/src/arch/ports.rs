@@ -14,9 +14,11 @@ use super::{
 };
 use core::mem::offset_of;
 use kernel_core::{
-    frames::PhysicalAddress,
-    index::{TableIndex, TaskIndex},
-    port_fault::PORTS_IN_WORD,
+    ipc::port_fault::PORTS_IN_WORD,
+    memory::{
+        frames::PhysicalAddress,
+        index::{TableIndex, TaskIndex},
+    },
 };
 use protocol::{
     flexpage::IO_PORTS,
@@ -78,7 +80,7 @@ pub fn describe() -> PhysicalAddress {
     direct_map::physical_in_image(&raw const *cache)
 }
 
-/// See [`kernel_core::machine::Machine::install_ports`].
+/// See [`kernel_core::memory::machine::Machine::install_ports`].
 pub fn install(owner: TaskIndex, word: u16, usable: u64) -> bool {
     let cache = cache();
     if cache.owner != owner.position() {
@@ -100,7 +102,7 @@ pub fn install(owner: TaskIndex, word: u16, usable: u64) -> bool {
     news
 }
 
-/// See [`kernel_core::machine::Machine::forget_ports`].
+/// See [`kernel_core::memory::machine::Machine::forget_ports`].
 pub fn forget(owner: TaskIndex) {
     let cache = cache();
     if cache.owner == owner.position() {
@@ -117,7 +119,7 @@ pub fn suspend() {
     set_offset(INVALID);
 }
 
-/// See [`kernel_core::machine::Machine::resume_ports`].
+/// See [`kernel_core::memory::machine::Machine::resume_ports`].
 pub fn resume(owner: TaskIndex) -> bool {
     // SAFETY: a plain read; one processor, interrupts off.
     let suspended = unsafe { TASK_STATE_SEGMENT.state.io_bitmap } == INVALID;

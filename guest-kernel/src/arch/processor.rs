@@ -1,7 +1,7 @@
 //! Single instructions that only ring 0 has, one function each, for both architectures.
 
 use core::arch::asm;
-use kernel_core::frames::PhysicalAddress;
+use kernel_core::memory::frames::PhysicalAddress;
 
 /// Reads the time stamp counter.
 #[inline]

@@ -10,9 +10,11 @@ use super::{
 };
 use crate::{hardware::Hardware, kernel_cell::kernel};
 use kernel_core::{
-    frames::PhysicalAddress,
-    index::{MaybeThread, ThreadIndex},
-    kernel::Kernel,
+    Kernel,
+    memory::{
+        frames::PhysicalAddress,
+        index::{MaybeThread, ThreadIndex},
+    },
 };
 
 /// Whose registers the processor holds beside those in the frame, and which space it works in.
@@ -22,6 +24,13 @@ struct Loaded {
 }
 
 static mut LOADED: Loaded = Loaded { thread: MaybeThread::NOBODY, root: PhysicalAddress(0) };
+
+/// Which space the processor works in.
+#[inline(always)]
+pub fn space() -> PhysicalAddress {
+    // SAFETY: one processor, interrupts off; a plain read.
+    unsafe { LOADED.root }
+}
 
 /// Where it stands which space the processor works in, for the host.
 pub fn loaded_root() -> *const PhysicalAddress {

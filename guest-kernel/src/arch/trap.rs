@@ -7,7 +7,7 @@ use super::{
     switch::leave_kernel,
 };
 use crate::kernel_cell::kernel;
-use kernel_core::page_fault::PAGE_FAULT_VECTOR;
+use kernel_core::ipc::page_fault::PAGE_FAULT_VECTOR;
 
 /// The current thread has left user mode other than by a system call.
 pub extern "C" fn handle_trap() -> ! {

@@ -3,7 +3,7 @@
 //! The user area of 3 GiB needs three page directories. All five pages are made with the task, so
 //! that the kernel manages two levels from then on, as on ia32.
 
-use crate::{
+use crate::memory::{
     frames::{KernelFrame, PhysicalAddress, TableFrame},
     machine::Machine,
 };

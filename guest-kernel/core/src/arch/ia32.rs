@@ -2,7 +2,7 @@
 //!
 //! The directory's last quarter is the kernel's, the same in every space.
 
-use crate::{
+use crate::memory::{
     frames::{KernelFrame, PhysicalAddress, TableFrame},
     machine::Machine,
 };

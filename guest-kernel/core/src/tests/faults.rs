@@ -1,7 +1,7 @@
 //! Page faults and exceptions.
 
 use super::Bench;
-use crate::index::TaskIndex;
+use crate::memory::index::TaskIndex;
 use protocol::{
     Word,
     fault::{Access, PageFault},
@@ -40,7 +40,7 @@ fn answer(bench: &mut Bench, items: &[MapItem]) {
 }
 
 fn last_unresolved(bench: &Bench) -> Option<Unresolved> {
-    let record = bench.kernel.machine.records.iter().rev();
+    let record = bench.kernel.mappings.machine.records.iter().rev();
     let mut unresolved = record.filter(|record| record.kind == Kind::Unresolved as u8);
     unresolved.next().and_then(|record| Unresolved::from_u8(record.flags))
 }
@@ -50,7 +50,7 @@ fn a_fault_becomes_a_message_and_its_answer_a_mapping() {
     let (mut bench, client) = faulting_client();
     // There is a page table already: the common case.
     bench.enter(bench.task_of(client), 0x1234_0000, FRAME, Rights::READ);
-    bench.kernel.machine.records.clear();
+    bench.kernel.mappings.machine.records.clear();
     bench.kernel.page_fault(0x1234_5678, Access::WRITE);
     assert_eq!(bench.current(), ROOT);
     assert_eq!(bench.result(ROOT), (PageFault::TAG, client.into()));
@@ -68,7 +68,7 @@ fn a_fault_becomes_a_message_and_its_answer_a_mapping() {
     assert!(entry.is_present());
     assert_eq!((entry.physical().0, entry.rights()), (FRAME, Rights::READ_WRITE));
     assert_eq!(bench.kinds(), [Kind::Fault, Kind::Resolve].map(|kind| kind as u8));
-    let [fault, resolve] = bench.kernel.machine.records[..] else { panic!("two records") };
+    let [fault, resolve] = bench.kernel.mappings.machine.records[..] else { panic!("two records") };
     assert_eq!((fault.a, fault.d), (0x1234_5678, resolve.d));
     let [map, resume] = resolve.split_resolve();
     let source = (page.address() as u64) << 32;
@@ -80,7 +80,7 @@ fn a_fault_becomes_a_message_and_its_answer_a_mapping() {
 /// happened to owes an answer.
 fn last_asked(bench: &Bench) -> (u64, u16) {
     let is_beginning = |kind| [Kind::Fault as u8, Kind::Exception as u8].contains(&kind);
-    let mut records = bench.kernel.machine.records.iter().rev();
+    let mut records = bench.kernel.mappings.machine.records.iter().rev();
     split_asked(records.find(|record| is_beginning(record.kind)).expect("a record").c)
 }
 
@@ -142,7 +142,7 @@ fn an_exception_that_its_handler_refuses_is_recorded_as_such() {
     bench.kernel.exception(6, 0);
     bench.call(Operation::REPLY_AND_WAIT, NIL, MessageTag::new(-1, 0, 0));
     assert!(bench.thread(client).is(ThreadState::Stopped));
-    let unresolved = *bench.kernel.machine.records.last().expect("a record");
+    let unresolved = *bench.kernel.mappings.machine.records.last().expect("a record");
     assert_eq!(unresolved.kind, Kind::Unresolved as u8);
     assert_eq!((unresolved.flags, unresolved.d), (Unresolved::Refused as u8, 1));
 }
@@ -213,7 +213,7 @@ fn a_thread_without_pager_stops() {
 fn nobody_can_map_above_three_gib() {
     let (mut bench, _) = faulting_client();
     for address in [USER_END, Word::MAX] {
-        bench.kernel.machine.records.clear();
+        bench.kernel.mappings.machine.records.clear();
         bench.kernel.page_fault(address, Access::empty());
         assert_eq!(last_unresolved(&bench), Some(Unresolved::OutsideUserArea));
         // Its handler lets it go on: the next round.
@@ -231,5 +231,8 @@ fn sigma0_gets_its_memory_from_the_kernel() {
     // The kernel's pool is not sigma0's.
     bench.kernel.page_fault(0x20_0000, Access::empty());
     assert_eq!(last_unresolved(&bench), Some(Unresolved::NoPager));
-    assert_eq!(bench.kernel.machine.status, Some(crate::start::STATUS_ROOT_STOPPED));
+    assert_eq!(
+        bench.kernel.mappings.machine.status,
+        Some(crate::threads::kernel::STATUS_ROOT_STOPPED)
+    );
 }

@@ -7,11 +7,10 @@ use super::{
 };
 use crate::{
     arch::{TABLE_ENTRIES, TABLE_ORDER},
-    capability::Object,
-    index::{FactoryIndex, TableIndex, TaskIndex, ThreadIndex},
-    port_fault::{GENERAL_PROTECTION_VECTOR, PORTS_IN_WORD},
-    space::DirectoryEntry,
-    waiting::Queue,
+    ipc::port_fault::{GENERAL_PROTECTION_VECTOR, PORTS_IN_WORD},
+    mapping::{capability::Object, space::DirectoryEntry},
+    memory::index::{FactoryIndex, TableIndex, TaskIndex, ThreadIndex},
+    threads::queue::Queue,
 };
 use protocol::{
     PAGE_SIZE, Word,
@@ -81,7 +80,7 @@ fn crowd() -> Bench {
         bench.map_item(TaskIndex::SIGMA0, task, ports, Flexpage::WHOLE_SPACE);
     }
     // OUT dx, eax.
-    bench.kernel.machine.user_memory.insert(FRAME, 0xef);
+    bench.kernel.mappings.machine.user_memory.insert(FRAME, 0xef);
     bench
 }
 
@@ -199,7 +198,7 @@ fn queue_of(bench: &mut Bench, partner: u16, queue: Queue) -> Vec<u16> {
 
 /// No task can reach the kernel's memory, but for its own UTCBs and the info page.
 fn check_spaces(bench: &mut Bench) {
-    for number in 0..bench.kernel.tasks.used() {
+    for number in 0..bench.kernel.mappings.tasks.used() {
         let task = TaskIndex::from_position(number);
         for slot in 0..USER_END >> TABLE_ORDER {
             let base = slot << TABLE_ORDER;
@@ -225,7 +224,7 @@ fn check_spaces(bench: &mut Bench) {
 
 /// The processor knows nothing that is not so by now.
 fn check_ports(bench: &mut Bench) {
-    let Some((owner, words)) = bench.kernel.machine.ports.clone() else { return };
+    let Some((owner, words)) = bench.kernel.mappings.machine.ports.clone() else { return };
     for (word, known) in words {
         let usable = bench.kernel.usable_ports(owner, word * PORTS_IN_WORD);
         assert_eq!(known & !usable, 0, "{owner:?} may not use all that, word {word}");
@@ -243,16 +242,16 @@ fn anything_that_tasks_do_leaves_the_kernel_sound() {
     let (mut port_faults, mut steps_with_ports) = (0, 0);
     for step in 0..STEPS {
         // Some preemption points are passed, some not.
-        bench.kernel.machine.is_restless = step % 3 == 0;
+        bench.kernel.mappings.machine.is_restless = step % 3 == 0;
         act(&mut bench, &mut source);
-        for record in bench.kernel.machine.records.drain(..) {
+        for record in bench.kernel.mappings.machine.records.drain(..) {
             seen[usize::from(record.kind)] += 1;
             let access = Access::from_bits_truncate(record.flags);
             let about_ports = access.contains(Access::PORT);
             port_faults += u32::from(record.kind == Kind::Fault as u8 && about_ports);
         }
-        steps_with_ports += u32::from(bench.kernel.machine.ports.is_some());
-        bench.kernel.machine.console.clear();
+        steps_with_ports += u32::from(bench.kernel.mappings.machine.ports.is_some());
+        bench.kernel.mappings.machine.console.clear();
         if step % 64 == 0 {
             check_threads(&mut bench);
             check_ports(&mut bench);

@@ -4,7 +4,7 @@
 //! What a restarted thread does is what its registers say, as on a processor.
 
 use super::{Bench, random::Random};
-use crate::index::{MaybeThread, TableIndex, ThreadIndex};
+use crate::memory::index::{MaybeThread, TableIndex, ThreadIndex};
 use protocol::{
     PAGE_SIZE, Word,
     flexpage::{Flexpage, Rights, align_down},
@@ -54,7 +54,7 @@ struct Stage {
 impl Stage {
     fn new(servers: u16, clients: u16, seed: u64) -> Self {
         let mut bench = Bench::new();
-        bench.kernel.stretch.steps = 50;
+        bench.kernel.mappings.stretch.steps = 50;
         for _ in 0..2 {
             bench.call(Operation::WAIT, CapabilityIndex::NIL, MessageTag(0));
         }
@@ -91,7 +91,7 @@ impl Stage {
     fn act(&mut self) {
         let Some(current) = self.bench.kernel.current.get() else { panic!("nobody can run") };
         let number = current.position().checked_sub(self.first).expect("the others wait");
-        self.bench.kernel.machine.is_restless = self.below(3) != 0;
+        self.bench.kernel.mappings.machine.is_restless = self.below(3) != 0;
         if self.below(64) == 0 {
             self.send_elsewhere();
         }
@@ -236,8 +236,8 @@ fn everybody_gets_the_words_that_were_meant_for_them() {
         let mut stage = Stage::new(servers, clients, seed);
         for _ in 0..STEPS {
             stage.act();
-            stage.bench.kernel.machine.records.clear();
-            stage.bench.kernel.machine.flushed.clear();
+            stage.bench.kernel.mappings.machine.records.clear();
+            stage.bench.kernel.mappings.machine.flushed.clear();
         }
         for often in [stage.restarts, stage.messages, stage.answers] {
             assert!(often > STEPS / 100, "{often} with {servers} servers and {clients} clients");

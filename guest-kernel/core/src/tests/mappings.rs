@@ -3,9 +3,8 @@
 use super::Bench;
 use crate::{
     arch::{TABLE_ENTRIES, TABLE_ORDER},
-    capability::Object,
-    index::TaskIndex,
-    space::DirectoryEntry,
+    mapping::{capability::Object, space::DirectoryEntry},
+    memory::index::TaskIndex,
 };
 use protocol::{
     Word,
@@ -32,7 +31,7 @@ impl Pair {
         Self { bench, from, to }
     }
 
-    fn map(&mut self, base: Word, page: Flexpage) -> crate::map::Outcome {
+    fn map(&mut self, base: Word, page: Flexpage) -> crate::mapping::item::Outcome {
         let item = MapItem::map(base, page);
         self.bench.map_item(self.from, self.to, item, Flexpage::WHOLE_SPACE)
     }
@@ -183,7 +182,9 @@ fn capabilities_are_copied_with_fewer_rights() {
     let outcome = pair.map(slot(33), Flexpage::capabilities(20, 0, Rights::READ));
     assert_eq!((outcome.status, outcome.destination), (MapStatus::Done, 33));
     let kernel = &mut pair.bench.kernel;
-    let arrived = kernel.tasks[pair.to].capabilities.get(&mut kernel.machine, CapabilityIndex(33));
+    let arrived = kernel.mappings.tasks[pair.to]
+        .capabilities
+        .get(&mut kernel.mappings.machine, CapabilityIndex(33));
     assert_eq!(
         arrived.map(|found| (found.object, found.rights)),
         Some((Object::Console, Rights::READ))

@@ -4,17 +4,21 @@ use crate::{
     Kernel,
     arch::Entry,
     boot_bundle::{Image, MAX_SEGMENTS},
-    capability::{Capability, Object},
-    database::NodeIndex,
-    frames::{FramePool, KernelFrame, PhysicalAddress, TableFrame},
-    index::{FactoryIndex, Storage, TableIndex, TaskIndex, ThreadIndex},
-    kernel::{Gate, Tables},
-    machine::{Counts, Machine},
-    map::Outcome,
-    restart::{Operation as LongOperation, Progress},
-    sigma0::Sigma0,
-    space::{DirectoryEntry, Pages},
-    thread::{Thread, UtcbReference},
+    mapping::{
+        capability::{Capability, Object},
+        item::Outcome,
+        progress::Progress,
+        sigma0::Sigma0,
+        space::{DirectoryEntry, Pages},
+    },
+    memory::{
+        frames::{FramePool, KernelFrame, PhysicalAddress, TableFrame},
+        index::{FactoryIndex, Storage, TableIndex, TaskIndex, ThreadIndex},
+        machine::{Counts, Machine},
+        node::NodeIndex,
+        utcb::UtcbReference,
+    },
+    threads::{gate::Gate, kernel::Tables, thread::Thread, undertaking::walker},
 };
 use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
@@ -51,7 +55,7 @@ pub struct ModelMachine {
     /// By their number in the pool.
     frames: Vec<Option<Box<Frame>>>,
     pub records: Vec<Record>,
-    pub flushed: Vec<Word>,
+    pub flushed: Vec<(PhysicalAddress, Word)>,
     pub preemption_points: u64,
     pub interrupt_windows: u64,
     /// The lowest address of the stack that the kernel came to.
@@ -171,8 +175,8 @@ impl Machine for ModelMachine {
 
     fn copy_kernel_half(&mut self, _root: KernelFrame) {}
 
-    fn flush_page(&mut self, address: Word) {
-        self.flushed.push(address);
+    fn flush_page(&mut self, root: PhysicalAddress, address: Word) {
+        self.flushed.push((root, address));
     }
 
     fn user_byte(&mut self, physical: PhysicalAddress) -> u8 {
@@ -232,6 +236,8 @@ impl Machine for ModelMachine {
 
     fn publish_counts(&mut self, _counts: Counts) {}
 
+    fn publish_pool(&mut self, _left: u64) {}
+
     fn publish_stretch(&mut self, _ticks: u64, at_point: bool) {
         self.preemption_points += u64::from(at_point);
     }
@@ -269,6 +275,7 @@ impl Bench {
         let machine = ModelMachine::default();
         let tables = Tables {
             threads: Shelf::new(1024),
+            walkers: Shelf::new(1024),
             tasks: Shelf::new(1024),
             gates: Shelf::new(1024),
             factories: Shelf::new(64),
@@ -295,7 +302,7 @@ impl Bench {
         let kernel = &mut self.kernel;
         let area = Flexpage::memory(UTCB_AREA, PAGE_ORDER, Rights::READ_WRITE);
         let task = kernel.create_task(factory, area).expect("task");
-        let (frame, offset) = kernel.tasks[task].utcb_frame(UTCB_AREA).expect("area");
+        let (frame, offset) = kernel.mappings.tasks[task].utcb_frame(UTCB_AREA).expect("area");
         let utcb = UtcbReference::at_offset(frame, offset).expect("offset");
         let thread = kernel.add_thread(factory, utcb, priority).expect("thread");
         kernel.bind_to(thread, task, utcb, UTCB_AREA);
@@ -317,14 +324,14 @@ impl Bench {
     /// Gives a task a gate to a thread.
     pub fn gate(&mut self, task: TaskIndex, index: CapabilityIndex, thread: u16, label: Word) {
         let gate = Gate::new(ThreadIndex::from_position(thread), label);
-        let factory = self.kernel.tasks[task].factory;
+        let factory = self.kernel.mappings.tasks[task].factory;
         let gate = self.kernel.add_gate(factory, gate).expect("gate");
         self.give(task, index, Object::Gate(gate));
     }
 
     pub fn give(&mut self, task: TaskIndex, index: CapabilityIndex, object: Object) {
         let capability = Capability { object, rights: Rights::all() };
-        self.kernel.give(task, index, capability).expect("table");
+        self.kernel.mappings.give(task, index, capability).expect("table");
     }
 
     pub fn thread(&mut self, number: u16) -> &mut Thread {
@@ -355,13 +362,13 @@ impl Bench {
 
     /// What a task maps at an address.
     pub fn page(&mut self, task: TaskIndex, address: Word) -> Entry {
-        let space = &self.kernel.tasks[task].space;
-        space.page_entry(&mut self.kernel.machine, Pages::Memory, address)
+        let space = &self.kernel.mappings.tasks[task].space;
+        space.page_entry(&mut self.kernel.mappings.machine, Pages::Memory, address)
     }
 
     pub fn directory(&mut self, task: TaskIndex, address: Word) -> DirectoryEntry {
-        let space = &self.kernel.tasks[task].space;
-        space.directory_entry(&mut self.kernel.machine, Pages::Memory, address)
+        let space = &self.kernel.mappings.tasks[task].space;
+        space.directory_entry(&mut self.kernel.mappings.machine, Pages::Memory, address)
     }
 
     /// Maps or grants one flexpage, however often that is interrupted.
@@ -372,14 +379,15 @@ impl Bench {
         item: MapItem,
         window: Flexpage,
     ) -> Outcome {
-        let mut progress = Progress::new(LongOperation::Map { task: to });
+        let current = self.kernel.current.get().expect("somebody runs");
+        let mut progress = Progress::new(walker(current));
         loop {
-            self.kernel.stretch.begin(&mut self.kernel.machine);
-            let done = self.kernel.map_item(&mut progress, from, to, item, window);
-            if done.is_ok() {
+            let mappings = &mut self.kernel.mappings;
+            mappings.stretch.begin(&mut mappings.machine);
+            if mappings.map_item(&mut progress, from, to, item, window).is_ok() {
                 return progress.outcome;
             }
-            self.kernel.stretch.take_tick();
+            mappings.stretch.take_tick();
         }
     }
 
@@ -392,6 +400,6 @@ impl Bench {
     }
 
     pub fn kinds(&self) -> Vec<u8> {
-        self.kernel.machine.records.iter().map(|record| record.kind).collect()
+        self.kernel.mappings.machine.records.iter().map(|record| record.kind).collect()
     }
 }

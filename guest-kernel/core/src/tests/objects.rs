@@ -2,9 +2,11 @@
 
 use super::Bench;
 use crate::{
-    capability::{Capability, Object},
-    factory::Factory,
-    index::{FactoryIndex, TableIndex, TaskIndex, ThreadIndex},
+    mapping::capability::{Capability, Object},
+    memory::{
+        factory::Factory,
+        index::{FactoryIndex, TableIndex, TaskIndex, ThreadIndex},
+    },
 };
 use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
@@ -32,12 +34,13 @@ struct Program {
 impl Program {
     fn new(quota: u64) -> Self {
         let mut bench = Bench::new();
-        let factory = bench.kernel.factories.insert(Factory::new(u64::MAX, NOBODY)).expect("room");
+        let factory =
+            bench.kernel.mappings.factories.insert(Factory::new(u64::MAX, NOBODY)).expect("room");
         let thread = bench.spawn(1, 255);
         let task = bench.task_of(thread);
         bench.give(task, FACTORY, Object::Factory(factory));
         bench.give(task, CapabilityIndex::DEBUGGER, Object::Debugger);
-        bench.kernel.factories[factory].record.limit = quota;
+        bench.kernel.mappings.factories[factory].record.limit = quota;
         Self { bench, thread, task, factory }
     }
 
@@ -67,12 +70,17 @@ impl Program {
     }
 
     fn spent(&self) -> u64 {
-        self.bench.kernel.factories[self.factory].record.used
+        self.bench.kernel.mappings.factories[self.factory].record.used
     }
 
     fn made(&self) -> [u16; 4] {
         let kernel = &self.bench.kernel;
-        [kernel.tasks.used(), kernel.threads.used(), kernel.gates.used(), kernel.factories.used()]
+        [
+            kernel.mappings.tasks.used(),
+            kernel.threads.used(),
+            kernel.gates.used(),
+            kernel.mappings.factories.used(),
+        ]
     }
 }
 
@@ -118,8 +126,8 @@ fn what_fails_costs_nothing() {
     const FAR: Word = 3000;
     for mut way in ways() {
         let mut program = Program::new(u64::MAX / 2);
-        let payer = program.bench.kernel.tasks[program.task].factory;
-        let record = &mut program.bench.kernel.factories[payer].record;
+        let payer = program.bench.kernel.mappings.tasks[program.task].factory;
+        let record = &mut program.bench.kernel.mappings.factories[payer].record;
         record.limit = record.used;
         way[1] = FAR;
         let before = (program.spent(), program.made());
@@ -161,13 +169,14 @@ fn a_name_is_given_by_who_controls_the_object() {
     for (own, needed) in
         [(CapabilityIndex::TASK, Rights::WRITE), (CapabilityIndex::THREAD, Rights::EXECUTE)]
     {
-        let machine = &mut program.bench.kernel.machine;
-        let found = program.bench.kernel.tasks[program.task].capabilities.get(machine, own);
+        let machine = &mut program.bench.kernel.mappings.machine;
+        let found =
+            program.bench.kernel.mappings.tasks[program.task].capabilities.get(machine, own);
         let object = found.expect("it has them").object;
         for rights in (0..8).map(Rights::from_bits_truncate) {
             let slot = CapabilityIndex(SLOT + Word::from(rights.bits()) + 8 * own.0);
             let given = Capability { object, rights };
-            program.bench.kernel.give(program.task, slot, given).expect("room");
+            program.bench.kernel.mappings.give(program.task, slot, given).expect("room");
             let name = [debugger::SET_NAME, slot.0, debugger::NO_IMAGE, 1, 0x61];
             let named = program.call(CapabilityIndex::DEBUGGER, label::DEBUGGER, name);
             let wanted = rights.contains(needed).then_some(()).ok_or(ObjectError::PermissionDenied);

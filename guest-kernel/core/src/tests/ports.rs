@@ -2,8 +2,8 @@
 
 use super::Bench;
 use crate::{
-    index::{MaybeThread, TableIndex, TaskIndex, ThreadIndex},
-    port_fault::GENERAL_PROTECTION_VECTOR,
+    ipc::port_fault::GENERAL_PROTECTION_VECTOR,
+    memory::index::{MaybeThread, TableIndex, TaskIndex, ThreadIndex},
 };
 use protocol::{
     PAGE_ORDER, Word,
@@ -39,13 +39,13 @@ fn client_at(code: &[u8], port: u16) -> (Bench, u16) {
     bench.enter(bench.task_of(client), CODE, FRAME, Rights::READ_EXECUTE);
     put_code(&mut bench, client, CODE, code);
     bench.thread(client).context.set_result(MessageTag(0), port.into());
-    bench.kernel.machine.records.clear();
+    bench.kernel.mappings.machine.records.clear();
     (bench, client)
 }
 
 fn put_code(bench: &mut Bench, client: u16, address: Word, code: &[u8]) {
     let frame = FRAME + (address - CODE) as u64;
-    bench.kernel.machine.user_memory.extend((frame..).zip(code.iter().copied()));
+    bench.kernel.mappings.machine.user_memory.extend((frame..).zip(code.iter().copied()));
     bench.thread(client).context.set_pointers(address, 0x1000);
 }
 
@@ -70,7 +70,7 @@ fn answer(bench: &mut Bench, items: &[MapItem]) {
 }
 
 fn unresolved(bench: &Bench) -> Vec<Option<Unresolved>> {
-    let records = bench.kernel.machine.records.iter();
+    let records = bench.kernel.mappings.machine.records.iter();
     let unresolved = records.filter(|record| record.kind == Kind::Unresolved as u8);
     unresolved.map(|record| Unresolved::from_u8(record.flags)).collect()
 }
@@ -89,7 +89,7 @@ fn a_forbidden_port_becomes_a_message() {
     protection_fault(&mut bench);
     let fault = asked(&mut bench, client);
     assert_eq!(fault, PortFault { ports: Flexpage::io_ports(0x3f8, 3), instruction: CODE });
-    let [record] = bench.kernel.machine.records[..] else { panic!("one record") };
+    let [record] = bench.kernel.mappings.machine.records[..] else { panic!("one record") };
     assert_eq!(record.kind, Kind::Fault as u8);
     assert_eq!(record.flags, (Access::PORT | Access::WRITE).bits());
     assert_eq!((record.a, record.b, record.d), (0x3fa, CODE as u64, 1));
@@ -101,7 +101,7 @@ fn reading_one_port_asks_for_one() {
     let (mut bench, client) = client_at(IN, 0x3ff);
     protection_fault(&mut bench);
     assert_eq!(asked(&mut bench, client).ports, Flexpage::io_ports(0x3ff, 0));
-    assert_eq!(bench.kernel.machine.records[0].flags, Access::PORT.bits());
+    assert_eq!(bench.kernel.mappings.machine.records[0].flags, Access::PORT.bits());
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn served_client(code: &[u8], port: u16) -> (Bench, u16) {
 
 /// What the processor knows of a task's ports.
 fn known(bench: &Bench, client: u16) -> Vec<(u16, u64)> {
-    match &bench.kernel.machine.ports {
+    match &bench.kernel.mappings.machine.ports {
         Some((owner, words)) if *owner == bench.task_of(client) => {
             words.iter().map(|(word, usable)| (*word, *usable)).collect()
         }
@@ -273,21 +273,21 @@ fn a_fault_that_ports_do_not_explain_is_an_exception() {
 #[test]
 fn a_task_gets_its_ports_back_after_another_one_ran() {
     let (mut bench, client) = served_client(IN, 0x3ff);
-    bench.kernel.machine.ports_suspended = true;
-    bench.kernel.machine.records.clear();
+    bench.kernel.mappings.machine.ports_suspended = true;
+    bench.kernel.mappings.machine.records.clear();
     protection_fault(&mut bench);
     assert_eq!(bench.current(), client);
-    assert!(!bench.kernel.machine.ports_suspended);
+    assert!(!bench.kernel.mappings.machine.ports_suspended);
     // Another task does not get them.
     let intruder = bench.spawn(ROOT, 20);
     assert_eq!(bench.current(), intruder);
     bench.enter(bench.task_of(intruder), CODE, FRAME, Rights::READ_EXECUTE);
     put_code(&mut bench, intruder, CODE, IN);
     bench.thread(intruder).context.set_result(MessageTag(0), 0x3ff);
-    bench.kernel.machine.ports_suspended = true;
+    bench.kernel.mappings.machine.ports_suspended = true;
     protection_fault(&mut bench);
     asked(&mut bench, intruder);
-    assert!(bench.kernel.machine.ports_suspended);
+    assert!(bench.kernel.mappings.machine.ports_suspended);
 }
 
 #[test]
@@ -313,7 +313,7 @@ fn sigma0_has_all_ports_but_the_kernels() {
     for (port, may) in [(0x3ff, true), (0x21, false)] {
         let mut bench = Bench::new();
         bench.kernel.page_fault(FRAME as Word, Access::EXECUTE);
-        bench.kernel.machine.user_memory.insert(FRAME, IN[0]);
+        bench.kernel.mappings.machine.user_memory.insert(FRAME, IN[0]);
         bench.thread(0).context.set_pointers(FRAME as Word, 0);
         bench.thread(0).context.set_result(MessageTag(0), port);
         protection_fault(&mut bench);

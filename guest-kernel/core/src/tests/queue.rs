@@ -2,8 +2,8 @@
 
 use super::Bench;
 use crate::{
-    index::{TableIndex, ThreadIndex},
-    ready::ReadyQueue,
+    memory::index::{TableIndex, ThreadIndex},
+    threads::ready::ReadyQueue,
 };
 use proptest::prelude::*;
 use std::collections::VecDeque;

@@ -2,10 +2,12 @@
 
 use super::Bench;
 use crate::{
-    database::MaybeNode,
-    index::{TableIndex, TaskIndex, ThreadIndex},
-    machine::Machine,
-    space::Pages,
+    mapping::space::Pages,
+    memory::{
+        index::{TableIndex, TaskIndex, ThreadIndex, WalkerIndex},
+        machine::Machine,
+        node::MaybeNode,
+    },
 };
 use protocol::{
     PAGE_SIZE, Word,
@@ -29,8 +31,8 @@ const FRAME: u64 = 0x300_0000;
 /// A machine that interrupts every operation as often as can be.
 fn restless() -> Bench {
     let mut bench = Bench::new();
-    bench.kernel.machine.is_restless = true;
-    bench.kernel.stretch.steps = FEWEST_STEPS;
+    bench.kernel.mappings.machine.is_restless = true;
+    bench.kernel.mappings.stretch.steps = FEWEST_STEPS;
     bench
 }
 
@@ -88,7 +90,7 @@ impl Chain {
         for restarts in 0.. {
             self.bench.kernel.current = thread.into();
             self.bench.kernel.system_call(target, tag.0, 0);
-            if self.bench.thread(self.first).progress.is_none() {
+            if self.bench.thread(self.first).undertaking.is_none() {
                 self.expect_no_bookmark();
                 return restarts;
             }
@@ -102,16 +104,16 @@ impl Chain {
     /// What is done leaves nothing behind.
     fn expect_no_bookmark(&mut self) {
         let thread = self.bench.thread(self.first);
-        assert!(thread.progress.is_none());
+        assert!(thread.undertaking.is_none());
         let bookmark = MaybeNode::from_raw(thread.record.bookmark).get().expect("each has one");
-        let MappingNode { next, previous, .. } = *self.bench.kernel.machine.node(bookmark);
+        let MappingNode { next, previous, .. } = *self.bench.kernel.mappings.machine.node(bookmark);
         assert_eq!((next, previous), (0, 0), "a bookmark was left in a list");
     }
 
     fn node(&mut self, task: usize, address: Word) -> MaybeNode {
-        let space = &self.bench.kernel.tasks[self.tasks[task]].space;
-        let spot = space.spot(&mut self.bench.kernel.machine, Pages::Memory, address);
-        let node = spot.and_then(|spot| spot.node(&mut self.bench.kernel.machine));
+        let space = &self.bench.kernel.mappings.tasks[self.tasks[task]].space;
+        let spot = space.spot(&mut self.bench.kernel.mappings.machine, Pages::Memory, address);
+        let node = spot.and_then(|spot| spot.node(&mut self.bench.kernel.mappings.machine));
         node.map_or(MaybeNode::NONE, MaybeNode::from)
     }
 
@@ -121,7 +123,7 @@ impl Chain {
     }
 
     fn unmap_records(&self) -> Vec<&Record> {
-        let records = &self.bench.kernel.machine.records;
+        let records = &self.bench.kernel.mappings.machine.records;
         records.iter().filter(|record| record.kind == Kind::Unmap as u8).collect()
     }
 }
@@ -147,10 +149,10 @@ fn a_short_unmap_takes_all_too() {
     for (length, is_watched) in (2..10).flat_map(|length| [(length, false), (length, true)]) {
         for own in [0, task::UNMAP_OWN] {
             let mut chain = Chain::new(length);
-            chain.bench.kernel.machine.is_restless = false;
+            chain.bench.kernel.mappings.machine.is_restless = false;
             let mut node = chain.node(0, HERE);
             while let Some(index) = node.get() {
-                let found = chain.bench.kernel.machine.node(index);
+                let found = chain.bench.kernel.mappings.machine.node(index);
                 found.place = if is_watched { found.place.watched() } else { found.place };
                 node = MaybeNode::from_raw(found.next);
             }
@@ -169,10 +171,10 @@ fn a_short_unmap_takes_all_too() {
 #[test]
 fn an_unmap_that_nobody_waits_for_goes_on() {
     let mut chain = Chain::new(12);
-    chain.bench.kernel.machine.is_restless = false;
-    let before = chain.bench.kernel.machine.preemption_points;
+    chain.bench.kernel.mappings.machine.is_restless = false;
+    let before = chain.bench.kernel.mappings.machine.preemption_points;
     assert_eq!(chain.unmap(7, Flexpage::memory(HERE, 12, Rights::empty()), |_| {}), 0);
-    assert!(chain.bench.kernel.machine.preemption_points > before);
+    assert!(chain.bench.kernel.mappings.machine.preemption_points > before);
     assert!((1..12).all(|task| chain.rights(task, HERE).is_none()));
 }
 
@@ -193,7 +195,7 @@ fn at_the_end_of_the_time_slice_others_run() {
             CapabilityIndex::TASK,
             MessageTag::new(label::TASK, 4, 0),
         );
-        if chain.bench.thread(first).progress.is_none() {
+        if chain.bench.thread(first).undertaking.is_none() {
             break;
         }
         assert_ne!(chain.bench.current(), first);
@@ -303,14 +305,14 @@ fn an_answer_that_was_interrupted_takes_the_long_way_to_its_end() {
         chain.bench.call(Operation::REPLY_AND_WAIT, CapabilityIndex::NIL, tag);
     };
     answer(&mut chain);
-    assert!(chain.bench.thread(pager).progress.is_some(), "it was interrupted");
+    assert!(chain.bench.thread(pager).undertaking.is_some(), "it was interrupted");
     // Meanwhile the client gives it away.
     set_current(&mut chain, client);
     let item = MapItem::grant(HERE + 0xb000, Flexpage::memory(HERE, 12, Rights::READ));
     let to = chain.tasks[1];
     chain.bench.map_item(task, to, item, Flexpage::WHOLE_SPACE);
     for _ in 0..4 {
-        if chain.bench.thread(pager).progress.is_some() {
+        if chain.bench.thread(pager).undertaking.is_some() {
             answer(&mut chain);
         }
     }
@@ -333,7 +335,7 @@ fn a_new_mapping_in_the_place_of_the_old_is_another_one() {
     let mut is_old = true;
     let restarts = chain.unmap(7, page, |chain| {
         let invoker = chain.first;
-        let walk = chain.bench.thread(invoker).progress.and_then(|progress| progress.walk);
+        let walk = chain.bench.kernel.mappings.walkers[WalkerIndex::from_position(invoker)].walk;
         if is_old && format!("{walk:?}").contains("phase: Act") {
             is_old = false;
             chain.bench.enter(first, HERE, FRAME + 0x1000, Rights::READ);
@@ -410,7 +412,7 @@ fn a_server_that_is_interrupted_begins_its_own_system_call_again() {
 
     let answer = MessageTag::new(5, 0, 0);
     bench.call(Operation::REPLY_AND_WAIT, CapabilityIndex::NIL, answer);
-    assert!(bench.thread(SERVER).progress.is_some(), "it was interrupted");
+    assert!(bench.thread(SERVER).undertaking.is_some(), "it was interrupted");
     let arguments = bench.thread(SERVER).context.arguments();
     assert_eq!(arguments, [Operation::WAIT.0, 0, 0], "the answer is given, it waits");
 }

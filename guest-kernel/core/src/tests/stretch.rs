@@ -1,7 +1,7 @@
 //! Stretches of a map or unmap, from one preemption point to the next.
 
 use super::model::ModelMachine;
-use crate::stretch::{Preempted, STEPS_ON, Stretch, WINDOWS};
+use crate::mapping::stretch::{Preempted, STEPS_ON, Stretch, WINDOWS};
 
 /// Preemption points that are passed after `begin`.
 fn passed(stretch: &mut Stretch, machine: &mut ModelMachine) -> u32 {

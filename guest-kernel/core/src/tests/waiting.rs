@@ -2,8 +2,8 @@
 
 use super::Bench;
 use crate::{
-    capability::Object,
-    index::{TableIndex, ThreadIndex},
+    mapping::capability::Object,
+    memory::index::{TableIndex, ThreadIndex},
 };
 use protocol::{
     error::IpcError,
@@ -61,7 +61,7 @@ impl Chain {
             let next = ThreadIndex::from_position(next);
             bench.give(task, SLOT, Object::Thread(next));
         }
-        bench.kernel.machine.records.clear();
+        bench.kernel.mappings.machine.records.clear();
         Self { bench, first, length }
     }
 
@@ -136,9 +136,9 @@ impl Chain {
     /// How much of the stack the kernel uses while it does something.
     fn depth(&mut self, act: impl FnOnce(&mut Self)) -> usize {
         let here = core::ptr::from_ref(&self).addr();
-        self.bench.kernel.machine.deepest.set(here);
+        self.bench.kernel.mappings.machine.deepest.set(here);
         act(self);
-        here - self.bench.kernel.machine.deepest.get()
+        here - self.bench.kernel.mappings.machine.deepest.get()
     }
 }
 
@@ -231,9 +231,9 @@ fn a_crowd_at_a_thread_that_stops_does_not_keep_interrupts_off() {
         })
         .collect();
     assert_eq!(bench.current(), server);
-    let before = bench.kernel.machine.interrupt_windows;
+    let before = bench.kernel.mappings.machine.interrupt_windows;
     bench.kernel.exception(INVALID_OPCODE, 0);
-    let windows = bench.kernel.machine.interrupt_windows - before;
+    let windows = bench.kernel.mappings.machine.interrupt_windows - before;
     assert!(windows >= u64::from(CROWD) / 32, "{windows} windows");
     for thread in crowd {
         assert_eq!(bench.error(thread), IpcError::NoPartner as usize);

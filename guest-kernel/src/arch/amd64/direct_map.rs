@@ -1,7 +1,7 @@
 //! The direct map: all physical memory below 4 GiB, in the kernel's half of every space.
 
 use super::boot::{DIRECT_MAP_SLOT, KERNEL_OFFSET};
-use kernel_core::{arch::Table, frames::PhysicalAddress};
+use kernel_core::{arch::Table, memory::frames::PhysicalAddress};
 
 /// The most RAM that the kernel can work with: from there on the direct map is for devices.
 pub const RAM_LIMIT: u64 = 0xc000_0000;

@@ -4,7 +4,7 @@
 use super::boot::{DEVICE_PAGES, DIRECT_MAP_BASE, DIRECT_MAP_PAGES};
 use kernel_core::{
     arch::{TABLE_ENTRIES, TABLE_ORDER, Table},
-    frames::PhysicalAddress,
+    memory::frames::PhysicalAddress,
 };
 
 /// The most RAM that the kernel can work with: what the direct map covers, 960 MiB.

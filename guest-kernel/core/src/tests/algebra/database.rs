@@ -3,7 +3,7 @@
 use super::specification::Spot;
 use crate::{
     arch::{Entry, SPINE_FRAMES, TABLE_ENTRIES},
-    index::{FactoryIndex, TableIndex, TaskIndex},
+    memory::index::{FactoryIndex, TableIndex, TaskIndex},
     tests::Bench,
 };
 use protocol::{
@@ -53,12 +53,13 @@ impl<'a> Reader<'a> {
     }
 
     fn word(&self, address: u64) -> u32 {
-        let [word] = self.bench.kernel.machine.words(address);
+        let [word] = self.bench.kernel.mappings.machine.words(address);
         word
     }
 
     fn entry(&self, frame: u64, number: u64) -> Entry {
-        let words: EntryWords = self.bench.kernel.machine.words(frame + number * ENTRY_SIZE);
+        let words: EntryWords =
+            self.bench.kernel.mappings.machine.words(frame + number * ENTRY_SIZE);
         zerocopy::transmute!(words)
     }
 
@@ -71,7 +72,7 @@ impl<'a> Reader<'a> {
     /// there is no table.
     fn position(&self, spot: Spot) -> Option<Position> {
         let Spot { task, resource, number } = spot;
-        let record = &self.bench.kernel.tasks[TaskIndex::from_position(task)].record;
+        let record = &self.bench.kernel.mappings.tasks[TaskIndex::from_position(task)].record;
         let (number, per_frame) = (u64::from(number), TABLE_ENTRIES as u64);
         let directory = match resource {
             Resource::Memory => {
@@ -138,7 +139,8 @@ impl<'a> Reader<'a> {
     }
 
     pub fn node(&self, index: u32) -> MappingNode {
-        let words: [u32; 4] = self.bench.kernel.machine.words(u64::from(index) * NODE_SIZE);
+        let words: [u32; 4] =
+            self.bench.kernel.mappings.machine.words(u64::from(index) * NODE_SIZE);
         zerocopy::transmute!(words)
     }
 
@@ -169,8 +171,9 @@ impl<'a> Reader<'a> {
     /// Nodes in use and free ones, of all factories.
     pub fn count_nodes(&self) -> Result<u32, String> {
         let mut used = 0;
-        for number in 0..self.bench.kernel.factories.used() {
-            let factory = self.bench.kernel.factories[FactoryIndex::from_position(number)].record;
+        for number in 0..self.bench.kernel.mappings.factories.used() {
+            let factory =
+                self.bench.kernel.mappings.factories[FactoryIndex::from_position(number)].record;
             let (mut free, mut next) = (0, factory.free_nodes);
             while next != 0 {
                 free += 1;
@@ -189,10 +192,10 @@ impl<'a> Reader<'a> {
 pub fn note_use(bench: &mut Bench, spot: Spot, write: bool) {
     if let Some(position) = Reader::new(bench).position(spot) {
         let address = position.frame + position.number * ENTRY_SIZE;
-        let [word] = bench.kernel.machine.words(address);
+        let [word] = bench.kernel.mappings.machine.words(address);
         if word & PRESENT != 0 {
             let noted = if write { ACCESSED | DIRTY } else { ACCESSED };
-            bench.kernel.machine.set_word(address, word | noted);
+            bench.kernel.mappings.machine.set_word(address, word | noted);
         }
     }
 }

@@ -10,8 +10,8 @@ use super::{
     specification::units,
 };
 use crate::{
-    capability::Object,
-    index::{TableIndex, TaskIndex},
+    mapping::capability::Object,
+    memory::index::{TableIndex, TaskIndex},
     tests::{Bench, random::Random},
 };
 use protocol::{
@@ -52,7 +52,7 @@ struct Storm {
 impl Storm {
     fn new(seed: u64) -> Self {
         let mut bench = Bench::new();
-        bench.kernel.machine.is_restless = true;
+        bench.kernel.mappings.machine.is_restless = true;
         // sigma0 and the root task wait.
         for _ in 0..2 {
             bench.call(SystemCall::WAIT, CapabilityIndex::NIL, MessageTag(0));
@@ -88,8 +88,8 @@ impl Storm {
         self.actors[actor].under_way = is_restarted.then_some((index, tag));
         self.seen.operations += 1;
         self.seen.restarts += usize::from(is_restarted);
-        self.bench.kernel.machine.records.clear();
-        self.bench.kernel.machine.flushed.clear();
+        self.bench.kernel.mappings.machine.records.clear();
+        self.bench.kernel.mappings.machine.flushed.clear();
         if self.random.next().is_multiple_of(4) {
             self.bench.kernel.timer_tick();
         }
@@ -132,17 +132,18 @@ impl Storm {
     }
 
     fn without_interruption(&mut self, act: impl FnOnce(&mut Bench)) {
-        let steps = std::mem::replace(&mut self.bench.kernel.stretch.steps, u32::MAX);
+        let steps = std::mem::replace(&mut self.bench.kernel.mappings.stretch.steps, u32::MAX);
         act(&mut self.bench);
-        self.bench.kernel.stretch.steps = steps;
+        self.bench.kernel.mappings.stretch.steps = steps;
     }
 
     /// What is true whoever is in the middle of something.
     fn check(&mut self) -> Check {
         let is_interrupted = self.actors.iter().any(|actor| actor.under_way.is_some());
         let reader = Reader::new(&self.bench);
-        let spots: Vec<Spot> =
-            (0..self.bench.kernel.tasks.used()).flat_map(|task| reader.spots(task)).collect();
+        let spots: Vec<Spot> = (0..self.bench.kernel.mappings.tasks.used())
+            .flat_map(|task| reader.spots(task))
+            .collect();
         let is_root = |spot: &Spot| {
             reader.found(*spot).is_some_and(|found| reader.node(found.node).depth == 0)
         };

@@ -12,10 +12,11 @@ use super::{
 };
 use crate::{
     arch::TABLE_ENTRIES,
-    capability::Object,
-    database::NEAR,
-    factory::Factory,
-    index::{FactoryIndex, TableIndex, TaskIndex},
+    mapping::{capability::Object, database::NEAR},
+    memory::{
+        factory::Factory,
+        index::{FactoryIndex, TableIndex, TaskIndex},
+    },
 };
 use database::{Reader, note_use};
 use operation::{Operation, TASKS};
@@ -101,7 +102,7 @@ type Check = Result<(), String>;
 impl Laboratory {
     fn new() -> Self {
         let mut bench = Bench::new();
-        bench.kernel.machine.is_restless = true;
+        bench.kernel.mappings.machine.is_restless = true;
         // sigma0 and the root task wait; the others never run.
         for _ in 0..2 {
             bench.call(SystemCall::WAIT, CapabilityIndex::NIL, MessageTag(0));
@@ -109,13 +110,13 @@ impl Laboratory {
         for number in 2..TASKS {
             let quota = QUOTAS.get(usize::from(number) - 2);
             let factory = match quota {
-                Some(_) => bench.kernel.factories.insert(Factory::new(u64::MAX, NOBODY)),
+                Some(_) => bench.kernel.mappings.factories.insert(Factory::new(u64::MAX, NOBODY)),
                 None => Some(FactoryIndex::from_position(0)),
             };
             let factory = factory.expect("room");
             let thread = bench.spawn_from(factory, 1, 1);
             if let Some(frames) = quota {
-                let record = &mut bench.kernel.factories[factory].record;
+                let record = &mut bench.kernel.mappings.factories[factory].record;
                 record.limit = record.used + frames * PAGE_SIZE as u64;
             }
             assert_eq!(bench.task_of(thread).position(), number);
@@ -128,7 +129,7 @@ impl Laboratory {
         }
         let mut world = World::new(BLOCK, NEAR as usize, is_owned);
         let reader = Reader::new(&bench);
-        for task in 0..bench.kernel.tasks.used() {
+        for task in 0..bench.kernel.mappings.tasks.used() {
             for spot in reader.spots(task) {
                 let found = reader.found(spot).expect("something");
                 world.add_root(spot, found.size, found.what, found.rights);
@@ -152,8 +153,8 @@ impl Laboratory {
                 self.world.use_page(*spot, *write);
             }
         }
-        self.bench.kernel.machine.records.clear();
-        self.bench.kernel.machine.flushed.clear();
+        self.bench.kernel.mappings.machine.records.clear();
+        self.bench.kernel.mappings.machine.flushed.clear();
         self.check()
     }
 
@@ -287,7 +288,7 @@ impl Laboratory {
         self.world.check()?;
         let reader = Reader::new(&self.bench);
         let mut found = BTreeSet::new();
-        for task in 0..self.bench.kernel.tasks.used() {
+        for task in 0..self.bench.kernel.mappings.tasks.used() {
             found.extend(reader.spots(task));
         }
         let wanted = self.world.mappings.keys().copied().collect();

@@ -1,0 +1,3 @@
+//! Into the kernel and out of it.
+
+pub mod system_call;

@@ -1,0 +1,175 @@
+//! The one way into the kernel and the one way out of it again: an entry leads to a value that says who
+//! goes on, and nothing else is left behind.
+
+use crate::{
+    mapping::capability::{Object, Slot},
+    memory::machine::Machine,
+    threads::{
+        kernel::Kernel,
+        next::{Next, SystemCall},
+        thread::AfterSend,
+    },
+};
+use protocol::{
+    Word,
+    error::IpcError,
+    fault::Access,
+    message::MessageTag,
+    object::label,
+    syscall::{Operation, Timeouts},
+    utcb::MESSAGE_REGISTERS,
+};
+
+/// [`Operation::SEND`] with [`Operation::REPLY`]: answer and go on.
+const REPLY_ONLY: Word = Operation::SEND.0 | Operation::REPLY.0;
+
+impl<M: Machine> Kernel<M> {
+    /// The one system call ([`protocol::syscall`]), by the current thread.
+    #[inline(always)]
+    pub fn system_call(&mut self, target: Word, tag: Word, timeouts: Word) {
+        let caller = self.current.expected();
+        let tag = MessageTag(tag).without_flags();
+        let next = self.perform(SystemCall { caller, target, tag, timeouts: Timeouts(timeouts) });
+        self.go_on(next);
+    }
+
+    /// The current thread touched `address` in a way that its page tables do not allow.
+    #[inline(always)]
+    pub fn page_fault(&mut self, address: Word, access: Access) {
+        let next = self.begin_page_fault(self.current.expected(), address, access);
+        self.go_on(next);
+    }
+
+    /// The current thread raised a processor exception.
+    #[cold]
+    #[inline(never)]
+    pub fn exception(&mut self, vector: u8, error_code: Word) {
+        if let Some(thread) = self.current.get() {
+            let next = self.begin_exception(thread, vector, error_code);
+            self.go_on(next);
+        }
+    }
+
+    /// The end of a time slice: the next thread of the same priority gets the processor.
+    pub fn timer_tick(&mut self) {
+        let next = if self.current.get().is_some() { Next::Yield } else { Next::Other };
+        self.leave_to(next);
+    }
+
+    #[inline(always)]
+    fn go_on(&mut self, next: Next) {
+        if !self.bereaved.is_empty() {
+            return self.settle_and_go_on(next);
+        }
+        self.leave_to(next);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn settle_and_go_on(&mut self, next: Next) {
+        self.settle();
+        self.leave_to(next);
+        if self.mappings.stretch.take_tick() {
+            self.timer_tick();
+        }
+    }
+
+    #[inline(always)]
+    fn leave_to(&mut self, next: Next) {
+        match next {
+            Next::Current => {}
+            Next::Switch(thread) => self.run(thread),
+            Next::Other => self.schedule(),
+            Next::Best => self.preempt(),
+            Next::Yield => self.yield_current(),
+            Next::Restart(call) => self.restart(call),
+        }
+    }
+
+    /// Lets a system call begin again once its caller runs, which others may do before.
+    #[cold]
+    #[inline(never)]
+    fn restart(&mut self, call: SystemCall) {
+        let SystemCall { caller, target, tag, timeouts } = call;
+        self.threads[caller].context.restart_system_call(target, tag.0, timeouts.0);
+        if self.mappings.stretch.take_tick() {
+            self.ready.push_back(&mut self.threads, caller);
+            self.schedule();
+        } else {
+            self.run(caller);
+        }
+    }
+
+    /// Does what a system call asks for.
+    #[inline(always)]
+    pub(crate) fn perform(&mut self, call: SystemCall) -> Next {
+        let (words, items) = (call.tag.words(), call.tag.items());
+        let too_long = items != 0 && words + 2 * items > MESSAGE_REGISTERS;
+        if too_long || !call.timeouts.is_valid() {
+            return self.refuse(call, IpcError::InvalidArgument);
+        }
+        match call.operation() {
+            Operation::REPLY_AND_WAIT => self.reply_and_wait(call),
+            Operation::CALL => self.call(call),
+            _ => self.rarer_system_call(call),
+        }
+    }
+
+    #[inline(never)]
+    fn rarer_system_call(&mut self, call: SystemCall) -> Next {
+        match call.operation() {
+            Operation::SEND => {
+                let slot = self.slot(call);
+                self.invoke(call, slot, AfterSend::Continue)
+            }
+            Operation::WAIT => self.wait(call),
+            Operation::RECEIVE => self.receive(call),
+            Operation(REPLY_ONLY) => self.reply_and_go_on(call),
+            _ => self.refuse(call, IpcError::InvalidArgument),
+        }
+    }
+
+    /// The slot that a system call names.
+    #[inline(always)]
+    fn slot(&mut self, call: SystemCall) -> Slot {
+        let task = self.task_of(call.caller);
+        self.mappings.tasks[task].capabilities.slot(&mut self.mappings.machine, call.capability())
+    }
+
+    /// Sends and waits for the answer. A call to a gate whose thread waits is the hot path.
+    #[inline(always)]
+    fn call(&mut self, call: SystemCall) -> Next {
+        let slot = self.slot(call);
+        if let Some(gate) = slot.gate() {
+            let gate = self.gates[gate];
+            return self.call_thread(call, gate);
+        }
+        if slot.protocol() == call.tag.label() && call.tag.words() != 0 {
+            return self.invoke_object(call, slot);
+        }
+        self.invoke(call, slot, AfterSend::AwaitReply)
+    }
+
+    /// Sends to whatever a slot holds.
+    #[inline(never)]
+    fn invoke(&mut self, call: SystemCall, slot: Slot, then: AfterSend) -> Next {
+        let Some(capability) = slot.capability() else {
+            return self.refuse(call, IpcError::NoPartner);
+        };
+        let (receiver, label) = match capability.object {
+            Object::Gate(gate) => (self.gates[gate].thread(), self.gates[gate].label()),
+            Object::Thread(thread) if call.tag.label() != label::THREAD => (thread, 0),
+            _ => return self.invoke_object(call, slot),
+        };
+        self.send_or_queue(call, receiver, label, then)
+    }
+
+    /// Waits for a message from whoever a slot names.
+    fn receive(&mut self, call: SystemCall) -> Next {
+        match self.slot(call).capability().map(|capability| capability.object) {
+            Some(Object::Gate(gate)) => self.receive_from_one(call, self.gates[gate].thread()),
+            Some(Object::Thread(thread)) => self.receive_from_one(call, thread),
+            _ => self.refuse(call, IpcError::NoPartner),
+        }
+    }
+}

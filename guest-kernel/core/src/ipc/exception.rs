@@ -1,0 +1,113 @@
+//! Exceptions that are no page or port faults, and those of them that nobody resolves: they become
+//! messages to the thread's exception handler.
+
+use crate::{
+    ipc::{page_fault::PAGE_FAULT_VECTOR, port_fault::GENERAL_PROTECTION_VECTOR},
+    memory::{
+        index::{MaybeThread, ThreadIndex},
+        machine::Machine,
+    },
+    threads::{kernel::Kernel, next::Next, thread::AfterSend},
+};
+use protocol::{
+    Word,
+    fault::{Access, Exception},
+    introspection::{
+        ThreadState,
+        record::{Kind, Unresolved, asked},
+    },
+    message::MessageTag,
+};
+
+impl<M: Machine> Kernel<M> {
+    /// The current thread raised a processor exception.
+    pub(crate) fn begin_exception(
+        &mut self,
+        thread: ThreadIndex,
+        vector: u8,
+        error_code: Word,
+    ) -> Next {
+        let about_ports = vector == GENERAL_PROTECTION_VECTOR && error_code == 0;
+        if about_ports && let Some(next) = self.try_port_access(thread) {
+            return next;
+        }
+        let time = self.mappings.machine.time();
+        self.faults += 1;
+        let instruction = self.threads[thread].context.instruction();
+        let fault = &mut self.threads[thread].fault;
+        fault.number = self.faults;
+        fault.address = 0;
+        fault.repeated = 0;
+        fault.instruction = instruction;
+        fault.access = Access::empty();
+        if self.traces(Kind::Exception) {
+            let handler = self.fault_gate(thread, self.threads[thread].exception_handler());
+            let mut record = self.new_record(Kind::Exception, time, thread);
+            record.flags = vector;
+            record.a = error_code as u64;
+            record.b = instruction as u64;
+            let handler = self.ids_of(handler.map(|gate| gate.thread()));
+            record.c = asked(handler, self.threads[thread].caller.raw());
+            record.d = self.faults;
+            record.e = self.threads[thread].context.stack() as u64;
+            self.mappings.machine.record(record);
+        }
+        Next::switch(self.raise(thread, vector, error_code))
+    }
+
+    /// Sends the exception message; without a handler the thread is stopped. The thread may be the
+    /// current one or one that waits. Returns the handler if it takes the message now: it is ready then,
+    /// but not queued.
+    pub(crate) fn raise(
+        &mut self,
+        thread: ThreadIndex,
+        vector: u8,
+        error_code: Word,
+    ) -> Option<ThreadIndex> {
+        let handler = self.fault_gate(thread, self.threads[thread].exception_handler());
+        let registers = &mut self.threads[thread];
+        let message = Exception {
+            vector: vector.into(),
+            error_code,
+            instruction: registers.context.instruction(),
+            stack: registers.context.stack(),
+        };
+        registers.fault.message = message.to_words();
+        let Some(gate) = handler else {
+            self.stop_unhandled(thread, Unresolved::NoPager, 0);
+            return None;
+        };
+        self.offer_fault(thread, gate, Exception::TAG, AfterSend::AwaitHandler)
+    }
+
+    /// Stops a thread with an exception that nobody handled. What became of a page or port fault
+    /// was recorded before it became an exception.
+    pub(crate) fn stop_unhandled(&mut self, thread: ThreadIndex, reason: Unresolved, answer: u64) {
+        let fault = &self.threads[thread].fault;
+        let [vector, ..] = fault.message;
+        if vector != Word::from(PAGE_FAULT_VECTOR) && !fault.access.contains(Access::PORT) {
+            let handler = self.threads[thread].exception_handler();
+            self.trace_unresolved(thread, reason, handler, answer);
+        }
+        self.stop(thread);
+    }
+
+    /// The handler has answered. Returns the thread if it goes on.
+    pub(crate) fn answer_exception(
+        &mut self,
+        thread: ThreadIndex,
+        handler: ThreadIndex,
+        tag: MessageTag,
+    ) -> Option<ThreadIndex> {
+        if tag.label() != 0 {
+            self.stop_unhandled(thread, Unresolved::Refused, tag.widened());
+            return None;
+        }
+        self.threads[thread].set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        if self.traces(Kind::Resume) {
+            let replied = self.mappings.machine.time();
+            self.trace_resume(thread, Some(handler), replied, tag);
+        }
+        Some(thread)
+    }
+}

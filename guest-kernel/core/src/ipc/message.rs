@@ -1,0 +1,448 @@
+//! Sending, receiving, calling, replying.
+//!
+//! A send finds its receiver waiting, and then the message goes over and the processor with it; or
+//! it does not, and then the sender queues at the receiver. Nobody is ever stopped half-way.
+
+use crate::{
+    ipc::transfer::{Stopped, Transfer},
+    mapping::stretch::Preempted,
+    memory::{
+        index::{MaybeThread, ThreadIndex},
+        machine::Machine,
+    },
+    threads::{
+        gate::Gate,
+        kernel::Kernel,
+        next::{Next, SystemCall},
+        queue::Queue,
+        thread::{AfterSend, PendingMessage},
+    },
+};
+use protocol::{
+    Word,
+    error::IpcError,
+    introspection::{ThreadState, record::Kind},
+    message::MessageTag,
+};
+
+impl<M: Machine> Kernel<M> {
+    #[inline(always)]
+    pub(crate) fn call_thread(&mut self, call: SystemCall, gate: Gate) -> Next {
+        let SystemCall { caller, tag, .. } = call;
+        let Some((from, to)) = self.threads.pair(caller, gate.thread()) else {
+            return self.refuse(call, IpcError::NoPartner);
+        };
+        if !to.accepts_all() || tag.items() != 0 || self.mappings.machine.records(Kind::Message) {
+            return self.call_otherwise(call, gate);
+        }
+        if tag.words() != 0 {
+            self.mappings.machine.copy_message(from.utcb, to.utcb, tag.words());
+        }
+        from.set_state(ThreadState::Receiving, gate.thread().into());
+        let unanswered = to.take_call(caller, tag, gate.label());
+        self.run_called(gate.thread(), unanswered)
+    }
+
+    /// A call with items, one that is traced, or one that has to wait.
+    #[inline(never)]
+    fn call_otherwise(&mut self, call: SystemCall, gate: Gate) -> Next {
+        if call.tag.items() == 1
+            && self.threads[gate.thread()].accepts_all()
+            && !self.mappings.machine.records(Kind::Message)
+            && let Some(next) = self.call_with_one_page(call, gate)
+        {
+            return next;
+        }
+        self.send_or_queue(call, gate.thread(), gate.label(), AfterSend::AwaitReply)
+    }
+
+    /// Leaves the processor to a thread that has taken a call. `unanswered` is whom it owed an answer
+    /// before.
+    #[inline(always)]
+    pub(crate) fn run_called(&mut self, receiver: ThreadIndex, unanswered: MaybeThread) -> Next {
+        if let Some(unanswered) = unanswered.get() {
+            self.lose_reply(unanswered, receiver);
+        }
+        Next::Switch(receiver)
+    }
+
+    #[inline(never)]
+    pub(crate) fn send_or_queue(
+        &mut self,
+        call: SystemCall,
+        receiver: ThreadIndex,
+        label: Word,
+        then: AfterSend,
+    ) -> Next {
+        let message = PendingMessage { tag: call.tag, label, then };
+        if self.threads[receiver].accepts(call.caller) {
+            self.send(call, receiver, message)
+        } else {
+            self.queue_message(call, receiver, message)
+        }
+    }
+
+    /// Sends to a thread that waits for it.
+    #[inline(never)]
+    fn send(&mut self, call: SystemCall, receiver: ThreadIndex, message: PendingMessage) -> Next {
+        let (sender, PendingMessage { tag, label, then }) = (call.caller, message);
+        let transfer = Transfer { worker: sender, sender, receiver };
+        match self.transfer(transfer, tag, label) {
+            Ok(()) => {}
+            Err(Stopped::Failed(error)) => return self.refuse(call, error),
+            Err(Stopped::Preempted) if self.threads[receiver].accepts_all() => {
+                return self.hand_over(sender, receiver, message);
+            }
+            // Nobody else can send to it.
+            Err(Stopped::Preempted) => return Next::Restart(call),
+        }
+        self.leave_queue(receiver);
+        self.threads[receiver].set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        self.threads[receiver].context.set_result(tag, label);
+        if self.threads[sender].caller == receiver.into() {
+            // It waited for an answer, and takes this for one.
+            self.threads[sender].caller = MaybeThread::NOBODY;
+        }
+        if then == AfterSend::AwaitReply {
+            self.threads[sender].set_state(ThreadState::Receiving, receiver.into());
+            self.accept_call(receiver, sender);
+            Next::Switch(receiver)
+        } else {
+            self.threads[sender].context.set_result(MessageTag::default(), 0);
+            self.ready.push_back(&mut self.threads, receiver);
+            Next::Best
+        }
+    }
+
+    /// A message to a thread that waits for anybody was left at a preemption point. So that no other
+    /// message gets in between, it is the receiver who goes on with it: as if the sender had queued, and
+    /// the receiver taken the message then.
+    #[cold]
+    fn hand_over(
+        &mut self,
+        sender: ThreadIndex,
+        receiver: ThreadIndex,
+        message: PendingMessage,
+    ) -> Next {
+        self.hand_over_undertaking(sender, receiver);
+        self.enqueue_sender(sender, receiver, message, true);
+        self.threads[receiver].set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        Next::Restart(SystemCall::open_wait(receiver))
+    }
+
+    /// The sender waits in the receiver's queue, or fails if it must not wait.
+    #[inline(never)]
+    fn queue_message(
+        &mut self,
+        call: SystemCall,
+        receiver: ThreadIndex,
+        message: PendingMessage,
+    ) -> Next {
+        if call.caller == receiver || self.threads[receiver].is(ThreadState::Stopped) {
+            return self.refuse(call, IpcError::NoPartner);
+        }
+        if call.timeouts.send_is_zero() {
+            return self.refuse(call, IpcError::Timeout);
+        }
+        self.abandon(call.caller);
+        self.enqueue_sender(call.caller, receiver, message, false);
+        Next::Other
+    }
+
+    /// Puts a thread with its message into the receiver's queue, at its end or beginning.
+    pub(crate) fn enqueue_sender(
+        &mut self,
+        sender: ThreadIndex,
+        receiver: ThreadIndex,
+        message: PendingMessage,
+        first: bool,
+    ) {
+        self.threads[sender].pending = message;
+        self.threads[sender].set_state(ThreadState::Sending, receiver.into());
+        self.enter_queue(sender, Queue::Senders, first);
+    }
+
+    /// Answers the last caller, then waits for the next message.
+    #[inline(always)]
+    pub(crate) fn reply_and_wait(&mut self, call: SystemCall) -> Next {
+        let server = call.caller;
+        let Ok(answered) = self.reply(server, call.tag) else { return Next::Restart(call) };
+        let thread = &mut self.threads[server];
+        if !thread.senders.is_empty() || call.timeouts.receive_is_zero() {
+            return self.wait_with_answered(call, answered);
+        }
+        thread.set_state(ThreadState::Receiving, MaybeThread::NOBODY);
+        Next::switch(answered)
+    }
+
+    /// The server goes on with the next message at once.
+    #[inline(never)]
+    fn wait_with_answered(&mut self, call: SystemCall, answered: Option<ThreadIndex>) -> Next {
+        if let Some(answered) = answered {
+            self.ready.push_back(&mut self.threads, answered);
+        }
+        match self.wait(call.wait()) {
+            Next::Current => Next::Best,
+            next => next,
+        }
+    }
+
+    pub(crate) fn reply_and_go_on(&mut self, call: SystemCall) -> Next {
+        let Ok(answered) = self.reply(call.caller, call.tag) else { return Next::Restart(call) };
+        self.threads[call.caller].context.set_result(MessageTag::default(), 0);
+        if let Some(answered) = answered {
+            self.ready.push_back(&mut self.threads, answered);
+        }
+        Next::Best
+    }
+
+    /// Answers the last caller. Returns it, ready but not queued, if it goes on now.
+    #[inline(always)]
+    fn reply(
+        &mut self,
+        server: ThreadIndex,
+        tag: MessageTag,
+    ) -> Result<Option<ThreadIndex>, Preempted> {
+        let Some(caller) = self.threads[server].caller.take() else { return Ok(None) };
+        let Some((from, to)) = self.threads.pair(server, caller) else { return Ok(None) };
+        if !to.waits_for(server) {
+            return Ok(None);
+        }
+        if to.is(ThreadState::PageFault) {
+            return self.answer_page_fault(caller, server, tag);
+        }
+        let plain = tag.items() == 0
+            && to.is(ThreadState::Receiving)
+            && !self.mappings.machine.records(Kind::Message);
+        if !plain {
+            if tag.items() == 1 && self.reply_with_one_page(server, caller, tag) {
+                return Ok(Some(caller));
+            }
+            return self.reply_with_more(server, caller, tag);
+        }
+        if tag.words() != 0 {
+            self.mappings.machine.copy_message(from.utcb, to.utcb, tag.words());
+        }
+        to.context.set_result(tag, 0);
+        to.set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        Ok(Some(caller))
+    }
+
+    /// A call with the hot case of an item. `None`, with nothing done, for every other one.
+    #[inline(never)]
+    fn call_with_one_page(&mut self, call: SystemCall, gate: Gate) -> Option<Next> {
+        let (caller, receiver) = (call.caller, gate.thread());
+        if !self.transfer_one_page(caller, receiver, call.tag) {
+            return None;
+        }
+        let (from, to) = self.threads.pair(caller, receiver)?;
+        from.set_state(ThreadState::Receiving, receiver.into());
+        let unanswered = to.take_call(caller, call.tag, gate.label());
+        Some(self.run_called(receiver, unanswered))
+    }
+
+    /// An answer with the hot case of an item. False, with nothing done, for every other answer.
+    #[inline(never)]
+    fn reply_with_one_page(
+        &mut self,
+        server: ThreadIndex,
+        caller: ThreadIndex,
+        tag: MessageTag,
+    ) -> bool {
+        let is_asked_for = self.threads[caller].is(ThreadState::Receiving)
+            && !self.mappings.machine.records(Kind::Message)
+            && self.transfer_one_page(server, caller, tag);
+        if is_asked_for {
+            let caller = &mut self.threads[caller];
+            caller.context.set_result(tag, 0);
+            caller.set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        }
+        is_asked_for
+    }
+
+    /// An answer with items, one that is traced, or one to an exception or a port fault.
+    #[inline(never)]
+    fn reply_with_more(
+        &mut self,
+        server: ThreadIndex,
+        caller: ThreadIndex,
+        tag: MessageTag,
+    ) -> Result<Option<ThreadIndex>, Preempted> {
+        if !self.threads[caller].is(ThreadState::Receiving) {
+            return self.answer_fault(server, caller, tag);
+        }
+        let transfer = Transfer { worker: server, sender: server, receiver: caller };
+        match self.transfer(transfer, tag, 0) {
+            Ok(()) => self.threads[caller].context.set_result(tag, 0),
+            Err(Stopped::Failed(error)) => self.fail(caller, error),
+            Err(Stopped::Preempted) => {
+                self.threads[server].caller = caller.into();
+                return Err(Preempted);
+            }
+        }
+        self.threads[caller].set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        Ok(Some(caller))
+    }
+
+    /// An answer to an exception or a port fault.
+    #[cold]
+    fn answer_fault(
+        &mut self,
+        server: ThreadIndex,
+        faulter: ThreadIndex,
+        tag: MessageTag,
+    ) -> Result<Option<ThreadIndex>, Preempted> {
+        if self.threads[faulter].is(ThreadState::Exception) {
+            Ok(self.answer_exception(faulter, server, tag))
+        } else if self.threads[faulter].is(ThreadState::PortFault) {
+            let replied = self.mappings.machine.time();
+            self.resolve_or_not(faulter, server, tag, replied)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Waits for a message from anybody. A caller that was not answered loses its reply.
+    pub(crate) fn wait(&mut self, call: SystemCall) -> Next {
+        let receiver = call.caller;
+        if let Some(unanswered) = self.threads[receiver].caller.take() {
+            self.lose_reply(unanswered, receiver);
+        }
+        match self.threads[receiver].senders.first() {
+            Some(sender) => self.take_message(call, sender),
+            None => self.await_message(call, MaybeThread::NOBODY),
+        }
+    }
+
+    /// Waits for a message from one thread only.
+    pub(crate) fn receive_from_one(&mut self, call: SystemCall, partner: ThreadIndex) -> Next {
+        let receiver = call.caller;
+        let queued = self.threads[partner].is(ThreadState::Sending)
+            && self.threads[partner].waits_for(receiver);
+        if queued {
+            return self.take_message(call, partner);
+        }
+        if partner == receiver || self.threads[partner].is(ThreadState::Stopped) {
+            return self.refuse(call, IpcError::NoPartner);
+        }
+        self.await_message(call, partner.into())
+    }
+
+    fn await_message(&mut self, call: SystemCall, from: MaybeThread) -> Next {
+        let receiver = call.caller;
+        if call.timeouts.receive_is_zero() {
+            return self.refuse(call, IpcError::Timeout);
+        }
+        self.abandon(receiver);
+        self.threads[receiver].set_state(ThreadState::Receiving, from);
+        self.enter_queue(receiver, Queue::Receivers, false);
+        Next::Other
+    }
+
+    /// Delivers the message of a sender that is queued, to the receiver that now asks for it. If it fails,
+    /// only the sender learns that, and the receiver asks again.
+    fn take_message(&mut self, call: SystemCall, sender: ThreadIndex) -> Next {
+        let receiver = call.caller;
+        let PendingMessage { tag, label, then } = self.threads[sender].pending;
+        match then {
+            AfterSend::AwaitPager | AfterSend::AwaitHandler => {
+                self.leave_queue(sender);
+                self.deliver_fault(sender, receiver, tag, then);
+            }
+            AfterSend::Continue | AfterSend::AwaitReply => {
+                let transfer = Transfer { worker: receiver, sender, receiver };
+                match self.transfer(transfer, tag, label) {
+                    Ok(()) => self.leave_queue(sender),
+                    Err(Stopped::Failed(error)) => {
+                        self.leave_queue(sender);
+                        self.wake(sender, error);
+                        return Next::Restart(call);
+                    }
+                    Err(Stopped::Preempted) => return Next::Restart(call),
+                }
+            }
+        }
+        match then {
+            AfterSend::Continue => {
+                self.threads[sender].context.set_result(MessageTag::default(), 0);
+                self.make_ready(sender);
+            }
+            AfterSend::AwaitReply => {
+                self.threads[sender].set_state(ThreadState::Receiving, receiver.into());
+                self.accept_call(receiver, sender);
+            }
+            AfterSend::AwaitPager | AfterSend::AwaitHandler => self.accept_call(receiver, sender),
+        }
+        self.threads[receiver].context.set_result(tag, label);
+        Next::Best
+    }
+
+    /// Notes whom the server has to answer. One that it owed an answer before loses it.
+    #[inline]
+    pub(crate) fn accept_call(&mut self, server: ThreadIndex, caller: ThreadIndex) {
+        if let Some(unanswered) = self.threads[server].caller.take() {
+            self.lose_reply(unanswered, server);
+        }
+        self.threads[server].caller = caller.into();
+    }
+
+    /// Copies a message; items are mapped or granted on the way.
+    #[inline(never)]
+    fn transfer(
+        &mut self,
+        transfer: Transfer,
+        tag: MessageTag,
+        label: Word,
+    ) -> Result<(), Stopped> {
+        let Transfer { worker, sender, receiver } = transfer;
+        let (from, to) = (self.threads[sender].utcb, self.threads[receiver].utcb);
+        // One that goes on has told the receiver of some items already, in their place.
+        let begins = tag.items() == 0 || !self.goes_on(worker, transfer.operation());
+        let words = tag.words() + if begins { 2 * tag.items() } else { 0 };
+        self.mappings.machine.copy_message(from, to, words);
+        if tag.items() != 0 {
+            self.transfer_items(transfer, tag)?;
+        }
+        if self.traces(Kind::Message) {
+            self.trace_message(sender, receiver, tag, label);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn trace_message(
+        &mut self,
+        sender: ThreadIndex,
+        receiver: ThreadIndex,
+        tag: MessageTag,
+        label: Word,
+    ) {
+        let time = self.mappings.machine.time();
+        let mut record = self.new_record(Kind::Message, time, sender);
+        let message = &self.utcb(receiver).message;
+        let (first, second) = (message[0], message[1]);
+        record.flags = tag.words() as u8;
+        record.a = self.ids_of(Some(receiver));
+        record.b = tag.widened();
+        record.c = label as u64;
+        record.d = first as u64;
+        record.e = second as u64;
+        self.mappings.machine.record(record);
+    }
+
+    /// Lets the thread's system call return an error.
+    #[cold]
+    #[inline(never)]
+    pub fn fail(&mut self, thread: ThreadIndex, error: IpcError) {
+        self.abandon(thread);
+        self.utcb(thread).error = error as Word;
+        self.threads[thread].context.set_result(MessageTag::ipc_error(), 0);
+    }
+
+    /// The same for the one that runs.
+    #[cold]
+    pub(crate) fn refuse(&mut self, call: SystemCall, error: IpcError) -> Next {
+        self.fail(call.caller, error);
+        Next::Current
+    }
+}

@@ -1,0 +1,9 @@
+//! Messages between threads, and faults and exceptions as messages.
+
+pub mod exception;
+pub mod message;
+pub mod page_fault;
+pub mod port_fault;
+pub mod sigma0_fault;
+pub mod transfer;
+pub mod waiting;

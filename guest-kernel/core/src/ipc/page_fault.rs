@@ -1,0 +1,355 @@
+//! Page faults: the kernel turns them into messages to the faulting thread's pager, and the pager's
+//! answer into mappings.
+
+use crate::{
+    ipc::{port_fault::GENERAL_PROTECTION_VECTOR, transfer::Stopped},
+    mapping::{
+        capability::{Capability, Object},
+        item::suffices,
+        space::Pages,
+        stretch::Preempted,
+    },
+    memory::{
+        index::{MaybeThread, TaskIndex, ThreadIndex},
+        machine::Machine,
+    },
+    threads::{
+        gate::Gate,
+        kernel::Kernel,
+        next::Next,
+        thread::{AfterSend, PendingMessage, Thread},
+    },
+};
+use protocol::{
+    Word,
+    error::IpcError,
+    fault::{Access, PageFault, PortFault},
+    introspection::{
+        ThreadState,
+        record::{Kind, Record, Unresolved, asked, head, word},
+    },
+    layout::MAPPABLE_END,
+    message::MessageTag,
+    object::CapabilityIndex,
+};
+
+/// The processor's number for page faults, under which unresolved ones reach exception handlers.
+pub const PAGE_FAULT_VECTOR: u8 = 14;
+
+/// So many answers in a row may leave the very same access as impossible as it was before its thread
+/// is stopped.
+pub(crate) const REPETITION_LIMIT: u32 = 4;
+
+impl<M: Machine> Kernel<M> {
+    /// The current thread touched `address` in a way that its page tables do not allow.
+    #[inline(always)]
+    pub(crate) fn begin_page_fault(
+        &mut self,
+        faulter: ThreadIndex,
+        address: Word,
+        access: Access,
+    ) -> Next {
+        let time = self.mappings.machine.time();
+        let task = self.task_of(faulter);
+        if task == TaskIndex::SIGMA0 {
+            return self.sigma0_page_fault(faulter, address, access, time);
+        }
+        self.faults += 1;
+        let thread = &mut self.threads[faulter];
+        thread.begin_fault(self.faults, address, access);
+        let slot =
+            self.mappings.tasks[task].capabilities.slot(&mut self.mappings.machine, thread.pager());
+        let Some(gate) = slot.gate() else {
+            return self.fault_without_pager(faulter, time);
+        };
+        let gate = self.gates[gate];
+        let Some((from, to)) = self.threads.pair(faulter, gate.thread()) else {
+            return self.fault_without_pager(faulter, time);
+        };
+        if self.mappings.machine.records(Kind::Fault) {
+            let record = self.mappings.machine.begin_record();
+            record[word::TIME] = time;
+            record[word::HEAD] = head(from.head, Kind::Fault, access.bits());
+            record[word::A] = address as u64;
+            record[word::B] = from.fault.instruction as u64;
+            record[word::C] = asked(to.ids, from.caller.raw());
+            record[word::D] = from.fault.number;
+            record[word::E] = from.context.stack() as u64;
+            self.mappings.machine.end_record();
+        }
+        let hopeless = address >= MAPPABLE_END || from.fault.repeated >= REPETITION_LIMIT;
+        if hopeless || !to.accepts_all() {
+            return self.fault_that_waits(faulter, gate);
+        }
+        from.set_state(ThreadState::PageFault, gate.thread().into());
+        let registers = &mut self.mappings.machine.utcb(to.utcb).message;
+        registers[0] = from.fault.message[0];
+        registers[1] = from.fault.message[1];
+        if self.mappings.machine.enabled_records() != 0 {
+            from.fault.delivered = self.mappings.machine.time();
+        }
+        let unanswered = to.take_call(faulter, PageFault::TAG, gate.label());
+        self.run_called(gate.thread(), unanswered)
+    }
+
+    /// A fault that its pager does not get at once, or never.
+    #[inline(never)]
+    fn fault_that_waits(&mut self, faulter: ThreadIndex, gate: Gate) -> Next {
+        let fault = self.threads[faulter].fault;
+        let receiver = if fault.address >= MAPPABLE_END {
+            self.unresolved(faulter, Unresolved::OutsideUserArea, 0)
+        } else if fault.repeated >= REPETITION_LIMIT {
+            self.unresolved(faulter, Unresolved::NoProgress, 0)
+        } else if self.threads[gate.thread()].is(ThreadState::Stopped) {
+            self.unresolved(faulter, Unresolved::NoPager, IpcError::NoPartner as u64)
+        } else {
+            self.offer_fault(faulter, gate, PageFault::TAG, AfterSend::AwaitPager)
+        };
+        Next::switch(receiver)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn fault_without_pager(&mut self, faulter: ThreadIndex, time: u64) -> Next {
+        if self.traces(Kind::Fault) {
+            let record = fault_record(time, faulter, &self.threads[faulter], self.ids_of(None));
+            self.mappings.machine.record(record);
+        }
+        Next::switch(self.unresolved(faulter, Unresolved::NoPager, 0))
+    }
+
+    /// The gate at `index` in the thread's task, if its thread can answer.
+    #[inline(never)]
+    pub(crate) fn fault_gate(
+        &mut self,
+        faulter: ThreadIndex,
+        index: CapabilityIndex,
+    ) -> Option<Gate> {
+        let task = self.task_of(faulter);
+        let capability =
+            self.mappings.tasks[task].capabilities.get(&mut self.mappings.machine, index);
+        let Some(Capability { object: Object::Gate(gate), .. }) = capability else { return None };
+        let gate = self.gates[gate];
+        let able =
+            gate.thread() != faulter && !self.threads[gate.thread()].is(ThreadState::Stopped);
+        able.then_some(gate)
+    }
+
+    /// Delivers the fault's message if the receiver waits, which is returned then: it is ready, but not
+    /// queued. Else the faulter queues at it.
+    #[inline(never)]
+    pub(crate) fn offer_fault(
+        &mut self,
+        faulter: ThreadIndex,
+        gate: Gate,
+        tag: MessageTag,
+        then: AfterSend,
+    ) -> Option<ThreadIndex> {
+        let receiver = gate.thread();
+        if !self.threads[receiver].accepts(faulter) {
+            let message = PendingMessage { tag, label: gate.label(), then };
+            self.enqueue_sender(faulter, receiver, message, false);
+            return None;
+        }
+        self.leave_queue(receiver);
+        self.deliver_fault(faulter, receiver, tag, then);
+        self.threads[receiver].set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        self.threads[receiver].context.set_result(tag, gate.label());
+        self.accept_call(receiver, faulter);
+        Some(receiver)
+    }
+
+    /// Writes the fault's message into the receiver's UTCB; the faulter waits for its answer.
+    #[inline]
+    pub(crate) fn deliver_fault(
+        &mut self,
+        faulter: ThreadIndex,
+        receiver: ThreadIndex,
+        tag: MessageTag,
+        then: AfterSend,
+    ) {
+        let state = match then {
+            AfterSend::AwaitPager if tag == PortFault::TAG => ThreadState::PortFault,
+            AfterSend::AwaitPager => ThreadState::PageFault,
+            _ => ThreadState::Exception,
+        };
+        let message = self.threads[faulter].fault.message;
+        self.threads[faulter].set_state(state, receiver.into());
+        let registers = &mut self.utcb(receiver).message;
+        registers[0] = message[0];
+        registers[1] = message[1];
+        if tag.words() > 2 {
+            registers[2] = message[2];
+            registers[3] = message[3];
+        }
+        if self.mappings.machine.enabled_records() != 0 {
+            self.threads[faulter].fault.delivered = self.mappings.machine.time();
+        }
+    }
+
+    /// The pager has answered: enters what it maps. Returns the faulter if it goes on.
+    #[inline(always)]
+    pub(crate) fn answer_page_fault(
+        &mut self,
+        faulter: ThreadIndex,
+        pager: ThreadIndex,
+        tag: MessageTag,
+    ) -> Result<Option<ThreadIndex>, Preempted> {
+        let replied = if self.mappings.machine.enabled_records() != 0 {
+            self.mappings.machine.time()
+        } else {
+            0
+        };
+        let one_item = tag == MessageTag::new(0, 0, 1);
+        if one_item && self.resolve_with_one_page(pager, faulter, replied) {
+            return Ok(Some(faulter));
+        }
+        self.resolve_or_not(faulter, pager, tag, replied)
+    }
+
+    /// Any other answer than one page that was not mapped before, and every one to a port fault.
+    /// `None` if the fault stays unresolved.
+    #[inline(never)]
+    pub(crate) fn resolve_or_not(
+        &mut self,
+        faulter: ThreadIndex,
+        pager: ThreadIndex,
+        tag: MessageTag,
+        replied: u64,
+    ) -> Result<Option<ThreadIndex>, Preempted> {
+        if tag.label() != 0 {
+            self.unresolved_later(faulter, Unresolved::Refused, tag.widened());
+            return Ok(None);
+        }
+        match self.map_answer(pager, faulter, tag) {
+            Ok(true) if !self.threads[faulter].fault.access.contains(Access::PORT) => {
+                self.threads[faulter].fault.repeated = 0;
+            }
+            Ok(_) => self.count_useless_answer(faulter),
+            Err(Stopped::Failed(error)) => {
+                self.unresolved_later(faulter, Unresolved::MapFailed, error as u64);
+                return Ok(None);
+            }
+            Err(Stopped::Preempted) => {
+                self.threads[pager].caller = faulter.into();
+                return Err(Preempted);
+            }
+        }
+        self.threads[faulter].set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        if self.traces(Kind::Resume) {
+            self.trace_resume(faulter, Some(pager), replied, tag);
+        }
+        Ok(Some(faulter))
+    }
+
+    pub(crate) fn trace_resume(
+        &mut self,
+        thread: ThreadIndex,
+        answered_by: Option<ThreadIndex>,
+        replied: u64,
+        tag: MessageTag,
+    ) {
+        let answered_by = self.ids_of(answered_by);
+        let time = self.mappings.machine.time();
+        let resumed = &self.threads[thread];
+        let mut record = resumed.new_record(Kind::Resume, time, thread);
+        record.a = resumed.fault.number;
+        record.b = resumed.fault.delivered;
+        record.c = replied;
+        record.d = tag.widened();
+        record.e = answered_by;
+        self.mappings.machine.record(record);
+    }
+
+    /// The answer mapped nothing that helps, as far as is known. It may have been helped by other
+    /// means: only an access that is still impossible counts.
+    #[cold]
+    fn count_useless_answer(&mut self, faulter: ThreadIndex) {
+        let task = self.task_of(faulter);
+        let (address, access) =
+            (self.threads[faulter].fault.address, self.threads[faulter].fault.access);
+        let helped = if access.contains(Access::PORT) {
+            self.port_access_is_possible(faulter)
+        } else {
+            let entry = self.mappings.tasks[task].space.page_entry(
+                &mut self.mappings.machine,
+                Pages::Memory,
+                address,
+            );
+            entry.is_present() && suffices(entry.rights(), access)
+        };
+        let fault = &mut self.threads[faulter].fault;
+        fault.repeated = if helped { 0 } else { fault.repeated + 1 };
+    }
+
+    /// Nobody resolves the fault of `faulter`: records that, and leaves the thread to its exception
+    /// handler, which is returned if it takes the message now. `answer` is the pager's tag or the error
+    /// of the IPC.
+    #[cold]
+    pub(crate) fn unresolved(
+        &mut self,
+        faulter: ThreadIndex,
+        reason: Unresolved,
+        answer: u64,
+    ) -> Option<ThreadIndex> {
+        let pager = self.threads[faulter].pager();
+        self.trace_unresolved(faulter, reason, pager, answer);
+        let access = self.threads[faulter].fault.access;
+        if access.contains(Access::PORT) {
+            self.raise(faulter, GENERAL_PROTECTION_VECTOR, 0)
+        } else {
+            self.raise(faulter, PAGE_FAULT_VECTOR, access.bits().into())
+        }
+    }
+
+    /// The same for a faulter that waits: whoever runs goes on.
+    #[cold]
+    pub(crate) fn unresolved_later(
+        &mut self,
+        faulter: ThreadIndex,
+        reason: Unresolved,
+        answer: u64,
+    ) {
+        if let Some(handler) = self.unresolved(faulter, reason, answer) {
+            self.ready.push_back(&mut self.threads, handler);
+        }
+    }
+
+    /// Records that whoever is behind the gate at `asked` did not resolve a fault or exception.
+    pub(crate) fn trace_unresolved(
+        &mut self,
+        thread: ThreadIndex,
+        reason: Unresolved,
+        asked: CapabilityIndex,
+        answer: u64,
+    ) {
+        if !self.traces(Kind::Unresolved) {
+            return;
+        }
+        let asked = self.fault_gate(thread, asked).map(|gate| gate.thread());
+        let time = self.mappings.machine.time();
+        let mut record = self.new_record(Kind::Unresolved, time, thread);
+        let fault = &self.threads[thread].fault;
+        record.flags = reason as u8;
+        record.order = fault.access.bits();
+        record.a = fault.address as u64;
+        record.b = fault.instruction as u64;
+        record.c = self.ids_of(asked);
+        record.d = fault.number;
+        record.e = answer;
+        self.mappings.machine.record(record);
+    }
+}
+
+/// The record of a fault that `pager` is asked to resolve.
+#[inline(always)]
+pub(crate) fn fault_record(time: u64, faulter: ThreadIndex, thread: &Thread, pager: u64) -> Record {
+    let mut record = thread.new_record(Kind::Fault, time, faulter);
+    record.flags = thread.fault.access.bits();
+    record.a = thread.fault.address as u64;
+    record.b = thread.fault.instruction as u64;
+    record.c = asked(pager, thread.caller.raw());
+    record.d = thread.fault.number;
+    record.e = thread.context.stack() as u64;
+    record
+}

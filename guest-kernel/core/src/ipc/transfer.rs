@@ -1,0 +1,320 @@
+//! Items of messages and of pagers' answers on their way.
+
+use crate::{
+    arch::Entry,
+    mapping::{
+        item::{Outcome, is_one_page, map_one_page, suffices},
+        progress::Progress,
+        stretch::Preempted,
+    },
+    memory::{
+        index::{MaybeThread, TableIndex, TaskIndex, ThreadIndex},
+        machine::Machine,
+    },
+    threads::{kernel::Kernel, undertaking::Operation},
+};
+use protocol::{
+    PAGE_ORDER, Word,
+    error::IpcError,
+    fault::Access,
+    flexpage::{Flexpage, Kind as FlexpageKind, align_down, low_mask},
+    introspection::{
+        ThreadState,
+        record::{Kind, MapStatus, Record, head, word},
+    },
+    layout::{MAPPABLE_END, USER_END},
+    message::{MapItem, MessageTag},
+};
+
+/// Binary logarithm of 1 GiB, of which the user area has a whole number.
+const GIBIBYTE_ORDER: u32 = 30;
+
+const _: () = assert!(USER_END.is_multiple_of(1 << GIBIBYTE_ORDER));
+
+/// Why an operation with items does not go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// It failed.
+    Failed(IpcError),
+    /// It was left at a preemption point.
+    Preempted,
+}
+
+impl From<IpcError> for Stopped {
+    fn from(error: IpcError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// From whom to whom a message goes, and which of the two is the current thread that does it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Transfer {
+    pub worker: ThreadIndex,
+    pub sender: ThreadIndex,
+    pub receiver: ThreadIndex,
+}
+
+impl Transfer {
+    pub fn operation(self) -> Operation {
+        Operation::Transfer { sender: self.sender, receiver: self.receiver }
+    }
+}
+
+impl<M: Machine> Kernel<M> {
+    /// The hot case of a pager's answer: one page, mapped where nothing was, that allows what had
+    /// faulted; the faulter is ready then. False, with nothing done, in every other case.
+    #[inline(always)]
+    pub(crate) fn resolve_with_one_page(
+        &mut self,
+        pager: ThreadIndex,
+        faulter: ThreadIndex,
+        replied: u64,
+    ) -> bool {
+        let Some((from, to)) = self.threads.pair(pager, faulter) else { return false };
+        let (Some(source_task), Some(task)) = (from.bound_task(), to.bound_task()) else {
+            return false;
+        };
+        let message = &self.mappings.machine.utcb(from.utcb).message;
+        let Some(item) = MapItem::from_words([message[0], message[1]]) else { return false };
+        let (flexpage, destination) = (item.flexpage, item.send_base);
+        let plain = from.undertaking.is_none()
+            && is_one_page(item)
+            && destination == to.fault.address & !low_mask(PAGE_ORDER);
+        if !plain {
+            return false;
+        }
+        let (tasks, factories) = (&self.mappings.tasks, &mut self.mappings.factories);
+        let pages = (source_task, flexpage, task, destination);
+        let access = to.fault.access;
+        let Some(new) = map_one_page(&mut self.mappings.machine, tasks, factories, pages, access)
+        else {
+            return false;
+        };
+        to.fault.repeated = 0;
+        to.set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        if self.mappings.machine.records(Kind::Resolve) {
+            let time = self.mappings.machine.time();
+            let record = self.mappings.machine.begin_record();
+            record[word::TIME] = time;
+            record[word::HEAD] = head(to.head, Kind::Resolve, new.rights().bits());
+            record[word::A] = to.fault.delivered;
+            record[word::B] = flexpage.0 as u64 | (destination as u64) << 32;
+            record[word::C] = new.physical().0;
+            record[word::D] = to.fault.number;
+            record[word::E] = from.ids | (time - replied) << 32;
+            self.mappings.machine.end_record();
+        }
+        true
+    }
+
+    /// Enters all items of a pager's answer. True if one of them allows what had faulted.
+    pub(crate) fn map_answer(
+        &mut self,
+        pager: ThreadIndex,
+        faulter: ThreadIndex,
+        tag: MessageTag,
+    ) -> Result<bool, Stopped> {
+        let transfer = Transfer { worker: pager, sender: pager, receiver: faulter };
+        let mut progress = self.begin(pager, transfer.operation());
+        while progress.number < tag.items() {
+            let item = self.send_item(&mut progress, transfer, tag, Flexpage::WHOLE_SPACE)?;
+            progress.resolved |= self.allows(faulter, item, progress.outcome);
+            progress.next();
+        }
+        self.mappings.end_stretch();
+        Ok(progress.resolved)
+    }
+
+    /// Whether an item that was entered allows what had faulted.
+    fn allows(&self, faulter: ThreadIndex, item: MapItem, outcome: Outcome) -> bool {
+        let fault = &self.threads[faulter].fault;
+        let port = fault.access.contains(Access::PORT);
+        let kind = if port { FlexpageKind::IoPorts } else { FlexpageKind::Memory };
+        let offset = fault.address.wrapping_sub(outcome.destination);
+        let inside = align_down(offset, outcome.order) == 0;
+        item.flexpage.kind() == kind
+            && inside
+            && outcome.entries != 0
+            && suffices(outcome.rights, fault.access)
+    }
+
+    /// Enters the items of an ordinary message as the receiver's window allows, and tells the
+    /// receiver in its message what arrived where.
+    #[cold]
+    pub(crate) fn transfer_items(
+        &mut self,
+        transfer: Transfer,
+        tag: MessageTag,
+    ) -> Result<(), Stopped> {
+        let receiver = transfer.receiver;
+        let window = Flexpage(self.utcb(receiver).buffer[0]);
+        let mut progress = self.begin(transfer.worker, transfer.operation());
+        while progress.number < tag.items() {
+            let item = self.send_item(&mut progress, transfer, tag, window)?;
+            self.tell(receiver, tag, progress.number, item, progress.outcome);
+            progress.next();
+        }
+        self.mappings.end_stretch();
+        Ok(())
+    }
+
+    /// The hot case of a message with one item: one page that is mapped where nothing was, in a receive
+    /// window of at most 1 GiB. False, with nothing done, in every other case.
+    #[inline(always)]
+    pub(crate) fn transfer_one_page(
+        &mut self,
+        sender: ThreadIndex,
+        receiver: ThreadIndex,
+        tag: MessageTag,
+    ) -> bool {
+        let Some((from, to)) = self.threads.pair(sender, receiver) else { return false };
+        if from.undertaking.is_some() || to.undertaking.is_some() {
+            return false;
+        }
+        let (source, target) = (from.record.task, to.record.task);
+        let (from, to) = (from.utcb, to.utcb);
+        let message = &self.mappings.machine.utcb(from).message;
+        let Some(&[first, second]) = message.get(tag.words()..tag.words() + 2) else {
+            return false;
+        };
+        let Some(item) = MapItem::from_words([first, second]) else { return false };
+        let window = Flexpage(self.mappings.machine.utcb(to).buffer[0]);
+        let order = window.order();
+        let plain = is_one_page(item)
+            && window.kind() == FlexpageKind::Memory
+            && (PAGE_ORDER..=GIBIBYTE_ORDER).contains(&order)
+            && target != TaskIndex::SIGMA0.position();
+        if !plain {
+            return false;
+        }
+        let inside = align_down(item.send_base & low_mask(order), PAGE_ORDER);
+        let destination = align_down(window.address(), order) | inside;
+        if destination >= MAPPABLE_END {
+            return false;
+        }
+        let (tasks, factories) = (&self.mappings.tasks, &mut self.mappings.factories);
+        let [source, target] = [source, target].map(TaskIndex::from_position);
+        let pages = (source, item.flexpage, target, destination);
+        let entered =
+            map_one_page(&mut self.mappings.machine, tasks, factories, pages, Access::empty());
+        let Some(entry) = entered else { return false };
+        if tag.words() != 0 {
+            self.mappings.machine.copy_message(from, to, tag.words());
+        }
+        let arrived = Flexpage::memory(destination, PAGE_ORDER, entry.rights());
+        let words = MapItem::map(destination, arrived).to_words();
+        if let Some(place) =
+            self.mappings.machine.utcb(to).message.get_mut(tag.words()..tag.words() + 2)
+        {
+            place.copy_from_slice(&words);
+        }
+        if self.mappings.machine.records(Kind::Map) {
+            self.trace_one_page(sender, receiver, item, window, (destination, entry));
+        }
+        true
+    }
+
+    #[cold]
+    fn trace_one_page(
+        &mut self,
+        sender: ThreadIndex,
+        receiver: ThreadIndex,
+        item: MapItem,
+        window: Flexpage,
+        (destination, entry): (Word, Entry),
+    ) {
+        let outcome = Outcome {
+            status: MapStatus::Done,
+            source: item.flexpage.address(),
+            destination,
+            order: PAGE_ORDER,
+            physical: entry.physical(),
+            rights: entry.rights(),
+            entries: 1,
+        };
+        let record = self.map_record(receiver);
+        self.trace_map(record, Some(sender), item, window, outcome);
+    }
+
+    /// Tells a receiver in its message what arrived where.
+    #[inline(always)]
+    fn tell(
+        &mut self,
+        receiver: ThreadIndex,
+        tag: MessageTag,
+        number: usize,
+        item: MapItem,
+        outcome: Outcome,
+    ) {
+        let arrived = outcome.arrived(item.flexpage.kind());
+        let word = tag.words() + 2 * number;
+        let send_base = arrived.0 & !low_mask(PAGE_ORDER);
+        let words = MapItem { send_base, grant: item.grant, flexpage: arrived }.to_words();
+        if let Some(place) = self.utcb(receiver).message.get_mut(word..word + 2) {
+            place.copy_from_slice(&words);
+        }
+    }
+
+    #[inline]
+    fn item(
+        &mut self,
+        sender: ThreadIndex,
+        tag: MessageTag,
+        number: usize,
+    ) -> Result<MapItem, IpcError> {
+        let word = tag.words() + 2 * number;
+        let message = &self.utcb(sender).message;
+        match message.get(word..word + 2) {
+            Some(&[first, second]) => {
+                MapItem::from_words([first, second]).ok_or(IpcError::InvalidArgument)
+            }
+            _ => Err(IpcError::InvalidArgument),
+        }
+    }
+
+    /// The next item from a thread's task to another's; leaves a record.
+    fn send_item(
+        &mut self,
+        progress: &mut Progress,
+        transfer: Transfer,
+        tag: MessageTag,
+        window: Flexpage,
+    ) -> Result<MapItem, Stopped> {
+        let Transfer { worker, sender, receiver } = transfer;
+        let (from, to) = (self.task_of(sender), self.task_of(receiver));
+        let item = self.item(sender, tag, progress.number);
+        if let Ok(item) = item
+            && self.mappings.map_item(progress, from, to, item, window) == Err(Preempted)
+        {
+            self.interrupt(worker, transfer.operation(), *progress);
+            return Err(Stopped::Preempted);
+        }
+        self.mappings.end_walk(progress.walker);
+        let item = item?;
+        self.trace_replaced(worker, progress, to, item, self.answered_fault(receiver));
+        if self.traces(Kind::Map) {
+            let record = self.map_record(receiver);
+            self.trace_map(record, Some(sender), item, window, progress.outcome);
+        }
+        match progress.outcome.status {
+            MapStatus::Done | MapStatus::SourceEmpty => Ok(item),
+            MapStatus::Overflow => Err(IpcError::WindowOverflow.into()),
+            MapStatus::NoMemory => Err(IpcError::MapFailed.into()),
+            MapStatus::TooDeep => Err(IpcError::TooDeep.into()),
+        }
+    }
+
+    /// The record of an item for `receiver`, naming the fault that it answers.
+    pub(crate) fn map_record(&self, receiver: ThreadIndex) -> Record {
+        let mut record = self.new_record(Kind::Map, self.mappings.machine.time(), receiver);
+        record.d = self.answered_fault(receiver);
+        record
+    }
+
+    /// Number of the fault that `receiver` waits with, 0 if it has none.
+    pub(crate) fn answered_fault(&self, receiver: ThreadIndex) -> u64 {
+        let thread = &self.threads[receiver];
+        let faults = thread.is(ThreadState::PageFault) || thread.is(ThreadState::PortFault);
+        if faults { thread.fault.number } else { 0 }
+    }
+}

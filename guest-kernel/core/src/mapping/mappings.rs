@@ -1,0 +1,122 @@
+//! What the mapping database works on: everything that maps something, and the memory for it.
+
+use crate::{
+    mapping::{
+        database::{NODES_PER_FRAME, take_node},
+        progress::{Walker, Walkers},
+        sigma0::Sigma0,
+        stretch::Stretch,
+        task::{Task, Tasks},
+    },
+    memory::{
+        factory::{Factories, Factory},
+        frames::{FramePool, KernelFrame, NoMemory, TableFrame},
+        index::{FactoryIndex, Table},
+        machine::Machine,
+        node::NodeIndex,
+    },
+};
+use protocol::{PAGE_SIZE, kip::PhysicalRange};
+
+/// Steps that another frame of nodes costs.
+const STOCK_STEPS: u32 = 10;
+
+/// Tasks, what they map, and who pays for it.
+#[derive(Debug)]
+pub struct Mappings<M: Machine> {
+    /// The hardware.
+    pub machine: M,
+    /// All tasks.
+    pub tasks: Tasks<M>,
+    /// All factories.
+    pub factories: Factories<M>,
+    /// Who walks through the database, and how far they have come.
+    pub(crate) walkers: Walkers<M>,
+    /// The kernel's memory.
+    pub pool: FramePool,
+    /// What sigma0 is made of.
+    pub sigma0: Sigma0,
+    /// How long a map or unmap that is under way may go on.
+    pub(crate) stretch: Stretch,
+    /// Walks that are interrupted, each with a bookmark in a list.
+    pub(crate) interrupted_walks: u16,
+}
+
+impl<M: Machine> Mappings<M> {
+    /// Nothing is mapped yet. `pool` is memory for everything beside the tables.
+    pub fn new(
+        machine: M,
+        tasks: M::Storage<Task>,
+        factories: M::Storage<Factory>,
+        walkers: M::Storage<Walker>,
+        pool: PhysicalRange,
+        sigma0: Sigma0,
+    ) -> Self {
+        let pool = FramePool::new(pool);
+        let memory = pool.left();
+        Self {
+            machine,
+            tasks: Table::new(tasks, memory),
+            factories: Table::new(factories, memory),
+            walkers: Table::new(walkers, memory),
+            pool,
+            sigma0,
+            stretch: Stretch::new(),
+            interrupted_walks: 0,
+        }
+    }
+
+    /// A frame, paid for by `factory`.
+    pub fn allocate(&mut self, factory: FactoryIndex) -> Result<KernelFrame, NoMemory> {
+        self.charge(factory, PAGE_SIZE as u64)?;
+        let frame = self.pool.allocate();
+        self.machine.publish_pool(self.pool.left());
+        frame
+    }
+
+    /// A frame for entries and one for their companions, paid for by `factory`.
+    pub fn allocate_table(&mut self, factory: FactoryIndex) -> Result<TableFrame, NoMemory> {
+        self.charge(factory, 2 * PAGE_SIZE as u64)?;
+        let table = self.pool.allocate_table();
+        self.machine.publish_pool(self.pool.left());
+        table
+    }
+
+    /// Lets `factory` pay for `bytes` of the pool, which must have as many.
+    fn charge(&mut self, factory: FactoryIndex, bytes: u64) -> Result<(), NoMemory> {
+        if self.pool.left() < bytes {
+            return Err(NoMemory);
+        }
+        self.factories[factory].charge(bytes)
+    }
+
+    /// A node of `factory`, which pays for another frame of them if it has none in stock.
+    #[inline]
+    pub(crate) fn allocate_node(&mut self, factory: FactoryIndex) -> Result<NodeIndex, NoMemory> {
+        self.need_node(factory)?;
+        take_node(&mut self.machine, &mut self.factories[factory]).ok_or(NoMemory)
+    }
+
+    /// Makes sure that `factory` has a node in stock.
+    #[inline]
+    pub(crate) fn need_node(&mut self, factory: FactoryIndex) -> Result<(), NoMemory> {
+        match self.factories[factory].record.free_nodes {
+            0 => self.stock_nodes(factory),
+            _ => Ok(()),
+        }
+    }
+
+    /// Buys a frame of nodes. As it is zero, each of its nodes is followed by the next one already.
+    #[cold]
+    #[inline(never)]
+    fn stock_nodes(&mut self, factory: FactoryIndex) -> Result<(), NoMemory> {
+        self.stretch.account(STOCK_STEPS);
+        let first = NodeIndex::first_of(self.allocate(factory)?).ok_or(NoMemory)?;
+        let last = first.further(NODES_PER_FRAME - 1).ok_or(NoMemory)?;
+        self.machine.node(last).next = last.get().wrapping_add(1).wrapping_neg();
+        let record = &mut self.factories[factory].record;
+        record.free_nodes = first.get();
+        record.nodes += NODES_PER_FRAME;
+        Ok(())
+    }
+}

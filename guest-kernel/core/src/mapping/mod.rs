@@ -1,0 +1,17 @@
+//! Who maps what, from whom: spaces, capability tables and the mapping database. Knows neither threads nor
+//! messages.
+
+pub mod capability;
+pub mod database;
+pub mod derivation;
+pub mod item;
+pub mod map_pages;
+pub mod mappings;
+pub mod progress;
+pub mod sigma0;
+pub mod space;
+pub mod stretch;
+pub mod tables;
+pub mod task;
+pub mod unmap;
+pub mod walk;

@@ -1,0 +1,155 @@
+//! How far a map or unmap has come that is left at a preemption point, and who goes on with it.
+//!
+//! All that is kept in between is the walker's walk and, in the mapping database, its bookmark; the rest
+//! is with whoever has begun.
+
+use crate::{
+    mapping::{
+        database,
+        item::Outcome,
+        mappings::Mappings,
+        stretch::Preempted,
+        walk::{Tally, Walk},
+    },
+    memory::{
+        index::{Table, TableIndex, WalkerIndex},
+        machine::Machine,
+        node::{MaybeNode, NodeIndex},
+    },
+};
+use protocol::{Word, introspection::mapping::Place};
+
+/// Who can walk through the database.
+pub type Walkers<M> = Table<WalkerIndex, <M as Machine>::Storage<Walker>>;
+
+/// One of them: a thread has one, of the same number.
+#[derive(Clone, Copy, Debug)]
+pub struct Walker {
+    /// Its bookmark.
+    pub bookmark: NodeIndex,
+    /// The walk that it is interrupted in.
+    pub(crate) walk: Option<Walk>,
+}
+
+impl Walker {
+    /// One that is nowhere yet.
+    pub fn new(bookmark: NodeIndex) -> Self {
+        Self { bookmark, walk: None }
+    }
+}
+
+/// How far items or flexpages have come, of which there may be several.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Who goes on with it.
+    pub walker: WalkerIndex,
+    /// Number of the item or flexpage.
+    pub number: usize,
+    /// Bytes of it that are done (ports and capabilities count as pages).
+    pub done: Word,
+    /// Whether one of the items before allows what had faulted.
+    pub resolved: bool,
+    /// What became of the item so far.
+    pub outcome: Outcome,
+    /// What was unmapped of the flexpage so far, or in favour of the item.
+    pub tally: Tally,
+}
+
+impl Progress {
+    /// None at all.
+    pub fn new(walker: WalkerIndex) -> Self {
+        Self {
+            walker,
+            number: 0,
+            done: 0,
+            resolved: false,
+            outcome: Outcome::NOTHING,
+            tally: Tally::default(),
+        }
+    }
+
+    /// The next item or flexpage.
+    pub fn next(&mut self) {
+        let resolved = self.resolved;
+        *self = Self { number: self.number + 1, resolved, ..Self::new(self.walker) };
+    }
+}
+
+impl<M: Machine> Mappings<M> {
+    /// Takes some steps, if need be in the next stretch; or says that it is time for others.
+    #[inline(always)]
+    pub(crate) fn spend(&mut self, steps: u32) -> Result<(), Preempted> {
+        self.stretch.need(&mut self.machine, steps)?;
+        self.stretch.account(steps);
+        Ok(())
+    }
+
+    /// Makes sure of some steps, if need be in the next stretch; or says that it is time for others.
+    #[inline(always)]
+    pub(crate) fn need(&mut self, steps: u32) -> Result<(), Preempted> {
+        self.stretch.need(&mut self.machine, steps)
+    }
+
+    /// The operation is done.
+    #[inline]
+    pub(crate) fn end_stretch(&mut self) {
+        self.stretch.end(&mut self.machine, false);
+    }
+
+    /// The item or flexpage is done or given up, or what came between ends it. If a walk was under way
+    /// that nothing went on with, because others had taken what it was for, its bookmark must not stay
+    /// behind.
+    #[inline]
+    pub(crate) fn end_walk(&mut self, walker: WalkerIndex) {
+        if self.walkers[walker].walk.take().is_some() {
+            self.take_bookmark(walker);
+        }
+    }
+
+    /// What one walker has begun another one goes on with.
+    pub(crate) fn hand_over_walk(&mut self, from: WalkerIndex, to: WalkerIndex) {
+        self.end_walk(to);
+        let Some(walk) = self.walkers[from].walk.take() else { return };
+        if let Some(behind) = self.take_bookmark(from).0.get() {
+            self.put_bookmark(to, behind);
+            self.walkers[to].walk = Some(walk);
+        }
+    }
+
+    /// Puts a walker's bookmark behind a node.
+    pub(crate) fn put_bookmark(&mut self, walker: WalkerIndex, behind: NodeIndex) {
+        let bookmark = self.walkers[walker].bookmark;
+        database::insert_bookmark(&mut self.machine, behind, bookmark, walker.position());
+        self.interrupted_walks += 1;
+    }
+
+    /// Takes a walker's bookmark out of its list. Returns the nodes before and behind it.
+    pub(crate) fn take_bookmark(&mut self, walker: WalkerIndex) -> (MaybeNode, MaybeNode) {
+        self.interrupted_walks -= 1;
+        let bookmark = self.walkers[walker].bookmark;
+        database::remove_bookmark(&mut self.machine, bookmark)
+    }
+
+    /// A mapping goes, or moves to another place or tree: interrupted walks that would come back to
+    /// it must not take what is there then for it.
+    #[inline(always)]
+    pub(crate) fn forget_walks(&mut self, node: NodeIndex, place: Place) {
+        if place.is_watched() && self.interrupted_walks != 0 {
+            self.find_walks(node);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_walks(&mut self, node: NodeIndex) {
+        for number in 0..self.walkers.used() {
+            let walker = WalkerIndex::from_position(number);
+            let Some(walk) = &mut self.walkers[walker].walk else { continue };
+            if walk.is_of(node) {
+                self.end_walk(walker);
+            } else {
+                walk.forget_top(node);
+            }
+        }
+    }
+}

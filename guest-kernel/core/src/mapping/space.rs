@@ -1,0 +1,253 @@
+//! Address spaces: a directory of page tables, the same two levels on every architecture. Memory
+//! has one, and so have I/O ports, where port number `p` stands in for page number `p`.
+
+use crate::{
+    arch::{DIRECTORY_FRAMES, Entry, SPINE_FRAMES, TABLE_ENTRIES, TABLE_ORDER, Table, link_spine},
+    memory::{
+        frames::{KernelFrame, PhysicalAddress, TableFrame},
+        machine::Machine,
+        node::{MaybeNode, NodeIndex},
+    },
+};
+use core::marker::PhantomData;
+use protocol::{PAGE_ORDER, Word, introspection::mapping::Resource};
+use zerocopy::{FromBytes, IntoBytes, KnownLayout};
+
+/// The nodes of a frame of entries.
+pub type Companion = [MaybeNode; TABLE_ENTRIES];
+
+/// A task's memory and ports. The processor's tables are the only record of what it maps.
+#[derive(Debug)]
+pub struct Space {
+    root: PhysicalAddress,
+    directories: [TableFrame; DIRECTORY_FRAMES],
+    ports: Option<TableFrame>,
+}
+
+/// Memory or ports: which of a task's directories is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pages {
+    /// Pages of memory.
+    Memory,
+    /// I/O ports.
+    Ports,
+}
+
+impl Pages {
+    /// How nodes name it.
+    #[inline(always)]
+    pub fn resource(self) -> Resource {
+        match self {
+            Self::Memory => Resource::Memory,
+            Self::Ports => Resource::Ports,
+        }
+    }
+}
+
+/// What stands in a directory entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DirectoryEntry {
+    /// Nothing.
+    Empty,
+    /// A superpage; the entry has its frame and rights.
+    Superpage(Entry),
+    /// A page table.
+    Table(TableFrame),
+}
+
+/// Where an entry and its companion stand: a page, a superpage, or a capability.
+#[derive(Debug)]
+pub struct Spot<E> {
+    frame: TableFrame,
+    index: usize,
+    entry: PhantomData<E>,
+}
+
+impl<E> Clone for Spot<E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<E> Copy for Spot<E> {}
+
+/// Frames of entries of one kind.
+pub trait Entries: Copy {
+    /// A frame of them.
+    type Frame: FromBytes + IntoBytes + KnownLayout + AsMut<[Self]>;
+    /// The nodes of such a frame.
+    type Companion: FromBytes + IntoBytes + KnownLayout + AsMut<[MaybeNode]>;
+    /// Nothing.
+    const EMPTY: Self;
+}
+
+impl Entries for Entry {
+    type Frame = Table;
+    type Companion = Companion;
+    const EMPTY: Self = Self::EMPTY;
+}
+
+impl<E: Entries> Spot<E> {
+    /// The spot at a position of a table.
+    #[inline(always)]
+    pub fn new(frame: TableFrame, index: usize) -> Self {
+        Self { frame, index, entry: PhantomData }
+    }
+
+    /// The entry there.
+    #[inline(always)]
+    pub fn entry(self, machine: &mut impl Machine) -> E {
+        machine.view::<E::Frame>(self.frame.entries()).as_mut()[self.index]
+    }
+
+    /// Its node, if it has one.
+    #[inline(always)]
+    pub fn node(self, machine: &mut impl Machine) -> Option<NodeIndex> {
+        machine.companion::<E::Companion>(self.frame).as_mut()[self.index].get()
+    }
+
+    /// Replaces the entry.
+    #[inline(always)]
+    pub fn set_entry(self, machine: &mut impl Machine, entry: E) {
+        machine.view::<E::Frame>(self.frame.entries()).as_mut()[self.index] = entry;
+    }
+
+    /// Replaces the node.
+    #[inline(always)]
+    pub fn set_node(self, machine: &mut impl Machine, node: MaybeNode) {
+        machine.companion::<E::Companion>(self.frame).as_mut()[self.index] = node;
+    }
+
+    /// Leaves neither entry nor node. Returns what the entry was.
+    #[inline(always)]
+    pub fn take(self, machine: &mut impl Machine) -> E {
+        let entry = self.entry(machine);
+        self.set_entry(machine, E::EMPTY);
+        self.set_node(machine, MaybeNode::NONE);
+        entry
+    }
+}
+
+impl Space {
+    /// A space that maps only the kernel, made of zeroed frames.
+    pub fn new(
+        machine: &mut impl Machine,
+        spine: [KernelFrame; SPINE_FRAMES],
+        directories: [TableFrame; DIRECTORY_FRAMES],
+    ) -> Self {
+        let root = link_spine(machine, spine, directories);
+        Self { root, directories, ports: None }
+    }
+
+    /// What the processor's page-table register has to hold.
+    #[inline]
+    pub fn root(&self) -> PhysicalAddress {
+        self.root
+    }
+
+    /// The directory of ports, if there is one.
+    pub fn port_directory(&self) -> Option<TableFrame> {
+        self.ports
+    }
+
+    /// Adds a directory of ports, made of zeroed frames.
+    pub fn set_port_directory(&mut self, directory: TableFrame) {
+        self.ports = Some(directory);
+    }
+
+    /// The spot of the directory entry for `address`, which must be in the user area; `None` if
+    /// there is no such directory.
+    #[inline(always)]
+    pub fn directory_spot(&self, pages: Pages, address: Word) -> Option<Spot<Entry>> {
+        let number = address >> TABLE_ORDER;
+        let directory = match pages {
+            Pages::Memory => self.directories[number / TABLE_ENTRIES],
+            Pages::Ports => self.ports?,
+        };
+        Some(Spot::new(directory, number % TABLE_ENTRIES))
+    }
+
+    /// The directory entry for `address`, which must be in the user area.
+    #[inline(always)]
+    pub fn directory_entry(
+        &self,
+        machine: &mut impl Machine,
+        pages: Pages,
+        address: Word,
+    ) -> DirectoryEntry {
+        match self.directory_spot(pages, address) {
+            Some(spot) => DirectoryEntry::from(spot.entry(machine)),
+            None => DirectoryEntry::Empty,
+        }
+    }
+
+    /// The page table for `address`, if there is one.
+    #[inline(always)]
+    pub fn table(
+        &self,
+        machine: &mut impl Machine,
+        pages: Pages,
+        address: Word,
+    ) -> Option<TableFrame> {
+        match self.directory_entry(machine, pages, address) {
+            DirectoryEntry::Table(table) => Some(table),
+            DirectoryEntry::Empty | DirectoryEntry::Superpage(_) => None,
+        }
+    }
+
+    /// The spot that maps the page at `address` for itself or as a part of a superpage; `None` if
+    /// there is not even a table. The entry may be empty.
+    #[inline(always)]
+    pub fn spot(
+        &self,
+        machine: &mut impl Machine,
+        pages: Pages,
+        address: Word,
+    ) -> Option<Spot<Entry>> {
+        let spot = self.directory_spot(pages, address)?;
+        match DirectoryEntry::from(spot.entry(machine)) {
+            DirectoryEntry::Empty => None,
+            DirectoryEntry::Superpage(_) => Some(spot),
+            DirectoryEntry::Table(table) => Some(Spot::new(table, table_index(address))),
+        }
+    }
+
+    /// The entry that maps the smallest page at `address`: of its table, or as if its superpage
+    /// were a table.
+    #[inline]
+    pub fn page_entry(&self, machine: &mut impl Machine, pages: Pages, address: Word) -> Entry {
+        match self.directory_entry(machine, pages, address) {
+            DirectoryEntry::Empty => Entry::EMPTY,
+            DirectoryEntry::Superpage(entry) => page_of_superpage(entry, address),
+            DirectoryEntry::Table(table) => {
+                Spot::<Entry>::new(table, table_index(address)).entry(machine)
+            }
+        }
+    }
+}
+
+impl From<Entry> for DirectoryEntry {
+    #[inline(always)]
+    fn from(entry: Entry) -> Self {
+        if !entry.is_present() {
+            return Self::Empty;
+        }
+        if entry.is_superpage() {
+            return Self::Superpage(entry);
+        }
+        entry.table_frame().map_or(Self::Empty, Self::Table)
+    }
+}
+
+/// The position of the page at `address` in its table.
+#[inline(always)]
+pub fn table_index(address: Word) -> usize {
+    (address >> PAGE_ORDER) % TABLE_ENTRIES
+}
+
+/// The table entry that would map the page at `address` as the superpage `entry` does.
+#[inline]
+pub fn page_of_superpage(entry: Entry, address: Word) -> Entry {
+    let inside = table_index(address) << PAGE_ORDER;
+    Entry::page(PhysicalAddress(entry.physical().0 + inside as u64), entry.rights(), false)
+}

@@ -1,0 +1,51 @@
+//! Factories: quotas of kernel memory.
+
+use crate::memory::{
+    frames::NoMemory,
+    index::{FactoryIndex, Table},
+    machine::Machine,
+};
+use protocol::{error::ObjectError, introspection::mapping::FactoryRecord};
+
+/// All factories.
+pub type Factories<M> = Table<FactoryIndex, <M as Machine>::Storage<Factory>>;
+
+/// A quota of kernel memory.
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+pub struct Factory {
+    /// What viewers see; also the kernel's own copy of these facts.
+    pub record: FactoryRecord,
+}
+
+impl Factory {
+    /// A factory that has spent nothing yet, made from `parent`.
+    pub fn new(limit: u64, parent: u16) -> Self {
+        Self { record: FactoryRecord { limit, parent, ..FactoryRecord::default() } }
+    }
+
+    /// Bytes that it may still spend.
+    pub fn left(&self) -> u64 {
+        self.record.limit - self.record.used
+    }
+
+    /// Spends `bytes`, or nothing if that is more than is left.
+    pub fn charge(&mut self, bytes: u64) -> Result<(), NoMemory> {
+        if self.left() < bytes {
+            return Err(NoMemory);
+        }
+        self.record.used += bytes;
+        Ok(())
+    }
+
+    /// Takes back what was spent for nothing.
+    pub fn refund(&mut self, bytes: u64) {
+        self.record.used -= bytes;
+    }
+}
+
+impl From<NoMemory> for ObjectError {
+    fn from(_: NoMemory) -> Self {
+        Self::NoMemory
+    }
+}

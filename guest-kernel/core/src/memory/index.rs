@@ -1,0 +1,179 @@
+//! Index newtypes: how the kernel names its objects, and the tables that they index.
+
+use core::marker::PhantomData;
+use core::ops::{DerefMut, Index, IndexMut};
+use protocol::introspection::NOBODY;
+
+/// An index newtype over `u16`.
+pub trait TableIndex: Copy {
+    /// From a position that the table handed out.
+    fn from_position(position: u16) -> Self;
+    /// The position in the table.
+    fn position(self) -> u16;
+}
+
+macro_rules! table_index {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(transparent)]
+        pub struct $name(u16);
+
+        impl TableIndex for $name {
+            #[inline]
+            fn from_position(position: u16) -> Self {
+                Self(position)
+            }
+            #[inline]
+            fn position(self) -> u16 {
+                self.0
+            }
+        }
+    };
+}
+
+table_index!(
+    /// A thread.
+    ThreadIndex
+);
+table_index!(
+    /// A task.
+    TaskIndex
+);
+table_index!(
+    /// An IPC gate.
+    GateIndex
+);
+table_index!(
+    /// A factory.
+    FactoryIndex
+);
+
+table_index!(
+    /// Who walks through the mapping database.
+    WalkerIndex
+);
+
+impl TaskIndex {
+    /// The first task: sigma0.
+    pub const SIGMA0: Self = Self(0);
+    /// The second task: the root task.
+    pub const ROOT: Self = Self(1);
+}
+
+/// A thread or nobody, in two bytes, in the encoding that the host reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct MaybeThread(u16);
+
+impl MaybeThread {
+    /// Nobody.
+    pub const NOBODY: Self = Self(NOBODY);
+
+    /// The thread, if there is one.
+    #[inline]
+    pub fn get(self) -> Option<ThreadIndex> {
+        if self.0 == NOBODY { None } else { Some(ThreadIndex(self.0)) }
+    }
+
+    /// The thread that must be there: nobody is an index beyond every table.
+    #[inline(always)]
+    pub fn expected(self) -> ThreadIndex {
+        ThreadIndex(self.0)
+    }
+
+    /// The thread, if there is one, leaving nobody.
+    #[inline]
+    pub fn take(&mut self) -> Option<ThreadIndex> {
+        core::mem::replace(self, Self::NOBODY).get()
+    }
+
+    /// The encoding in introspection records.
+    #[inline]
+    pub fn raw(self) -> u16 {
+        self.0
+    }
+}
+
+impl From<ThreadIndex> for MaybeThread {
+    #[inline]
+    fn from(thread: ThreadIndex) -> Self {
+        Self(thread.0)
+    }
+}
+
+/// Memory that is set aside for the objects of one table, with those that have been made.
+pub trait Storage: DerefMut<Target = [Self::Object]> {
+    /// What the table is of.
+    type Object;
+
+    /// The most objects that there is room for.
+    fn capacity(&self) -> usize;
+
+    /// Puts an object behind the last one. False if there is no room.
+    fn push(&mut self, object: Self::Object) -> bool;
+}
+
+/// A table of objects of one type, which all tasks share.
+#[derive(Debug)]
+pub struct Table<I, S> {
+    objects: S,
+    price: u64,
+    index: PhantomData<I>,
+}
+
+impl<I: TableIndex, S: Storage> Table<I, S> {
+    /// A table without any object yet (it grows to at most 65535), for tasks that can spend so many
+    /// bytes of memory in all.
+    pub fn new(objects: S, memory: u64) -> Self {
+        let capacity = objects.capacity().clamp(1, NOBODY.into()) as u64;
+        let price = memory.div_ceil(capacity).max(size_of::<S::Object>() as u64);
+        Self { objects, price, index: PhantomData }
+    }
+
+    /// Bytes that an object costs whoever has it made: the share of all memory that it has of the table.
+    /// So nobody fills more of the table than is due to what they can spend.
+    pub fn price(&self) -> u64 {
+        self.price
+    }
+
+    /// Adds an object; `None` if the table is full.
+    pub fn insert(&mut self, object: S::Object) -> Option<I> {
+        let position = self.used();
+        let done = !self.is_full() && self.objects.push(object);
+        done.then(|| I::from_position(position))
+    }
+
+    /// Two different objects at once; `None` if they are one and the same.
+    #[inline]
+    pub fn pair(&mut self, first: I, second: I) -> Option<(&mut S::Object, &mut S::Object)> {
+        let positions = [first.position() as usize, second.position() as usize];
+        let [first, second] = self.objects.get_disjoint_mut(positions).ok()?;
+        Some((first, second))
+    }
+
+    /// Number of objects made so far.
+    pub fn used(&self) -> u16 {
+        self.objects.len() as u16
+    }
+
+    /// Whether no other object can be made.
+    pub fn is_full(&self) -> bool {
+        self.objects.len() >= self.objects.capacity().min(NOBODY.into())
+    }
+}
+
+impl<I: TableIndex, S: Storage> Index<I> for Table<I, S> {
+    type Output = S::Object;
+    #[inline]
+    fn index(&self, index: I) -> &S::Object {
+        &self.objects[index.position() as usize]
+    }
+}
+
+impl<I: TableIndex, S: Storage> IndexMut<I> for Table<I, S> {
+    #[inline]
+    fn index_mut(&mut self, index: I) -> &mut S::Object {
+        &mut self.objects[index.position() as usize]
+    }
+}

@@ -1,0 +1,286 @@
+//! Operations on kernel objects other than IPC: decoding, checking, answering.
+
+use crate::{
+    mapping::{
+        capability::{Capability, Object, Slot},
+        stretch::Preempted,
+    },
+    memory::{
+        index::{FactoryIndex, ThreadIndex},
+        machine::Machine,
+    },
+    threads::{
+        kernel::Kernel,
+        next::{Next, SystemCall},
+    },
+};
+use protocol::{
+    Word,
+    boot::pad_name,
+    error::ObjectError,
+    flexpage::Rights,
+    introspection::{NAME_LENGTH, ThreadState, record::Kind},
+    message::MessageTag,
+    object::{CapabilityIndex, console, debugger, factory, platform, scheduler},
+    utcb::MESSAGE_REGISTERS,
+};
+
+/// What an operation returns.
+pub(crate) struct Reply {
+    /// Message registers.
+    pub words: usize,
+    pub next: Next,
+}
+
+impl Reply {
+    /// So many message registers, and nobody else has become ready.
+    pub(crate) const fn words(words: usize) -> Self {
+        Self { words, next: Next::Current }
+    }
+}
+
+/// Why an operation returns nothing.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It failed.
+    Error(ObjectError),
+    /// It was left at a preemption point.
+    Preempted,
+}
+
+impl From<ObjectError> for Failure {
+    fn from(error: ObjectError) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<Preempted> for Failure {
+    fn from(_: Preempted) -> Self {
+        Self::Preempted
+    }
+}
+
+pub(crate) type Answer = Result<Reply, Failure>;
+
+pub(crate) const NOTHING: Answer = Ok(Reply::words(0));
+
+impl<M: Machine> Kernel<M> {
+    /// Invokes an object that is no IPC partner.
+    #[inline(always)]
+    pub(crate) fn invoke_object(&mut self, call: SystemCall, slot: Slot) -> Next {
+        let SystemCall { caller, tag, .. } = call;
+        let answer = if slot.protocol() != tag.label() {
+            ObjectError::BadProtocol.tag()
+        } else if tag.words() == 0 {
+            ObjectError::MessageTooShort.tag()
+        } else if slot.is_debugger() && self.utcb(caller).message[0] == debugger::NULL {
+            MessageTag::default()
+        } else {
+            return self.object_operation(call, slot);
+        };
+        self.threads[caller].context.set_result(answer, 0);
+        Next::Current
+    }
+
+    #[inline(never)]
+    fn object_operation(&mut self, call: SystemCall, slot: Slot) -> Next {
+        let SystemCall { caller, tag, .. } = call;
+        if let Some(task) = slot.modifiable_task()
+            && self.unmap_one_page(caller, task, tag)
+        {
+            return Next::Current;
+        }
+        let (answer, next) = match self.dispatch(caller, slot, tag) {
+            Ok(Reply { words, next }) => (MessageTag::new(0, words, 0), next),
+            Err(Failure::Error(error)) => (error.tag(), Next::Current),
+            Err(Failure::Preempted) => return Next::Restart(call),
+        };
+        self.threads[caller].context.set_result(answer, 0);
+        next
+    }
+
+    fn dispatch(&mut self, caller: ThreadIndex, slot: Slot, tag: MessageTag) -> Answer {
+        let capability = slot.capability().ok_or(ObjectError::BadProtocol)?;
+        let rights = capability.rights;
+        match capability.object {
+            Object::Debugger => self.debugger_operation(caller, tag),
+            Object::Thread(thread) => self.thread_operation(caller, thread, rights, tag),
+            Object::Task(task) => self.task_operation(caller, task, rights, tag),
+            Object::Factory(factory) => self.factory_operation(caller, factory, rights, tag),
+            Object::Console => self.console_operation(caller, tag),
+            Object::Scheduler => self.scheduler_operation(caller, tag),
+            Object::Platform => self.platform_operation(caller, tag),
+            Object::Gate(_) => Err(ObjectError::BadProtocol.into()),
+        }
+    }
+
+    /// The first `N` message registers, if the message has as many.
+    #[inline(always)]
+    pub(crate) fn arguments<const N: usize>(
+        &mut self,
+        caller: ThreadIndex,
+        tag: MessageTag,
+    ) -> Result<[Word; N], ObjectError> {
+        if tag.words() < N {
+            return Err(ObjectError::MessageTooShort);
+        }
+        let message = &self.utcb(caller).message;
+        Ok(core::array::from_fn(|register| message[register]))
+    }
+
+    pub(crate) fn capability(
+        &mut self,
+        caller: ThreadIndex,
+        index: Word,
+    ) -> Result<Capability, ObjectError> {
+        let task = self.task_of(caller);
+        let index = CapabilityIndex(index);
+        let found = self.mappings.tasks[task].capabilities.get(&mut self.mappings.machine, index);
+        found.ok_or(ObjectError::NoSuchCapability)
+    }
+
+    fn debugger_operation(&mut self, caller: ThreadIndex, tag: MessageTag) -> Answer {
+        let [operation] = self.arguments(caller, tag)?;
+        match operation {
+            debugger::NULL => NOTHING,
+            debugger::SET_NAME => self.set_name(caller, tag),
+            _ => Err(ObjectError::UnknownOperation.into()),
+        }
+    }
+
+    #[inline(never)]
+    fn set_name(&mut self, caller: ThreadIndex, tag: MessageTag) -> Answer {
+        let [_, index, image, length] = self.arguments(caller, tag)?;
+        let length = length.min(NAME_LENGTH);
+        if tag.words() < 4 + length.div_ceil(size_of::<Word>()) {
+            return Err(ObjectError::MessageTooShort.into());
+        }
+        let mut bytes = [0; NAME_LENGTH];
+        let words = &self.utcb(caller).message[4..];
+        unpack(words, &mut bytes[..length]);
+        let name = pad_name(&bytes);
+        let capability = self.capability(caller, index)?;
+        match capability.object {
+            Object::Task(task) => {
+                require(capability.rights, Rights::WRITE)?;
+                let record = &mut self.mappings.tasks[task].record;
+                record.name = name;
+                record.image = match u32::try_from(image) {
+                    Ok(image) if image != u32::MAX => image + 1,
+                    _ => 0,
+                };
+            }
+            Object::Thread(thread) => {
+                require(capability.rights, Rights::EXECUTE)?;
+                self.threads[thread].record.name = name;
+            }
+            _ => return Err(ObjectError::InvalidArgument.into()),
+        }
+        NOTHING
+    }
+
+    #[inline(never)]
+    fn console_operation(&mut self, caller: ThreadIndex, tag: MessageTag) -> Answer {
+        let [operation, length] = self.arguments(caller, tag)?;
+        if operation != console::WRITE {
+            return Err(ObjectError::UnknownOperation.into());
+        }
+        let words = length.div_ceil(size_of::<Word>());
+        if length > console::MAX_BYTES || tag.words() < 2 + words {
+            return Err(ObjectError::MessageTooShort.into());
+        }
+        let mut bytes = [0; (MESSAGE_REGISTERS - 2) * size_of::<Word>()];
+        unpack(&self.utcb(caller).message[2..], &mut bytes[..length]);
+        for byte in &bytes[..length] {
+            self.mappings.machine.write_console(*byte);
+        }
+        NOTHING
+    }
+
+    #[inline(never)]
+    fn platform_operation(&mut self, caller: ThreadIndex, tag: MessageTag) -> Answer {
+        let [operation, status] = self.arguments(caller, tag)?;
+        if operation != platform::SHUT_DOWN {
+            return Err(ObjectError::UnknownOperation.into());
+        }
+        let status = u8::try_from(status).map_err(|_| ObjectError::OutOfRange)?;
+        if status > 127 {
+            return Err(ObjectError::OutOfRange.into());
+        }
+        if self.traces(Kind::ShutDown) {
+            let time = self.mappings.machine.time();
+            let mut record = self.new_record(Kind::ShutDown, time, caller);
+            record.a = status.into();
+            self.mappings.machine.record(record);
+        }
+        self.mappings.machine.shut_down(status);
+        NOTHING
+    }
+
+    #[inline(never)]
+    fn scheduler_operation(&mut self, caller: ThreadIndex, tag: MessageTag) -> Answer {
+        let [operation] = self.arguments(caller, tag)?;
+        match operation {
+            scheduler::SET_PRIORITY => {
+                let [_, index, priority] = self.arguments(caller, tag)?;
+                let capability = self.capability(caller, index)?;
+                let Object::Thread(thread) = capability.object else {
+                    return Err(ObjectError::InvalidArgument.into());
+                };
+                require(capability.rights, Rights::EXECUTE)?;
+                let priority = u8::try_from(priority).map_err(|_| ObjectError::OutOfRange)?;
+                self.set_priority(caller, thread, priority);
+                Ok(Reply { words: 0, next: Next::Best })
+            }
+            scheduler::YIELD => Ok(Reply { words: 0, next: Next::Yield }),
+            _ => Err(ObjectError::UnknownOperation.into()),
+        }
+    }
+
+    fn set_priority(&mut self, caller: ThreadIndex, thread: ThreadIndex, priority: u8) {
+        let queued = thread != caller && self.threads[thread].is(ThreadState::Ready);
+        if queued {
+            self.ready.remove(&mut self.threads, thread);
+        }
+        self.threads[thread].record.priority = priority.into();
+        if queued {
+            self.ready.push_back(&mut self.threads, thread);
+        }
+    }
+
+    #[inline(never)]
+    fn factory_operation(
+        &mut self,
+        caller: ThreadIndex,
+        index: FactoryIndex,
+        rights: Rights,
+        tag: MessageTag,
+    ) -> Answer {
+        require(rights, Rights::EXECUTE)?;
+        let [operation, slot] = self.arguments(caller, tag)?;
+        let needed = match operation {
+            factory::CREATE_THREAD => 2,
+            factory::CREATE_GATE => 4,
+            _ => 3,
+        };
+        if tag.words() < needed {
+            return Err(ObjectError::MessageTooShort.into());
+        }
+        let message = &self.utcb(caller).message;
+        let arguments = [message[2], message[3]];
+        self.create(caller, index, operation, CapabilityIndex(slot), arguments)?;
+        NOTHING
+    }
+}
+
+/// Unpacks bytes from little-endian words; stops at the shorter of both.
+fn unpack(words: &[Word], bytes: &mut [u8]) {
+    for (chunk, word) in bytes.chunks_mut(size_of::<Word>()).zip(words) {
+        chunk.copy_from_slice(&word.to_le_bytes()[..chunk.len()]);
+    }
+}
+
+/// An error unless `rights` include `needed`.
+pub(crate) fn require(rights: Rights, needed: Rights) -> Result<(), ObjectError> {
+    if rights.contains(needed) { Ok(()) } else { Err(ObjectError::PermissionDenied) }
+}

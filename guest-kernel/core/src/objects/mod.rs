@@ -1,0 +1,7 @@
+//! Kernel objects: how they are made, and their operations.
+
+pub mod factory;
+pub mod invocation;
+pub mod start;
+pub mod task;
+pub mod thread;

@@ -1,0 +1,132 @@
+//! Operations of threads: binding them to a task, and sending them elsewhere.
+
+use crate::{
+    arch::Context,
+    mapping::capability::Object,
+    memory::{
+        index::{TableIndex, TaskIndex, ThreadIndex},
+        machine::Machine,
+        utcb::UtcbReference,
+    },
+    objects::invocation::{Answer, NOTHING, Reply, require},
+    threads::{kernel::Kernel, next::Next},
+};
+use protocol::{
+    Word,
+    error::ObjectError,
+    flexpage::Rights,
+    introspection::record::{Kind, head_of, ids},
+    layout::USER_END,
+    message::MessageTag,
+    object::thread,
+    utcb::SELF_OFFSET,
+};
+
+impl<M: Machine> Kernel<M> {
+    #[inline(never)]
+    pub(crate) fn thread_operation(
+        &mut self,
+        caller: ThreadIndex,
+        thread: ThreadIndex,
+        rights: Rights,
+        tag: MessageTag,
+    ) -> Answer {
+        let [operation] = self.arguments(caller, tag)?;
+        require(rights, Rights::EXECUTE)?;
+        match operation {
+            thread::CONTROL => {
+                let [_, pager, handler, task, utcb] = self.arguments(caller, tag)?;
+                let index = |word| u16::try_from(word).map_err(|_| ObjectError::OutOfRange);
+                let (pager, handler) = (index(pager)?, index(handler)?);
+                self.bind(caller, thread, task, utcb)?;
+                let record = &mut self.threads[thread].record;
+                (record.pager, record.exception_handler) = (pager, handler);
+                NOTHING
+            }
+            thread::EX_REGS => {
+                let [_, instruction, stack] = self.arguments(caller, tag)?;
+                let old = self.exchange_registers(caller, thread, instruction, stack)?;
+                let message = &mut self.utcb(caller).message;
+                message[1] = old[0];
+                message[2] = old[1];
+                Ok(Reply { words: 3, next: Next::Best })
+            }
+            _ => Err(ObjectError::UnknownOperation.into()),
+        }
+    }
+
+    /// Binds a thread to a task, once; later calls may only name the same task and UTCB again.
+    fn bind(
+        &mut self,
+        caller: ThreadIndex,
+        thread: ThreadIndex,
+        task: Word,
+        utcb: Word,
+    ) -> Result<(), ObjectError> {
+        let capability = self.capability(caller, task)?;
+        let Object::Task(task) = capability.object else {
+            return Err(ObjectError::InvalidArgument);
+        };
+        require(capability.rights, Rights::WRITE)?;
+        let frame = self.mappings.tasks[task].utcb_frame(utcb);
+        let (frame, offset) = frame.ok_or(ObjectError::InvalidArgument)?;
+        let reference = UtcbReference::at_offset(frame, offset);
+        let reference = reference.ok_or(ObjectError::InvalidArgument)?;
+        match self.threads[thread].bound_task() {
+            Some(bound) if bound == task && self.threads[thread].utcb == reference => Ok(()),
+            Some(_) => Err(ObjectError::Busy),
+            None if self.mappings.tasks[task].is_utcb_taken(utcb) => Err(ObjectError::Busy),
+            None => {
+                self.bind_to(thread, task, reference, utcb);
+                self.trace_creation(Kind::ThreadStarted, task, Some(thread), Some(caller));
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn bind_to(
+        &mut self,
+        thread: ThreadIndex,
+        task: TaskIndex,
+        reference: UtcbReference,
+        utcb: Word,
+    ) {
+        let bound = &mut self.threads[thread];
+        bound.record.task = task.position();
+        bound.utcb = reference;
+        bound.head = head_of(task.position(), thread.position());
+        bound.ids = ids(task.position(), thread.position());
+        bound.root = self.mappings.tasks[task].space.root();
+        bound.context = Context::new(utcb);
+        self.mappings.tasks[task].take_utcb(utcb);
+        self.utcb(thread).user[0] = utcb;
+    }
+
+    /// Sets a thread's registers and lets it run. Returns its old ones.
+    fn exchange_registers(
+        &mut self,
+        caller: ThreadIndex,
+        thread: ThreadIndex,
+        instruction: Word,
+        stack: Word,
+    ) -> Result<[Word; 2], ObjectError> {
+        if self.threads[thread].bound_task().is_none() {
+            return Err(ObjectError::InvalidArgument);
+        }
+        let context = &self.threads[thread].context;
+        let old = [context.instruction(), context.stack()];
+        let keep = |new: Word, old: Word| if new == thread::KEEP { old } else { new };
+        let (instruction, stack) = (keep(instruction, old[0]), keep(stack, old[1]));
+        if instruction >= USER_END {
+            return Err(ObjectError::OutOfRange);
+        }
+        if thread != caller {
+            self.cancel(thread);
+        }
+        self.threads[thread].context.set_pointers(instruction, stack);
+        Ok(old)
+    }
+}
+
+/// Offset at which the kernel leaves a UTCB's own address: the first word of its user part.
+const _: () = assert!(SELF_OFFSET == 96 * size_of::<Word>());

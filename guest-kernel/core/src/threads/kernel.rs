@@ -1,0 +1,156 @@
+//! The kernel's state, and which thread runs next.
+
+use crate::{
+    mapping::{mappings::Mappings, progress::Walker, sigma0::Sigma0, task::Task},
+    memory::{
+        factory::Factory,
+        frames::FramePool,
+        index::{GateIndex, MaybeThread, Table, TableIndex, TaskIndex, ThreadIndex},
+        machine::{Counts, Machine},
+    },
+    threads::{
+        gate::Gate,
+        queue::ThreadList,
+        ready::ReadyQueue,
+        thread::{Thread, Threads},
+    },
+};
+use protocol::{introspection::ThreadState, kip::PhysicalRange, utcb::Utcb};
+
+/// The machine's exit status when sigma0 or the root task itself cannot go on.
+pub const STATUS_ROOT_STOPPED: u8 = 125;
+
+/// Everything that the kernel knows.
+#[derive(Debug)]
+pub struct Kernel<M: Machine> {
+    /// Tasks, what they map, and the memory for it.
+    pub mappings: Mappings<M>,
+    /// All threads.
+    pub threads: Threads<M>,
+    /// All gates.
+    pub gates: Table<GateIndex, M::Storage<Gate>>,
+    /// Threads that could run, without the one that does.
+    pub ready: ReadyQueue,
+    /// Number of faults and exceptions so far.
+    pub faults: u64,
+    /// The thread that runs when the kernel is left; nobody: the processor idles.
+    pub current: MaybeThread,
+    /// Threads that have lost whom they waited for, and will be told before the kernel is left.
+    pub(crate) bereaved: ThreadList,
+}
+
+/// Memory for the kernel's tables.
+#[derive(Debug)]
+pub struct Tables<M: Machine> {
+    /// For threads.
+    pub threads: M::Storage<Thread>,
+    /// For their walks through the mapping database: there is room for as many.
+    pub walkers: M::Storage<Walker>,
+    /// For tasks.
+    pub tasks: M::Storage<Task>,
+    /// For gates.
+    pub gates: M::Storage<Gate>,
+    /// For factories.
+    pub factories: M::Storage<Factory>,
+}
+
+impl<M: Machine> Kernel<M> {
+    /// A kernel without any task yet. `pool` is its memory for everything beside the tables.
+    pub fn new(machine: M, tables: Tables<M>, pool: PhysicalRange, sigma0: Sigma0) -> Self {
+        let Tables { threads, walkers, tasks, gates, factories } = tables;
+        let memory = FramePool::new(pool).left();
+        Self {
+            mappings: Mappings::new(machine, tasks, factories, walkers, pool, sigma0),
+            threads: Table::new(threads, memory),
+            gates: Table::new(gates, memory),
+            ready: ReadyQueue::new(),
+            faults: 0,
+            current: MaybeThread::NOBODY,
+            bereaved: ThreadList::EMPTY,
+        }
+    }
+
+    /// Tells the host how many objects there are, and how much memory they take.
+    pub(crate) fn publish(&mut self) {
+        let counts = Counts {
+            tasks: self.mappings.tasks.used(),
+            threads: self.threads.used(),
+            gates: self.gates.used(),
+            factories: self.mappings.factories.used(),
+        };
+        self.mappings.machine.publish_counts(counts);
+        self.mappings.machine.publish_pool(self.mappings.pool.left());
+    }
+
+    /// The task that `thread` runs in. Only bound threads run, call or are called.
+    #[inline]
+    pub fn task_of(&self, thread: ThreadIndex) -> TaskIndex {
+        TaskIndex::from_position(self.threads[thread].record.task)
+    }
+
+    /// Leaves the processor to `thread`, which is ready but not queued, unless a thread of higher
+    /// priority is ready too. The thread that ran until now has been taken care of.
+    #[inline(always)]
+    pub fn run(&mut self, thread: ThreadIndex) {
+        if self.ready.has_above(self.threads[thread].priority()) {
+            self.run_later(thread);
+        } else {
+            self.current = thread.into();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn run_later(&mut self, thread: ThreadIndex) {
+        self.ready.push_back(&mut self.threads, thread);
+        self.schedule();
+    }
+
+    /// Leaves the processor to the next ready thread, if any.
+    #[inline(never)]
+    pub fn schedule(&mut self) {
+        self.current = match self.ready.pop(&mut self.threads) {
+            Some(thread) => thread.into(),
+            None => MaybeThread::NOBODY,
+        };
+    }
+
+    /// Makes a blocked thread ready. Who runs is decided when the kernel is left.
+    pub fn make_ready(&mut self, thread: ThreadIndex) {
+        self.threads[thread].set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        self.ready.push_back(&mut self.threads, thread);
+    }
+
+    /// Lets a more important ready thread take over from the current one.
+    #[inline(never)]
+    pub fn preempt(&mut self) {
+        match self.current.get() {
+            Some(current) if self.ready.has_above(self.threads[current].priority()) => {
+                self.ready.push_front(&mut self.threads, current);
+                self.schedule();
+            }
+            Some(_) => {}
+            None => self.schedule(),
+        }
+    }
+
+    /// Puts the current thread behind the ready ones of its priority.
+    pub fn yield_current(&mut self) {
+        let Some(current) = self.current.get() else { return };
+        if self.ready.has_at_least(self.threads[current].priority()) {
+            self.ready.push_back(&mut self.threads, current);
+            self.schedule();
+        }
+    }
+
+    /// Whether a thread is one of the first two tasks, without which nothing goes on.
+    pub(crate) fn is_root(&self, thread: ThreadIndex) -> bool {
+        matches!(self.task_of(thread), TaskIndex::SIGMA0 | TaskIndex::ROOT)
+    }
+
+    /// The message registers of a thread.
+    #[inline]
+    pub fn utcb(&mut self, thread: ThreadIndex) -> &mut Utcb {
+        self.mappings.machine.utcb(self.threads[thread].utcb)
+    }
+}

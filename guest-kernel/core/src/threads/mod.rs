@@ -1,0 +1,10 @@
+//! Threads, who of them runs, and all that the kernel knows.
+
+pub mod gate;
+pub mod kernel;
+pub mod next;
+pub mod queue;
+pub mod ready;
+pub mod thread;
+pub mod trace;
+pub mod undertaking;

@@ -1,0 +1,123 @@
+//! Preemption points: after some steps a long map or unmap lets interrupts in. If the time slice is
+//! over, its system call restarts.
+//!
+//! Then the thread goes back to user mode, to the very instruction that it came from. Others run;
+//! later the instruction enters the kernel again, which goes on where it was, with what the thread keeps
+//! of its undertaking.
+
+use crate::{
+    mapping::{progress::Progress, stretch::Preempted},
+    memory::{
+        index::{TableIndex, TaskIndex, ThreadIndex, WalkerIndex},
+        machine::Machine,
+    },
+    threads::kernel::Kernel,
+};
+
+/// What can be left at a preemption point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// The items of a message.
+    Transfer {
+        /// Whose items.
+        sender: ThreadIndex,
+        /// Who gets them.
+        receiver: ThreadIndex,
+    },
+    /// An item that a task is given.
+    Map {
+        /// Who gets it.
+        task: TaskIndex,
+    },
+    /// A list of flexpages.
+    Unmap {
+        /// In whose terms.
+        task: TaskIndex,
+    },
+}
+
+/// What a thread was in when it was left at a preemption point.
+#[derive(Clone, Copy, Debug)]
+pub struct Undertaking {
+    /// Which one.
+    pub operation: Operation,
+    /// How far it has come.
+    pub progress: Progress,
+}
+
+/// A thread as it walks through the mapping database.
+#[inline(always)]
+pub(crate) fn walker(thread: ThreadIndex) -> WalkerIndex {
+    WalkerIndex::from_position(thread.position())
+}
+
+impl<M: Machine> Kernel<M> {
+    /// Begins an operation of a thread, or goes on with it.
+    pub(crate) fn begin(&mut self, thread: ThreadIndex, operation: Operation) -> Progress {
+        self.mappings.stretch.begin(&mut self.mappings.machine);
+        if self.threads[thread].undertaking.is_some() {
+            return self.resume(thread, operation);
+        }
+        Progress::new(walker(thread))
+    }
+
+    #[cold]
+    fn resume(&mut self, thread: ThreadIndex, operation: Operation) -> Progress {
+        match self.threads[thread].undertaking {
+            Some(Undertaking { operation: begun, progress }) if begun == operation => {
+                self.threads[thread].undertaking = None;
+                progress
+            }
+            _ => {
+                self.abandon(thread);
+                Progress::new(walker(thread))
+            }
+        }
+    }
+
+    /// Whether a thread goes on with this operation.
+    pub(crate) fn goes_on(&self, thread: ThreadIndex, operation: Operation) -> bool {
+        let undertaking = self.threads[thread].undertaking;
+        undertaking.is_some_and(|undertaking| undertaking.operation == operation)
+    }
+
+    /// Leaves an operation of a thread at a preemption point.
+    #[cold]
+    pub(crate) fn interrupt(
+        &mut self,
+        thread: ThreadIndex,
+        operation: Operation,
+        progress: Progress,
+    ) -> Preempted {
+        self.threads[thread].undertaking = Some(Undertaking { operation, progress });
+        self.mappings.stretch.end(&mut self.mappings.machine, true);
+        Preempted
+    }
+
+    /// What one thread has begun another one goes on with.
+    #[cold]
+    pub(crate) fn hand_over_undertaking(&mut self, from: ThreadIndex, to: ThreadIndex) {
+        self.abandon(to);
+        let Some(mut undertaking) = self.threads[from].undertaking.take() else { return };
+        self.mappings.hand_over_walk(walker(from), walker(to));
+        undertaking.progress.walker = walker(to);
+        self.threads[to].undertaking = Some(undertaking);
+    }
+
+    /// Forgets what a thread had begun: something else came between.
+    pub(crate) fn abandon(&mut self, thread: ThreadIndex) {
+        if self.threads[thread].undertaking.take().is_some() {
+            self.mappings.end_walk(walker(thread));
+        }
+    }
+
+    /// Forgets what `partner` had begun, if it was a message between it and `thread`.
+    pub(crate) fn abandon_with(&mut self, partner: ThreadIndex, thread: ThreadIndex) {
+        if let Some(Undertaking { operation: Operation::Transfer { sender, receiver }, .. }) =
+            self.threads[partner].undertaking
+            && (sender == thread || receiver == thread)
+        {
+            self.abandon(partner);
+        }
+    }
+}
