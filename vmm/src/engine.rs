@@ -71,29 +71,27 @@ fn quickest(
     kvm: Result<(Engine, Ring0), KvmError>,
     qemu: impl FnOnce() -> Result<Engine, QemuError>,
 ) -> Result<(Engine, Option<String>)> {
-    Ok(match (kvm, qemu) {
-        (Ok((engine, Ring0::Native)), _) => (engine, None),
-        (Ok((engine, Ring0::Interpreted(_))), qemu) => match qemu() {
-            Ok(engine) => (
-                engine,
-                Some(
-                    "this runs under QEMU: the KVM here interprets ring 0, which is slower (--engine kvm \
-                     takes it all the same)"
-                        .to_owned(),
-                ),
-            ),
-            Err(error) => (
-                engine,
-                Some(format!(
-                    "this runs under KVM, which interprets ring 0 here; QEMU would be quicker, but {error}"
-                )),
-            ),
-        },
-        (Err(refusal), qemu) => match qemu() {
-            Ok(engine) => (engine, Some(format!("this runs under QEMU: {refusal}"))),
+    let (as_it_is, ring0) = match kvm {
+        Ok(found) => found,
+        Err(refusal) => match qemu() {
+            Ok(engine) => return Ok((engine, Some(format!("this runs under QEMU: {refusal}")))),
             Err(error) => bail!("neither KVM nor QEMU can run this guest: {refusal}; and {error}"),
         },
-    })
+    };
+    if ring0 == Ring0::Native {
+        return Ok((as_it_is, None));
+    }
+    let (engine, line) = match qemu() {
+        Ok(engine) => {
+            let why = "the KVM here interprets ring 0, which is slower";
+            (engine, format!("this runs under QEMU: {why} (--engine kvm takes it all the same)"))
+        }
+        Err(error) => {
+            let why = format!("QEMU would be quicker, but {error}");
+            (as_it_is, format!("this runs under KVM, which interprets ring 0 here; {why}"))
+        }
+    };
+    Ok((engine, Some(line)))
 }
 
 #[cfg(test)]

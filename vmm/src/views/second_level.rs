@@ -1,21 +1,16 @@
 //! What KVM puts behind a guest's page tables, as far as its module and its statistics tell.
 
 use crate::attach::statistics::Statistic;
-use machine::host::{Host, SecondLevel};
+use machine::host::SecondLevel;
 use serde_json::{Value, json};
 
 /// KVM's entries that lead to pages: what it calls their number, and the size of such a page in KiB.
 const ENTRIES: [(&str, u64); 3] = [("pages_4k", 4), ("pages_2m", 2 << 10), ("pages_1g", 1 << 20)];
 
-/// For people.
-pub fn sentence(statistics: &[Statistic]) -> String {
-    sentence_of(Host::here().second_level(), statistics)
-}
-
-/// The same for programs.
-pub fn json(statistics: &[Statistic]) -> Value {
+/// For programs.
+pub fn json(level: Option<SecondLevel>, statistics: &[Statistic]) -> Value {
     json!({
-        "kind": Host::here().second_level().map(word),
+        "kind": level.map(word),
         "page_kib": only_size(statistics),
     })
 }
@@ -28,7 +23,8 @@ fn word(level: SecondLevel) -> &'static str {
     }
 }
 
-fn sentence_of(level: Option<SecondLevel>, statistics: &[Statistic]) -> String {
+/// For people.
+pub fn sentence(level: Option<SecondLevel>, statistics: &[Statistic]) -> String {
     let kind = match level {
         Some(SecondLevel::Npt) => {
             "nested page tables (NPT), which the processor walks behind these"
@@ -81,14 +77,14 @@ mod tests {
         let small = statistics(&[("pages_4k", 1489), ("pages_2m", 0), ("pages_1g", 0)]);
         assert_eq!(only_size(&small), Some(4));
         assert_eq!(
-            sentence_of(Some(SecondLevel::Npt), &small),
+            sentence(Some(SecondLevel::Npt), &small),
             "nested page tables (NPT), which the processor walks behind these; all entries are of 4 KiB"
         );
         let both = statistics(&[("pages_4k", 1489), ("pages_2m", 3), ("pages_1g", 0)]);
         assert_eq!(only_size(&both), None);
-        assert!(sentence_of(None, &both).ends_with("KVM does not tell which one this page has"));
+        assert!(sentence(None, &both).ends_with("KVM does not tell which one this page has"));
         assert_eq!(
-            sentence_of(Some(SecondLevel::Shadow), &[]),
+            sentence(Some(SecondLevel::Shadow), &[]),
             "shadow page tables, which the processor walks in place of these"
         );
     }

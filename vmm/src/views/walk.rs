@@ -11,7 +11,10 @@ use super::{
 };
 use crate::attach::{Attached, statistics::Statistic};
 use anyhow::{Result, bail};
-use machine::human;
+use machine::{
+    host::{Host, SecondLevel},
+    human,
+};
 use observe::{
     inspect::{Guest, Mapping, Origin, Snapshot, Task},
     paging::{End, Execute, Geometry, Page, Step, Walk},
@@ -31,6 +34,7 @@ pub fn walk(args: &WalkArgs) -> Result<u8> {
         );
     }
     let machine = Attached::find(args.view.machine)?;
+    let second_level = Host::here().second_level();
     let processes = Process::all_of(&machine);
     let look = Look::new(&machine, &args.view)?;
     let guest = Guest::open(&machine, machine.header()?)?;
@@ -46,7 +50,7 @@ pub fn walk(args: &WalkArgs) -> Result<u8> {
     }
     let walk = guest.walk(task, *at);
     let host = walk.physical().map(|physical| HostPage::find(processes, &machine, physical));
-    let walked = Walked { look: &look, task, geometry, walk, host };
+    let walked = Walked { look: &look, task, geometry, walk, host, second_level };
     look.show(|out| match args.view.json {
         true => writeln!(out, "{}", walked.json()),
         false => walked.text(out),
@@ -72,6 +76,8 @@ struct Walked<'l> {
     geometry: &'static Geometry,
     walk: Walk,
     host: Option<io::Result<HostPage>>,
+    /// What KVM's own page tables are.
+    second_level: Option<SecondLevel>,
 }
 
 impl Walked<'_> {
@@ -92,7 +98,11 @@ impl Walked<'_> {
         let statistics = self.look.machine.statistics();
         match self.engine() {
             "kvm" => {
-                writeln!(out, "  KVM        {}", second_level::sentence(&statistics))?;
+                writeln!(
+                    out,
+                    "  KVM        {}",
+                    second_level::sentence(self.second_level, &statistics)
+                )?;
                 writeln!(out, "             {}", Self::statistics(&statistics))
             }
             engine => writeln!(out, "  KVM        takes no part: the engine is {engine}"),
@@ -128,7 +138,8 @@ impl Walked<'_> {
         json["host"] = host.map_or(Value::Null, HostPage::json);
         let statistics = self.look.machine.statistics();
         let is_kvm = self.engine() == "kvm";
-        json["second_level"] = if is_kvm { second_level::json(&statistics) } else { Value::Null };
+        json["second_level"] =
+            if is_kvm { second_level::json(self.second_level, &statistics) } else { Value::Null };
         json["kvm"] = match statistics[..] {
             [] => Value::Null,
             _ => statistics.into_iter().map(|found| (found.name, json!(found.value))).collect(),

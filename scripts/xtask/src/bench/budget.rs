@@ -39,6 +39,7 @@ const REVOKE_PERCENT: f64 = 20.0;
 pub fn exceeded(counts: &Counts) -> Vec<String> {
     let budget = &counts.architecture.budget;
     let mut found = exceeded_by_operations(budget, &counts.traced, &counts.untraced);
+    found.extend(exceeded_by_many(budget, &counts.traced));
     found.extend(exceeded_by([
         ("the longest stretch", counts.longest_stretch, budget.longest_stretch),
         ("the boot", counts.boot, budget.boot),
@@ -54,7 +55,7 @@ pub fn exceeded(counts: &Counts) -> Vec<String> {
     found
 }
 
-/// The same for what the guest's own report has, with the trace on and off.
+/// The same for single operations, with the trace on and off.
 pub fn exceeded_by_operations(
     budget: &Budget,
     traced: &GuestReport,
@@ -72,6 +73,12 @@ pub fn exceeded_by_operations(
         let limit = budget.trace_percent;
         found.push(format!("the trace adds {share:.1} % to a page fault, more than {limit}"));
     }
+    found
+}
+
+/// The same for many pages and many mappings at once.
+fn exceeded_by_many(budget: &Budget, traced: &GuestReport) -> Vec<String> {
+    let mut found = Vec::new();
     let page = traced.page_of_item();
     if page > budget.page_of_item {
         let limit = budget.page_of_item;

@@ -94,6 +94,8 @@ fn download(folder: &Path) -> Result<PathBuf> {
         option("Dir::State::Lists", &lists.display().to_string()),
         option("Dir::Cache", &cache.display().to_string()),
         option("Debug::NoLocking", "1"),
+        // Else an update that reaches nobody succeeds.
+        option("APT::Update::Error-Mode", "any"),
     ]
     .concat();
     match download_with(folder, &[]) {

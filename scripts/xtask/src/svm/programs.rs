@@ -34,12 +34,12 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Builds them, if `cargo test` has not done so just before.
+    /// Builds them, if `cargo test` has not done so just before: with the same words, since those decide on
+    /// the features of dependencies.
     pub fn build(workspace: &Workspace) -> Result<Self> {
         run(cargo(workspace).args(["build", "--quiet", "--package", "svm-init"]))?;
         let output = cargo(workspace)
             .args(["test", "--no-run", "--quiet", "--message-format", "json"])
-            .args(["--package", "glass", "--package", "machine"])
             .stderr(Stdio::inherit())
             .output()
             .context("cannot start cargo test")?;
