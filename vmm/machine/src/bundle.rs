@@ -7,8 +7,8 @@ use crate::{
 use protocol::{
     PAGE_SIZE,
     boot::{
-        BUNDLE_MAGIC, BUNDLE_VERSION, BundleHeader, MAX_PORT_RANGES, ModuleEntry, ModuleKind,
-        NAME_LENGTH, ROOT, pad_name,
+        BUNDLE_MAGIC, BUNDLE_VERSION, BundleHeader, MAX_PORT_RANGES, MAX_PROGRAMS, ModuleEntry,
+        ModuleKind, NAME_LENGTH, ROOT, pad_name,
     },
     flexpage::KERNEL_PORTS,
     layout::{FILES_BASE, FILES_END, HEAP_BASE, USER_END},
@@ -84,6 +84,9 @@ pub enum BundleError {
     /// A name that does not fit.
     #[error("the module name '{0}' is longer than {max} bytes: give a shorter one with name=", max = NAME_LENGTH - 1)]
     LongName(String),
+    /// A name that the guest would cut.
+    #[error("the module name {0:?} has a zero byte in it: give another one with name=")]
+    ZeroInName(String),
     /// Names are how modules refer to each other.
     #[error("two modules of one kind are called '{0}': rename one with name=")]
     SameName(String),
@@ -173,6 +176,9 @@ pub enum BundleError {
         /// Their length.
         length: usize,
     },
+    /// More programs than the root task starts.
+    #[error("{0} programs are too many: the root task starts at most {MAX_PROGRAMS}")]
+    TooManyPrograms(usize),
     /// More files than a program can see.
     #[error("{0} files are too many: a program sees at most {MAX_FILES}")]
     TooManyFiles(usize),
@@ -307,7 +313,10 @@ fn check(modules: &[Module], architecture: Architecture) -> Result<(), BundleErr
         }
         check_pagers(modules, module)?;
     }
-    check_files(modules)
+    match modules.iter().filter(|module| is_program(module)).count() {
+        count if count > MAX_PROGRAMS => Err(BundleError::TooManyPrograms(count)),
+        _ => check_files(modules),
+    }
 }
 
 fn check_module(module: &Module, architecture: Architecture) -> Result<(), BundleError> {
@@ -317,6 +326,9 @@ fn check_module(module: &Module, architecture: Architecture) -> Result<(), Bundl
     }
     if module.name.len() >= NAME_LENGTH {
         return Err(BundleError::LongName(name()));
+    }
+    if module.name.contains('\0') {
+        return Err(BundleError::ZeroInName(name()));
     }
     if module.arguments.len() > ARGUMENTS_LENGTH {
         let length = module.arguments.len();
@@ -506,6 +518,7 @@ mod tests {
         pack(&with(vec![program(&"x".repeat(NAME_LENGTH - 1))]), Architecture::Amd64).unwrap();
         let twice = vec![program("a"), program("a")];
         assert_eq!(refusal(twice), BundleError::SameName("a".to_owned()));
+        assert_eq!(refusal(vec![program("a\0b")]), BundleError::ZeroInName("a\0b".to_owned()));
         pack(&with(vec![program("a"), file("a", b"")]), Architecture::Amd64).unwrap();
     }
 
@@ -545,6 +558,8 @@ mod tests {
         assert_eq!(error, BundleError::LongArguments { name: "a".to_owned(), length });
         let files = (0..=MAX_FILES).map(|number| file(&number.to_string(), b"")).collect();
         assert_eq!(refusal(files), BundleError::TooManyFiles(MAX_FILES + 1));
+        let programs = (0..=MAX_PROGRAMS).map(|number| program(&number.to_string())).collect();
+        assert_eq!(refusal(programs), BundleError::TooManyPrograms(MAX_PROGRAMS + 1));
     }
 
     #[test]
