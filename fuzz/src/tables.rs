@@ -55,11 +55,8 @@ fn check_mappings<M: GuestMemory>(
     let ranges = snapshot.ranges(task.number, resource);
     let of_ranges: usize = ranges.iter().map(|range| range.mappings.len()).sum();
     assert_eq!(of_ranges, mappings.len(), "ranges have all mappings");
-    for mapping in mappings {
-        text::check(&snapshot.path(mapping));
-        if resource == Resource::Memory {
-            check_walk(guest, task, mapping);
-        }
+    if resource == Resource::Memory {
+        mappings.iter().for_each(|mapping| check_walk(guest, task, mapping));
     }
 }
 
@@ -77,6 +74,7 @@ fn check_trees(snapshot: &Snapshot, task: &Task, mapping: &Mapping) {
         .unit_at(task.number, place.resource(), mapping.number())
         .expect("a mapping is found where it is");
     assert!(found.covers(unit));
+    text::check(&snapshot.path(mapping));
     let trees = snapshot.trees_of(unit);
     for tree in &trees {
         for (position, branch) in tree.branches.iter().enumerate() {
