@@ -38,7 +38,7 @@ fn pack(lines: &str) {
     let modules: Vec<Module> = lines.lines().filter_map(module).collect();
     let packed = match bundle::pack(&modules, ARCHITECTURE) {
         Ok(packed) => Aligned::new(&packed),
-        Err(error) => return text::check(&error),
+        Err(error) => return text::write(&error),
     };
     let read: Vec<_> = Bundle::parse(packed.bytes()).expect("a sound bundle").modules().collect();
     assert_eq!(read.len(), modules.len());

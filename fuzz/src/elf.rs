@@ -25,13 +25,13 @@ pub fn run(input: &[u8]) {
     let image: Arc<[u8]> = input.into();
     for (architecture, machine, sound) in SOUND {
         if let Err(error) = Kernel::parse(&image, architecture) {
-            text::check(&error);
+            text::write(&error);
         }
         let read = elf::Image::parse(&image, machine, &PROGRAM_AREA);
         match (pack(&image, architecture, sound), &read) {
             (Ok(_), Err(error)) => panic!("the host takes it, the root task does not: {error}"),
             (Ok(_), Ok(image)) => check_pages(image, input),
-            (Err(error), _) => text::check(&error),
+            (Err(error), _) => text::write(&error),
         }
     }
     let mut images = Images::new();

@@ -7,19 +7,19 @@ use glass::{module_spec::ModuleSpec, units};
 pub fn run(input: &[u8]) {
     let input = String::from_utf8_lossy(input);
     if let Err(error) = input.parse::<ModuleSpec>() {
-        text::check(&error);
+        text::write(&error);
     }
     if let Err(error) = units::ram_size(&input) {
-        text::check(&error);
+        text::write(&error);
     }
     if let Err(error) = units::quota(&input) {
-        text::check(&error);
+        text::write(&error);
     }
     if let Err(error) = units::timeout(&input) {
-        text::check(&error);
+        text::write(&error);
     }
     match units::ports(&input) {
         Ok(range) => assert!(range.first <= range.last),
-        Err(error) => text::check(&error),
+        Err(error) => text::write(&error),
     }
 }

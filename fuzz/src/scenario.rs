@@ -13,6 +13,6 @@ pub fn run(input: &[u8]) {
         if names_files { Ok(Vec::new()) } else { scenario.modules(architecture, None) }
     });
     if let Err(error) = made {
-        text::check(&format_args!("{error:#}"));
+        text::write(&format_args!("{error:#}"));
     }
 }

@@ -55,11 +55,8 @@ fn check_mappings(
     let ranges = snapshot.ranges(task.number, resource);
     let of_ranges: usize = ranges.iter().map(|range| range.mappings()).sum();
     assert_eq!(of_ranges, mappings.len(), "ranges have all mappings");
-    for mapping in mappings {
-        text::check(&snapshot.path(mapping));
-        if resource == Resource::Memory {
-            check_walk(guest, task, mapping);
-        }
+    if resource == Resource::Memory {
+        mappings.iter().for_each(|mapping| check_walk(guest, task, mapping));
     }
 }
 
@@ -77,6 +74,7 @@ fn check_trees(snapshot: &Snapshot<'_>, task: &Task, mapping: &Mapping) {
         .unit_at(task.number, place.resource(), mapping.number())
         .expect("a mapping is found where it is");
     assert!(found.covers(unit));
+    text::check(&snapshot.path(mapping));
     for own in [false, true] {
         let unmap = Some(Unmap { task: task.number, own });
         let told = snapshot.tell_trees(unit, unmap, |step| {

@@ -19,7 +19,7 @@ pub fn run(input: &[u8]) {
     });
     match Attached::new(line, files, Path::new("/dev/null")) {
         Ok(machine) => look(&machine),
-        Err(error) => text::check(&format_args!("{error:#}")),
+        Err(error) => text::write(&format_args!("{error:#}")),
     }
 }
 
@@ -34,7 +34,7 @@ fn look(machine: &Attached) {
     let Ok(header) = machine.header() else { return };
     match Guest::open(machine, header) {
         Ok(guest) => drop((guest.tasks(), guest.snapshot())),
-        Err(error) => text::check(&error),
+        Err(error) => text::write(&error),
     }
 }
 

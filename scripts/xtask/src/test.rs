@@ -118,7 +118,10 @@ pub fn lint(workspace: &Workspace) -> Result<()> {
     // The host's build embeds it.
     guest::build(workspace)?;
     say("check: lints, host");
-    run_cargo(workspace, &["clippy", "--all-targets", "--", "-D", "warnings"])?;
+    run_cargo(
+        workspace,
+        &["clippy", "--all-targets", "--features", "fuzz/programs", "--", "-D", "warnings"],
+    )?;
     say("check: lints, guest");
     guest::lint(workspace)
 }

@@ -12,8 +12,8 @@ use policy::{
 use protocol::{
     PAGE_SIZE,
     boot::{
-        BUNDLE_MAGIC, BUNDLE_VERSION, BundleHeader, MAX_PORT_RANGES, ModuleEntry, ModuleKind,
-        NAME_LENGTH, ROOT, pad_name,
+        BUNDLE_MAGIC, BUNDLE_VERSION, BundleHeader, MAX_PORT_RANGES, MAX_PROGRAMS, ModuleEntry,
+        ModuleKind, NAME_LENGTH, ROOT, pad_name,
     },
     flexpage::KERNEL_PORTS,
     layout::{FILES_BASE, FILES_END, USER_END},
@@ -92,6 +92,9 @@ pub enum BundleError {
     /// A name that does not fit.
     #[error("the module name '{0}' is longer than {max} bytes: give a shorter one with name=", max = NAME_LENGTH - 1)]
     LongName(String),
+    /// A name that the guest would cut.
+    #[error("the module name {0:?} has a zero byte in it: give another one with name=")]
+    ZeroInName(String),
     /// Names are how modules refer to each other.
     #[error("two modules of one kind are called '{0}': rename one with name=")]
     SameName(String),
@@ -192,6 +195,9 @@ pub enum BundleError {
         /// Their length.
         length: usize,
     },
+    /// More programs than the root task starts.
+    #[error("{0} programs are too many: the root task starts at most {MAX_PROGRAMS}")]
+    TooManyPrograms(usize),
     /// More files than a program can see.
     #[error("{0} files are too many: a program sees at most {MAX_FILES}")]
     TooManyFiles(usize),
@@ -351,6 +357,9 @@ fn check_module(module: &Module, architecture: Architecture) -> Result<(), Bundl
     }
     if module.name.len() >= NAME_LENGTH {
         return Err(BundleError::LongName(name()));
+    }
+    if module.name.contains('\0') {
+        return Err(BundleError::ZeroInName(name()));
     }
     if module.arguments.len() > ARGUMENTS_LENGTH {
         let length = module.arguments.len();
@@ -572,6 +581,7 @@ mod tests {
         pack(&with(vec![program(&"x".repeat(NAME_LENGTH - 1))]), Architecture::Amd64).unwrap();
         let twice = vec![program("a"), program("a")];
         assert_eq!(refusal(twice), BundleError::SameName("a".to_owned()));
+        assert_eq!(refusal(vec![program("a\0b")]), BundleError::ZeroInName("a\0b".to_owned()));
         pack(&with(vec![program("a"), file("a", b"")]), Architecture::Amd64).unwrap();
     }
 
@@ -611,6 +621,8 @@ mod tests {
         assert_eq!(error, BundleError::LongArguments { name: "a".to_owned(), length });
         let files = (0..=MAX_FILES).map(|number| file(&number.to_string(), b"")).collect();
         assert_eq!(refusal(files), BundleError::TooManyFiles(MAX_FILES + 1));
+        let programs = (0..=MAX_PROGRAMS).map(|number| program(&number.to_string())).collect();
+        assert_eq!(refusal(programs), BundleError::TooManyPrograms(MAX_PROGRAMS + 1));
     }
 
     #[test]
