@@ -1,12 +1,8 @@
 //! `glass bundle`: the same guest for other PVH loaders.
 
-use crate::{cli::BundleArgs, guest::Guest};
+use crate::{cli::BundleArgs, guest::Guest, screen};
 use anyhow::{Context, Result};
-use std::{
-    fs,
-    io::{self, Write},
-    path::Path,
-};
+use std::{fs, io::Write, path::Path};
 
 /// Writes `kernel` and `bundle`, and says how QEMU boots them.
 pub fn write(args: &BundleArgs) -> Result<u8> {
@@ -22,7 +18,7 @@ pub fn write(args: &BundleArgs) -> Result<u8> {
     write(&kernel_path, &guest.kernel)?;
     write(&bundle_path, &bundle)?;
     writeln!(
-        io::stderr(),
+        screen::errors(),
         "qemu-system-x86_64 -M microvm -cpu max -m 256M -display none -nodefaults -no-reboot \
          -serial stdio -device isa-debug-exit,iobase=0xf4,iosize=1 -kernel {} -initrd {}",
         kernel_path.display(),

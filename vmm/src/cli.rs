@@ -118,6 +118,9 @@ pub struct RunArgs {
     /// Show no trace
     #[arg(long, group = "style")]
     pub quiet: bool,
+    /// Pass what the guest prints on to a terminal as it is, control characters included
+    #[arg(long)]
+    pub raw: bool,
     /// Colours in the trace
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Colour::Auto)]
     pub color: Colour,

@@ -1,6 +1,6 @@
 //! `glass doctor`: what this host can do, and how to repair what it can't.
 
-use crate::{cli::DoctorArgs, trial};
+use crate::{cli::DoctorArgs, screen, trial};
 use anyhow::Result;
 use machine::{
     Architecture, Engine, KvmError, Qemu, QemuError,
@@ -9,11 +9,7 @@ use machine::{
     probe::{Attempt, PagingMode, Probe, SyscallEntry},
 };
 use serde::Serialize;
-use std::{
-    fmt::Display,
-    io::{self, Write},
-    path::Path,
-};
+use std::{fmt::Display, io::Write, path::Path};
 
 /// Everything that was found out.
 #[derive(Debug, Serialize)]
@@ -133,7 +129,7 @@ struct Huge {
 /// Examines the host and shows what was found. The status is 0 if `amd64` guests run under KVM.
 pub fn run(args: &DoctorArgs) -> Result<u8> {
     let findings = examine(&args.kvm, &args.qemu);
-    let mut out = io::stdout().lock();
+    let mut out = screen::output();
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&findings)?)?;
     } else {

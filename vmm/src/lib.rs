@@ -8,11 +8,13 @@
 //! | [`run`] | a guest from its start to its exit status |
 //! | [`checker`] | looks into it whenever its kernel waits for that |
 //! | [`console`], [`follow`], [`report`], [`message`] | what the user sees of it |
+//! | [`screen`] | the way out for all that: what others wrote is shown, not obeyed |
 //! | [`attach`], [`views`] | looking into a guest that another process runs |
 //! | [`bundle`], [`doctor`], [`trial`] | the other verbs |
 //!
 //! The two rooms `machine` (knows KVM and QEMU) and `observe` (knows the trace) meet only here.
 #![forbid(unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod attach;
 mod bundle;
@@ -29,21 +31,31 @@ pub mod module_spec;
 mod report;
 mod run;
 pub mod scenario;
+mod screen;
 mod trial;
 pub mod units;
 mod views;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 use cli::{Cli, Command};
 use message::say;
+use observe::text;
+use signal_hook::{consts::SIGXFSZ, flag};
 use std::{
+    env,
     io::{self, Write},
+    os::unix::ffi::OsStrExt,
     process::ExitCode,
+    sync::Arc,
 };
 
 /// What the command does, and with which status it ends.
 pub fn main() -> ExitCode {
-    match execute(&Cli::parse()) {
+    // Who writes more than the limit on the size of files allows gets an error instead.
+    let _ = flag::register(SIGXFSZ, Arc::default());
+    let cli = Cli::try_parse().unwrap_or_else(|error| refuse(error));
+    match execute(&cli) {
         Ok(status) => ExitCode::from(status),
         // A reader that has had enough, as `head` does, is no error worth a word.
         Err(error) if is_broken_pipe(&error) => ExitCode::from(run::BROKEN_PIPE),
@@ -52,6 +64,20 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Ends with help, or with what is wrong with the command line.
+fn refuse(error: clap::Error) -> ! {
+    let (help, version) = (ErrorKind::DisplayHelp, ErrorKind::DisplayVersion);
+    let no_words = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if [help, version, no_words].contains(&error.kind()) {
+        error.exit();
+    }
+    // The message repeats words of the command line: they must do nothing to a terminal.
+    let words = env::args_os().map(|word| text::shown_bytes(word.as_bytes()));
+    let error = Cli::try_parse_from(words).err().unwrap_or(error);
+    let _ = screen::errors().write_all(error.render().to_string().as_bytes());
+    std::process::exit(error.exit_code())
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -81,7 +107,7 @@ fn list() -> anyhow::Result<u8> {
     let scenarios = scenario::embedded()?;
     let width = scenarios.iter().map(|scenario| scenario.name.len()).max().unwrap_or(0);
     for scenario in scenarios {
-        writeln!(io::stdout(), "{:width$}  {}", scenario.name, scenario.summary)?;
+        writeln!(screen::output(), "{:width$}  {}", scenario.name, scenario.summary)?;
     }
     Ok(0)
 }

@@ -50,11 +50,11 @@ impl Locator<'_> {
 }
 
 /// The report on a crash, of several lines.
-pub fn crash(crash: &Crash, locator: &Locator<'_>) -> String {
+pub fn crash(crash: &Crash, locator: &Locator<'_>) -> Vec<String> {
     let mut lines = vec![format!("the guest cannot go on: {}", crash.cause)];
     if let Some(cpu) = &crash.cpu {
         lines.push(format!("  at  {}", locator.place(cpu)));
         lines.extend(cpu.to_string().lines().map(|line| format!("  {line}")));
     }
-    lines.join("\n")
+    lines
 }

@@ -8,8 +8,9 @@ use crate::{
     engine,
     follow::{Follower, Ram, Trace},
     guest::Guest,
-    message::say,
+    message::{say, say_lines},
     report::{self, Locator},
+    screen::{self, Screen},
 };
 use anyhow::{Context, Result};
 use machine::{Config, CpuState, Crash, Engine, Machine, Outcome};
@@ -20,8 +21,7 @@ use signal_hook::{
     low_level,
 };
 use std::{
-    env,
-    io::{self, IsTerminal},
+    env, io,
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     thread,
     time::Instant,
@@ -80,7 +80,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
 
     let (sender, events) = mpsc::channel();
     watch_signals(sender.clone())?;
-    let console = Console::new(io::stdout());
+    let console = Console::new(screen::console(args.raw));
     let trace = trace(args, &guest, &machine, header);
     let follower = Follower::start(trace, checker, console.clone(), sender.clone())
         .context("cannot start a thread for the trace")?;
@@ -122,7 +122,7 @@ fn trace(
     guest: &Guest,
     machine: &Machine,
     header: Option<u64>,
-) -> Option<Trace<io::Stderr>> {
+) -> Option<Trace<Screen<io::Stderr>>> {
     let style = style(args);
     if style == Style::Quiet {
         return None;
@@ -136,7 +136,7 @@ fn trace(
         header,
         images: guest.images(),
         ticks_per_second: machine.ticks_per_second(),
-        printer: Printer::new(style, use_colour(args.color), io::stderr()),
+        printer: Printer::new(style, use_colour(args.color), screen::trace()),
     })
 }
 
@@ -156,7 +156,7 @@ fn use_colour(colour: Colour) -> bool {
         Colour::Never => false,
         Colour::Auto => {
             let unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-            io::stderr().is_terminal() && !unwanted
+            screen::errors_are_on_a_terminal() && !unwanted
         }
     }
 }
@@ -228,7 +228,7 @@ fn late_failure(events: &Receiver<Event>) -> Option<u8> {
 }
 
 fn crashed(crash: &Crash, locator: &Locator<'_>) -> u8 {
-    say(report::crash(crash, locator));
+    say_lines(&report::crash(crash, locator));
     1
 }
 

@@ -1,7 +1,7 @@
 //! Scenarios: TOML files that say which programs start, who pages whom, and what files they see.
 
 use crate::{embedded, units};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use machine::{
     Architecture,
     bundle::{DEFAULT_PRIORITY, Module},
@@ -10,7 +10,7 @@ use machine::{
 use protocol::boot::ModuleKind;
 use serde::Deserialize;
 use std::{
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
 };
 
@@ -103,7 +103,35 @@ pub fn find(name: &str) -> Result<Scenario> {
 
 /// Reads the text of a scenario.
 pub fn parse(text: &str) -> Result<Scenario> {
-    Ok(toml::from_str(text)?)
+    toml::from_str(text).map_err(|error: toml::de::Error| {
+        let message = error.message();
+        match error.span().and_then(|span| text.get(..span.start)) {
+            Some(before) => anyhow!("{}: {message}", Position::after(before)),
+            None => anyhow!("{message}"),
+        }
+    })
+}
+
+/// A place in a text.
+struct Position {
+    /// From 1 on.
+    line: usize,
+    /// In characters, from 1 on.
+    column: usize,
+}
+
+impl Position {
+    fn after(text: &str) -> Self {
+        let last = text.rsplit('\n').next().unwrap_or_default();
+        Self { line: text.matches('\n').count() + 1, column: last.chars().count() + 1 }
+    }
+}
+
+/// `line 3, column 7`
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, column {}", self.line, self.column)
+    }
 }
 
 impl Scenario {
@@ -265,8 +293,14 @@ mod tests {
 
     #[test]
     fn misspelt_keys_and_images_are_named() {
-        let error = parse("name = 'x'\nsummary = 'X.'\nprogramm = []").unwrap_err().to_string();
-        assert!(error.contains("programm"), "{error}");
+        let error = parse("name = 'x'\nsummary = 'X.'\n programm = []").unwrap_err().to_string();
+        assert!(error.starts_with("line 3, column 2: unknown field `programm`"), "{error}");
+        let error = parse("name = 'x'\nsummary = 'ä' x").unwrap_err().to_string();
+        assert!(error.starts_with("line 2, column 15: "), "{error}");
+        assert_eq!(
+            parse("name = 'x'").unwrap_err().to_string(),
+            "line 1, column 1: missing field `summary`"
+        );
         let text = "name = 'x'\nsummary = 'X.'\n[[program]]\nimage = 'wrods'";
         let error = parse(text).unwrap().modules(AMD64, None).unwrap_err().to_string();
         assert!(error.contains("'wrods', which is not embedded; embedded are"), "{error}");

@@ -2,8 +2,11 @@
 
 mod common;
 
-use common::{Ran, Target, file, run_without_kvm};
-use std::{fs, process::Stdio};
+use common::{Program, Ran, Segment, Target, file, run_without_kvm};
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
 
 #[track_caller]
 fn fails_with(ran: &Ran, parts: &[&str]) {
@@ -108,6 +111,66 @@ fn a_broken_program_is_refused_with_its_name() {
     assert!(matches!(ran.status, Some(1..=126)), "{ran:?}");
     let said = format!("{}{}", ran.stdout, ran.stderr);
     assert!(said.contains("twisted"), "{said}");
+}
+
+/// Segments that the root task would not page: nothing is booted.
+#[test]
+fn odd_segments_are_refused_before_anything_runs() {
+    let odd = |segment: Segment| {
+        let segments = vec![Segment::TEXT, segment];
+        Program { segments, ..Program::new(&[0x0f, 0x0b]) }
+    };
+    let (text, data) = (Segment::TEXT, Segment::DATA);
+    let many = (0..8).map(|page| Segment { address: data.address + page * 0x1000, ..data });
+    for target in [Target::AMD64_ON_KVM, Target::AMD64_ON_QEMU, Target::IA32_ON_QEMU] {
+        for (program, part) in [
+            (odd(Segment { flags: 0, ..data }), "its program header 1 makes no sense"),
+            (odd(Segment { memory_size: 0x10, ..data }), "its program header 1 makes no sense"),
+            (
+                odd(Segment { address: 0x1000, ..data }),
+                "the segment at 0x1000 does not lie between",
+            ),
+            (odd(Segment { address: 0x800_0000, ..data }), "the segment at 0x8000000 does not lie"),
+            (odd(Segment { offset: 0x2001, ..data }), "is not congruent"),
+            (odd(Segment { address: text.address, ..data }), "share the page at 0x400000"),
+            (
+                Program { segments: [text].into_iter().chain(many.clone()).collect(), ..odd(data) },
+                "it has no segment to load, or more than 8",
+            ),
+        ] {
+            let program = program.file(target);
+            let module = format!("{},name=odd,kind=program", program.path().display());
+            let ran = target.run(&["--module", &module]);
+            fails_with(&ran, &["cannot run module 'odd': ", part]);
+            assert_eq!(ran.stderr.lines().count(), 1, "nothing was booted: {ran:?}");
+        }
+        // Without what is odd about it, it runs.
+        let program = odd(data).file(target);
+        let module = format!("{},name=even,kind=program", program.path().display());
+        let ran = target.run(&["--flat", "--module", &module]);
+        assert!(ran.stderr.contains("even exception 6"), "{ran:?}");
+    }
+}
+
+/// Runs `glass` where files may have at most so many times 512 bytes.
+fn with_small_files(blocks: u32, arguments: &[&str], output: Stdio) -> Ran {
+    let mut command = Command::new("/bin/sh");
+    let script = format!("ulimit -f {blocks}; exec \"$0\" \"$@\"");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_glass")]).args(arguments).stdout(output);
+    common::finish(command.output().expect("a shell"))
+}
+
+#[test]
+fn memory_and_output_larger_than_files_may_be() {
+    for engine in ["kvm", "qemu"] {
+        let run = ["run", "words", "--engine", engine, "--timeout", "60s"];
+        let ran = with_small_files(1000, &run, Stdio::piped());
+        fails_with(&ran, &["the guest's 256 MiB of memory are a file", "ulimit -f", "--memory"]);
+        assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+    }
+    let output = tempfile::tempfile().expect("a file");
+    let ran = with_small_files(0, &["list"], Stdio::from(output));
+    fails_with(&ran, &["File too large"]);
 }
 
 #[test]

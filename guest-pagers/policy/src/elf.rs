@@ -57,7 +57,11 @@ impl fmt::Display for ElfError {
             Self::SegmentCount => {
                 write!(f, "it has no segment to load, or more than {MAX_SEGMENTS}")
             }
-            Self::BadSegment(index) => write!(f, "its program header {index} makes no sense"),
+            Self::BadSegment(index) => write!(
+                f,
+                "its program header {index} makes no sense: a segment has some right, no more bytes \
+                 in the file than in memory, and an offset congruent to its address modulo {PAGE_SIZE}"
+            ),
             Self::OutsideArea(index) => {
                 write!(f, "its program header {index} asks for addresses that are not for programs")
             }
@@ -121,7 +125,7 @@ impl Image {
                     check_pages(&segments, &segment, index)?;
                     segments.try_push(segment).map_err(|_| ElfError::SegmentCount)?;
                 }
-                SEGMENT_INTERPRETER => return Err(ElfError::NeedsInterpreter),
+                SEGMENT_DYNAMIC | SEGMENT_INTERPRETER => return Err(ElfError::NeedsInterpreter),
                 _ => {}
             }
         }
@@ -129,11 +133,11 @@ impl Image {
             return Err(ElfError::SegmentCount);
         }
         let image = Self { entry: header.entry, segments };
-        let at_entry = image.segment(image.entry).ok_or(ElfError::BadEntry)?;
-        if !at_entry.rights.contains(Rights::EXECUTE) {
-            return Err(ElfError::BadEntry);
-        }
-        Ok(image)
+        let is_entered = |segment: &Segment| {
+            let bytes = segment.address..segment.address + segment.memory_size;
+            bytes.contains(&image.entry) && segment.rights.contains(Rights::EXECUTE)
+        };
+        if image.segments.iter().any(is_entered) { Ok(image) } else { Err(ElfError::BadEntry) }
     }
 
     /// The segment that has bytes in the page around `address`.
@@ -154,6 +158,7 @@ const MAGIC: &[u8] = b"\x7fELF";
 const LITTLE_ENDIAN: u8 = 1;
 const TYPE_EXECUTABLE: u16 = 2;
 const SEGMENT_LOAD: u32 = 1;
+const SEGMENT_DYNAMIC: u32 = 2;
 const SEGMENT_INTERPRETER: u32 = 3;
 const FLAG_EXECUTE: u32 = 1;
 const FLAG_WRITE: u32 = 2;
@@ -397,10 +402,12 @@ pub(crate) mod tests {
 
     #[test]
     fn each_nonsense_has_its_error() {
-        let cases: [(&[Wanted], ElfError); 12] = [
+        let cases: [(&[Wanted], ElfError); 14] = [
             (&[], ElfError::SegmentCount),
             (&[TEXT, Wanted { kind: 3, ..TEXT }], ElfError::NeedsInterpreter),
+            (&[TEXT, Wanted { kind: 2, ..TEXT }], ElfError::NeedsInterpreter),
             (&[Wanted { flags: 6, ..TEXT }], ElfError::BadEntry),
+            (&[Wanted { file_size: 0x10, memory_size: 0x10, ..TEXT }], ElfError::BadEntry),
             (&[DATA], ElfError::BadEntry),
             (&[TEXT, Wanted { flags: 0, ..DATA }], ElfError::BadSegment(1)),
             (&[TEXT, Wanted { memory_size: 0x100, ..DATA }], ElfError::BadSegment(1)),

@@ -16,7 +16,7 @@ const EDGES: [(&str, &[&str]); 13] = [
     ("linking", &["protocol"]),
     ("policy", &["protocol"]),
     ("runtime", &["memory-functions", "policy", "protocol"]),
-    ("machine", &["protocol"]),
+    ("machine", &["policy", "protocol"]),
     ("observe", &["protocol"]),
     ("glass", &["machine", "observe", "protocol"]),
     ("fuzz", &["glass", "kernel-core", "machine", "observe", "policy", "protocol"]),

@@ -4,17 +4,22 @@ use crate::{
     Architecture,
     elf::{ElfError, Executable},
 };
+use policy::{
+    elf::{self, Image},
+    programs::MAX_PROGRAMS,
+    regions::PROGRAM_AREA,
+};
 use protocol::{
     PAGE_SIZE,
     boot::{
-        BUNDLE_MAGIC, BUNDLE_VERSION, BundleHeader, MAX_PORT_RANGES, MAX_PROGRAMS, ModuleEntry,
-        ModuleKind, NAME_LENGTH, ROOT, pad_name,
+        BUNDLE_MAGIC, BUNDLE_VERSION, BundleHeader, MAX_PORT_RANGES, ModuleEntry, ModuleKind,
+        NAME_LENGTH, ROOT, pad_name,
     },
     flexpage::KERNEL_PORTS,
-    layout::{FILES_BASE, FILES_END, HEAP_BASE, USER_END},
+    layout::{FILES_BASE, FILES_END, USER_END},
     program::{ARGUMENTS_LENGTH, MAX_FILES},
 };
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 use thiserror::Error;
 use zerocopy::IntoBytes;
 
@@ -26,6 +31,9 @@ const QUOTA_STEP: u32 = 4;
 
 /// The largest quota in KiB: no kernel has more memory than this to give.
 const LARGEST_QUOTA: u32 = 128 * 1024;
+
+/// Segments of sigma0 or the root task: the kernel has room for no more.
+const MAX_GROUND_SEGMENTS: usize = 6;
 
 /// A module to be packed.
 #[derive(Clone, Debug)]
@@ -106,6 +114,17 @@ pub enum BundleError {
         /// Why.
         error: ImageError,
     },
+    /// A program that the root task would refuse.
+    #[error("cannot run module '{name}': {error}")]
+    NotRunnable {
+        /// The module.
+        name: String,
+        /// What the root task would say.
+        error: elf::ElfError,
+    },
+    /// More programs than the root task has room for.
+    #[error("{0} programs are too many: the root task starts at most {MAX_PROGRAMS}")]
+    TooManyPrograms(usize),
     /// A pager or server that is not there.
     #[error("module '{module}' names '{target}' as its {role}, but no program is called that: {}", known(.programs))]
     UnknownProgram {
@@ -176,9 +195,6 @@ pub enum BundleError {
         /// Their length.
         length: usize,
     },
-    /// More programs than the root task starts.
-    #[error("{0} programs are too many: the root task starts at most {MAX_PROGRAMS}")]
-    TooManyPrograms(usize),
     /// More files than a program can see.
     #[error("{0} files are too many: a program sees at most {MAX_FILES}")]
     TooManyFiles(usize),
@@ -188,7 +204,7 @@ pub enum BundleError {
 }
 
 /// Why a program's segments can't be mapped.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ImageError {
     /// Its pages could not be mapped as they are.
     #[error(
@@ -201,16 +217,28 @@ pub enum ImageError {
         "two segments share the page at {0:#x}; align each segment to 4096 in the linker script"
     )]
     SharedPage(u64),
-    /// Not in the user area, or where a program's heap, files and stack are.
+    /// Not in the user area, or where a program's pager, heap, files and stack are.
     #[error(
-        "the segment at {start:#x} does not lie between 0x1000 and {end:#x}; link it at 0x400000"
+        "the segment at {start:#x} does not lie between {:#x} and {:#x}; link it at 0x400000",
+        .area.start, .area.end
     )]
     OutOfPlace {
         /// Where it begins.
         start: u64,
-        /// Where images must end.
-        end: u64,
+        /// Where images must lie.
+        area: Range<u64>,
     },
+    /// Sigma0 and the root task have no pager that could fill pages.
+    #[error(
+        "the segment at {0:#x} is not made of whole pages of the file, as those of sigma0 and the \
+         root task must be; align it to 4096, in memory and in the file, and write out its zeros"
+    )]
+    NotWholePages(u64),
+    /// More than the kernel has room for.
+    #[error(
+        "it has {0} segments to load: sigma0 and the root task have at most {MAX_GROUND_SEGMENTS}"
+    )]
+    TooManySegments(usize),
 }
 
 fn known(programs: &[String]) -> String {
@@ -343,18 +371,34 @@ fn check_module(module: &Module, architecture: Architecture) -> Result<(), Bundl
     }
     let executable = Executable::parse(&module.bytes, architecture)
         .map_err(|error| BundleError::NotExecutable { name: name(), error })?;
-    let end = if is_program(module) { HEAP_BASE } else { USER_END } as u64;
-    check_image(&executable, end).map_err(|error| BundleError::BadImage { name: name(), error })?;
+    let bad_image = |error| BundleError::BadImage { name: name(), error };
+    if is_program(module) {
+        let area = PROGRAM_AREA.start as u64..PROGRAM_AREA.end as u64;
+        check_image(&executable, &area).map_err(bad_image)?;
+    } else {
+        check_image(&executable, &(PAGE_SIZE as u64..USER_END as u64)).map_err(bad_image)?;
+        check_ground(&executable).map_err(bad_image)?;
+    }
     let entry_found = executable.segments.iter().any(|segment| {
         let start = segment.virtual_address;
         segment.executable && (start..start + segment.memory_size).contains(&executable.entry)
     });
-    match entry_found {
-        true => Ok(()),
-        false => {
-            let error = ElfError::BadEntry(executable.entry);
-            Err(BundleError::NotExecutable { name: name(), error })
-        }
+    if !entry_found {
+        let error = ElfError::BadEntry(executable.entry);
+        return Err(BundleError::NotExecutable { name: name(), error });
+    }
+    if is_program(module) {
+        // The last word is the root task's own, with the code that it runs.
+        Image::parse(&module.bytes, elf_machine(architecture), &PROGRAM_AREA)
+            .map_err(|error| BundleError::NotRunnable { name: name(), error })?;
+    }
+    Ok(())
+}
+
+fn elf_machine(architecture: Architecture) -> elf::Machine {
+    match architecture {
+        Architecture::Amd64 => elf::Machine::Amd64,
+        Architecture::Ia32 => elf::Machine::Ia32,
     }
 }
 
@@ -381,16 +425,16 @@ fn check_resources(module: &Module) -> Result<(), BundleError> {
     Ok(())
 }
 
-fn check_image(executable: &Executable<'_>, end: u64) -> Result<(), ImageError> {
+fn check_image(executable: &Executable<'_>, area: &Range<u64>) -> Result<(), ImageError> {
     let page = PAGE_SIZE as u64;
     let mut segments = executable.segments.clone();
     segments.sort_by_key(|segment| segment.virtual_address);
     let mut previous_end = 0;
     for segment in segments {
         let start = segment.virtual_address;
-        let fits = start.checked_add(segment.memory_size).is_some_and(|last| last <= end);
-        if start < page || !fits {
-            return Err(ImageError::OutOfPlace { start, end });
+        let fits = start.checked_add(segment.memory_size).is_some_and(|end| end <= area.end);
+        if start < area.start || !fits {
+            return Err(ImageError::OutOfPlace { start, area: area.clone() });
         }
         if start % page != segment.offset % page {
             return Err(ImageError::NotCongruent(start));
@@ -401,6 +445,22 @@ fn check_image(executable: &Executable<'_>, end: u64) -> Result<(), ImageError> 
         previous_end = start + segment.memory_size;
     }
     Ok(())
+}
+
+/// What the kernel wants of the images that it starts itself: it maps them as they lie in the bundle.
+fn check_ground(executable: &Executable<'_>) -> Result<(), ImageError> {
+    let page = PAGE_SIZE as u64;
+    for segment in &executable.segments {
+        let start = segment.virtual_address;
+        let is_aligned = start.is_multiple_of(page) && segment.offset.is_multiple_of(page);
+        if !is_aligned || segment.file_size != segment.memory_size {
+            return Err(ImageError::NotWholePages(start));
+        }
+    }
+    match executable.segments.len() {
+        count if count > MAX_GROUND_SEGMENTS => Err(ImageError::TooManySegments(count)),
+        _ => Ok(()),
+    }
 }
 
 /// Follows the pagers from a program on: they must end at the root task.
@@ -558,8 +618,6 @@ mod tests {
         assert_eq!(error, BundleError::LongArguments { name: "a".to_owned(), length });
         let files = (0..=MAX_FILES).map(|number| file(&number.to_string(), b"")).collect();
         assert_eq!(refusal(files), BundleError::TooManyFiles(MAX_FILES + 1));
-        let programs = (0..=MAX_PROGRAMS).map(|number| program(&number.to_string())).collect();
-        assert_eq!(refusal(programs), BundleError::TooManyPrograms(MAX_PROGRAMS + 1));
     }
 
     #[test]
@@ -604,12 +662,13 @@ mod tests {
         sample.segments.push(segment(0x1800, 0x40_0800, 0x10, false));
         assert_eq!(error(sample), ImageError::SharedPage(0x40_0000));
 
-        for address in [0, HEAP_BASE as u64 - 0x800, u64::MAX - 0xfff] {
+        let area = PROGRAM_AREA.start as u64..PROGRAM_AREA.end as u64;
+        for address in [0, area.start - 0x1000, area.end - 0x800, u64::MAX - 0xfff] {
             let mut sample = Sample::program();
             sample.segments[0].virtual_address = address;
             sample.segments[0].memory_size = 0x2000;
-            let end = HEAP_BASE as u64;
-            assert_eq!(error(sample), ImageError::OutOfPlace { start: address, end });
+            let area = area.clone();
+            assert_eq!(error(sample), ImageError::OutOfPlace { start: address, area });
         }
     }
 
@@ -624,5 +683,138 @@ mod tests {
         let lost = Module { bytes: sample.bytes().into(), ..program("lost") };
         let error = refusal(vec![lost]).to_string();
         assert!(error.contains("its entry point 0x500000 is in no executable segment"), "{error}");
+    }
+
+    /// Each field of each program header with each of these numbers, and the entry point.
+    fn odd_images(architecture: Architecture) -> impl Iterator<Item = (String, Vec<u8>)> {
+        let mut sample = Sample::program_for(architecture);
+        sample.segments.push(segment(0x2000, 0x40_1000, 0x1000, false));
+        let image = sample.bytes();
+        let wide = architecture == Architecture::Amd64;
+        let (word, headers, size) = if wide { (8, 64, 56) } else { (4, 52, 32) };
+        let header_fields: [(&str, usize, usize); 6] = match wide {
+            true => [
+                ("type", 0, 4),
+                ("flags", 4, 4),
+                ("offset", 8, 8),
+                ("address", 16, 8),
+                ("file size", 32, 8),
+                ("memory size", 40, 8),
+            ],
+            false => [
+                ("type", 0, 4),
+                ("offset", 4, 4),
+                ("address", 8, 4),
+                ("file size", 16, 4),
+                ("memory size", 20, 4),
+                ("flags", 24, 4),
+            ],
+        };
+        let fields = (0..2).flat_map(move |index| {
+            let field = move |(name, offset, size_of_field)| {
+                (format!("{name} {index}"), headers + size * index + offset, size_of_field)
+            };
+            header_fields.into_iter().map(field)
+        });
+        let fields: Vec<_> = fields.chain([("entry".to_owned(), 24, word)]).collect();
+        let numbers = [
+            0,
+            1,
+            2,
+            3,
+            4,
+            5,
+            6,
+            7,
+            8,
+            0x10,
+            0xfff,
+            0x1000,
+            0x1001,
+            0x1800,
+            0x2000,
+            0x2001,
+            0x3000,
+            0x3000_0000,
+            0x3f_f000,
+            0x40_0000,
+            0x40_0001,
+            0x40_0fff,
+            0x40_1000,
+            0x40_2000,
+            0x7ff_e000,
+            0x7ff_f000,
+            0x7ff_f001,
+            0x800_0000,
+            0xfff_f000,
+            0x1000_0000,
+            0xbfff_f000,
+            0xffff_f000,
+            0xffff_ffff,
+            !0xfff,
+            u64::MAX,
+        ];
+        fields.into_iter().flat_map(move |(name, offset, size)| {
+            let image = image.clone();
+            numbers.into_iter().map(move |number| {
+                let mut image = image.clone();
+                image[offset..offset + size].copy_from_slice(&number.to_le_bytes()[..size]);
+                (format!("{name} = {number:#x}"), image)
+            })
+        })
+    }
+
+    #[test]
+    fn programs_are_taken_here_if_and_only_if_the_root_task_takes_them() {
+        for architecture in Architecture::ALL {
+            let ground = Sample::program_for(architecture).bytes();
+            let sigma0 = Module::new("sigma0", ModuleKind::Sigma0, ground.as_slice().into());
+            let root = Module::new("root", ModuleKind::RootTask, ground.as_slice().into());
+            let (mut taken, mut refused) = (0, 0);
+            for (what, image) in odd_images(architecture) {
+                let by_root = Image::parse(&image, elf_machine(architecture), &PROGRAM_AREA);
+                let app = Module::new("app", ModuleKind::Program, image.into());
+                let here = pack(&[sigma0.clone(), root.clone(), app], architecture);
+                assert_eq!(here.is_ok(), by_root.is_ok(), "{what}: {here:?}, but {by_root:?}");
+                *(if here.is_ok() { &mut taken } else { &mut refused }) += 1;
+            }
+            assert!(taken > 20 && refused > 200, "{taken} taken, {refused} refused");
+        }
+    }
+
+    #[test]
+    fn sigma0_is_taken_here_only_if_the_kernel_takes_it() {
+        let mut taken = 0;
+        for (what, image) in odd_images(Architecture::Amd64) {
+            let sigma0 = Module::new("sigma0", ModuleKind::Sigma0, image.into());
+            let root = Module::new("root", ModuleKind::RootTask, self::image());
+            let Ok(bundle) = pack(&[sigma0, root], Architecture::Amd64) else { continue };
+            let by_kernel = kernel_core::boot_bundle::find_image(&bundle, 0, ModuleKind::Sigma0);
+            assert!(by_kernel.is_ok(), "{what}: {by_kernel:?}");
+            taken += 1;
+        }
+        assert!(taken > 20, "{taken} taken");
+    }
+
+    #[test]
+    fn what_the_guest_has_no_room_for_is_refused() {
+        let programs = |count| (0..count).map(|number| program(&number.to_string())).collect();
+        assert_eq!(refusal(programs(33)), BundleError::TooManyPrograms(33));
+        pack(&with(programs(32)), Architecture::Amd64).unwrap();
+        let mut sample = Sample::program();
+        for number in 1..=8 {
+            let address = 0x40_0000 + number * 0x1000;
+            sample.segments.push(segment(0x1000, address, 0x1000, false));
+        }
+        let nine = Module { bytes: sample.bytes().into(), ..program("nine") };
+        let error = refusal(vec![nine]).to_string();
+        assert_eq!(error, "cannot run module 'nine': it has no segment to load, or more than 8");
+        let root = Module::new("root", ModuleKind::RootTask, sample.bytes().into());
+        let sigma0 = Module::new("sigma0", ModuleKind::Sigma0, image());
+        let error = pack(&[sigma0, root], Architecture::Amd64).unwrap_err().to_string();
+        assert!(
+            error.ends_with("it has 9 segments to load: sigma0 and the root task have at most 6"),
+            "{error}"
+        );
     }
 }

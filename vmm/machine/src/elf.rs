@@ -147,14 +147,16 @@ where
         if matches!(kind, PT_INTERP | PT_DYNAMIC) {
             return Err(ElfError::Dynamic);
         }
-        let data = header.data(ENDIAN, bytes).map_err(|()| ElfError::Truncated)?;
+        let data = || header.data(ENDIAN, bytes).map_err(|()| ElfError::Truncated);
         match kind {
-            PT_LOAD => executable.segments.push(segment::<H>(header)),
-            PT_NOTE => executable.notes.extend(notes::<H>(data)),
+            PT_LOAD if header.p_memsz(ENDIAN).into() > 0 => {
+                data()?;
+                executable.segments.push(segment::<H>(header));
+            }
+            PT_NOTE => executable.notes.extend(notes::<H>(data()?)),
             _ => {}
         }
     }
-    executable.segments.retain(|segment| segment.memory_size > 0);
     match executable.segments.is_empty() {
         true => Err(ElfError::NoSegments),
         false => Ok(executable),

@@ -5,9 +5,15 @@
 
 use crate::{
     layout::{RAM_MAX, RAM_MIN},
-    memfd,
+    memfd::{self, Seal},
 };
-use std::{fs::File, io, os::fd::AsRawFd, sync::Arc};
+use std::{
+    ffi::CStr,
+    fs::{self, File},
+    io,
+    os::fd::AsRawFd,
+    sync::{Arc, OnceLock},
+};
 use thiserror::Error;
 use vm_memory::{
     Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
@@ -70,6 +76,12 @@ pub enum MemoryError {
     /// No memfd.
     #[error("cannot create memory for the guest (memfd): {0}")]
     Create(io::Error),
+    /// The memfd would be larger than this process may make files.
+    #[error(
+        "the guest's {} of memory are a file, and files may not be that large here: raise the limit \
+         (ulimit -f), or give less with --memory", human(*.0)
+    )]
+    FileSizeLimit(u64),
     /// No mapping of it.
     #[error("cannot map {} of memory for the guest: {reason}; try a smaller --memory", human(*.bytes))]
     Map {
@@ -90,24 +102,42 @@ pub struct OutsideRam {
     pub length: usize,
 }
 
+/// What the file is called where `/proc` lists mappings.
+const NAME: &CStr = c"guest-ram";
+
 /// The guest's RAM. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Memory {
     map: GuestMemoryMmap,
     file: Arc<File>,
+    /// Whether it could be sealed, once that was tried: if not, the host's error number.
+    sealed: Arc<OnceLock<Result<(), i32>>>,
 }
 
 impl Memory {
-    /// Fresh RAM, all zero, from guest address 0.
+    /// Fresh RAM, all zero, from guest address 0. It keeps its size, whoever may have the file.
     pub fn new(size: RamSize) -> Result<Self, MemoryError> {
-        let file = memfd::create(c"guest-ram").map_err(MemoryError::Create)?;
-        file.set_len(size.bytes()).map_err(MemoryError::Create)?;
+        let file = memfd::create(NAME).map_err(MemoryError::Create)?;
+        file.set_len(size.bytes()).map_err(|error| match error.kind() {
+            io::ErrorKind::FileTooLarge => MemoryError::FileSizeLimit(size.bytes()),
+            _ => MemoryError::Create(error),
+        })?;
+        memfd::seal(&file, Seal::Size).map_err(MemoryError::Create)?;
         let file = Arc::new(file);
         let backing = FileOffset::from_arc(Arc::clone(&file), 0);
         let range = (GuestAddress(0), size.bytes() as usize, Some(backing));
         let map = GuestMemoryMmap::from_ranges_with_files([range])
             .map_err(|error| MemoryError::Map { bytes: size.bytes(), reason: error.to_string() })?;
-        Ok(Self { map, file })
+        Ok(Self { map, file, sealed: Arc::default() })
+    }
+
+    /// Closes the file to all who do not have a writable mapping of it yet. To be called when
+    /// everybody who runs the guest has one.
+    pub(crate) fn seal(&self) {
+        self.sealed.get_or_init(|| {
+            memfd::seal(&self.file, Seal::FutureWrites)
+                .map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))
+        });
     }
 
     /// Its size in bytes.
@@ -142,10 +172,20 @@ impl Memory {
         self.write(address, value.as_bytes())
     }
 
-    /// The same memory for somebody who may only read it: a descriptor that cannot write, and of
-    /// which no writable mapping can be made.
-    pub fn reader(&self) -> io::Result<File> {
-        File::open(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+    /// The same memory for somebody who may only read it.
+    ///
+    /// # Errors
+    /// If the host cannot open files anew through `/proc`.
+    pub fn reader(&self) -> io::Result<Reader> {
+        let file = File::open(format!("/proc/self/fd/{}", self.file.as_raw_fd()))?;
+        Ok(Reader { file, sealed: Arc::clone(&self.sealed) })
+    }
+
+    /// Whether a process has a writable mapping of it that others see.
+    pub(crate) fn is_mapped_by(&self, process: u32) -> bool {
+        let mappings = fs::read_to_string(format!("/proc/{process}/maps")).unwrap_or_default();
+        let name = format!("/memfd:{}", NAME.to_string_lossy());
+        mappings.lines().any(|mapping| mapping.contains(" rw-s ") && mapping.contains(&name))
     }
 
     /// The file whose bytes are the guest's physical memory.
@@ -156,6 +196,25 @@ impl Memory {
     /// For the loader and the memory slot, which work on the whole.
     pub(crate) fn map(&self) -> &GuestMemoryMmap {
         &self.map
+    }
+}
+
+/// A descriptor of the guest's RAM that was opened to read.
+#[derive(Debug)]
+pub struct Reader {
+    file: File,
+    sealed: Arc<OnceLock<Result<(), i32>>>,
+}
+
+impl Reader {
+    /// The descriptor, once nothing can be done with it, nor with what `/proc` makes of it, that
+    /// changes the guest's memory: waits until the engine has its writable mapping.
+    ///
+    /// # Errors
+    /// If the host cannot seal the file (Linux before 5.1).
+    pub fn when_sealed(self) -> io::Result<File> {
+        (*self.sealed.wait()).map_err(io::Error::from_raw_os_error)?;
+        Ok(self.file)
     }
 }
 
@@ -195,13 +254,35 @@ mod tests {
     #[test]
     fn a_reader_sees_every_write_and_can_write_nothing() {
         let memory = Memory::new(RamSize::new(16 << 20).unwrap()).unwrap();
-        let reader = memory.reader().unwrap();
+        memory.seal();
+        memory.seal();
+        let reader = memory.reader().unwrap().when_sealed().unwrap();
         memory.write(0x1000, b"seen").unwrap();
         let mut bytes = [0; 4];
         reader.read_exact_at(&mut bytes, 0x1000).unwrap();
         assert_eq!(bytes, *b"seen");
-        reader.write_at(b"over", 0x1000).expect_err("written");
-        reader.set_len(0).expect_err("cut off");
+        let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
+        let anew = File::options().read(true).write(true).open(path).unwrap();
+        for file in [&reader, &anew, memory.file()] {
+            file.write_at(b"over", 0x1000).expect_err("written");
+            file.set_len(0).expect_err("cut off");
+            file.set_len(32 << 20).expect_err("made longer");
+        }
+    }
+
+    #[test]
+    fn the_size_is_fixed_before_all_else_is() {
+        let memory = Memory::new(RamSize::new(16 << 20).unwrap()).unwrap();
+        memory.file().set_len(0).expect_err("cut off");
+        memory.file().write_at(b"from the engine", 0x1000).unwrap();
+        let reader = memory.reader().unwrap();
+        let reader = std::thread::spawn(move || reader.when_sealed().unwrap());
+        assert!(memory.is_mapped_by(std::process::id()) && !memory.is_mapped_by(1 << 22));
+        memory.seal();
+        let reader = reader.join().unwrap();
+        let mut bytes = [0; 4];
+        reader.read_exact_at(&mut bytes, 0x1000).unwrap();
+        assert_eq!(bytes, *b"from");
     }
 
     #[test]

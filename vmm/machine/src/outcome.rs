@@ -55,6 +55,11 @@ pub enum Cause {
         /// What it said.
         message: String,
     },
+    /// The guest accessed what QEMU's serial port cannot: it aborted.
+    QemuSerialPort {
+        /// What it said.
+        message: String,
+    },
     /// QEMU cannot be waited for.
     QemuLost(String),
 }
@@ -114,6 +119,12 @@ impl fmt::Display for Cause {
                 "the machine was reset, most likely by a triple fault; QEMU does not say where"
             ),
             Self::QemuEnded { status, message } => write!(f, "QEMU ended ({status}): {message}"),
+            Self::QemuSerialPort { message } => write!(
+                f,
+                "the guest accessed 2 or 4 bytes at once that begin in the serial port's range \
+                 (0x3f8-0x3ff) and end behind it; QEMU's serial port cannot do that and has ended \
+                 QEMU: access single bytes there, or use --engine kvm ({message})"
+            ),
             Self::QemuLost(reason) => write!(f, "cannot wait for QEMU: {reason}"),
         }
     }

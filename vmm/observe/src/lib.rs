@@ -10,6 +10,7 @@
 //! | `names`, [`symbols`], [`region`] | what tasks, instructions and addresses are called |
 //! | `diagnosis`, `user_memory` | why a fault stayed unresolved |
 //! | `order` | passes on what happened in the order in which it began |
+//! | [`text`] | what was written by others, so that it can be seen |
 //! | `observer` | runs these steps: an [`Observer`] turns guest memory into [`event::Event`]s |
 //! | [`view`] | a [`Printer`] turns events into text, JSON or a table |
 //!
@@ -37,6 +38,7 @@ mod span;
 pub mod symbols;
 #[cfg(test)]
 mod testing;
+pub mod text;
 mod user_memory;
 pub mod view;
 

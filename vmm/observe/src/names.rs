@@ -3,6 +3,7 @@
 use crate::{
     event::Party,
     memory::{GuestMemory, read_value},
+    text::shown_bytes,
 };
 use protocol::{
     boot::trim_name,
@@ -146,11 +147,9 @@ where
     read_value(memory, address).ok()
 }
 
-/// A name without padding; control characters become `?`. `None` if it is empty.
+/// A name without padding, as it is shown. `None` if it is empty.
 pub(crate) fn printable(name: &[u8]) -> Option<String> {
-    let name = String::from_utf8_lossy(trim_name(name));
-    let name: String = name.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-    if name.is_empty() { None } else { Some(name) }
+    Some(shown_bytes(trim_name(name))).filter(|name| !name.is_empty())
 }
 
 #[cfg(test)]
@@ -210,6 +209,6 @@ mod tests {
         let guest = FakeGuest::new(4);
         guest.task(2, "\u{1b}[2Jevil\n", 0, 0);
         guest.thread(4, 2, "");
-        assert_eq!(name(&mut refreshed(&guest), &guest, ids(2, 4)), "?[2Jevil?");
+        assert_eq!(name(&mut refreshed(&guest), &guest, ids(2, 4)), "\\u001b[2Jevil\\u000a");
     }
 }

@@ -1,12 +1,14 @@
 //! A run's side: a thread that hands each viewer the guest's RAM and KVM's statistics, to be read only.
 
 use super::{Introduction, MOST_FILES, folder};
+use crate::message::say;
 use anyhow::{Context, Result};
 use machine::Machine;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use std::{
     fs::{self, File},
     io::{self, IoSlice},
+    iter::once,
     mem::MaybeUninit,
     os::{
         fd::AsFd,
@@ -29,7 +31,7 @@ impl Drop for Listener {
     }
 }
 
-/// Lets viewers attach from now on.
+/// Lets viewers attach, as soon as nobody can change the guest's memory any more but its engine.
 pub fn listen(introduction: &Introduction, machine: &Machine) -> Result<Listener> {
     let folder = folder::path();
     folder::create(&folder)?;
@@ -37,8 +39,7 @@ pub fn listen(introduction: &Introduction, machine: &Machine) -> Result<Listener
     // A file of that name was left by a dead process that had the same number.
     let _ = fs::remove_file(&socket);
     let ram = machine.memory().reader().context("cannot open the guest's memory for reading")?;
-    let mut files = vec![ram];
-    files.extend(machine.statistics());
+    let statistics = machine.statistics();
     let mut line = serde_json::to_vec(introduction)?;
     line.push(b'\n');
     let listener =
@@ -46,7 +47,12 @@ pub fn listen(introduction: &Introduction, machine: &Machine) -> Result<Listener
     let bound = Listener { socket };
     thread::Builder::new()
         .name("viewers".to_owned())
-        .spawn(move || serve(&listener, &line, &files))
+        .spawn(move || match ram.when_sealed() {
+            Ok(ram) => serve(&listener, &line, &once(ram).chain(statistics).collect::<Vec<_>>()),
+            Err(error) => {
+                say(format_args!("nobody can view this run: cannot seal its memory: {error}"))
+            }
+        })
         .context("cannot start a thread for viewers")?;
     Ok(bound)
 }

@@ -1,7 +1,7 @@
 //! `glass check`: proves from outside what the kernel promises, while the guest runs.
 
 use super::{CheckArgs, JSON_VERSION};
-use crate::attach::Attached;
+use crate::{attach::Attached, screen};
 use anyhow::{Result, bail};
 use observe::inspect::{
     Guest, InspectError,
@@ -28,7 +28,7 @@ const TRIES: u32 = 10;
 pub fn check(args: &CheckArgs) -> Result<u8> {
     let machine = Attached::find(args.view.machine)?;
     let header = machine.header()?;
-    let mut out = io::stdout().lock();
+    let mut out = screen::output();
     loop {
         let report = examine(&machine, header)?;
         // What a machine was doing when it ended stays half done.

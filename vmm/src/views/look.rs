@@ -1,14 +1,14 @@
 //! What all views of one machine begin with: the machine, its tables, and the task that is meant.
 
 use super::ViewArgs;
-use crate::{attach::Attached, message::say};
+use crate::{
+    attach::Attached,
+    message::say,
+    screen::{self, Screen},
+};
 use anyhow::{Result, bail};
 use observe::inspect::{Guest, Snapshot, Task};
-use std::{
-    io::{self, StdoutLock},
-    thread,
-    time::Duration,
-};
+use std::{io::StdoutLock, thread, time::Duration};
 
 /// How often a guest that maps meanwhile is looked at anew.
 const TRIES: u32 = 20;
@@ -45,13 +45,13 @@ impl Look {
     }
 
     /// Where to show it. Says first if it is not of one moment.
-    pub fn output(&self) -> StdoutLock<'static> {
+    pub fn output(&self) -> Screen<StdoutLock<'static>> {
         if !self.snapshot.is_of_one_moment() {
             say(format_args!(
                 "the guest maps and unmaps all the time: what is shown may not fit together"
             ));
         }
-        io::stdout().lock()
+        screen::output()
     }
 
     /// The task of that name, or else of that number.

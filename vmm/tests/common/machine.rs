@@ -56,7 +56,7 @@ impl Machine {
     }
 
     /// Until there is a program `last` and no thread has anything to do any more.
-    fn wait_until_idle(&self, last: &str) {
+    pub fn wait_until_idle(&self, last: &str) {
         let deadline = Instant::now() + Duration::from_secs(100);
         loop {
             let ran = self.view(&["tasks", "--json"]);

@@ -12,9 +12,13 @@
 
 mod code;
 mod machine;
+mod peer;
+mod program;
 
 pub use code::Code;
 pub use machine::{Machine, lines, named, tree, within};
+pub use peer::{attach, introduce, listen, runtime_folder};
+pub use program::{Program, Segment};
 
 use serde_json::Value;
 use std::{

@@ -42,6 +42,8 @@ impl Machine {
     pub fn new(device: &Path, config: &Config<'_>) -> Result<Self, MachineError> {
         let kvm = open(device)?;
         let memory = Memory::new(config.ram)?;
+        // KVM goes by this process' mapping.
+        memory.seal();
         loader::load(&memory, config.kernel, config.bundle, config.command_line)?;
         let vm = Vm::new(&kvm, device, memory)?;
         let mut sregs = call("read system registers", vm.vcpu.get_sregs())?;

@@ -29,7 +29,11 @@ use std::{
         mpsc,
     },
     thread::{self, JoinHandle},
+    time::Duration,
 };
+
+/// How often to look whether QEMU has mapped the RAM.
+const MAP_INTERVAL: Duration = Duration::from_millis(1);
 
 /// A machine that has not run yet.
 #[derive(Debug)]
@@ -94,6 +98,7 @@ impl Machine {
             Ok((child, output)) => {
                 let shared = Arc::new(Shared { child: Mutex::new(child), stop: false.into() });
                 let _ = sender.send(Ok(Arc::clone(&shared)));
+                self.seal_when_mapped(&shared);
                 pass_on(output, console);
                 ended(self.outcome(&shared));
             }
@@ -132,6 +137,18 @@ impl Machine {
         Ok((child, output))
     }
 
+    /// Waits until QEMU has mapped the RAM, which it opens by itself, or has ended. From then on
+    /// nobody else can.
+    fn seal_when_mapped(&self, shared: &Shared) {
+        let qemu = shared.child().id();
+        while matches!(shared.child().try_wait(), Ok(None)) {
+            if self.memory.is_mapped_by(qemu) {
+                return self.memory.seal();
+            }
+            thread::sleep(MAP_INTERVAL);
+        }
+    }
+
     /// Waits for QEMU, which has closed its standard output, and says what its end means.
     fn outcome(&self, shared: &Shared) -> Outcome {
         let result = shared.child().wait();
@@ -160,7 +177,8 @@ impl Machine {
         const MOST: usize = 4096;
         let mut bytes = vec![0; MOST];
         let length = self.messages.read_at(&mut bytes, 0).unwrap_or(0);
-        String::from_utf8_lossy(&bytes[..length]).trim().to_owned()
+        // A crash has one line for its cause.
+        String::from_utf8_lossy(&bytes[..length]).trim().replace('\n', "; ")
     }
 }
 
@@ -190,6 +208,11 @@ fn meaning(status: ExitStatus, has_booted: bool, said: &str) -> Result<u8, Cause
         // The exit device: (status << 1) | 1. QEMU itself fails with 1, but before the guest runs.
         Some(code) if code & 1 == 1 && has_booted => Ok((code >> 1) as u8),
         Some(0) if said.is_empty() => Err(Cause::Reset),
+        // Its device asserts that it is asked for its own ports only, but is asked for all bytes of
+        // an access that begins there.
+        None if said.contains("serial_ioport_") => {
+            Err(Cause::QemuSerialPort { message: said.to_owned() })
+        }
         _ => Err(Cause::QemuEnded { status, message: said.to_owned() }),
     }
 }
@@ -322,6 +345,68 @@ mod tests {
             let (outcome, printed) = run(&code, architecture);
             assert!(matches!(outcome, Outcome::Exit(42)), "{architecture}: {outcome:?}");
             assert_eq!(printed, b"hi");
+        }
+    }
+
+    /// `mov dx, port; mov eax, 0`, then the instruction.
+    fn access(port: u16, instruction: &[u8]) -> Vec<u8> {
+        let [low, high] = port.to_le_bytes();
+        [&[0x66, 0xBA, low, high, 0xB8, 0, 0, 0, 0], instruction].concat()
+    }
+
+    /// `out dx, ...` and `in ..., dx` with their widths.
+    const ACCESSES: [(u16, &[u8]); 6] = [
+        (1, &[0xEE]),
+        (2, &[0x66, 0xEF]),
+        (4, &[0xEF]),
+        (1, &[0xEC]),
+        (2, &[0x66, 0xED]),
+        (4, &[0xED]),
+    ];
+
+    /// `mov al, 42; out 0xf4, al`
+    const END: [u8; 4] = [0xB0, 0x2A, 0xE6, 0xF4];
+
+    #[test]
+    fn accesses_around_the_serial_port_end_qemu_only_behind_its_end() {
+        let ports = || 0x3F4..=0x401_u16;
+        let all =
+            || ACCESSES.into_iter().flat_map(move |kind| ports().map(move |port| (port, kind)));
+        let reaches_behind = |(port, (width, _)): &(u16, (u16, _))| {
+            *port < 0x400 && *port >= 0x3F8 && port + width > 0x400
+        };
+        let harmless = all().filter(|access| !reaches_behind(access));
+        let code: Vec<u8> =
+            harmless.flat_map(|(port, (_, instruction))| access(port, instruction)).collect();
+        let (outcome, _) = run(&[&code[..], &END].concat(), Architecture::Amd64);
+        assert!(matches!(outcome, Outcome::Exit(42)), "{outcome:?}");
+        let deadly: Vec<_> = all().filter(reaches_behind).collect();
+        assert_eq!(deadly.len(), 8);
+        for (port, (width, instruction)) in deadly {
+            let code = [&access(port, instruction)[..], &END].concat();
+            match run(&code, Architecture::Amd64).0 {
+                // A QEMU that can do it.
+                Outcome::Exit(42) => {}
+                Outcome::Crash(Crash { cause: Cause::QemuSerialPort { .. }, .. }) => {}
+                other => panic!("{width} bytes at {port:#x}: {other:?}"),
+            }
+        }
+    }
+
+    /// As on the bus of our own machine, but that QEMU drops what is not aligned.
+    #[test]
+    fn only_an_access_to_the_exit_port_itself_ends_the_machine() {
+        for (width, instruction) in ACCESSES {
+            let is_write = instruction.iter().any(|byte| matches!(byte, 0xEE | 0xEF));
+            let around = (0xF0..=0xF8).filter(|port| *port != 0xF4 || !is_write);
+            let code: Vec<u8> = around.flat_map(|port| access(port, instruction)).collect();
+            let (outcome, _) = run(&[&code[..], &END].concat(), Architecture::Amd64);
+            assert!(matches!(outcome, Outcome::Exit(42)), "{width} bytes: {outcome:?}");
+            if is_write {
+                let code = [&access(0xF4, instruction)[..], &END].concat();
+                let (outcome, _) = run(&code, Architecture::Amd64);
+                assert!(matches!(outcome, Outcome::Exit(0)), "{width} bytes: {outcome:?}");
+            }
         }
     }
 

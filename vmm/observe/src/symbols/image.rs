@@ -1,7 +1,7 @@
 //! One ELF image: its segments and symbols, read when first asked for.
 
 use super::{Location, Source, Symbol, source::SourceLines};
-use crate::region::Area;
+use crate::{region::Area, text::shown};
 use object::{
     Object, ObjectSection, ObjectSegment, ObjectSymbol, SectionIndex, SectionKind, SegmentFlags,
     SymbolKind, elf,
@@ -54,7 +54,7 @@ impl fmt::Debug for Image {
 impl Image {
     pub(super) fn new(name: &str, elf: Arc<[u8]>) -> Self {
         Self {
-            name: name.into(),
+            name: shown(name).into(),
             elf,
             tables: OnceCell::new(),
             lines: OnceCell::new(),
@@ -113,10 +113,10 @@ impl Image {
             .and_then(|lines| lines.find(line_address, &function.name))
             .unwrap_or_default();
         Some(Symbol {
-            function: function.name.clone(),
+            function: shown(&function.name),
             offset: address - function.start,
-            inlined: place.inlined,
-            source: place.source.map(|(file, line)| Source { file, line }),
+            inlined: place.inlined.map(|name| shown(&name)),
+            source: place.source.map(|(file, line)| Source { file: shown(&file), line }),
         })
     }
 
