@@ -70,7 +70,11 @@ fn look_up(image: &Image, from: u64) {
     for address in (from..=u64::MAX).take(MOST_PLACES as usize) {
         image.area(address);
         image.has_code_at(address);
-        image.locate(address);
-        image.locate_call(address);
+        for location in [image.locate(address), image.locate_call(address)] {
+            let Some(symbol) = location.symbol else { continue };
+            text::check(&symbol);
+            symbol.inlined.iter().for_each(text::check);
+            symbol.source.iter().for_each(text::check);
+        }
     }
 }

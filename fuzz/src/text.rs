@@ -1,15 +1,18 @@
 //! What people get to see.
 
+use observe::text::{is_plain, shown};
 use std::fmt::Display;
 
-/// Writes an error that repeats what a stranger wrote. On its way out the command makes it harmless.
+/// An error that repeats what a stranger wrote: on its way out the command shows it like this.
 pub fn write(error: &impl Display) {
-    assert!(!error.to_string().is_empty(), "it says something");
+    let error = error.to_string();
+    assert!(!error.is_empty(), "it says something");
+    check(&shown(&error));
 }
 
 /// Panics if a text that a stranger has a part in could do something to a terminal.
 pub fn check(text: &impl Display) {
     let text = text.to_string();
-    let is_harmless = |c: char| c == '\n' || !c.is_control();
+    let is_harmless = |c: char| c == '\n' || is_plain(c);
     assert!(text.chars().all(is_harmless), "a terminal would not only show {text:?}");
 }

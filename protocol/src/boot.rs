@@ -17,9 +17,6 @@ pub const BUNDLE_VERSION: u32 = 2;
 /// Bytes in a module's name.
 pub const NAME_LENGTH: usize = 32;
 
-/// Programs that one bundle can have.
-pub const MAX_PROGRAMS: usize = 32;
-
 /// Ranges of I/O ports that one program can be given.
 pub const MAX_PORT_RANGES: usize = 4;
 

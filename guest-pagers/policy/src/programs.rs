@@ -8,12 +8,14 @@ use crate::{
 };
 use arrayvec::ArrayVec;
 use core::{fmt, iter, ops::Index};
-pub use protocol::boot::MAX_PROGRAMS;
 use protocol::{
     Word,
     boot::{ModuleKind, ROOT},
     flexpage::Flexpage,
 };
+
+/// Programs that one manifest can have.
+pub const MAX_PROGRAMS: usize = 32;
 
 /// Which program, in the manifest's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

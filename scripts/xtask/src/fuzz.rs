@@ -17,7 +17,7 @@ const SECONDS: &str = "60";
 
 /// More than any input may take: of memory in MiB, and of time in seconds.
 const MOST_MEMORY: u32 = 512;
-const MOST_TIME: u32 = 25;
+const MOST_TIME: u32 = 120;
 
 /// `[SECONDS] [TARGET...]`: fuzzes these targets, or all, each for that time. Needs `GLASS_NIGHTLY`, the
 /// folder of a nightly toolchain's programs.

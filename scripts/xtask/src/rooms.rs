@@ -20,7 +20,7 @@ const EDGES: [(&str, &[&str]); 15] = [
     ("policy", &["protocol"]),
     ("runtime", &["memory-functions", "policy", "protocol"]),
     ("confine", &[]),
-    ("machine", &["protocol"]),
+    ("machine", &["policy", "protocol"]),
     ("observe", &["protocol"]),
     ("glass", &["confine", "machine", "observe", "protocol"]),
     ("fuzz", &["glass", "kernel-core", "machine", "observe", "policy", "protocol"]),

@@ -12,8 +12,8 @@ use policy::{
 use protocol::{
     PAGE_SIZE,
     boot::{
-        BUNDLE_MAGIC, BUNDLE_VERSION, BundleHeader, MAX_PORT_RANGES, MAX_PROGRAMS, ModuleEntry,
-        ModuleKind, NAME_LENGTH, ROOT, pad_name,
+        BUNDLE_MAGIC, BUNDLE_VERSION, BundleHeader, MAX_PORT_RANGES, ModuleEntry, ModuleKind,
+        NAME_LENGTH, ROOT, pad_name,
     },
     flexpage::KERNEL_PORTS,
     layout::{FILES_BASE, FILES_END, USER_END},
@@ -195,9 +195,6 @@ pub enum BundleError {
         /// Their length.
         length: usize,
     },
-    /// More programs than the root task starts.
-    #[error("{0} programs are too many: the root task starts at most {MAX_PROGRAMS}")]
-    TooManyPrograms(usize),
     /// More files than a program can see.
     #[error("{0} files are too many: a program sees at most {MAX_FILES}")]
     TooManyFiles(usize),
@@ -621,8 +618,6 @@ mod tests {
         assert_eq!(error, BundleError::LongArguments { name: "a".to_owned(), length });
         let files = (0..=MAX_FILES).map(|number| file(&number.to_string(), b"")).collect();
         assert_eq!(refusal(files), BundleError::TooManyFiles(MAX_FILES + 1));
-        let programs = (0..=MAX_PROGRAMS).map(|number| program(&number.to_string())).collect();
-        assert_eq!(refusal(programs), BundleError::TooManyPrograms(MAX_PROGRAMS + 1));
     }
 
     #[test]
