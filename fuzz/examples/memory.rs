@@ -48,10 +48,14 @@ fn run(config: &Config<'_>) -> Result<Memory, Box<dyn Error>> {
     let machine = Machine::new(&engine, config)?;
     let memory = machine.memory();
     let (sender, ended) = mpsc::channel();
-    let running = machine.start(std::io::stderr(), || (), move |outcome| {
-        // The receiver waits for it.
-        let _ = sender.send(outcome);
-    })?;
+    let running = machine.start(
+        std::io::stderr(),
+        || (),
+        move |outcome| {
+            // The receiver waits for it.
+            let _ = sender.send(outcome);
+        },
+    )?;
     println!("it ended: {:?}", ended.recv()?);
     running.stop();
     Ok(memory)
