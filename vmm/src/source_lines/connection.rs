@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     io::{self, Write},
     io::{BufRead, BufReader},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::OwnedFd,
     os::unix::net::UnixStream,
     time::{Duration, Instant},
 };
@@ -87,7 +87,7 @@ impl Connection {
 
     /// Over this process's standard output, where who started it has put a socket.
     pub fn of_standard_output() -> io::Result<Self> {
-        let socket: OwnedFd = io::stdout().as_fd().try_clone_to_owned()?;
+        let socket: OwnedFd = rustix::stdio::stdout().try_clone_to_owned()?;
         Ok(Self::new(socket.into()))
     }
 
