@@ -9,7 +9,7 @@ use std::{
 const ARCHITECTURES: [&str; 2] = ["amd64", "ia32"];
 
 /// Without these the command could not keep what its help promises.
-const REQUIRED: [&str; 10] = [
+const REQUIRED: [&str; 11] = [
     "kernel",
     "sigma0",
     "root-task",
@@ -20,6 +20,7 @@ const REQUIRED: [&str; 10] = [
     "lazy-squares",
     "slides",
     "stress",
+    "attack",
 ];
 
 fn main() {

@@ -7,6 +7,7 @@ pub mod interrupts;
 mod local_apic;
 pub mod ports;
 pub mod processor;
+mod protection;
 mod switch;
 mod trap;
 

@@ -40,6 +40,46 @@ pub unsafe fn set_root(root: PhysicalAddress) {
     unsafe { asm!("mov cr3, {}", in(reg) root, options(nostack, preserves_flags)) }
 }
 
+/// Sets some bits of control register 4.
+///
+/// # Safety
+/// The processor must have what they stand for, and the kernel must be ready for it.
+pub unsafe fn set_control_bits(bits: usize) {
+    // SAFETY: the caller vouches for the bits.
+    unsafe {
+        asm!(
+            "mov {scratch}, cr4",
+            "or {scratch}, {bits}",
+            "mov cr4, {scratch}",
+            scratch = out(reg) _,
+            bits = in(reg) bits,
+            options(nostack),
+        );
+    }
+}
+
+/// Writes a model-specific register.
+///
+/// # Safety
+/// The value must keep the processor in a state that the rest of the kernel expects.
+pub unsafe fn write_msr(register: u32, value: u64) {
+    let (low, high) = (value as u32, (value >> 32) as u32);
+    // SAFETY: the caller vouches for the value.
+    unsafe {
+        asm!("wrmsr", in("ecx") register, in("eax") low, in("edx") high, options(nostack));
+    }
+}
+
+/// Leaves no local descriptors: after reset their table is 64 KiB at address 0, where a task's own
+/// memory might be.
+///
+/// # Safety
+/// The kernel's descriptor table must be loaded, and no selector of a local descriptor.
+pub unsafe fn clear_local_descriptors() {
+    // SAFETY: an empty selector is always allowed.
+    unsafe { asm!("lldt {:x}", in(reg) 0, options(nostack, preserves_flags)) }
+}
+
 /// Forgets the cached translation of one page.
 #[inline]
 pub fn flush_page(address: usize) {

@@ -335,10 +335,13 @@ impl Context {
         self.stack as Word
     }
 
-    /// Sets instruction and stack pointer.
+    /// Sets instruction and stack pointer, with the segments that every thread begins with: whatever
+    /// mode the thread has got itself into ends.
     pub fn set_pointers(&mut self, instruction: Word, stack: Word) {
         self.instruction = instruction as u64;
         self.stack = stack as u64;
+        self.code_segment = Self::USER_CODE;
+        self.stack_segment = Self::USER_DATA;
     }
 }
 

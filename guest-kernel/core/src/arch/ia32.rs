@@ -212,6 +212,8 @@ pub struct Context {
     pub fx: [u32; 128],
     /// The descriptor of the FS segment, which is the thread's UTCB.
     pub utcb_segment: [u32; 2],
+    /// Room for a frame that begins with the data segments, as after virtual-8086 mode.
+    pub data_segments: [u32; Self::DATA_SEGMENTS],
     /// edi, esi, ebp, nothing, ebx, edx, ecx, eax: what PUSHAD pushes.
     pub general: [u32; 8],
     /// Exception number, or [`Context::SYSTEM_CALL`].
@@ -240,6 +242,8 @@ const EAX: usize = 7;
 const SYSTEM_CALL_LENGTH: u32 = 2;
 
 impl Context {
+    /// Data segment registers: ES, DS, FS, GS.
+    pub const DATA_SEGMENTS: usize = 4;
     /// [`Context::vector`] of a thread that entered by a system call.
     pub const SYSTEM_CALL: Word = 256;
     /// Selector of user code.
@@ -258,6 +262,7 @@ impl Context {
         Self {
             fx,
             utcb_segment: data_segment(utcb as u32, UTCB_SIZE as u32),
+            data_segments: [0; Self::DATA_SEGMENTS],
             general: [0; 8],
             vector: 0,
             error_code: 0,
@@ -314,10 +319,13 @@ impl Context {
         self.stack as Word
     }
 
-    /// Sets instruction and stack pointer.
+    /// Sets instruction and stack pointer, with the segments that every thread begins with: whatever
+    /// mode the thread has got itself into ends.
     pub fn set_pointers(&mut self, instruction: Word, stack: Word) {
         self.instruction = instruction as u32;
         self.stack = stack as u32;
+        self.code_segment = Self::USER_CODE;
+        self.stack_segment = Self::USER_DATA;
     }
 }
 

@@ -1,11 +1,15 @@
 //! Segments, the task state segment, and the interrupt descriptor table.
 
 use super::entry::{TRAP_ENTRIES, trap_vector};
-use crate::arch::ports::{self, PortBitmap};
+use crate::arch::{
+    ports::{self, PortBitmap},
+    processor,
+};
 use core::arch::asm;
 
 /// Selector of kernel code. The order of the descriptors is the one that `syscall` and `sysret`
-/// want, and the selectors are those of Linux, so that user code on a software KVM sees the same.
+/// want, and the selectors are those of Linux, so that user code on a software KVM sees the same. There
+/// is no 32-bit code: tasks have no other mode than that of 64 bits.
 pub const KERNEL_CODE: u16 = 0x10;
 /// From here `sysret` derives the user selectors.
 pub const SYSRET_BASE: u16 = 0x23;
@@ -69,13 +73,12 @@ static mut EMERGENCY_STACK: Stack = Stack([0; EMERGENCY_STACK_SIZE]);
 
 const CODE_64_KERNEL: u64 = 0x0020_9a00_0000_0000;
 const DATA_KERNEL: u64 = 0x0000_9200_0000_0000;
-const CODE_32_USER: u64 = 0x00cf_fa00_0000_ffff;
 const DATA_USER: u64 = 0x00cf_f200_0000_ffff;
 const CODE_64_USER: u64 = 0x0020_fa00_0000_0000;
 const AVAILABLE_TASK_STATE: u64 = 0x89 << 40;
 
 static mut DESCRIPTORS: [u64; 10] =
-    [0, 0, CODE_64_KERNEL, DATA_KERNEL, CODE_32_USER, DATA_USER, CODE_64_USER, 0, 0, 0];
+    [0, 0, CODE_64_KERNEL, DATA_KERNEL, 0, DATA_USER, CODE_64_USER, 0, 0, 0];
 
 /// An interrupt gate (AMD64 manual volume 2, 4.8.4).
 #[derive(Clone, Copy)]
@@ -137,7 +140,8 @@ pub fn load() {
     let descriptors = TablePointer { limit: 10 * 8 - 1, base: &raw const DESCRIPTORS as u64 };
     let gates = TablePointer { limit: 256 * 16 - 1, base: &raw const GATES as u64 };
     // SAFETY: both tables are complete and stay where they are; the code segment loaded here is
-    // 64-bit ring 0 code as before; data segments do not matter in this mode.
+    // 64-bit ring 0 code as before; data segments do not matter in this mode; nobody has loaded a
+    // local descriptor.
     unsafe {
         asm!(
             "lgdt [{descriptors}]",
@@ -154,6 +158,7 @@ pub fn load() {
             task_state = in(reg) TASK_STATE,
             scratch = out(reg) _,
         );
+        processor::clear_local_descriptors();
     }
 }
 

@@ -9,13 +9,26 @@
 //! ring 3 and takes a page fault there, because the page is the kernel's. The page-fault stub
 //! recognises that and goes on as with a system call. A task can also jump there by itself; so the
 //! stub takes nothing on trust that the processor would have guaranteed.
+//!
+//! # What the kernel relies on
+//! Every way in must see to each of these before the first line of Rust, whatever the task has set:
+//!
+//! | | system call | system call in disguise | trap | NMI, double fault, machine check |
+//! |---|---|---|---|---|
+//! | flags: direction, trap, interrupts, nested task, alignment check, I/O privilege all off | `FMASK` | `kernel_flags` | `kernel_flags` | `kernel_flags` |
+//! | CS, SS: ring 0 | processor | processor | processor | processor |
+//! | DS, ES, FS, GS: whatever; the kernel uses no base | | | | |
+//! | RSP: the kernel's stack, a multiple of 16 before the call | here | here | here | the emergency stack |
+//! | CR3: any task's, all of which map the kernel alike | | | | |
+//! | x87 and SSE: the task's; the kernel has no such instruction | | | | |
+//!
+//! The compiler relies on the direction flag; SMAP does on that of alignment checks, and `iretq` on that
+//! of nested tasks.
 
-use super::{
-    descriptors::{FRAME_END_OFFSET, KERNEL_CODE, SYSRET_BASE},
-    features,
-};
+use super::descriptors::{FRAME_END_OFFSET, KERNEL_CODE, SYSRET_BASE};
 use crate::{
     arch::{
+        processor,
         switch::leave_kernel,
         trap::{handle_trap, handle_trap_in_kernel},
     },
@@ -74,6 +87,12 @@ KERNEL_STACK_END:
 USER_STACK:
     .skip 8
     .popsection
+
+    # Needs room for a word below the stack pointer.
+    .macro kernel_flags
+    push 2
+    popfq
+    .endm
 
     .pushsection .text
     .balign 16
@@ -143,6 +162,8 @@ restore_all:
     iretq
 
 disguised_system_call:
+    # Below the error code is room for the vector.
+    kernel_flags
     # Only instruction pointers below 4 GiB: sysret must never see a non-canonical one. The error
     # code's slot serves to test that; it is zero afterwards, as it has to be.
     mov [rsp], rcx
@@ -201,10 +222,10 @@ trap_common:
     push r13
     push r14
     push r15
-    cld
     test byte ptr [rsp + {code_segment}], 3
     jz trap_in_kernel
     mov rsp, offset KERNEL_STACK_END
+    kernel_flags
     call {handle_trap}
 trap_emergency:
     # On the emergency stack, not in a thread's frame. No registers are needed any more.
@@ -213,6 +234,7 @@ trap_in_kernel:
     mov rdi, rsp
     # Kept by the function, and saved in the frame.
     mov rbx, rsp
+    kernel_flags
     and rsp, -16
     call {handle_trap_in_kernel}
     # Back to what was interrupted, in its interrupt window.
@@ -259,20 +281,24 @@ trap_entries:
 
 const STAR: u32 = 0xc000_0081;
 const LSTAR: u32 = 0xc000_0082;
+/// Where 32-bit code enters.
+const CSTAR: u32 = 0xc000_0083;
 const FMASK: u32 = 0xc000_0084;
 /// Cleared on entry: trap, interrupt, direction, I/O privilege, nested task, alignment check.
 const ENTRY_FLAGS_OFF: u64 = 0x4_7700;
 
-/// Lets `syscall` enter here.
+/// Lets `syscall` enter here, and nowhere else: there is no 32-bit code, but if there were, it would come
+/// back as 64-bit code that knows no more than before.
 pub fn enable_system_calls() {
     let selectors = u64::from(SYSRET_BASE) << 48 | u64::from(KERNEL_CODE) << 32;
     let entry = system_call_entry as unsafe extern "C" fn() as usize as u64;
     // SAFETY: the entry is the one for system calls; the selectors are those of the descriptor
     // table, and interrupts are off while it runs.
     unsafe {
-        features::write_msr(STAR, selectors);
-        features::write_msr(LSTAR, entry);
-        features::write_msr(FMASK, ENTRY_FLAGS_OFF);
+        processor::write_msr(STAR, selectors);
+        processor::write_msr(LSTAR, entry);
+        processor::write_msr(CSTAR, entry);
+        processor::write_msr(FMASK, ENTRY_FLAGS_OFF);
     }
 }
 
@@ -311,16 +337,24 @@ pub fn save(context: &mut Context) {
     }
 }
 
-/// Loads what [`save`] has saved.
+/// Loads what [`save`] has saved. What it has not is cleared, so that nothing of the thread before
+/// is left: the selectors, and the pointers to the last x87 instruction and its operand, which some
+/// processors save only after an exception.
 #[inline(always)]
 pub fn load(context: &Context) {
     // SAFETY: the area holds what FXSAVE stored or the initial state; the kernel itself uses
-    // neither these registers nor FS and GS.
+    // neither these registers nor any data segment.
     unsafe {
         asm!(
+            "fninit",
             "fxrstor64 [{fx}]",
+            "mov ds, {nothing:e}",
+            "mov es, {nothing:e}",
+            "mov fs, {nothing:e}",
+            "mov gs, {nothing:e}",
             "wrfsbase {fs}",
             "wrgsbase {gs}",
+            nothing = in(reg) 0,
             fx = in(reg) &raw const context.fx,
             fs = in(reg) context.fs_base,
             gs = in(reg) context.gs_base,

@@ -1,20 +1,11 @@
 //! What the kernel wants of the processor beyond 64-bit mode.
+//!
+//! `CR4.OSXSAVE` stays clear: where the processor heeds that, the instructions of AVX are undefined for
+//! tasks, and FXSAVE keeps all that remains.
 
-use core::arch::asm;
+use crate::arch::processor;
 
-/// Writes a model-specific register.
-///
-/// # Safety
-/// The value must keep the processor in a state that the rest of the kernel expects.
-pub unsafe fn write_msr(register: u32, value: u64) {
-    let (low, high) = (value as u32, (value >> 32) as u32);
-    // SAFETY: the caller vouches for the value.
-    unsafe {
-        asm!("wrmsr", in("ecx") register, in("eax") low, in("edx") high, options(nostack));
-    }
-}
-
-const CR4_FSGSBASE: u64 = 1 << 16;
+const CR4_FSGSBASE: usize = 1 << 16;
 const LEAF_FEATURES: u32 = 7;
 const FSGSBASE: u32 = 1;
 
@@ -25,15 +16,6 @@ pub fn enable() -> Result<(), &'static str> {
         return Err("the processor has no FSGSBASE; under QEMU use -cpu max");
     }
     // SAFETY: the processor has the feature, and the bit only allows four more instructions.
-    unsafe {
-        asm!(
-            "mov {scratch}, cr4",
-            "or {scratch}, {bit}",
-            "mov cr4, {scratch}",
-            scratch = out(reg) _,
-            bit = const CR4_FSGSBASE,
-            options(nostack),
-        );
-    }
+    unsafe { processor::set_control_bits(CR4_FSGSBASE) }
     Ok(())
 }

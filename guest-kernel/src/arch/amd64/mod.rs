@@ -6,13 +6,14 @@ pub mod direct_map;
 pub mod entry;
 mod features;
 
-use crate::arch::local_apic;
+use crate::arch::{local_apic, protection};
 
 /// Sets up what a thread needs to enter the kernel: descriptors, system calls, the timer.
 ///
 /// An error names a feature that the processor lacks.
 pub fn prepare() -> Result<(), &'static str> {
     features::enable()?;
+    protection::enable();
     descriptors::load();
     entry::enable_system_calls();
     local_apic::start_timer();

@@ -1,7 +1,10 @@
 //! Segments, the task state segments, and the interrupt descriptor table.
 
 use super::entry::{SYSTEM_CALL_VECTOR, TRAP_ENTRIES, system_call_entry, trap_vector};
-use crate::arch::ports::{self, PortBitmap};
+use crate::arch::{
+    ports::{self, PortBitmap},
+    processor,
+};
 use core::arch::asm;
 use kernel_core::arch::Context;
 
@@ -150,7 +153,8 @@ pub fn load() {
     let descriptors = TablePointer { limit: 8 * 8 - 1, base: &raw const DESCRIPTORS as u32 };
     let gates = TablePointer { limit: 256 * 8 - 1, base: &raw const GATES as u32 };
     // SAFETY: both tables are complete and stay where they are; the segments loaded here are flat
-    // 32-bit ones of ring 0 as before, and user data, which the kernel may use just as well.
+    // 32-bit ones of ring 0 as before, and user data, which the kernel may use just as well; nobody
+    // has loaded a local descriptor.
     unsafe {
         asm!(
             "lgdt [{descriptors}]",
@@ -172,6 +176,7 @@ pub fn load() {
             task_state = in(reg) u32::from(TASK_STATE),
             scratch = out(reg) _,
         );
+        processor::clear_local_descriptors();
     }
 }
 

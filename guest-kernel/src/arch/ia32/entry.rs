@@ -7,8 +7,28 @@
 //!
 //! The segment registers are the kernel's: what a task loads there may be gone after its next entry.
 //! DS and ES are flat user data, in the kernel too, FS is the thread's UTCB.
+//!
+//! # What the kernel relies on
+//! Every way in must see to each of these before the first line of Rust, whatever the task has set:
+//!
+//! | | system call | trap | NMI, machine check | double fault |
+//! |---|---|---|---|---|
+//! | flags: direction, trap, interrupts, nested task, alignment check, I/O privilege all off | `kernel_state` | `kernel_state` | `kernel_state` | task gate |
+//! | DS, ES: flat | `kernel_state` | `kernel_state` | `kernel_state` | task gate |
+//! | CS, SS: ring 0 | processor | processor | processor | task gate |
+//! | FS, GS: whatever; the kernel uses neither | | | | |
+//! | ESP: the kernel's stack, a multiple of 16 before the call | here | here | here | task gate |
+//! | the frame: where the thread's registers belong | processor | processor, or [`super::virtual_8086`] | | |
+//! | CR3: any task's, all of which map the kernel alike | | | | |
+//! | x87 and MMX: the task's; the kernel has no such instruction | | | | |
+//!
+//! The compiler relies on the direction flag and the segments; SMAP does on the flag of alignment
+//! checks, and `iretd` on that of nested tasks.
 
-use super::descriptors::{FRAME_END_OFFSET, load_utcb_segment};
+use super::{
+    descriptors::{FRAME_END_OFFSET, load_utcb_segment},
+    virtual_8086::handle_trap_in_virtual_8086,
+};
 use crate::{
     arch::{
         switch::leave_kernel,
@@ -49,6 +69,15 @@ pub const VECTOR: usize = offset_of!(Context, vector) - FRAME;
 /// Where it has pushed the instruction pointer.
 pub const INSTRUCTION: usize = offset_of!(Context, instruction) - FRAME;
 const CODE_SEGMENT: usize = offset_of!(Context, code_segment) - FRAME;
+const FLAGS: usize = offset_of!(Context, flags) - FRAME;
+const STACK_SEGMENT: usize = offset_of!(Context, stack_segment) - FRAME;
+
+/// Flags that a task may have set: arithmetic, trap, direction, alignment check, identification.
+const USER_FLAGS: u32 = 0x24_0dd5;
+/// Interrupts on, and the bit that is always one.
+const FIXED_FLAGS: u32 = 0x202;
+/// The flag of virtual-8086 mode, in the third byte.
+const VIRTUAL_8086: u8 = 2;
 
 global_asm!(
     r#"
@@ -60,6 +89,15 @@ KERNEL_STACK:
 KERNEL_STACK_END:
     .popsection
 
+    # Needs room for a word below the stack pointer.
+    .macro kernel_state scratch
+    push 2
+    popfd
+    mov \scratch, {user_data}
+    mov ds, \scratch
+    mov es, \scratch
+    .endm
+
     .pushsection .text
     .balign 16
     .global system_call_entry
@@ -67,12 +105,9 @@ system_call_entry:
     push 0
     push {system_call}
     pushad
-    cld
-    mov ebx, {user_data}
-    mov ds, ebx
-    mov es, ebx
     # Arguments are in ecx, edx and, on the stack, eax. Where it is aligned to 16 bytes at the call.
     mov esp, offset KERNEL_STACK_END - 12
+    kernel_state ebx
     push eax
     # It never returns: the next thread's frame, not this stack, says where to go on.
     call {handle_system_call}
@@ -112,23 +147,20 @@ trap_spurious:
     push 255
 trap_common:
     pushad
-    cld
-    mov eax, {user_data}
-    mov ds, eax
-    mov es, eax
+    test byte ptr [esp + {flags} + 2], {virtual_8086}
+    jnz trap_in_virtual_8086
     test byte ptr [esp + {code_segment}], 3
     jz trap_in_kernel
     mov esp, offset KERNEL_STACK_END
+    kernel_state eax
     call {handle_trap}
 trap_emergency:
     # The thread that was interrupted has nothing to do with it. No registers are needed any more.
     sub esp, {vector}
-    mov eax, {user_data}
-    mov ds, eax
-    mov es, eax
 trap_in_kernel:
     # Kept by the function, and saved in the frame.
     mov ebx, esp
+    kernel_state eax
     and esp, -16
     sub esp, 12
     push ebx
@@ -136,6 +168,25 @@ trap_in_kernel:
     # Back to what was interrupted, in its interrupt window.
     mov esp, ebx
     jmp restore_frame
+
+trap_in_virtual_8086:
+    # The processor has pushed four data segments first, so that the frame lies too low: up with it,
+    # from its end. Its registers become those of a thread that never was in that mode.
+    mov ebx, esp
+    mov esp, offset KERNEL_STACK_END
+    kernel_state eax
+    lea esi, [ebx + {frame_size} - 4]
+    lea edi, [esi + {data_segments}]
+    mov ecx, {frame_size} / 4
+    std
+    rep movsd
+    cld
+    add ebx, {data_segments}
+    mov dword ptr [ebx + {code_segment}], {user_code}
+    mov dword ptr [ebx + {stack_segment}], {user_data}
+    and dword ptr [ebx + {flags}], {user_flags}
+    or dword ptr [ebx + {flags}], {fixed_flags}
+    call {handle_trap_in_virtual_8086}
     .popsection
 
     .pushsection .rodata
@@ -160,6 +211,14 @@ trap_entries:
     frame_size = const offset_of!(Context, end_of_frame) - FRAME,
     vector = const VECTOR,
     code_segment = const CODE_SEGMENT,
+    flags = const FLAGS,
+    stack_segment = const STACK_SEGMENT,
+    user_code = const Context::USER_CODE,
+    user_flags = const USER_FLAGS,
+    fixed_flags = const FIXED_FLAGS,
+    virtual_8086 = const VIRTUAL_8086,
+    data_segments = const size_of::<[u32; Context::DATA_SEGMENTS]>(),
+    handle_trap_in_virtual_8086 = sym handle_trap_in_virtual_8086,
     handle_system_call = sym handle_system_call,
     handle_trap = sym handle_trap,
     handle_trap_in_kernel = sym handle_trap_in_kernel,
@@ -188,12 +247,14 @@ pub fn save(context: &mut Context) {
     unsafe { asm!("fxsave [{}]", in(reg) fx, options(nostack, preserves_flags)) }
 }
 
-/// Loads what [`save`] has saved.
+/// Loads what [`save`] has saved. What it has not is cleared, so that nothing of the thread before
+/// is left: the pointers to the last x87 instruction and its operand, which some processors save only
+/// after an exception.
 #[inline(always)]
 pub fn load(context: &Context) {
     let fx = &raw const context.fx;
     // SAFETY: the area holds what FXSAVE stored or the initial state; the kernel itself does not
     // use these registers.
-    unsafe { asm!("fxrstor [{}]", in(reg) fx, options(nostack, preserves_flags)) }
+    unsafe { asm!("fninit", "fxrstor [{}]", in(reg) fx, options(nostack, preserves_flags)) }
     load_utcb_segment(context.utcb_segment);
 }

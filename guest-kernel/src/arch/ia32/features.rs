@@ -3,14 +3,15 @@
 //! `CR4.OSFXSR` stays clear: the instructions of SSE are undefined for tasks, and FXSAVE keeps all
 //! that remains.
 
-use core::arch::{asm, x86::__cpuid};
+use crate::arch::processor;
+use core::arch::x86::__cpuid;
 
 const LEAF_FEATURES: u32 = 1;
 const LOCAL_APIC: u32 = 1 << 9;
 const GLOBAL_PAGES: u32 = 1 << 13;
 const FXSAVE: u32 = 1 << 24;
 
-const CR4_PGE: u32 = 1 << 7;
+const CR4_PGE: usize = 1 << 7;
 
 /// Lets the translations of the kernel's pages survive changes of the space, where the processor
 /// can do that.
@@ -24,16 +25,7 @@ pub fn enable() -> Result<(), &'static str> {
     }
     if features & GLOBAL_PAGES != 0 {
         // SAFETY: the processor has the feature, and all global pages are the kernel's.
-        unsafe {
-            asm!(
-                "mov {scratch}, cr4",
-                "or {scratch}, {bit}",
-                "mov cr4, {scratch}",
-                scratch = out(reg) _,
-                bit = const CR4_PGE,
-                options(nostack),
-            );
-        }
+        unsafe { processor::set_control_bits(CR4_PGE) }
     }
     Ok(())
 }

@@ -5,14 +5,16 @@ pub mod descriptors;
 pub mod direct_map;
 pub mod entry;
 mod features;
+mod virtual_8086;
 
-use crate::arch::local_apic;
+use crate::arch::{local_apic, protection};
 
 /// Sets up what a thread needs to enter the kernel: descriptors, system calls, the timer.
 ///
 /// An error names a feature that the processor lacks.
 pub fn prepare() -> Result<(), &'static str> {
     features::enable()?;
+    protection::enable();
     descriptors::load();
     local_apic::start_timer();
     Ok(())

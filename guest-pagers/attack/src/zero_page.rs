@@ -1,0 +1,85 @@
+//! Ways into ring 0 that begin with a page at address 0, where registers that nobody has set up point:
+//! the entry of 32-bit system calls, and the table of local descriptors.
+
+use crate::{arch, code::Code, laboratory::Laboratory};
+use runtime::{
+    capability::TASK,
+    memory::{Memory, Pool},
+    println,
+    protocol::{
+        PAGE_ORDER, PAGE_SIZE,
+        flexpage::{Flexpage, Rights},
+        message::MapItem,
+    },
+};
+
+/// In ring 0 this ends the machine, with this status: out 0xf4, al; in ring 3 it is an exception.
+const STATUS: u8 = 66;
+const PAYLOAD: [u8; 6] = [0xb0, STATUS, 0xe6, 0xf4, 0x0f, 0x0b];
+
+/// A call gate to the payload, which stands behind it.
+const LOCAL_SELECTOR: u16 = 7;
+const PAYLOAD_OFFSET: usize = 0x100;
+
+pub fn run(laboratory: &mut Laboratory, mode: &str) {
+    let mut page = Pool::new().page().expect("a page");
+    let mapped = match mode {
+        "ldt" => {
+            let gate = call_gate(page.address() + PAYLOAD_OFFSET);
+            page.bytes()[..16].copy_from_slice(&gate);
+            page.bytes()[PAYLOAD_OFFSET..][..PAYLOAD.len()].copy_from_slice(&PAYLOAD);
+            map(&page, 0)
+        }
+        "cstar" => {
+            page.bytes()[..PAYLOAD.len()].copy_from_slice(&PAYLOAD);
+            map(&page, 0)
+        }
+        // jmp $
+        _ => {
+            page.bytes()[..2].copy_from_slice(&[0xeb, 0xfe]);
+            map(&page, PAGE_SIZE)
+        }
+    };
+    println!("{mode}: mapping the page: {mapped:?}");
+    for (number, code) in codes(laboratory, mode).into_iter().flatten().enumerate() {
+        println!("{mode} {number}: {}", laboratory.attempt(&code));
+    }
+}
+
+fn map(page: &Memory, address: usize) -> runtime::Result<()> {
+    let flexpage = Flexpage::memory(page.address(), PAGE_ORDER, Rights::all());
+    TASK.map(MapItem::map(address, flexpage))
+}
+
+/// What is tried.
+fn codes(laboratory: &Laboratory, mode: &str) -> [Option<Code>; 5] {
+    match mode {
+        "ldt" => {
+            let far = |call| Some(Code::new().far(call, LOCAL_SELECTOR));
+            [far(true), far(false), None, None, None]
+        }
+        "cstar" => [thirty_two_bits(laboratory), None, None, None, None],
+        // With I/O privilege, single steps, a nested task; all at once.
+        _ => [0, 0x3000, 0x100, 0x4000, 0x25_7fd5].map(arch::virtual_8086),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn thirty_two_bits(laboratory: &Laboratory) -> Option<Code> {
+    Some(arch::in_32_bits(laboratory.address()))
+}
+
+/// All code is of 32 bits; `syscall` is tried with the other instructions.
+#[cfg(target_arch = "x86")]
+fn thirty_two_bits(_: &Laboratory) -> Option<Code> {
+    None
+}
+
+/// For ring 3, into the kernel's code segment; as long as one of 64 bits.
+fn call_gate(target: usize) -> [u8; 16] {
+    let selector = arch::KERNEL_CODE.to_le_bytes();
+    let [first, second, third, fourth] = (target as u32).to_le_bytes();
+    let mut gate = [0; 16];
+    gate[..8].copy_from_slice(&[first, second, selector[0], selector[1], 0, 0xec, third, fourth]);
+    gate
+}
