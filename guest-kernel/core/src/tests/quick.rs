@@ -7,7 +7,9 @@ use super::{
     interference::Stage,
     random::Random,
 };
+use crate::memory::index::{TableIndex, ThreadIndex};
 use protocol::introspection::record::{Kind, Record};
+use zerocopy::IntoBytes;
 
 /// Two kernels side by side.
 trait Pair {
@@ -37,6 +39,10 @@ fn compare(pair: &mut impl Pair, number: usize) {
         .map(|machine| std::mem::take(&mut machine.flushed));
     assert_eq!(flushed[0], flushed[1], "step {number}");
     assert_eq!((one.current, one.faults), (two.current, two.faults), "step {number}");
+    for thread in (0..one.threads.used()).map(ThreadIndex::from_position) {
+        let [utcb, other] = [one.utcb(thread).as_bytes(), two.utcb(thread).as_bytes()];
+        assert!(utcb == other, "step {number}: the message registers of {thread:?}");
+    }
     if number % 16 == 0 {
         let [threads, others] = [&one.threads, &two.threads].map(|threads| format!("{threads:?}"));
         assert!(threads == others, "step {number}:\n{threads}\n{others}");
