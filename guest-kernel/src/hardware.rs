@@ -132,6 +132,11 @@ impl Machine for Hardware {
         interrupts::open_window()
     }
 
+    #[inline(always)]
+    fn goes_quick(&self) -> bool {
+        !cfg!(feature = "general-paths-only")
+    }
+
     #[inline]
     fn time(&self) -> u64 {
         processor::time()

@@ -112,6 +112,10 @@ fn cargo_for(
         command.args(architecture.debian.arguments).env("RUSTC_BOOTSTRAP", "1");
     }
     command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+    // For measuring: `general-paths-only` is a kernel without quick paths.
+    if let (Kind::Kernel, Ok(features)) = (kind, env::var("GLASS_KERNEL_FEATURES")) {
+        command.args(["--features", &format!("guest-kernel/{features}")]);
+    }
     command
 }
 

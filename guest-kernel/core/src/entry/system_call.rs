@@ -27,6 +27,15 @@ impl<M: Machine> Kernel<M> {
     /// The one system call ([`protocol::syscall`]), by the current thread.
     #[inline(always)]
     pub fn system_call(&mut self, target: Word, tag: Word, timeouts: Word) {
+        let is_done = self.mappings.machine.goes_quick()
+            && self.quick_system_call(target, tag, timeouts).is_some();
+        if !is_done {
+            self.general_system_call(target, tag, timeouts);
+        }
+    }
+
+    #[inline(never)]
+    fn general_system_call(&mut self, target: Word, tag: Word, timeouts: Word) {
         let caller = self.current.expected();
         let tag = MessageTag(tag).without_flags();
         let next = self.perform(SystemCall { caller, target, tag, timeouts: Timeouts(timeouts) });
@@ -36,6 +45,15 @@ impl<M: Machine> Kernel<M> {
     /// The current thread touched `address` in a way that its page tables do not allow.
     #[inline(always)]
     pub fn page_fault(&mut self, address: Word, access: Access) {
+        let is_done =
+            self.mappings.machine.goes_quick() && self.quick_page_fault(address, access).is_some();
+        if !is_done {
+            self.general_page_fault(address, access);
+        }
+    }
+
+    #[inline(never)]
+    fn general_page_fault(&mut self, address: Word, access: Access) {
         let next = self.begin_page_fault(self.current.expected(), address, access);
         self.go_on(next);
     }
@@ -101,27 +119,16 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// Does what a system call asks for.
-    #[inline(always)]
-    pub(crate) fn perform(&mut self, call: SystemCall) -> Next {
+    fn perform(&mut self, call: SystemCall) -> Next {
         let (words, items) = (call.tag.words(), call.tag.items());
         let too_long = items != 0 && words + 2 * items > MESSAGE_REGISTERS;
         if too_long || !call.timeouts.is_valid() {
             return self.refuse(call, IpcError::InvalidArgument);
         }
         match call.operation() {
+            Operation::SEND => self.send_to_slot(call, AfterSend::Continue),
+            Operation::CALL => self.send_to_slot(call, AfterSend::AwaitReply),
             Operation::REPLY_AND_WAIT => self.reply_and_wait(call),
-            Operation::CALL => self.call(call),
-            _ => self.rarer_system_call(call),
-        }
-    }
-
-    #[inline(never)]
-    fn rarer_system_call(&mut self, call: SystemCall) -> Next {
-        match call.operation() {
-            Operation::SEND => {
-                let slot = self.slot(call);
-                self.invoke(call, slot, AfterSend::Continue)
-            }
             Operation::WAIT => self.wait(call),
             Operation::RECEIVE => self.receive(call),
             Operation(REPLY_ONLY) => self.reply_and_go_on(call),
@@ -130,29 +137,14 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// The slot that a system call names.
-    #[inline(always)]
     fn slot(&mut self, call: SystemCall) -> Slot {
         let task = self.task_of(call.caller);
         self.mappings.tasks[task].capabilities.slot(&mut self.mappings.machine, call.capability())
     }
 
-    /// Sends and waits for the answer. A call to a gate whose thread waits is the hot path.
-    #[inline(always)]
-    fn call(&mut self, call: SystemCall) -> Next {
-        let slot = self.slot(call);
-        if let Some(gate) = slot.gate() {
-            let gate = self.gates[gate];
-            return self.call_thread(call, gate);
-        }
-        if slot.protocol() == call.tag.label() && call.tag.words() != 0 {
-            return self.invoke_object(call, slot);
-        }
-        self.invoke(call, slot, AfterSend::AwaitReply)
-    }
-
     /// Sends to whatever a slot holds.
-    #[inline(never)]
-    fn invoke(&mut self, call: SystemCall, slot: Slot, then: AfterSend) -> Next {
+    fn send_to_slot(&mut self, call: SystemCall, then: AfterSend) -> Next {
+        let slot = self.slot(call);
         let Some(capability) = slot.capability() else {
             return self.refuse(call, IpcError::NoPartner);
         };

@@ -11,7 +11,6 @@ use crate::{
         machine::Machine,
     },
     threads::{
-        gate::Gate,
         kernel::Kernel,
         next::{Next, SystemCall},
         queue::Queue,
@@ -26,47 +25,7 @@ use protocol::{
 };
 
 impl<M: Machine> Kernel<M> {
-    #[inline(always)]
-    pub(crate) fn call_thread(&mut self, call: SystemCall, gate: Gate) -> Next {
-        let SystemCall { caller, tag, .. } = call;
-        let Some((from, to)) = self.threads.pair(caller, gate.thread()) else {
-            return self.refuse(call, IpcError::NoPartner);
-        };
-        if !to.accepts_all() || tag.items() != 0 || self.mappings.machine.records(Kind::Message) {
-            return self.call_otherwise(call, gate);
-        }
-        if tag.words() != 0 {
-            self.mappings.machine.copy_message(from.utcb, to.utcb, tag.words());
-        }
-        from.set_state(ThreadState::Receiving, gate.thread().into());
-        let unanswered = to.take_call(caller, tag, gate.label());
-        self.run_called(gate.thread(), unanswered)
-    }
-
-    /// A call with items, one that is traced, or one that has to wait.
-    #[inline(never)]
-    fn call_otherwise(&mut self, call: SystemCall, gate: Gate) -> Next {
-        if call.tag.items() == 1
-            && self.threads[gate.thread()].accepts_all()
-            && !self.mappings.machine.records(Kind::Message)
-            && let Some(next) = self.call_with_one_page(call, gate)
-        {
-            return next;
-        }
-        self.send_or_queue(call, gate.thread(), gate.label(), AfterSend::AwaitReply)
-    }
-
-    /// Leaves the processor to a thread that has taken a call. `unanswered` is whom it owed an answer
-    /// before.
-    #[inline(always)]
-    pub(crate) fn run_called(&mut self, receiver: ThreadIndex, unanswered: MaybeThread) -> Next {
-        if let Some(unanswered) = unanswered.get() {
-            self.lose_reply(unanswered, receiver);
-        }
-        Next::Switch(receiver)
-    }
-
-    #[inline(never)]
+    /// Sends to a thread, or waits until it can.
     pub(crate) fn send_or_queue(
         &mut self,
         call: SystemCall,
@@ -83,7 +42,6 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// Sends to a thread that waits for it.
-    #[inline(never)]
     fn send(&mut self, call: SystemCall, receiver: ThreadIndex, message: PendingMessage) -> Next {
         let (sender, PendingMessage { tag, label, then }) = (call.caller, message);
         let transfer = Transfer { worker: sender, sender, receiver };
@@ -131,7 +89,6 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// The sender waits in the receiver's queue, or fails if it must not wait.
-    #[inline(never)]
     fn queue_message(
         &mut self,
         call: SystemCall,
@@ -163,21 +120,14 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// Answers the last caller, then waits for the next message.
-    #[inline(always)]
     pub(crate) fn reply_and_wait(&mut self, call: SystemCall) -> Next {
         let server = call.caller;
         let Ok(answered) = self.reply(server, call.tag) else { return Next::Restart(call) };
         let thread = &mut self.threads[server];
-        if !thread.senders.is_empty() || call.timeouts.receive_is_zero() {
-            return self.wait_with_answered(call, answered);
+        if thread.senders.is_empty() && !call.timeouts.receive_is_zero() {
+            thread.set_state(ThreadState::Receiving, MaybeThread::NOBODY);
+            return Next::switch(answered);
         }
-        thread.set_state(ThreadState::Receiving, MaybeThread::NOBODY);
-        Next::switch(answered)
-    }
-
-    /// The server goes on with the next message at once.
-    #[inline(never)]
-    fn wait_with_answered(&mut self, call: SystemCall, answered: Option<ThreadIndex>) -> Next {
         if let Some(answered) = answered {
             self.ready.push_back(&mut self.threads, answered);
         }
@@ -187,6 +137,7 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
+    /// Answers the last caller.
     pub(crate) fn reply_and_go_on(&mut self, call: SystemCall) -> Next {
         let Ok(answered) = self.reply(call.caller, call.tag) else { return Next::Restart(call) };
         self.threads[call.caller].context.set_result(MessageTag::default(), 0);
@@ -197,77 +148,15 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// Answers the last caller. Returns it, ready but not queued, if it goes on now.
-    #[inline(always)]
     fn reply(
         &mut self,
         server: ThreadIndex,
         tag: MessageTag,
     ) -> Result<Option<ThreadIndex>, Preempted> {
         let Some(caller) = self.threads[server].caller.take() else { return Ok(None) };
-        let Some((from, to)) = self.threads.pair(server, caller) else { return Ok(None) };
-        if !to.waits_for(server) {
+        if caller == server || !self.threads[caller].waits_for(server) {
             return Ok(None);
         }
-        if to.is(ThreadState::PageFault) {
-            return self.answer_page_fault(caller, server, tag);
-        }
-        let plain = tag.items() == 0
-            && to.is(ThreadState::Receiving)
-            && !self.mappings.machine.records(Kind::Message);
-        if !plain {
-            if tag.items() == 1 && self.reply_with_one_page(server, caller, tag) {
-                return Ok(Some(caller));
-            }
-            return self.reply_with_more(server, caller, tag);
-        }
-        if tag.words() != 0 {
-            self.mappings.machine.copy_message(from.utcb, to.utcb, tag.words());
-        }
-        to.context.set_result(tag, 0);
-        to.set_state(ThreadState::Ready, MaybeThread::NOBODY);
-        Ok(Some(caller))
-    }
-
-    /// A call with the hot case of an item. `None`, with nothing done, for every other one.
-    #[inline(never)]
-    fn call_with_one_page(&mut self, call: SystemCall, gate: Gate) -> Option<Next> {
-        let (caller, receiver) = (call.caller, gate.thread());
-        if !self.transfer_one_page(caller, receiver, call.tag) {
-            return None;
-        }
-        let (from, to) = self.threads.pair(caller, receiver)?;
-        from.set_state(ThreadState::Receiving, receiver.into());
-        let unanswered = to.take_call(caller, call.tag, gate.label());
-        Some(self.run_called(receiver, unanswered))
-    }
-
-    /// An answer with the hot case of an item. False, with nothing done, for every other answer.
-    #[inline(never)]
-    fn reply_with_one_page(
-        &mut self,
-        server: ThreadIndex,
-        caller: ThreadIndex,
-        tag: MessageTag,
-    ) -> bool {
-        let is_asked_for = self.threads[caller].is(ThreadState::Receiving)
-            && !self.mappings.machine.records(Kind::Message)
-            && self.transfer_one_page(server, caller, tag);
-        if is_asked_for {
-            let caller = &mut self.threads[caller];
-            caller.context.set_result(tag, 0);
-            caller.set_state(ThreadState::Ready, MaybeThread::NOBODY);
-        }
-        is_asked_for
-    }
-
-    /// An answer with items, one that is traced, or one to an exception or a port fault.
-    #[inline(never)]
-    fn reply_with_more(
-        &mut self,
-        server: ThreadIndex,
-        caller: ThreadIndex,
-        tag: MessageTag,
-    ) -> Result<Option<ThreadIndex>, Preempted> {
         if !self.threads[caller].is(ThreadState::Receiving) {
             return self.answer_fault(server, caller, tag);
         }
@@ -284,21 +173,21 @@ impl<M: Machine> Kernel<M> {
         Ok(Some(caller))
     }
 
-    /// An answer to an exception or a port fault.
-    #[cold]
+    /// An answer to a fault or an exception.
     fn answer_fault(
         &mut self,
         server: ThreadIndex,
         faulter: ThreadIndex,
         tag: MessageTag,
     ) -> Result<Option<ThreadIndex>, Preempted> {
-        if self.threads[faulter].is(ThreadState::Exception) {
-            Ok(self.answer_exception(faulter, server, tag))
-        } else if self.threads[faulter].is(ThreadState::PortFault) {
-            let replied = self.mappings.machine.time();
-            self.resolve_or_not(faulter, server, tag, replied)
-        } else {
-            Ok(None)
+        match ThreadState::from_u32(self.threads[faulter].record.state) {
+            Some(ThreadState::PageFault | ThreadState::PortFault) => {
+                let is_traced = self.mappings.machine.enabled_records() != 0;
+                let replied = if is_traced { self.mappings.machine.time() } else { 0 };
+                self.resolve_or_not(faulter, server, tag, replied)
+            }
+            Some(ThreadState::Exception) => Ok(self.answer_exception(faulter, server, tag)),
+            _ => Ok(None),
         }
     }
 

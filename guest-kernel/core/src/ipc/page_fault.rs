@@ -3,12 +3,7 @@
 
 use crate::{
     ipc::{port_fault::GENERAL_PROTECTION_VECTOR, transfer::Stopped},
-    mapping::{
-        capability::{Capability, Object},
-        item::suffices,
-        space::Pages,
-        stretch::Preempted,
-    },
+    mapping::{item::suffices, space::Pages, stretch::Preempted},
     memory::{
         index::{MaybeThread, TaskIndex, ThreadIndex},
         machine::Machine,
@@ -26,7 +21,7 @@ use protocol::{
     fault::{Access, PageFault, PortFault},
     introspection::{
         ThreadState,
-        record::{Kind, Record, Unresolved, asked, head, word},
+        record::{Kind, Record, Unresolved, asked},
     },
     layout::MAPPABLE_END,
     message::MessageTag,
@@ -42,7 +37,6 @@ pub(crate) const REPETITION_LIMIT: u32 = 4;
 
 impl<M: Machine> Kernel<M> {
     /// The current thread touched `address` in a way that its page tables do not allow.
-    #[inline(always)]
     pub(crate) fn begin_page_fault(
         &mut self,
         faulter: ThreadIndex,
@@ -50,94 +44,55 @@ impl<M: Machine> Kernel<M> {
         access: Access,
     ) -> Next {
         let time = self.mappings.machine.time();
-        let task = self.task_of(faulter);
-        if task == TaskIndex::SIGMA0 {
+        if self.task_of(faulter) == TaskIndex::SIGMA0 {
             return self.sigma0_page_fault(faulter, address, access, time);
         }
         self.faults += 1;
         let thread = &mut self.threads[faulter];
         thread.begin_fault(self.faults, address, access);
-        let slot =
-            self.mappings.tasks[task].capabilities.slot(&mut self.mappings.machine, thread.pager());
-        let Some(gate) = slot.gate() else {
-            return self.fault_without_pager(faulter, time);
-        };
-        let gate = self.gates[gate];
-        let Some((from, to)) = self.threads.pair(faulter, gate.thread()) else {
-            return self.fault_without_pager(faulter, time);
-        };
-        if self.mappings.machine.records(Kind::Fault) {
-            let record = self.mappings.machine.begin_record();
-            record[word::TIME] = time;
-            record[word::HEAD] = head(from.head, Kind::Fault, access.bits());
-            record[word::A] = address as u64;
-            record[word::B] = from.fault.instruction as u64;
-            record[word::C] = asked(to.ids, from.caller.raw());
-            record[word::D] = from.fault.number;
-            record[word::E] = from.context.stack() as u64;
-            self.mappings.machine.end_record();
-        }
-        let hopeless = address >= MAPPABLE_END || from.fault.repeated >= REPETITION_LIMIT;
-        if hopeless || !to.accepts_all() {
-            return self.fault_that_waits(faulter, gate);
-        }
-        from.set_state(ThreadState::PageFault, gate.thread().into());
-        let registers = &mut self.mappings.machine.utcb(to.utcb).message;
-        registers[0] = from.fault.message[0];
-        registers[1] = from.fault.message[1];
-        if self.mappings.machine.enabled_records() != 0 {
-            from.fault.delivered = self.mappings.machine.time();
-        }
-        let unanswered = to.take_call(faulter, PageFault::TAG, gate.label());
-        self.run_called(gate.thread(), unanswered)
-    }
-
-    /// A fault that its pager does not get at once, or never.
-    #[inline(never)]
-    fn fault_that_waits(&mut self, faulter: ThreadIndex, gate: Gate) -> Next {
-        let fault = self.threads[faulter].fault;
-        let receiver = if fault.address >= MAPPABLE_END {
-            self.unresolved(faulter, Unresolved::OutsideUserArea, 0)
-        } else if fault.repeated >= REPETITION_LIMIT {
-            self.unresolved(faulter, Unresolved::NoProgress, 0)
-        } else if self.threads[gate.thread()].is(ThreadState::Stopped) {
-            self.unresolved(faulter, Unresolved::NoPager, IpcError::NoPartner as u64)
-        } else {
-            self.offer_fault(faulter, gate, PageFault::TAG, AfterSend::AwaitPager)
-        };
-        Next::switch(receiver)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn fault_without_pager(&mut self, faulter: ThreadIndex, time: u64) -> Next {
+        let (pager, repeated) = (thread.pager(), thread.fault.repeated);
+        let gate = self.gate(faulter, pager).filter(|gate| gate.thread() != faulter);
         if self.traces(Kind::Fault) {
-            let record = fault_record(time, faulter, &self.threads[faulter], self.ids_of(None));
+            let pager = self.ids_of(gate.map(|gate| gate.thread()));
+            let record = fault_record(time, faulter, &self.threads[faulter], pager);
             self.mappings.machine.record(record);
         }
-        Next::switch(self.unresolved(faulter, Unresolved::NoPager, 0))
+        Next::switch(match gate {
+            None => self.unresolved(faulter, Unresolved::NoPager, 0),
+            Some(_) if address >= MAPPABLE_END => {
+                self.unresolved(faulter, Unresolved::OutsideUserArea, 0)
+            }
+            Some(_) if repeated >= REPETITION_LIMIT => {
+                self.unresolved(faulter, Unresolved::NoProgress, 0)
+            }
+            Some(gate) if self.threads[gate.thread()].is(ThreadState::Stopped) => {
+                self.unresolved(faulter, Unresolved::NoPager, IpcError::NoPartner as u64)
+            }
+            Some(gate) => self.offer_fault(faulter, gate, PageFault::TAG, AfterSend::AwaitPager),
+        })
+    }
+
+    /// The gate at `index` in the thread's task.
+    fn gate(&mut self, thread: ThreadIndex, index: CapabilityIndex) -> Option<Gate> {
+        let task = self.task_of(thread);
+        let slot = self.mappings.tasks[task].capabilities.slot(&mut self.mappings.machine, index);
+        slot.gate().map(|gate| self.gates[gate])
     }
 
     /// The gate at `index` in the thread's task, if its thread can answer.
-    #[inline(never)]
     pub(crate) fn fault_gate(
         &mut self,
         faulter: ThreadIndex,
         index: CapabilityIndex,
     ) -> Option<Gate> {
-        let task = self.task_of(faulter);
-        let capability =
-            self.mappings.tasks[task].capabilities.get(&mut self.mappings.machine, index);
-        let Some(Capability { object: Object::Gate(gate), .. }) = capability else { return None };
-        let gate = self.gates[gate];
-        let able =
+        let gate = self.gate(faulter, index)?;
+        let is_able =
             gate.thread() != faulter && !self.threads[gate.thread()].is(ThreadState::Stopped);
-        able.then_some(gate)
+        is_able.then_some(gate)
     }
 
     /// Delivers the fault's message if the receiver waits, which is returned then: it is ready, but not
     /// queued. Else the faulter queues at it.
-    #[inline(never)]
     pub(crate) fn offer_fault(
         &mut self,
         faulter: ThreadIndex,
@@ -187,29 +142,8 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    /// The pager has answered: enters what it maps. Returns the faulter if it goes on.
-    #[inline(always)]
-    pub(crate) fn answer_page_fault(
-        &mut self,
-        faulter: ThreadIndex,
-        pager: ThreadIndex,
-        tag: MessageTag,
-    ) -> Result<Option<ThreadIndex>, Preempted> {
-        let replied = if self.mappings.machine.enabled_records() != 0 {
-            self.mappings.machine.time()
-        } else {
-            0
-        };
-        let one_item = tag == MessageTag::new(0, 0, 1);
-        if one_item && self.resolve_with_one_page(pager, faulter, replied) {
-            return Ok(Some(faulter));
-        }
-        self.resolve_or_not(faulter, pager, tag, replied)
-    }
-
-    /// Any other answer than one page that was not mapped before, and every one to a port fault.
-    /// `None` if the fault stays unresolved.
-    #[inline(never)]
+    /// The pager has answered: enters what it maps. Returns the faulter if it goes on, `None` if the fault
+    /// stays unresolved.
     pub(crate) fn resolve_or_not(
         &mut self,
         faulter: ThreadIndex,

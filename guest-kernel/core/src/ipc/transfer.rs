@@ -1,35 +1,25 @@
 //! Items of messages and of pagers' answers on their way.
 
 use crate::{
-    arch::Entry,
     mapping::{
-        item::{Outcome, is_one_page, map_one_page, suffices},
+        item::{Outcome, suffices},
         progress::Progress,
         stretch::Preempted,
     },
-    memory::{
-        index::{MaybeThread, TableIndex, TaskIndex, ThreadIndex},
-        machine::Machine,
-    },
+    memory::{index::ThreadIndex, machine::Machine},
     threads::{kernel::Kernel, undertaking::Operation},
 };
 use protocol::{
-    PAGE_ORDER, Word,
+    PAGE_ORDER,
     error::IpcError,
     fault::Access,
     flexpage::{Flexpage, Kind as FlexpageKind, align_down, low_mask},
     introspection::{
         ThreadState,
-        record::{Kind, MapStatus, Record, head, word},
+        record::{Kind, MapStatus, Record},
     },
-    layout::{MAPPABLE_END, USER_END},
     message::{MapItem, MessageTag},
 };
-
-/// Binary logarithm of 1 GiB, of which the user area has a whole number.
-const GIBIBYTE_ORDER: u32 = 30;
-
-const _: () = assert!(USER_END.is_multiple_of(1 << GIBIBYTE_ORDER));
 
 /// Why an operation with items does not go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,52 +51,6 @@ impl Transfer {
 }
 
 impl<M: Machine> Kernel<M> {
-    /// The hot case of a pager's answer: one page, mapped where nothing was, that allows what had
-    /// faulted; the faulter is ready then. False, with nothing done, in every other case.
-    #[inline(always)]
-    pub(crate) fn resolve_with_one_page(
-        &mut self,
-        pager: ThreadIndex,
-        faulter: ThreadIndex,
-        replied: u64,
-    ) -> bool {
-        let Some((from, to)) = self.threads.pair(pager, faulter) else { return false };
-        let (Some(source_task), Some(task)) = (from.bound_task(), to.bound_task()) else {
-            return false;
-        };
-        let message = &self.mappings.machine.utcb(from.utcb).message;
-        let Some(item) = MapItem::from_words([message[0], message[1]]) else { return false };
-        let (flexpage, destination) = (item.flexpage, item.send_base);
-        let plain = from.undertaking.is_none()
-            && is_one_page(item)
-            && destination == to.fault.address & !low_mask(PAGE_ORDER);
-        if !plain {
-            return false;
-        }
-        let (tasks, factories) = (&self.mappings.tasks, &mut self.mappings.factories);
-        let pages = (source_task, flexpage, task, destination);
-        let access = to.fault.access;
-        let Some(new) = map_one_page(&mut self.mappings.machine, tasks, factories, pages, access)
-        else {
-            return false;
-        };
-        to.fault.repeated = 0;
-        to.set_state(ThreadState::Ready, MaybeThread::NOBODY);
-        if self.mappings.machine.records(Kind::Resolve) {
-            let time = self.mappings.machine.time();
-            let record = self.mappings.machine.begin_record();
-            record[word::TIME] = time;
-            record[word::HEAD] = head(to.head, Kind::Resolve, new.rights().bits());
-            record[word::A] = to.fault.delivered;
-            record[word::B] = flexpage.0 as u64 | (destination as u64) << 32;
-            record[word::C] = new.physical().0;
-            record[word::D] = to.fault.number;
-            record[word::E] = from.ids | (time - replied) << 32;
-            self.mappings.machine.end_record();
-        }
-        true
-    }
-
     /// Enters all items of a pager's answer. True if one of them allows what had faulted.
     pub(crate) fn map_answer(
         &mut self,
@@ -156,84 +100,6 @@ impl<M: Machine> Kernel<M> {
         }
         self.mappings.end_stretch();
         Ok(())
-    }
-
-    /// The hot case of a message with one item: one page that is mapped where nothing was, in a receive
-    /// window of at most 1 GiB. False, with nothing done, in every other case.
-    #[inline(always)]
-    pub(crate) fn transfer_one_page(
-        &mut self,
-        sender: ThreadIndex,
-        receiver: ThreadIndex,
-        tag: MessageTag,
-    ) -> bool {
-        let Some((from, to)) = self.threads.pair(sender, receiver) else { return false };
-        if from.undertaking.is_some() || to.undertaking.is_some() {
-            return false;
-        }
-        let (source, target) = (from.record.task, to.record.task);
-        let (from, to) = (from.utcb, to.utcb);
-        let message = &self.mappings.machine.utcb(from).message;
-        let Some(&[first, second]) = message.get(tag.words()..tag.words() + 2) else {
-            return false;
-        };
-        let Some(item) = MapItem::from_words([first, second]) else { return false };
-        let window = Flexpage(self.mappings.machine.utcb(to).buffer[0]);
-        let order = window.order();
-        let plain = is_one_page(item)
-            && window.kind() == FlexpageKind::Memory
-            && (PAGE_ORDER..=GIBIBYTE_ORDER).contains(&order)
-            && target != TaskIndex::SIGMA0.position();
-        if !plain {
-            return false;
-        }
-        let inside = align_down(item.send_base & low_mask(order), PAGE_ORDER);
-        let destination = align_down(window.address(), order) | inside;
-        if destination >= MAPPABLE_END {
-            return false;
-        }
-        let (tasks, factories) = (&self.mappings.tasks, &mut self.mappings.factories);
-        let [source, target] = [source, target].map(TaskIndex::from_position);
-        let pages = (source, item.flexpage, target, destination);
-        let entered =
-            map_one_page(&mut self.mappings.machine, tasks, factories, pages, Access::empty());
-        let Some(entry) = entered else { return false };
-        if tag.words() != 0 {
-            self.mappings.machine.copy_message(from, to, tag.words());
-        }
-        let arrived = Flexpage::memory(destination, PAGE_ORDER, entry.rights());
-        let words = MapItem::map(destination, arrived).to_words();
-        if let Some(place) =
-            self.mappings.machine.utcb(to).message.get_mut(tag.words()..tag.words() + 2)
-        {
-            place.copy_from_slice(&words);
-        }
-        if self.mappings.machine.records(Kind::Map) {
-            self.trace_one_page(sender, receiver, item, window, (destination, entry));
-        }
-        true
-    }
-
-    #[cold]
-    fn trace_one_page(
-        &mut self,
-        sender: ThreadIndex,
-        receiver: ThreadIndex,
-        item: MapItem,
-        window: Flexpage,
-        (destination, entry): (Word, Entry),
-    ) {
-        let outcome = Outcome {
-            status: MapStatus::Done,
-            source: item.flexpage.address(),
-            destination,
-            order: PAGE_ORDER,
-            physical: entry.physical(),
-            rights: entry.rights(),
-            entries: 1,
-        };
-        let record = self.map_record(receiver);
-        self.trace_map(record, Some(sender), item, window, outcome);
     }
 
     /// Tells a receiver in its message what arrived where.

@@ -1,32 +1,20 @@
 //! Map items: what becomes of those in a pager's answer, in a message, and in `task::MAP`.
 
 use crate::{
-    arch::Entry,
     mapping::{
-        database::{self, NewMapping},
         derivation::{Mapping, NotEntered},
         mappings::Mappings,
         progress::Progress,
-        space::{DirectoryEntry, Pages, Spot, page_of_superpage, table_index},
+        space::Pages,
         stretch::Preempted,
-        task::Tasks,
     },
-    memory::{
-        factory::Factories,
-        frames::PhysicalAddress,
-        index::{TableIndex, TaskIndex},
-        machine::Machine,
-    },
+    memory::{frames::PhysicalAddress, index::TaskIndex, machine::Machine},
 };
 use protocol::{
     PAGE_ORDER, Word,
     fault::Access,
     flexpage::{Flexpage, Kind as FlexpageKind, Placement, Rights},
-    introspection::{
-        mapping::{Place, Resource},
-        record::MapStatus,
-    },
-    layout::{MAPPABLE_END, MAPPABLE_START},
+    introspection::{mapping::Resource, record::MapStatus},
     message::MapItem,
     object::CAPABILITY_TABLE_SIZE,
 };
@@ -127,55 +115,6 @@ impl Outcome {
         }
         self.entries += count;
     }
-}
-
-/// Whether an item maps one page of memory.
-#[inline(always)]
-pub(crate) fn is_one_page(item: MapItem) -> bool {
-    item.flexpage.kind() == FlexpageKind::Memory
-        && item.flexpage.order() == PAGE_ORDER
-        && !item.grant
-        && item.flexpage.address() < MAPPABLE_END
-}
-
-/// Enters one page where nothing is, if it allows `access` there: from a task, its flexpage, to a
-/// task, at an address below [`MAPPABLE_END`] and not in the first page. `None`, with nothing done, in
-/// every other case. What it is given of the kernel is what the hot paths do not hold already.
-#[inline(always)]
-pub(crate) fn map_one_page<M: Machine>(
-    machine: &mut M,
-    tasks: &Tasks<M>,
-    factories: &mut Factories<M>,
-    (from, flexpage, to, destination): (TaskIndex, Flexpage, TaskIndex, Word),
-    access: Access,
-) -> Option<Entry> {
-    if destination < MAPPABLE_START {
-        return None;
-    }
-    let address = flexpage.address();
-    let spot = tasks[from].space.spot(machine, Pages::Memory, address)?;
-    let found = spot.entry(machine);
-    let found = if found.is_superpage() { page_of_superpage(found, address) } else { found };
-    let new = found.restricted(flexpage.rights()).filter(|new| suffices(new.rights(), access))?;
-    let parent = spot.node(machine)?;
-    let receiver = &tasks[to];
-    let entry = receiver.space.directory_entry(machine, Pages::Memory, destination);
-    let DirectoryEntry::Table(table) = entry else { return None };
-    let spot = Spot::<Entry>::new(table, table_index(destination));
-    if spot.entry(machine).is_present() {
-        return None;
-    }
-    let factory = &mut factories[receiver.factory];
-    let node = database::take_node(machine, factory)?;
-    let place = Place::new(Resource::Memory, (destination >> PAGE_ORDER) as u32, false);
-    let mapping = NewMapping { task: to.position(), place };
-    if !database::insert_child(machine, parent, node, mapping) {
-        database::free_node(machine, factory, node);
-        return None;
-    }
-    spot.set_node(machine, node.into());
-    spot.set_entry(machine, new);
-    Some(new)
 }
 
 /// What an item is about, and its place; ports and capabilities are counted as pages.

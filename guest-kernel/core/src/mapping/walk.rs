@@ -33,7 +33,7 @@ const TAKE_STEPS: u32 = 6;
 const OTHERS: u32 = 2;
 
 /// Steps that any other change of one costs.
-const ACT_STEPS: u32 = 10;
+const ACT_STEPS: u32 = 13;
 
 /// Steps that looking at one costs.
 const VISIT_STEPS: u32 = 3;

@@ -76,6 +76,9 @@ pub trait Machine {
     /// Lets an interrupt in that waits. True if the timer's did: the time slice is over.
     fn open_interrupt_window(&mut self) -> bool;
 
+    /// Whether quick paths are gone where there are some. What they do the general ways do too.
+    fn goes_quick(&self) -> bool;
+
     /// The time stamp counter.
     fn time(&self) -> u64;
 

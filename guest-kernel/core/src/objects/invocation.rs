@@ -66,31 +66,16 @@ pub(crate) const NOTHING: Answer = Ok(Reply::words(0));
 
 impl<M: Machine> Kernel<M> {
     /// Invokes an object that is no IPC partner.
-    #[inline(always)]
     pub(crate) fn invoke_object(&mut self, call: SystemCall, slot: Slot) -> Next {
         let SystemCall { caller, tag, .. } = call;
-        let answer = if slot.protocol() != tag.label() {
-            ObjectError::BadProtocol.tag()
+        let done = if slot.protocol() != tag.label() {
+            Err(ObjectError::BadProtocol.into())
         } else if tag.words() == 0 {
-            ObjectError::MessageTooShort.tag()
-        } else if slot.is_debugger() && self.utcb(caller).message[0] == debugger::NULL {
-            MessageTag::default()
+            Err(ObjectError::MessageTooShort.into())
         } else {
-            return self.object_operation(call, slot);
+            self.dispatch(caller, slot, tag)
         };
-        self.threads[caller].context.set_result(answer, 0);
-        Next::Current
-    }
-
-    #[inline(never)]
-    fn object_operation(&mut self, call: SystemCall, slot: Slot) -> Next {
-        let SystemCall { caller, tag, .. } = call;
-        if let Some(task) = slot.modifiable_task()
-            && self.unmap_one_page(caller, task, tag)
-        {
-            return Next::Current;
-        }
-        let (answer, next) = match self.dispatch(caller, slot, tag) {
+        let (answer, next) = match done {
             Ok(Reply { words, next }) => (MessageTag::new(0, words, 0), next),
             Err(Failure::Error(error)) => (error.tag(), Next::Current),
             Err(Failure::Preempted) => return Next::Restart(call),
@@ -115,7 +100,6 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// The first `N` message registers, if the message has as many.
-    #[inline(always)]
     pub(crate) fn arguments<const N: usize>(
         &mut self,
         caller: ThreadIndex,
@@ -148,7 +132,6 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    #[inline(never)]
     fn set_name(&mut self, caller: ThreadIndex, tag: MessageTag) -> Answer {
         let [_, index, image, length] = self.arguments(caller, tag)?;
         let length = length.min(NAME_LENGTH);
@@ -179,7 +162,6 @@ impl<M: Machine> Kernel<M> {
         NOTHING
     }
 
-    #[inline(never)]
     fn console_operation(&mut self, caller: ThreadIndex, tag: MessageTag) -> Answer {
         let [operation, length] = self.arguments(caller, tag)?;
         if operation != console::WRITE {
@@ -197,7 +179,6 @@ impl<M: Machine> Kernel<M> {
         NOTHING
     }
 
-    #[inline(never)]
     fn platform_operation(&mut self, caller: ThreadIndex, tag: MessageTag) -> Answer {
         let [operation, status] = self.arguments(caller, tag)?;
         if operation != platform::SHUT_DOWN {
@@ -217,7 +198,6 @@ impl<M: Machine> Kernel<M> {
         NOTHING
     }
 
-    #[inline(never)]
     fn scheduler_operation(&mut self, caller: ThreadIndex, tag: MessageTag) -> Answer {
         let [operation] = self.arguments(caller, tag)?;
         match operation {
@@ -248,7 +228,6 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    #[inline(never)]
     fn factory_operation(
         &mut self,
         caller: ThreadIndex,

@@ -1,31 +1,26 @@
 //! Operations of tasks: mapping into them, and taking back what was derived from what they have.
 
 use crate::{
-    mapping::{database, walk::Tally},
     memory::{
         index::{TableIndex, TaskIndex, ThreadIndex},
         machine::Machine,
-        node::MaybeNode,
     },
     objects::invocation::{Answer, NOTHING, Reply, require},
     threads::{kernel::Kernel, trace::Unmapping, undertaking::Operation},
 };
 use protocol::{
-    PAGE_ORDER, Word,
+    Word,
     error::ObjectError,
-    flexpage::{Flexpage, Kind as FlexpageKind, Rights},
+    flexpage::{Flexpage, Rights},
     introspection::{
         NOBODY,
-        mapping::MappingNode,
         record::{Kind, MapStatus},
     },
-    layout::MAPPABLE_END,
     message::{MapItem, MessageTag},
     object::task,
 };
 
 impl<M: Machine> Kernel<M> {
-    #[inline(never)]
     pub(crate) fn task_operation(
         &mut self,
         caller: ThreadIndex,
@@ -112,56 +107,5 @@ impl<M: Machine> Kernel<M> {
         }
         self.mappings.end_stretch();
         Ok(Reply::words(3 + count))
-    }
-
-    /// The hot case of [`task::UNMAP`]: all of one page of memory from which little was derived.
-    /// False, with nothing done, in every other case.
-    #[inline(never)]
-    pub(crate) fn unmap_one_page(
-        &mut self,
-        invoker: ThreadIndex,
-        task: TaskIndex,
-        tag: MessageTag,
-    ) -> bool {
-        let [operation, rights, count, word, ..] = self.utcb(invoker).message;
-        let flexpage = Flexpage(word);
-        let plain = (operation, count, tag.words()) == (task::UNMAP, 1, 4)
-            && rights & Word::from(Rights::READ.bits()) != 0
-            && flexpage.kind() == FlexpageKind::Memory
-            && flexpage.order() == PAGE_ORDER
-            && flexpage.address() < MAPPABLE_END
-            && self.threads[invoker].undertaking.is_none();
-        if !plain {
-            return false;
-        }
-        let Some(spot) = self.mappings.small_page(task, flexpage.address() >> PAGE_ORDER) else {
-            return false;
-        };
-        let Some(node) = spot.node(&mut self.mappings.machine) else { return false };
-        let mut tally = Tally::default();
-        match database::last_or_leaf(&mut self.mappings.machine, node).map(MaybeNode::get) {
-            Some(None) => {}
-            Some(Some(child)) => {
-                let MappingNode { task, place, .. } = *self.mappings.machine.node(child);
-                let (task, number) = (TaskIndex::from_position(task), place.number() as Word);
-                let Some(spot) = self.mappings.small_page(task, number) else { return false };
-                self.mappings.remove_page(&mut tally, child, task, spot);
-            }
-            None => match self.mappings.take_few(node) {
-                Some(taken) => tally = taken,
-                None => return false,
-            },
-        }
-        let own = rights & task::UNMAP_OWN != 0 && task != TaskIndex::SIGMA0;
-        if own {
-            self.mappings.remove(&mut tally, node);
-        }
-        self.utcb(invoker).message[3] |= tally.usage_bits();
-        self.threads[invoker].context.set_result(MessageTag::new(0, 4, 0), 0);
-        if self.traces(Kind::Unmap) {
-            let take = Rights::from_bits_truncate(rights as u8);
-            self.record_unmap(Unmapping { task, flexpage, take, own, tally }, invoker, None);
-        }
-        true
     }
 }

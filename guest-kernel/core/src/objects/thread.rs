@@ -23,7 +23,6 @@ use protocol::{
 };
 
 impl<M: Machine> Kernel<M> {
-    #[inline(never)]
     pub(crate) fn thread_operation(
         &mut self,
         caller: ThreadIndex,

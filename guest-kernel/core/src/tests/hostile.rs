@@ -34,7 +34,7 @@ const CODE: Word = 0x40_0000;
 const FRAME: u64 = 0x300_0000;
 
 /// Random numbers that favour small ones and words with meaning.
-struct Source(Random);
+pub struct Source(pub Random);
 
 impl Source {
     fn below(&mut self, bound: usize) -> usize {
@@ -59,7 +59,7 @@ impl Source {
 }
 
 /// A crowd of tasks with far too many capabilities.
-fn crowd() -> Bench {
+pub fn crowd() -> Bench {
     let mut bench = Bench::new();
     for number in 0..8 {
         let thread = bench.spawn(number % 4, 50 + number as u8 % 3);
@@ -84,7 +84,7 @@ fn crowd() -> Bench {
     bench
 }
 
-fn act(bench: &mut Bench, source: &mut Source) {
+pub fn act(bench: &mut Bench, source: &mut Source) {
     let everybody = bench.kernel.threads.used() as usize;
     let Some(current) = bench.kernel.current.get() else {
         // All wait for each other or are stopped: as `ex_regs` does, set one of them free.

@@ -3,13 +3,18 @@
 //!
 //! What a restarted thread does is what its registers say, as on a processor.
 
-use super::{Bench, random::Random};
+use super::{
+    Bench,
+    algebra::{database::note_use, specification::Spot},
+    random::Random,
+};
 use crate::memory::index::{MaybeThread, TableIndex, ThreadIndex};
 use protocol::{
     PAGE_SIZE, Word,
     flexpage::{Flexpage, Rights, align_down},
+    introspection::mapping::Resource,
     message::{MapItem, MessageTag},
-    object::CapabilityIndex,
+    object::{CapabilityIndex, label, task},
     syscall::{CAPABILITY_SHIFT, Operation},
 };
 
@@ -38,8 +43,10 @@ struct Player {
     answer: Option<usize>,
 }
 
-struct Stage {
-    bench: Bench,
+pub struct Stage {
+    pub bench: Bench,
+    /// Whether no time slice ends within the kernel.
+    pub is_calm: bool,
     first: u16,
     players: Vec<Player>,
     servers: u16,
@@ -47,12 +54,13 @@ struct Stage {
     restarts: usize,
     messages: usize,
     answers: usize,
+    unmaps: usize,
     /// All messages that were composed, with who did.
     log: Vec<(u16, MessageTag)>,
 }
 
 impl Stage {
-    fn new(servers: u16, clients: u16, seed: u64) -> Self {
+    pub fn new(servers: u16, clients: u16, seed: u64) -> Self {
         let mut bench = Bench::new();
         bench.kernel.mappings.stretch.steps = 50;
         for _ in 0..2 {
@@ -79,8 +87,21 @@ impl Stage {
         }
         let players = vec![Player::default(); usize::from(servers + clients)];
         let random = Random::new(seed);
-        let (restarts, messages, answers, log) = (0, 0, 0, Vec::new());
-        Self { bench, first, players, servers, random, restarts, messages, answers, log }
+        let (restarts, messages, answers, unmaps, log) = (0, 0, 0, 0, Vec::new());
+        let is_calm = false;
+        Self {
+            bench,
+            is_calm,
+            first,
+            players,
+            servers,
+            random,
+            restarts,
+            messages,
+            answers,
+            unmaps,
+            log,
+        }
     }
 
     fn below(&mut self, bound: u64) -> Word {
@@ -88,10 +109,11 @@ impl Stage {
     }
 
     /// One system call of the thread that runs, or the end of its time slice.
-    fn act(&mut self) {
+    pub fn act(&mut self) {
         let Some(current) = self.bench.kernel.current.get() else { panic!("nobody can run") };
         let number = current.position().checked_sub(self.first).expect("the others wait");
-        self.bench.kernel.mappings.machine.is_restless = self.below(3) != 0;
+        let is_restless = self.below(3) != 0 && !self.is_calm;
+        self.bench.kernel.mappings.machine.is_restless = is_restless;
         if self.below(64) == 0 {
             self.send_elsewhere();
         }
@@ -168,7 +190,28 @@ impl Stage {
         serial
     }
 
+    /// A client takes back what it has sent of one of its pages, and sometimes the page, which the
+    /// processor may have used.
+    fn take_back(&mut self, number: u16) -> [Word; 3] {
+        let thread = self.first + number;
+        let page = PAGES + self.below(COUNT as u64) * PAGE_SIZE;
+        let task = self.bench.task_of(thread);
+        let (resource, number) = (Resource::Memory, (page / PAGE_SIZE) as u32);
+        let write = self.below(2) == 0;
+        note_use(&mut self.bench, Spot { task: task.position(), resource, number }, write);
+        let own = if self.below(16) == 0 { task::UNMAP_OWN } else { 0 };
+        let rights = [7, 7, 7, 2][self.below(4)] | own;
+        let flexpage = Flexpage::memory(page, 12, Rights::empty()).0;
+        let message = [task::UNMAP, rights, 1, flexpage];
+        self.bench.message(thread)[..4].copy_from_slice(&message);
+        let target = CapabilityIndex::TASK.0 << CAPABILITY_SHIFT | Operation::CALL.0;
+        [target, MessageTag::new(label::TASK, 4, 0).0, 0]
+    }
+
     fn ask(&mut self, number: u16) -> [Word; 3] {
+        if self.below(4) == 0 {
+            return self.take_back(number);
+        }
         let items = [0, 1, 1, 2][self.below(4)];
         let tag = self.compose(number, items);
         let operation = [Operation::SEND, Operation::CALL][self.below(2)];
@@ -215,6 +258,9 @@ impl Stage {
             if is_call && self.bench.thread(thread).caller == MaybeThread::from(client) {
                 self.players[usize::from(number)].client = Some(label as u16);
             }
+        } else if begun[0] >> CAPABILITY_SHIFT == CapabilityIndex::TASK.0 {
+            assert_eq!(tag, MessageTag::new(0, 4, 0), "the answer of the task itself");
+            self.unmaps += 1;
         } else if Operation(begun[0] & 0xf) == Operation::CALL {
             let serial = self.received(number, tag);
             let answer = self.players[usize::from(number)].answer.take();
@@ -239,7 +285,7 @@ fn everybody_gets_the_words_that_were_meant_for_them() {
             stage.bench.kernel.mappings.machine.records.clear();
             stage.bench.kernel.mappings.machine.flushed.clear();
         }
-        for often in [stage.restarts, stage.messages, stage.answers] {
+        for often in [stage.restarts, stage.messages, stage.answers, stage.unmaps] {
             assert!(often > STEPS / 100, "{often} with {servers} servers and {clients} clients");
         }
     }

@@ -10,6 +10,7 @@ mod model;
 mod objects;
 mod ports;
 mod queue;
+mod quick;
 mod random;
 mod restart;
 mod stretch;

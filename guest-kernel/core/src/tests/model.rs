@@ -58,6 +58,14 @@ pub struct ModelMachine {
     pub flushed: Vec<(PhysicalAddress, Word)>,
     pub preemption_points: u64,
     pub interrupt_windows: u64,
+    /// Whether quick paths are not gone.
+    pub is_slow: bool,
+    /// Whether no records are wanted.
+    pub is_silent: bool,
+    /// Those that are wanted otherwise.
+    pub wanted_records: u64,
+    /// Whether it is always the same time.
+    pub has_stopped_clock: bool,
     /// The lowest address of the stack that the kernel came to.
     pub deepest: std::cell::Cell<usize>,
     /// Whether the time slice is over whenever the kernel lets interrupts in.
@@ -90,6 +98,17 @@ impl ModelMachine {
             let bytes = &frame.0[offset..offset + 4 * N];
             FromBytes::read_from_bytes(bytes).expect("four bytes a word")
         })
+    }
+
+    /// Whether the frames of another machine hold the same.
+    pub fn has_frames_of(&self, other: &Self) -> bool {
+        let zero = Frame([0; PAGE_SIZE]);
+        let frame = |machine: &Self, number| {
+            let frame: Option<&Option<Box<Frame>>> = machine.frames.get(number);
+            frame.and_then(Option::as_ref).map_or(zero.0, |frame| frame.0)
+        };
+        let count = self.frames.len().max(other.frames.len());
+        (0..count).all(|number| frame(self, number) == frame(other, number))
     }
 
     /// Changes a word of kernel memory.
@@ -207,11 +226,18 @@ impl Machine for ModelMachine {
         self.is_restless
     }
 
+    fn goes_quick(&self) -> bool {
+        !self.is_slow
+    }
+
     #[inline(never)]
     fn time(&self) -> u64 {
         let here = core::ptr::from_ref(&self).addr();
         if self.deepest.get() == 0 || here < self.deepest.get() {
             self.deepest.set(here);
+        }
+        if self.has_stopped_clock {
+            return 1;
         }
         self.clock.set(self.clock.get() + 1);
         self.clock.get()
@@ -231,7 +257,7 @@ impl Machine for ModelMachine {
     }
 
     fn enabled_records(&self) -> u64 {
-        Kind::DEFAULT_ENABLED | 1 << Kind::Message as u8
+        if self.is_silent { 0 } else { self.wanted_records }
     }
 
     fn publish_counts(&mut self, _counts: Counts) {}
@@ -272,7 +298,8 @@ impl Bench {
             ],
             image,
         };
-        let machine = ModelMachine::default();
+        let wanted_records = Kind::DEFAULT_ENABLED | 1 << Kind::Message as u8;
+        let machine = ModelMachine { wanted_records, ..ModelMachine::default() };
         let tables = Tables {
             threads: Shelf::new(1024),
             walkers: Shelf::new(1024),

@@ -199,6 +199,12 @@ impl Thread {
         self.is(ThreadState::Receiving) && self.record.partner == NOBODY
     }
 
+    /// Whether it waits for a message from anybody, and owes nobody an answer.
+    #[inline(always)]
+    pub fn takes_calls(&self) -> bool {
+        self.accepts_all() && self.caller == MaybeThread::NOBODY
+    }
+
     /// Those who wait in one of its queues.
     pub fn queue_mut(&mut self, queue: Queue) -> &mut ThreadList {
         match queue {
@@ -219,17 +225,15 @@ impl Thread {
         self.record.partner == partner.position()
     }
 
-    /// Goes on with a call that it waited for, and owes `caller` an answer from now on. Returns whom
-    /// it owed one before.
+    /// Goes on with a call that it waited for, and owes `caller` an answer from now on.
     #[inline(always)]
-    pub fn take_call(&mut self, caller: ThreadIndex, tag: MessageTag, label: Word) -> MaybeThread {
+    pub fn take_call(&mut self, caller: ThreadIndex, tag: MessageTag, label: Word) {
         self.set_state(ThreadState::Ready, MaybeThread::NOBODY);
         self.context.set_result(tag, label);
-        core::mem::replace(&mut self.caller, caller.into())
+        self.caller = caller.into();
     }
 
     /// Notes a page fault and its message.
-    #[inline(always)]
     pub fn begin_fault(&mut self, number: u64, address: Word, access: Access) {
         let instruction = self.context.instruction();
         let fault = &mut self.fault;
@@ -248,7 +252,6 @@ impl Thread {
     }
 
     /// A record about this thread, which is number `index`, with the rest still zero.
-    #[inline(always)]
     pub fn new_record(&self, kind: Kind, time: u64, index: ThreadIndex) -> Record {
         Record {
             time,

@@ -1,10 +1,10 @@
 //! Random operations on the kernel and on the specification: both always have the same mappings.
 
-mod database;
+pub mod database;
 mod interleaved;
 mod operation;
 mod slides;
-mod specification;
+pub mod specification;
 
 use super::{
     Bench,

@@ -1,0 +1,440 @@
+//! The quick paths: what is asked for most often, if nothing is special about it.
+//!
+//! Each first looks at all that it needs, and changes nothing until it is sure. Then it does all of it and
+//! says so. Or it returns `None`, having done nothing, and the general way begins anew. So whatever is
+//! done here is done there too, and a test holds both against each other.
+
+use crate::{
+    arch::Entry,
+    mapping::{
+        database::{self, NewMapping},
+        item::{Outcome, suffices},
+        mappings::Mappings,
+        space::{DirectoryEntry, Pages, Spot, page_of_superpage, table_index},
+        walk::Tally,
+    },
+    memory::{
+        index::{GateIndex, MaybeThread, TableIndex, TaskIndex, ThreadIndex},
+        machine::Machine,
+        node::MaybeNode,
+    },
+    threads::{kernel::Kernel, thread::Thread, trace::Unmapping},
+};
+use protocol::{
+    PAGE_ORDER, Word,
+    fault::{Access, PageFault},
+    flexpage::{Flexpage, Kind as FlexpageKind, Rights, align_down, low_mask},
+    introspection::{
+        ThreadState,
+        mapping::{MappingNode, Place, Resource},
+        record::{Kind, MapStatus, asked, head, word},
+    },
+    layout::{MAPPABLE_END, MAPPABLE_START, USER_END},
+    message::{MapItem, MessageTag},
+    object::{CapabilityIndex, debugger, task},
+    syscall::{CAPABILITY_SHIFT, Operation},
+};
+
+/// Bits of a tag that ask for more than words: flags and items.
+const SPECIAL: Word = 0xf << 12 | ITEMS;
+const ITEMS: Word = 0x3f << 6;
+const ONE_ITEM: Word = MessageTag::new(0, 0, 1).0;
+
+const OPERATION_MASK: Word = 0xf;
+
+/// Binary logarithm of 1 GiB, of which the user area has a whole number.
+const GIBIBYTE_ORDER: u32 = 30;
+
+const _: () = assert!(USER_END.is_multiple_of(1 << GIBIBYTE_ORDER));
+
+impl<M: Machine> Kernel<M> {
+    /// A system call of the current thread. `None`: nothing was done.
+    #[inline(always)]
+    pub(crate) fn quick_system_call(
+        &mut self,
+        target: Word,
+        tag: Word,
+        timeouts: Word,
+    ) -> Option<()> {
+        if timeouts != 0 {
+            return None;
+        }
+        let operation = Operation(target & OPERATION_MASK);
+        let index = CapabilityIndex(target >> CAPABILITY_SHIFT);
+        match (tag & SPECIAL, operation) {
+            (0, Operation::CALL) => self.quick_call(index, MessageTag(tag)),
+            (0, Operation::REPLY_AND_WAIT) => self.quick_answer(MessageTag(tag)),
+            (ONE_ITEM, Operation::REPLY_AND_WAIT) => self.quick_answer_with_item(MessageTag(tag)),
+            (ONE_ITEM, Operation::CALL) => self.quick_call_with_item(index, MessageTag(tag)),
+            _ => None,
+        }
+    }
+
+    /// A page fault whose pager waits for it.
+    #[inline(always)]
+    pub(crate) fn quick_page_fault(&mut self, address: Word, access: Access) -> Option<()> {
+        let time = self.mappings.machine.time();
+        let faulter = self.current.expected();
+        let from = &self.threads[faulter];
+        if address >= MAPPABLE_END || address == from.fault.address {
+            return None;
+        }
+        let gate = self.quick_gate(from.pager(), faulter)?;
+        let gate = self.gates[gate];
+        let (from, to) = self.threads.pair(faulter, gate.thread())?;
+        if !to.takes_calls() || self.ready.has_above(to.priority()) {
+            return None;
+        }
+        self.faults += 1;
+        from.fault.repeated = 0;
+        from.fault.number = self.faults;
+        from.fault.address = address;
+        from.fault.access = access;
+        let instruction = from.context.instruction();
+        from.fault.instruction = instruction;
+        let [first, second] = PageFault { address, instruction, access }.to_words();
+        (from.fault.message[0], from.fault.message[1]) = (first, second);
+        let machine = &mut self.mappings.machine;
+        let registers = &mut machine.utcb(to.utcb).message;
+        (registers[0], registers[1]) = (first, second);
+        from.set_state(ThreadState::PageFault, gate.thread().into());
+        if machine.records(Kind::Fault) {
+            let record = machine.begin_record();
+            record[word::TIME] = time;
+            record[word::HEAD] = head(from.head, Kind::Fault, access.bits());
+            record[word::A] = address as u64;
+            record[word::B] = instruction as u64;
+            record[word::C] = asked(to.ids, from.caller.raw());
+            record[word::D] = self.faults;
+            record[word::E] = from.context.stack() as u64;
+            machine.end_record();
+        }
+        if machine.enabled_records() != 0 {
+            from.fault.delivered = machine.time();
+        }
+        to.take_call(faulter, PageFault::TAG, gate.label());
+        self.current = gate.thread().into();
+        Some(())
+    }
+
+    /// The gate at an index of the thread's task, if there is one among its first capabilities.
+    #[inline(always)]
+    fn quick_gate(&mut self, index: CapabilityIndex, thread: ThreadIndex) -> Option<GateIndex> {
+        let task = self.task_of(thread);
+        self.mappings.tasks[task].capabilities.slot(&mut self.mappings.machine, index).gate()
+    }
+
+    /// A call without items: to a thread that waits for it, or of an object with something quick to do.
+    #[inline(always)]
+    fn quick_call(&mut self, index: CapabilityIndex, tag: MessageTag) -> Option<()> {
+        let caller = self.current.expected();
+        let task = self.task_of(caller);
+        let slot = self.mappings.tasks[task].capabilities.slot(&mut self.mappings.machine, index);
+        let Some(gate) = slot.gate() else {
+            if slot.protocol() != tag.label() || tag.words() == 0 {
+                return None;
+            }
+            if slot.is_debugger() {
+                return self.quick_nothing(caller);
+            }
+            return self.quick_unmap(caller, slot.modifiable_task()?, tag);
+        };
+        let gate = self.gates[gate];
+        let (from, to) = self.threads.pair(caller, gate.thread())?;
+        let machine = &mut self.mappings.machine;
+        if !to.takes_calls()
+            || self.ready.has_above(to.priority())
+            || machine.records(Kind::Message)
+        {
+            return None;
+        }
+        if tag.words() != 0 {
+            machine.copy_message(from.utcb, to.utcb, tag.words());
+        }
+        from.set_state(ThreadState::Receiving, gate.thread().into());
+        to.take_call(caller, tag, gate.label());
+        self.current = gate.thread().into();
+        Some(())
+    }
+
+    /// The operation that does nothing.
+    #[inline(always)]
+    fn quick_nothing(&mut self, caller: ThreadIndex) -> Option<()> {
+        let thread = &mut self.threads[caller];
+        if self.mappings.machine.utcb(thread.utcb).message[0] != debugger::NULL {
+            return None;
+        }
+        thread.context.set_result(MessageTag::default(), 0);
+        Some(())
+    }
+
+    /// An answer without items to a call, by a server for which nobody waits.
+    #[inline(always)]
+    fn quick_answer(&mut self, tag: MessageTag) -> Option<()> {
+        let server = self.current.expected();
+        let caller = self.threads[server].caller.get()?;
+        let (from, to) = self.threads.pair(server, caller)?;
+        let machine = &mut self.mappings.machine;
+        if !to.is(ThreadState::Receiving)
+            || !to.waits_for(server)
+            || !from.senders.is_empty()
+            || self.ready.has_above(to.priority())
+            || machine.records(Kind::Message)
+        {
+            return None;
+        }
+        if tag.words() != 0 {
+            machine.copy_message(from.utcb, to.utcb, tag.words());
+        }
+        answer(from, to);
+        to.context.set_result(tag, 0);
+        self.current = caller.into();
+        Some(())
+    }
+
+    /// An answer with one item, to a page fault or to a call: a page that arrives where nothing was.
+    #[inline(never)]
+    fn quick_answer_with_item(&mut self, tag: MessageTag) -> Option<()> {
+        let server = self.current.expected();
+        let from = &self.threads[server];
+        let caller = from.caller.get()?;
+        let to = &self.threads[caller];
+        if !to.waits_for(server)
+            || !from.senders.is_empty()
+            || from.undertaking.is_some()
+            || self.ready.has_above(to.priority())
+        {
+            return None;
+        }
+        if to.is(ThreadState::PageFault) && tag == MessageTag(ONE_ITEM) {
+            return self.quick_answer_to_fault(server, caller);
+        }
+        if !to.is(ThreadState::Receiving) || self.mappings.machine.records(Kind::Message) {
+            return None;
+        }
+        self.transfer_one_page(server, caller, tag)?;
+        let (from, to) = self.threads.pair(server, caller)?;
+        answer(from, to);
+        to.context.set_result(tag, 0);
+        self.current = caller.into();
+        Some(())
+    }
+
+    /// A pager's answer with nothing but one page that allows what had faulted.
+    #[inline(always)]
+    fn quick_answer_to_fault(&mut self, pager: ThreadIndex, faulter: ThreadIndex) -> Option<()> {
+        let is_traced = self.mappings.machine.enabled_records() != 0;
+        let replied = if is_traced { self.mappings.machine.time() } else { 0 };
+        let (from, to) = self.threads.pair(pager, faulter)?;
+        let message = &self.mappings.machine.utcb(from.utcb).message;
+        let item = MapItem::from_words([message[0], message[1]])?;
+        let destination = item.send_base;
+        if !is_one_page(item) || destination != to.fault.address & !low_mask(PAGE_ORDER) {
+            return None;
+        }
+        let [source, target] =
+            [from, to].map(|thread| TaskIndex::from_position(thread.record.task));
+        let access = self.threads[faulter].fault.access;
+        let pages = (source, item.flexpage, target, destination);
+        let new = self.mappings.map_one_page(pages, access)?;
+        let (from, to) = self.threads.pair(pager, faulter)?;
+        to.fault.repeated = 0;
+        answer(from, to);
+        let machine = &mut self.mappings.machine;
+        if machine.records(Kind::Resolve) {
+            let time = machine.time();
+            let record = machine.begin_record();
+            record[word::TIME] = time;
+            record[word::HEAD] = head(to.head, Kind::Resolve, new.rights().bits());
+            record[word::A] = to.fault.delivered;
+            record[word::B] = item.flexpage.0 as u64 | (destination as u64) << 32;
+            record[word::C] = new.physical().0;
+            record[word::D] = to.fault.number;
+            record[word::E] = from.ids | (time - replied) << 32;
+            machine.end_record();
+        }
+        self.current = faulter.into();
+        Some(())
+    }
+
+    /// A call with one item: a page that arrives where nothing was.
+    #[inline(never)]
+    fn quick_call_with_item(&mut self, index: CapabilityIndex, tag: MessageTag) -> Option<()> {
+        let caller = self.current.expected();
+        let gate = self.quick_gate(index, caller)?;
+        let gate = self.gates[gate];
+        let (from, to) = self.threads.pair(caller, gate.thread())?;
+        if !to.takes_calls()
+            || from.undertaking.is_some()
+            || self.ready.has_above(to.priority())
+            || self.mappings.machine.records(Kind::Message)
+        {
+            return None;
+        }
+        self.transfer_one_page(caller, gate.thread(), tag)?;
+        let (from, to) = self.threads.pair(caller, gate.thread())?;
+        from.set_state(ThreadState::Receiving, gate.thread().into());
+        to.take_call(caller, tag, gate.label());
+        self.current = gate.thread().into();
+        Some(())
+    }
+
+    /// The words of a message and its one item: a page that is mapped where nothing was, in a receive
+    /// window of at most 1 GiB.
+    #[inline(always)]
+    fn transfer_one_page(
+        &mut self,
+        sender: ThreadIndex,
+        receiver: ThreadIndex,
+        tag: MessageTag,
+    ) -> Option<()> {
+        let (from, to) = (&self.threads[sender], &self.threads[receiver]);
+        let [source, target] =
+            [from, to].map(|thread| TaskIndex::from_position(thread.record.task));
+        let (from, to) = (from.utcb, to.utcb);
+        let (words, machine) = (tag.words(), &mut self.mappings.machine);
+        let &[first, second] = machine.utcb(from).message.get(words..words + 2)? else {
+            return None;
+        };
+        let item = MapItem::from_words([first, second])?;
+        let window = Flexpage(machine.utcb(to).buffer[0]);
+        let order = window.order();
+        let is_plain = is_one_page(item)
+            && window.kind() == FlexpageKind::Memory
+            && (PAGE_ORDER..=GIBIBYTE_ORDER).contains(&order);
+        if !is_plain {
+            return None;
+        }
+        let inside = align_down(item.send_base & low_mask(order), PAGE_ORDER);
+        let destination = align_down(window.address(), order) | inside;
+        let pages = (source, item.flexpage, target, destination);
+        let entry = self.mappings.map_one_page(pages, Access::empty())?;
+        let machine = &mut self.mappings.machine;
+        machine.copy_message(from, to, words);
+        let arrived = Flexpage::memory(destination, PAGE_ORDER, entry.rights());
+        if let Some(place) = machine.utcb(to).message.get_mut(words..words + 2) {
+            place.copy_from_slice(&MapItem::map(destination, arrived).to_words());
+        }
+        if machine.records(Kind::Map) {
+            let outcome = Outcome {
+                status: MapStatus::Done,
+                source: item.flexpage.address(),
+                destination,
+                order: PAGE_ORDER,
+                physical: entry.physical(),
+                rights: entry.rights(),
+                entries: 1,
+            };
+            let record = self.map_record(receiver);
+            self.trace_map(record, Some(sender), item, window, outcome);
+        }
+        Some(())
+    }
+
+    /// [`task::UNMAP`] of all of one page of memory from which little was derived.
+    #[inline(never)]
+    fn quick_unmap(
+        &mut self,
+        invoker: ThreadIndex,
+        task: TaskIndex,
+        tag: MessageTag,
+    ) -> Option<()> {
+        let [operation, rights, count, flexpage, ..] = self.utcb(invoker).message;
+        let flexpage = Flexpage(flexpage);
+        let is_plain = (operation, count, tag.words()) == (task::UNMAP, 1, 4)
+            && rights & Word::from(Rights::READ.bits()) != 0
+            && flexpage.kind() == FlexpageKind::Memory
+            && flexpage.order() == PAGE_ORDER
+            && flexpage.address() < MAPPABLE_END
+            && self.threads[invoker].undertaking.is_none();
+        if !is_plain {
+            return None;
+        }
+        let own = rights & task::UNMAP_OWN != 0 && task != TaskIndex::SIGMA0;
+        let tally = self.mappings.unmap_one_page(task, flexpage.address(), own)?;
+        self.utcb(invoker).message[3] |= tally.usage_bits();
+        self.threads[invoker].context.set_result(MessageTag::new(0, 4, 0), 0);
+        if self.traces(Kind::Unmap) {
+            let take = Rights::from_bits_truncate(rights as u8);
+            self.record_unmap(Unmapping { task, flexpage, take, own, tally }, invoker, None);
+        }
+        Some(())
+    }
+}
+
+impl<M: Machine> Mappings<M> {
+    /// Enters one page where nothing is, if it allows `access` there: from a task, its flexpage, to a
+    /// task, at an address.
+    #[inline(always)]
+    fn map_one_page(
+        &mut self,
+        (from, flexpage, to, destination): (TaskIndex, Flexpage, TaskIndex, Word),
+        access: Access,
+    ) -> Option<Entry> {
+        if !(MAPPABLE_START..MAPPABLE_END).contains(&destination) || to == TaskIndex::SIGMA0 {
+            return None;
+        }
+        let (machine, address) = (&mut self.machine, flexpage.address());
+        let receiver = &self.tasks[to];
+        let entry = receiver.space.directory_entry(machine, Pages::Memory, destination);
+        let DirectoryEntry::Table(table) = entry else { return None };
+        let target = Spot::<Entry>::new(table, table_index(destination));
+        if target.entry(machine).is_present() {
+            return None;
+        }
+        let spot = self.tasks[from].space.spot(machine, Pages::Memory, address)?;
+        let found = spot.entry(machine);
+        let found = if found.is_superpage() { page_of_superpage(found, address) } else { found };
+        let new =
+            found.restricted(flexpage.rights()).filter(|new| suffices(new.rights(), access))?;
+        let parent = spot.node(machine)?;
+        let depth = database::depth_below(machine, parent)?;
+        let node = database::take_node(machine, &mut self.factories[receiver.factory])?;
+        let place = Place::new(Resource::Memory, (destination >> PAGE_ORDER) as u32, false);
+        let mapping = NewMapping { task: to.position(), place };
+        database::insert_behind(machine, parent, node, depth, mapping);
+        target.set_node(machine, node.into());
+        target.set_entry(machine, new);
+        Some(new)
+    }
+
+    /// Takes away what was derived from a task's page, if that is little, and the page itself if it is to
+    /// go too.
+    #[inline(always)]
+    fn unmap_one_page(&mut self, task: TaskIndex, address: Word, own: bool) -> Option<Tally> {
+        let spot = self.small_page(task, address >> PAGE_ORDER)?;
+        let node = spot.node(&mut self.machine)?;
+        let mut tally = Tally::default();
+        match database::last_or_leaf(&mut self.machine, node).map(MaybeNode::get) {
+            Some(None) => {}
+            Some(Some(child)) => {
+                let MappingNode { task, place, .. } = *self.machine.node(child);
+                let (task, number) = (TaskIndex::from_position(task), place.number() as Word);
+                let spot = self.small_page(task, number)?;
+                self.remove_page(&mut tally, child, task, spot);
+            }
+            None => tally = self.take_few(node)?,
+        }
+        if own {
+            self.remove(&mut tally, node);
+        }
+        Some(tally)
+    }
+}
+
+/// A server has answered, and waits; its caller goes on.
+#[inline(always)]
+fn answer(server: &mut Thread, caller: &mut Thread) {
+    server.caller = MaybeThread::NOBODY;
+    server.set_state(ThreadState::Receiving, MaybeThread::NOBODY);
+    caller.set_state(ThreadState::Ready, MaybeThread::NOBODY);
+}
+
+/// Whether an item maps one page of memory.
+#[inline(always)]
+fn is_one_page(item: MapItem) -> bool {
+    item.flexpage.kind() == FlexpageKind::Memory
+        && item.flexpage.order() == PAGE_ORDER
+        && !item.grant
+        && item.flexpage.address() < MAPPABLE_END
+}

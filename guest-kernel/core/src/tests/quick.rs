@@ -1,0 +1,132 @@
+//! Quick paths against the general ways: two kernels do the same, of which one never goes quick, and are
+//! the same after every step.
+
+use super::{
+    Bench,
+    hostile::{Source, act, crowd},
+    interference::Stage,
+    random::Random,
+};
+use crate::memory::index::{TableIndex, ThreadIndex};
+use protocol::introspection::record::{Kind, Record};
+use zerocopy::IntoBytes;
+
+/// Two kernels side by side.
+trait Pair {
+    fn kernels(&mut self) -> [&mut Bench; 2];
+    fn step(&mut self, number: usize);
+}
+
+/// The records of a step, those of a resolved fault as the two that it stands for.
+fn records(bench: &mut Bench) -> Vec<String> {
+    let mut all = Vec::new();
+    for record in bench.kernel.mappings.machine.records.drain(..) {
+        let is_resolve = record.kind == Kind::Resolve as u8;
+        let split = if is_resolve { record.split_resolve().to_vec() } else { vec![record] };
+        all.extend(
+            split.into_iter().map(|record| format!("{:?}", Record { sequence: 0, ..record })),
+        );
+    }
+    all
+}
+
+/// All that the two kernels know is the same; `number` says how closely it is looked at.
+fn compare(pair: &mut impl Pair, number: usize) {
+    let [quick, slow] = pair.kernels();
+    assert_eq!(records(quick), records(slow), "step {number}");
+    let [one, two] = [&mut quick.kernel, &mut slow.kernel];
+    let flushed = [&mut one.mappings.machine, &mut two.mappings.machine]
+        .map(|machine| std::mem::take(&mut machine.flushed));
+    assert_eq!(flushed[0], flushed[1], "step {number}");
+    assert_eq!((one.current, one.faults), (two.current, two.faults), "step {number}");
+    for thread in (0..one.threads.used()).map(ThreadIndex::from_position) {
+        let [utcb, other] = [one.utcb(thread).as_bytes(), two.utcb(thread).as_bytes()];
+        assert!(utcb == other, "step {number}: the message registers of {thread:?}");
+    }
+    if number % 16 == 0 {
+        let [threads, others] = [&one.threads, &two.threads].map(|threads| format!("{threads:?}"));
+        assert!(threads == others, "step {number}:\n{threads}\n{others}");
+        let [ready, others] = [&one.ready, &two.ready].map(|ready| format!("{ready:?}"));
+        assert_eq!(ready, others, "step {number}");
+    }
+    if number % 512 == 0 {
+        assert!(one.mappings.machine.has_frames_of(&two.mappings.machine), "step {number}");
+        let [tables, others] = [&one.mappings, &two.mappings]
+            .map(|all| format!("{:?} {:?} {:?}", all.tasks, all.factories, all.walkers));
+        assert_eq!(tables, others, "step {number}");
+    }
+}
+
+/// Runs both; says how often the quick one was quick.
+fn run(pair: &mut impl Pair, steps: usize) {
+    pair.kernels()[1].kernel.mappings.machine.is_slow = true;
+    for bench in pair.kernels() {
+        bench.kernel.mappings.machine.has_stopped_clock = true;
+        // Messages that are traced go no quick way.
+        bench.kernel.mappings.machine.wanted_records = Kind::DEFAULT_ENABLED;
+    }
+    for number in 0..steps {
+        pair.step(number);
+        compare(pair, number);
+    }
+}
+
+struct Stages([Stage; 2]);
+
+impl Pair for Stages {
+    fn kernels(&mut self) -> [&mut Bench; 2] {
+        let [one, two] = &mut self.0;
+        [&mut one.bench, &mut two.bench]
+    }
+
+    fn step(&mut self, _number: usize) {
+        for stage in &mut self.0 {
+            stage.act();
+        }
+    }
+}
+
+#[test]
+fn messages_go_the_quick_way_as_they_go_the_general_way() {
+    for (servers, clients, seed) in [(1, 1, 1), (1, 3, 2), (2, 3, 3)] {
+        let stages = [seed, seed].map(|seed| {
+            let mut stage = Stage::new(servers, clients, seed);
+            // The general way comes to preemption points that the quick one does not.
+            stage.is_calm = true;
+            stage
+        });
+        run(&mut Stages(stages), 20_000);
+    }
+}
+
+struct Crowds {
+    benches: [Bench; 2],
+    sources: [Source; 2],
+    is_traced: bool,
+}
+
+impl Pair for Crowds {
+    fn kernels(&mut self) -> [&mut Bench; 2] {
+        let [one, two] = &mut self.benches;
+        [one, two]
+    }
+
+    fn step(&mut self, number: usize) {
+        for (bench, source) in self.benches.iter_mut().zip(&mut self.sources) {
+            let machine = &mut bench.kernel.mappings.machine;
+            machine.is_restless = number % 3 == 0;
+            machine.is_silent = !self.is_traced;
+            act(bench, source);
+            bench.kernel.mappings.machine.console.clear();
+        }
+    }
+}
+
+#[test]
+fn whatever_tasks_do_the_quick_way_is_the_general_way() {
+    for (seed, is_traced) in [(1, true), (2, false), (3, true), (4, false)] {
+        let benches = [crowd(), crowd()];
+        let sources = [seed, seed].map(|seed| Source(Random::new(seed)));
+        run(&mut Crowds { benches, sources, is_traced }, 100_000);
+    }
+}
