@@ -217,6 +217,7 @@ fn without_confinement_they_end_nothing() {
 }
 
 /// What Rust's library does in threads that wait, take memory, print and end.
+#[expect(clippy::disallowed_methods, reason = "what is written is what is tested")]
 fn live() {
     let mut numbers = HashMap::new();
     for number in 0..100_000_usize {
