@@ -4,7 +4,7 @@ use super::package::Linux;
 use anyhow::{Context, Result, bail};
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc::{self, Receiver, RecvTimeoutError},
@@ -13,17 +13,13 @@ use std::{
 };
 use svm_init::{FIRST, LIST, Mark, NESTED_PAGING};
 
-/// The machine says every two seconds of its own time that it lives. If nothing comes for so long, it may
-/// stand still: QEMU 7.2 forgets about an interrupt of the emulated Linux now and then while a guest of KVM
-/// runs. Another interrupt reminds it.
-const SILENCE: Duration = Duration::from_secs(10);
-
-/// So often it is reminded before it is given up: even a busy host gives it a few seconds of a processor
-/// meanwhile.
-const REMINDERS: u32 = 12;
+/// The machine says every two seconds of its own time that it lives. If nothing comes for so long, it stands
+/// still: even a busy host gives it a few seconds of a processor meanwhile. QEMU 7.2 forgets about an
+/// interrupt of the emulated Linux now and then while a guest of KVM runs.
+const SILENCE: Duration = Duration::from_secs(90);
 
 /// The same while Linux boots, which says nothing until it is up.
-const REMINDERS_AT_BOOT: u32 = 60;
+const SILENCE_AT_BOOT: Duration = Duration::from_secs(600);
 
 /// No job takes longer, even on a busy host.
 const PATIENCE: Duration = Duration::from_secs(1800);
@@ -120,34 +116,20 @@ impl Machine<'_> {
         ended: &mut dyn FnMut(usize, Ended),
     ) -> Result<(), Stopped> {
         let lines = lines(child).map_err(Stopped::Failed)?;
-        let mut port = child.stdin.take();
         let (mut output, mut began) = (String::new(), Instant::now());
-        let (mut reminders, mut is_up) = (0, false);
+        let mut patience = SILENCE_AT_BOOT;
         loop {
-            let most = if is_up { REMINDERS } else { REMINDERS_AT_BOOT };
-            let line = match lines.recv_timeout(SILENCE) {
+            let line = match lines.recv_timeout(patience) {
                 Ok(line) => line,
-                Err(RecvTimeoutError::Timeout) if reminders < most => {
-                    reminders += 1;
-                    // Its serial port has something to read, which nobody will: that is an interrupt.
-                    // A QEMU that has ended is noticed with the next line.
-                    let _ = port.as_mut().map(|port| port.write_all(b"."));
-                    continue;
-                }
                 Err(RecvTimeoutError::Timeout) => return Err(Stopped::StandsStill),
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(self.failed("the emulated machine ended before its jobs"));
                 }
             };
-            if is_up && reminders > 0 {
-                let seconds = reminders * SILENCE.as_secs() as u32;
-                say(&format!("svm: the emulated machine was silent for {seconds} s, and goes on"));
-            }
-            reminders = 0;
             match line.parse() {
                 Ok(Mark::Up(kind)) => {
                     say(&format!("svm: {kind} is up"));
-                    is_up = true;
+                    patience = SILENCE;
                 }
                 Ok(Mark::Begin { .. }) => (output, began) = (String::new(), Instant::now()),
                 Ok(Mark::End { job, status }) => {
@@ -203,7 +185,7 @@ impl Machine<'_> {
             .arg("-serial")
             .arg(format!("file:{}", self.console.display()))
             .args(["-serial", "stdio"])
-            .stdin(Stdio::piped())
+            .stdin(Stdio::null())
             .stdout(Stdio::piped());
         command
     }
