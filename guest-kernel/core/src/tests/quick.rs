@@ -43,13 +43,13 @@ fn compare(pair: &mut impl Pair, number: usize) {
         let [utcb, other] = [one.utcb(thread).as_bytes(), two.utcb(thread).as_bytes()];
         assert!(utcb == other, "step {number}: the message registers of {thread:?}");
     }
-    if number % 16 == 0 {
+    if number.is_multiple_of(16) {
         let [threads, others] = [&one.threads, &two.threads].map(|threads| format!("{threads:?}"));
         assert!(threads == others, "step {number}:\n{threads}\n{others}");
         let [ready, others] = [&one.ready, &two.ready].map(|ready| format!("{ready:?}"));
         assert_eq!(ready, others, "step {number}");
     }
-    if number % 512 == 0 {
+    if number.is_multiple_of(512) {
         assert!(one.mappings.machine.has_frames_of(&two.mappings.machine), "step {number}");
         let [tables, others] = [&one.mappings, &two.mappings]
             .map(|all| format!("{:?} {:?} {:?}", all.tasks, all.factories, all.walkers));
@@ -114,7 +114,7 @@ impl Pair for Crowds {
     fn step(&mut self, number: usize) {
         for (bench, source) in self.benches.iter_mut().zip(&mut self.sources) {
             let machine = &mut bench.kernel.mappings.machine;
-            machine.is_restless = number % 3 == 0;
+            machine.is_restless = number.is_multiple_of(3);
             machine.is_silent = !self.is_traced;
             act(bench, source);
             bench.kernel.mappings.machine.console.clear();
