@@ -18,14 +18,16 @@ pub fn run() {
     let mut stack = Pool::new().take(thread::STACK_ORDER).expect("a stack");
     let (own, _) = arch::leftovers();
     thread::start(thread::create(THREAD, 1), fill, &mut stack);
-    let mut seen = 0;
+    let mut seen = [0; 2];
     for _ in 0..ROUNDS {
         (0..TURNS).for_each(|_| hint::spin_loop());
         let (selectors, environment) = arch::leftovers();
         // Instruction, its segment and number, operand, and its segment, with ones above.
         let [.., instruction, number, operand, segment] = environment;
-        let pointers = instruction | number | operand | segment & 0xffff;
-        seen += usize::from(selectors != own || pointers != 0);
+        seen[0] += usize::from(selectors != own);
+        seen[1] += usize::from(instruction | number | operand | segment & 0xffff != 0);
     }
-    println!("leftovers: {}", if seen == 0 { "none" } else { "seen" });
+    for (what, seen) in ["selectors", "pointers"].into_iter().zip(seen) {
+        println!("leftovers: {what} {}", if seen == 0 { "none" } else { "seen" });
+    }
 }

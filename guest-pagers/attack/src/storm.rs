@@ -9,7 +9,7 @@ use core::{
 use runtime::{
     capability::{Cap, DEBUGGER, FACTORY, SERVER, TASK, Thread},
     ipc,
-    memory::{Memory, Pool},
+    memory::Pool,
     message,
     objects::Take,
     println,
@@ -55,12 +55,11 @@ pub fn run(seed: u64, operations: usize) {
     let mut pool = Pool::new();
     let source = pool.take(22).or_else(|_| pool.take(16)).expect("memory");
     SOURCE.store(source.address(), SeqCst);
-    let stacks: [Memory; THREADS] = core::array::from_fn(|number| {
+    for top in &STACKS {
         let mut stack = pool.take(thread::STACK_ORDER).expect("a stack");
         stack.bytes().fill(0);
-        STACKS[number].store(thread::top(&stack), SeqCst);
-        stack
-    });
+        top.store(thread::top(&stack), SeqCst);
+    }
     for number in 0..THREADS {
         let slot = CapabilityIndex(FIRST_THREAD + number);
         let thread = thread::create(slot, number + 1);
@@ -70,7 +69,6 @@ pub fn run(seed: u64, operations: usize) {
     (0..THREADS).for_each(begin);
     watch(operations);
     println!("storm: over");
-    drop(stacks);
 }
 
 /// Sees to it that they go on: now and then all wait for each other, or for nobody.

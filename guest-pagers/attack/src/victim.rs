@@ -50,10 +50,13 @@ pub fn run() -> i32 {
                 }
                 _ => {}
             }
-            // Who asked may be gone.
-            let _ = ipc::reply(MessageTag::new(0, 0, 0));
+            // The last one waits for the end. Who asked may be gone.
+            if clients > 0 {
+                let _ = ipc::reply(MessageTag::new(0, 0, 0));
+            }
         }
     }
     println!("victim: {} pages and all registers as they were", PAGES);
+    let _ = ipc::reply(MessageTag::new(0, 0, 0));
     0
 }

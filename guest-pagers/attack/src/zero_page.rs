@@ -59,8 +59,8 @@ fn codes(laboratory: &Laboratory, mode: &str) -> [Option<Code>; 5] {
             [far(true), far(false), None, None, None]
         }
         "cstar" => [thirty_two_bits(laboratory), None, None, None, None],
-        // With I/O privilege, single steps, a nested task; all at once.
-        _ => [0, 0x3000, 0x100, 0x4000, 0x25_7fd5].map(arch::virtual_8086),
+        // With interrupts on; then with I/O privilege, single steps, a nested task; all at once.
+        _ => [0x200, 0x3200, 0x300, 0x4200, 0x25_7fd5].map(arch::virtual_8086),
     }
 }
 
