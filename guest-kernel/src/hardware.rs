@@ -100,9 +100,10 @@ impl Machine for Hardware {
         direct_map::copy_kernel_half(self.view::<Table>(root));
     }
 
-    #[inline]
+    #[inline(always)]
     fn flush_page(&mut self, root: PhysicalAddress, address: Word) {
-        if root == arch::space() {
+        // Page tables lie where a machine word reaches.
+        if root.0 as Word == arch::space().0 as Word {
             processor::flush_page(address);
         }
     }

@@ -50,9 +50,9 @@ pub static AMD64: Architecture = Architecture {
     },
     large_memory: 2048,
     budget: Budget {
-        page_fault: 1200,
-        ipc_call: 600,
-        null_syscall: 150,
+        page_fault: 720,
+        ipc_call: 380,
+        null_syscall: 135,
         unmap: 400,
         map: 300,
         page_of_item: 60.0,
@@ -85,9 +85,9 @@ pub static IA32: Architecture = Architecture {
     // All that the kernel can map.
     large_memory: 960,
     budget: Budget {
-        page_fault: 1200,
-        ipc_call: 600,
-        null_syscall: 150,
+        page_fault: 720,
+        ipc_call: 380,
+        null_syscall: 135,
         unmap: 400,
         map: 300,
         page_of_item: 60.0,

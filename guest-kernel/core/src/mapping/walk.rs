@@ -289,22 +289,35 @@ impl<M: Machine> Mappings<M> {
                 taken.note_usage(entry);
                 taken.removed += 1;
             } else {
-                database::link(&mut self.machine, node, behind);
-                // Read again, so that the loop does not have to keep it.
-                if self.machine.node(node).is_bookmark() {
-                    behind = node.into();
-                } else {
-                    left = left.saturating_sub(OTHERS);
-                    self.remove_other(&mut taken, node);
-                    // What was behind it may have been the bookmark of a walk that is over now.
-                    behind = self.follower(found.preceding());
-                }
+                let taken = &mut taken;
+                (behind, left) = self.take_other(taken, node, found.preceding(), behind, left);
             }
             node = found.preceding().get().unwrap_or(root);
         }
         *tally = taken;
         database::link(&mut self.machine, node, behind);
         node
+    }
+
+    /// Takes a mapping away that is no plain small page, or passes a bookmark by. Returns what is behind
+    /// the next one then, and how many mappings more may be taken.
+    #[cold]
+    #[inline(never)]
+    fn take_other(
+        &mut self,
+        tally: &mut Tally,
+        node: NodeIndex,
+        before: MaybeNode,
+        behind: MaybeNode,
+        left: u32,
+    ) -> (MaybeNode, u32) {
+        database::link(&mut self.machine, node, behind);
+        if self.machine.node(node).is_bookmark() {
+            return (node.into(), left);
+        }
+        self.remove_other(tally, node);
+        // What was behind it may have been the bookmark of a walk that is over now.
+        (self.follower(before), left.saturating_sub(OTHERS))
     }
 
     /// Takes a mapping away without regard to its neighbours in the list, if it is a small page that no
