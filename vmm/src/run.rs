@@ -87,8 +87,8 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         command_line: &command_line,
     };
     let engine = engine::choose(&args.engine, guest.architecture, args.memory)?;
-    let source_lines = Arc::new(SourceLines::start(&guest));
     let machine = Machine::new(&engine, &config)?;
+    let source_lines = Arc::new(SourceLines::start(&guest));
     confinement::files(args.confinement, &engine);
     let listener = listen(&guest, &engine, &machine, header);
     let checker = args.check.map(|_| Checker::new(machine.memory(), header)).transpose()?;

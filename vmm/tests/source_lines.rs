@@ -54,9 +54,10 @@ fn debug_information_of_a_kernel_is_not_trusted_either() {
     let kernel = DebugInformation::Nested(300_000).in_image(&ON.image("kernel"));
     let kernel = kernel.path().to_str().expect("a plain name");
     let pager = ON.image("lazy-squares").display().to_string();
-    let arguments = ["run", "--quiet", "--timeout", "2s", "--kernel", kernel, "--module", &pager];
+    let arguments = ["run", "--engine", "kvm", "--quiet", "--timeout", "2s"];
+    let images = ["--kernel", kernel, "--module", &pager];
     common::require_kvm();
-    let ran = common::run_without_kvm(&arguments).expect_status(124);
+    let ran = common::run_without_kvm(&[&arguments[..], &images].concat()).expect_status(124);
     assert!(ran.stderr.contains("the kernel: its debug information is too deep"), "{}", ran.stderr);
     assert!(ran.stderr.contains("it was at 0x"), "{}", ran.stderr);
 }

@@ -412,8 +412,9 @@ fn machines_that_begin_or_end_give_one_clear_answer(on: Target) {
         &["frame", "0x202"],
         &["tasks"],
     ];
-    const ANSWERS: [&str; 7] = [
+    const ANSWERS: [&str; 8] = [
         "no machine runs: start one with",
+        "no machine answers: ",
         "the kernel has no valid introspection header yet; try again in a moment",
         "there is no task 'words': there are ",
         "there is no task 'words': the kernel has not made any yet",

@@ -20,7 +20,8 @@ const EDGES: [(&str, &[&str]); 15] = [
     ("policy", &["protocol"]),
     ("runtime", &["memory-functions", "policy", "protocol"]),
     ("confine", &[]),
-    ("machine", &["policy", "protocol"]),
+    // The kernel's own reader of the bundle only in tests.
+    ("machine", &["kernel-core", "policy", "protocol"]),
     ("observe", &["protocol"]),
     ("glass", &["confine", "machine", "observe", "protocol"]),
     ("fuzz", &["glass", "kernel-core", "machine", "observe", "policy", "protocol"]),

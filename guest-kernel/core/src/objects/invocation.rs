@@ -162,6 +162,8 @@ impl<M: Machine> Kernel<M> {
         NOTHING
     }
 
+    // Printing shall not lengthen the way of other operations, and is to be found by its name.
+    #[inline(never)]
     fn console_operation(&mut self, caller: ThreadIndex, tag: MessageTag) -> Answer {
         let [operation, length] = self.arguments(caller, tag)?;
         if operation != console::WRITE {

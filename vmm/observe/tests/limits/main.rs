@@ -14,6 +14,14 @@ use observe::{
 };
 use protocol::introspection::mapping::Resource;
 use sound::Sound;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Held by the test that runs: what is counted is what the whole process allocates.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What a viewer may take beside what it shows.
 const MOST: usize = 64 << 20;
@@ -58,6 +66,7 @@ fn look_everywhere(what: &str, ram: &Ram) {
 
 #[test]
 fn hostile_memories_cost_little() {
+    let _alone = alone();
     for machine in [62, 3] {
         for kind in Kind::ALL {
             let size = if kind == Kind::Circles { LARGE } else { SMALL };
@@ -75,6 +84,7 @@ fn hostile_memories_cost_little() {
 
 #[test]
 fn the_largest_sound_machine_is_seen_whole() {
+    let _alone = alone();
     for geometry in [&AMD64, &IA32] {
         let sound = Sound::new(geometry);
         let ram = &sound.ram;
