@@ -107,6 +107,10 @@ impl<M: Machine> Kernel<M> {
             return None;
         }
         self.leave_queue(receiver);
+        if self.threads[faulter].caller == receiver.into() {
+            // It waited for an answer, and takes this for one.
+            self.threads[faulter].caller = MaybeThread::NOBODY;
+        }
         self.deliver_fault(faulter, receiver, tag, then);
         self.threads[receiver].set_state(ThreadState::Ready, MaybeThread::NOBODY);
         self.threads[receiver].context.set_result(tag, gate.label());

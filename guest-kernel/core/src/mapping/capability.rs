@@ -169,6 +169,7 @@ impl Slot {
 
 /// A task's table. Its frames come as they are needed.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub struct CapabilityTable {
     frames: [Option<TableFrame>; CAPABILITY_TABLE_FRAMES],
 }

@@ -254,8 +254,7 @@ impl<M: Machine> Mappings<M> {
         if source.entry.rights() != allowed {
             self.unmap_tree(progress, source.node, effect, true)?;
         }
-        let place_of_node = self.machine.node(source.node).place;
-        self.forget_walks(source.node, place_of_node);
+        let was_watched = self.machine.node(source.node).place.is_watched();
         let mut node = source.node;
         if giver != taker {
             // Each factory keeps its own nodes.
@@ -266,6 +265,9 @@ impl<M: Machine> Mappings<M> {
         let moved = self.machine.node(node);
         moved.task = target.task.position();
         moved.place = target.place.granted();
+        if was_watched {
+            self.redirect_walks(source.node, Some(node));
+        }
         spot.take(&mut self.machine);
         self.entry_changed(from, place);
         let entry = source.entry.with_rights(allowed);

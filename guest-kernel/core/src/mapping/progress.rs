@@ -130,25 +130,30 @@ impl<M: Machine> Mappings<M> {
         database::remove_bookmark(&mut self.machine, bookmark)
     }
 
-    /// A mapping goes, or moves to another place or tree: interrupted walks that would come back to
-    /// it must not take what is there then for it.
+    /// A mapping goes, or moves to another tree: interrupted walks that would come back to it must not
+    /// take what is there then for it.
     #[inline(always)]
     pub(crate) fn forget_walks(&mut self, node: NodeIndex, place: Place) {
         if place.is_watched() && self.interrupted_walks != 0 {
-            self.find_walks(node);
+            self.redirect_walks(node, None);
         }
     }
 
+    /// The same for a mapping that has a new owner, or `heir`, in its place in the tree, with all that was
+    /// derived from it: who walked over it for its old owner is done, who came upon it goes on.
     #[cold]
     #[inline(never)]
-    fn find_walks(&mut self, node: NodeIndex) {
+    pub(crate) fn redirect_walks(&mut self, node: NodeIndex, heir: Option<NodeIndex>) {
         for number in 0..self.walkers.used() {
             let walker = WalkerIndex::from_position(number);
             let Some(walk) = &mut self.walkers[walker].walk else { continue };
             if walk.is_of(node) {
                 self.end_walk(walker);
-            } else {
-                walk.forget_top(node);
+            } else if walk.replace_top(node, heir)
+                && let Some(heir) = heir
+            {
+                let heir = self.machine.node(heir);
+                heir.place = heir.place.watched();
             }
         }
     }

@@ -18,6 +18,7 @@ pub type Companion = [MaybeNode; TABLE_ENTRIES];
 
 /// A task's memory and ports. The processor's tables are the only record of what it maps.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Space {
     root: PhysicalAddress,
     directories: [TableFrame; DIRECTORY_FRAMES],

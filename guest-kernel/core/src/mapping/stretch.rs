@@ -23,6 +23,7 @@ pub struct Preempted;
 
 /// The stretch that the kernel is in.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Stretch {
     /// Steps to the first preemption point of an operation: [`STEPS`], or fewer in tests.
     pub(crate) steps: u32,

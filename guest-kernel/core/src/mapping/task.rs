@@ -23,6 +23,7 @@ pub const MAX_UTCB_FRAMES: usize = 16;
 
 /// A task. Begins with the record that the host reads.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 #[repr(C, align(512))]
 pub struct Task {
     /// What viewers see.

@@ -161,11 +161,16 @@ impl Walk {
         self.root == node
     }
 
-    /// If `node` is the top of the subtree which the walk is in, that is over.
-    pub(crate) fn forget_top(&mut self, node: NodeIndex) {
-        if self.top.node == node {
-            self.phase = Phase::Search;
+    /// If `node` is the top of the subtree which the walk is in, `heir` is from now on; without one that
+    /// is over. Returns whether it was the top.
+    pub(crate) fn replace_top(&mut self, node: NodeIndex, heir: Option<NodeIndex>) -> bool {
+        let was_top = self.top.node == node;
+        match heir {
+            _ if !was_top => {}
+            Some(heir) => self.top.node = heir,
+            None => self.phase = Phase::Search,
         }
+        was_top
     }
 }
 

@@ -60,6 +60,7 @@ pub struct NoMemory;
 /// yet), so every frame that is handed out is zero: the kernel never clears memory, which would
 /// be the most expensive thing that it does.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct FramePool {
     next: u64,
     end: u64,

@@ -116,6 +116,7 @@ pub trait Storage: DerefMut<Target = [Self::Object]> {
 
 /// A table of objects of one type, which all tasks share.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Table<I, S> {
     objects: S,
     price: u64,

@@ -62,7 +62,9 @@ impl Source {
 pub fn crowd() -> Bench {
     let mut bench = Bench::new();
     for number in 0..8 {
-        let thread = bench.spawn(number % 4, 50 + number as u8 % 3);
+        // The first ones serve each other, in pairs.
+        let parent = if number < 4 { 2 + (number ^ 1) } else { number % 4 };
+        let thread = bench.spawn(parent, 50 + number as u8 % 3);
         let task = bench.task_of(thread);
         let objects = [
             Object::Factory(FactoryIndex::from_position(0)),
@@ -168,6 +170,11 @@ fn check_threads(bench: &mut Bench) {
         }
     }
     for number in 0..count {
+        if let Some(caller) = bench.thread(number).caller.get() {
+            let thread = &bench.kernel.threads[caller];
+            let waits = thread.record.partner == number && thread.queue.is_none();
+            assert!(waits, "{number} owes {caller:?} an answer, who waits for none");
+        }
         for queue in [Queue::Senders, Queue::Receivers] {
             for member in queue_of(bench, number, queue) {
                 let thread = &bench.kernel.threads[ThreadIndex::from_position(member)];

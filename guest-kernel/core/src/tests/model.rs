@@ -7,6 +7,7 @@ use crate::{
     mapping::{
         capability::{Capability, Object},
         item::Outcome,
+        mappings::Mappings,
         progress::Progress,
         sigma0::Sigma0,
         space::{DirectoryEntry, Pages},
@@ -38,6 +39,7 @@ use std::{
     collections::BTreeMap,
     fmt::Debug,
     ops::{Deref, DerefMut},
+    rc::Rc,
 };
 use zerocopy::{FromBytes, IntoBytes, KnownLayout};
 
@@ -49,11 +51,12 @@ pub const POOL: PhysicalRange = PhysicalRange { start: 2 << 20, end: 30 << 20 };
 #[repr(C, align(4096))]
 struct Frame([u8; PAGE_SIZE]);
 
-/// Kernel frames as they are touched, the records, and what went to the console.
-#[derive(Debug, Default)]
+/// Kernel frames as they are touched, the records, and what went to the console. Clones share the frames
+/// that none of them has changed.
+#[derive(Clone, Debug, Default)]
 pub struct ModelMachine {
     /// By their number in the pool.
-    frames: Vec<Option<Box<Frame>>>,
+    frames: Vec<Option<Rc<Frame>>>,
     pub records: Vec<Record>,
     pub flushed: Vec<(PhysicalAddress, Word)>,
     pub preemption_points: u64,
@@ -70,6 +73,8 @@ pub struct ModelMachine {
     pub deepest: std::cell::Cell<usize>,
     /// Whether the time slice is over whenever the kernel lets interrupts in.
     pub is_restless: bool,
+    /// How often it is not over yet.
+    pub calm_windows: u64,
     pub console: Vec<u8>,
     pub status: Option<u8>,
     slot: Words,
@@ -104,7 +109,7 @@ impl ModelMachine {
     pub fn has_frames_of(&self, other: &Self) -> bool {
         let zero = Frame([0; PAGE_SIZE]);
         let frame = |machine: &Self, number| {
-            let frame: Option<&Option<Box<Frame>>> = machine.frames.get(number);
+            let frame: Option<&Option<Rc<Frame>>> = machine.frames.get(number);
             frame.and_then(Option::as_ref).map_or(zero.0, |frame| frame.0)
         };
         let count = self.frames.len().max(other.frames.len());
@@ -121,12 +126,13 @@ impl ModelMachine {
         if self.frames.len() <= number {
             self.frames.resize(number + 1, None);
         }
-        &mut self.frames[number].get_or_insert_with(|| Box::new(Frame([0; PAGE_SIZE]))).0
+        let frame = self.frames[number].get_or_insert_with(|| Rc::new(Frame([0; PAGE_SIZE])));
+        &mut Rc::make_mut(frame).0
     }
 }
 
 /// Room for some objects.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Shelf<T> {
     objects: Vec<T>,
     capacity: usize,
@@ -223,7 +229,9 @@ impl Machine for ModelMachine {
 
     fn open_interrupt_window(&mut self) -> bool {
         self.interrupt_windows += 1;
-        self.is_restless
+        let is_calm = self.calm_windows != 0;
+        self.calm_windows = self.calm_windows.saturating_sub(1);
+        self.is_restless && !is_calm
     }
 
     fn goes_quick(&self) -> bool {
@@ -282,9 +290,33 @@ pub struct Bench {
     pub kernel: Kernel<ModelMachine>,
 }
 
+impl Clone for Bench {
+    fn clone(&self) -> Self {
+        let Kernel { mappings, threads, gates, ready, faults, current, bereaved } = &self.kernel;
+        let mappings = Mappings {
+            machine: mappings.machine.clone(),
+            tasks: mappings.tasks.clone(),
+            factories: mappings.factories.clone(),
+            walkers: mappings.walkers.clone(),
+            pool: mappings.pool.clone(),
+            sigma0: mappings.sigma0,
+            stretch: mappings.stretch.clone(),
+            interrupted_walks: mappings.interrupted_walks,
+        };
+        let (threads, gates, ready) = (threads.clone(), gates.clone(), ready.clone());
+        let (faults, current, bereaved) = (*faults, *current, *bereaved);
+        Self { kernel: Kernel { mappings, threads, gates, ready, faults, current, bereaved } }
+    }
+}
+
 impl Bench {
     pub fn new() -> Self {
-        let mut frames = FramePool::new(POOL);
+        Self::with_pool(POOL)
+    }
+
+    /// With a part of the pool only.
+    pub fn with_pool(pool: PhysicalRange) -> Self {
+        let mut frames = FramePool::new(pool);
         let frame = frames.allocate().expect("pool");
         let image = Image { module: 0, entry: 0xbf00_0000, segments: [None; MAX_SEGMENTS] };
         let sigma0 = Sigma0 {

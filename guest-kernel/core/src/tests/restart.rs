@@ -2,6 +2,7 @@
 
 use super::Bench;
 use crate::{
+    arch::TABLE_ORDER,
     mapping::space::Pages,
     memory::{
         index::{TableIndex, TaskIndex, ThreadIndex, WalkerIndex},
@@ -415,4 +416,43 @@ fn a_server_that_is_interrupted_begins_its_own_system_call_again() {
     assert!(bench.thread(SERVER).undertaking.is_some(), "it was interrupted");
     let arguments = bench.thread(SERVER).context.arguments();
     assert_eq!(arguments, [Operation::WAIT.0, 0, 0], "the answer is given, it waits");
+}
+
+/// A part of a superpage is taken back, and whoever has it grants it to a friend meanwhile.
+#[test]
+fn a_grant_in_between_saves_nothing_from_an_unmap() {
+    const SUPERPAGE: Word = 0x1000_0000;
+    for phase in ["ToEnd", "Act"] {
+        let mut chain = Chain::new(12);
+        let tasks = chain.tasks.clone();
+        let mut map = |from: TaskIndex, to: TaskIndex, item: MapItem| {
+            chain.bench.map_item(from, to, item, Flexpage::WHOLE_SPACE);
+        };
+        let whole = Flexpage::memory(FRAME as Word, TABLE_ORDER, Rights::all());
+        map(TaskIndex::SIGMA0, tasks[0], MapItem::map(SUPERPAGE, whole));
+        let (page, other) = (Flexpage::memory(SUPERPAGE, 12, Rights::all()), SUPERPAGE + PAGE_SIZE);
+        map(tasks[0], tasks[1], MapItem::map(SUPERPAGE, page));
+        for (number, to) in (0..12).flat_map(|number| tasks[2..].iter().map(move |to| (number, to)))
+        {
+            let alias = SUPERPAGE + 2 * number * PAGE_SIZE;
+            map(tasks[1], *to, MapItem::map(alias, page));
+        }
+        let mut is_there = true;
+        let restarts = chain.unmap(7, page, |chain| {
+            let walker = WalkerIndex::from_position(chain.first);
+            let walk = format!("{:?}", chain.bench.kernel.mappings.walkers[walker].walk);
+            if is_there && walk.contains(&format!("phase: {phase}")) {
+                is_there = false;
+                let (from, to) = (tasks[1], tasks[11]);
+                let item = MapItem::grant(other, page);
+                chain.bench.map_item(from, to, item, Flexpage::WHOLE_SPACE);
+            }
+        });
+        assert!(restarts > 2 && !is_there, "{phase}: {restarts}");
+        for task in 1..12 {
+            for address in (0..24).map(|number| SUPERPAGE + number * PAGE_SIZE) {
+                assert_eq!(chain.rights(task, address), None, "{phase}: task {task}, {address:#x}");
+            }
+        }
+    }
 }

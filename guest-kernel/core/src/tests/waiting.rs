@@ -240,3 +240,33 @@ fn a_crowd_at_a_thread_that_stops_does_not_keep_interrupts_off() {
         assert!(bench.thread(thread).is(ThreadState::Ready));
     }
 }
+
+/// Whoever waits for an answer may get a fault of the same thread instead, if it is its pager, and takes
+/// that for one. It is owed no other answer then, and may wait for that thread in another way.
+#[test]
+fn a_fault_is_an_answer_too() {
+    for is_slow in [true, false] {
+        let mut chain = Chain::new(2);
+        chain.bench.kernel.mappings.machine.is_slow = is_slow;
+        chain.bench.kernel.mappings.machine.is_silent = true;
+        let [pager, client] = [chain.first, chain.first + 1];
+        chain.wait(0, Way::Call);
+        assert_eq!(chain.bench.current(), client);
+        chain.bench.kernel.page_fault(0x5000, Access::empty());
+        assert_eq!(chain.bench.current(), pager);
+        assert!(chain.bench.thread(client).is(ThreadState::PageFault));
+        // The pager answers, and waits for a message from the other and nobody else.
+        let reply = Operation(Operation::SEND.0 | Operation::REPLY.0);
+        chain.bench.call(reply, NIL, MessageTag(0));
+        chain.run(0);
+        let target = SLOT.0 << CAPABILITY_SHIFT | Operation::RECEIVE.0;
+        chain.bench.kernel.system_call(target, 0, 0);
+        assert_eq!(chain.bench.current(), client);
+        chain.bench.call(Operation::REPLY_AND_WAIT, NIL, MessageTag(0));
+        for number in 0..2 {
+            let thread = chain.bench.thread(chain.first + number);
+            let (is_ready, queue) = (thread.is(ThreadState::Ready), thread.queue);
+            assert!(!(is_ready && queue.is_some()), "{number} is ready, and in a queue");
+        }
+    }
+}

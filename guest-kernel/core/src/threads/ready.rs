@@ -10,6 +10,7 @@ const PRIORITIES: usize = 256;
 
 /// Threads that could run.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct ReadyQueue {
     heads: [MaybeThread; PRIORITIES],
     tails: [MaybeThread; PRIORITIES],

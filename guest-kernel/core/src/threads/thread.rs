@@ -74,6 +74,7 @@ pub struct FaultState {
 /// A thread. Begins with the record that the host reads. Its size is a power of two, which makes
 /// finding it a shift.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 #[repr(C, align(1024))]
 pub struct Thread {
     /// What viewers see; also the kernel's own copy of these facts.

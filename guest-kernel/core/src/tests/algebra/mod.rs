@@ -35,7 +35,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-const BLOCK: u32 = TABLE_ENTRIES as u32;
+pub const BLOCK: u32 = TABLE_ENTRIES as u32;
 
 /// Ports that the kernel keeps.
 const KEPT_PORTS: [u32; 5] = [0x20, 0x21, 0xa0, 0xa1, 0xf4];
@@ -97,7 +97,7 @@ impl Seen {
     }
 }
 
-type Check = Result<(), String>;
+pub type Check = Result<(), String>;
 
 impl Laboratory {
     fn new() -> Self {
@@ -298,19 +298,30 @@ impl Laboratory {
 
 /// One mapping, as the kernel and as the specification have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Row {
-    spot: Spot,
-    parent: Option<Spot>,
-    granted: bool,
-    what: u64,
-    size: u32,
-    rights: Rights,
-    noted: [bool; 2],
+pub struct Row {
+    pub spot: Spot,
+    pub parent: Option<Spot>,
+    pub granted: bool,
+    pub what: u64,
+    pub size: u32,
+    pub rights: Rights,
+    pub noted: [bool; 2],
 }
 
 /// All trees below `roots`, checked: the lists are well-formed, every node leads to its entry and
 /// back, no right exceeds the parent's, and what is mapped is a part of what the parent maps.
 fn forest(
+    reader: &Reader,
+    roots: impl Iterator<Item = Spot>,
+    is_interrupted: bool,
+) -> Result<Vec<Row>, String> {
+    let mut rows = trees(reader, roots, is_interrupted)?;
+    rows.sort_unstable_by_key(|row| row.spot);
+    Ok(rows)
+}
+
+/// The same in the order of the database.
+pub fn trees(
     reader: &Reader,
     roots: impl Iterator<Item = Spot>,
     is_interrupted: bool,
@@ -361,11 +372,10 @@ fn forest(
             rows.push(row);
         }
     }
-    rows.sort_unstable_by_key(|row| row.spot);
     Ok(rows)
 }
 
-fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: T, wanted: T) -> Check {
+pub fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: T, wanted: T) -> Check {
     match found == wanted {
         true => Ok(()),
         false => Err(format!("{what}: {found:?}, but should be {wanted:?}")),
