@@ -8,7 +8,7 @@ use crate::{
         database,
         item::Outcome,
         mappings::Mappings,
-        stretch::Preempted,
+        stretch::{Preempted, WALKERS_AT_ONCE},
         walk::{Tally, Walk},
     },
     memory::{
@@ -140,12 +140,16 @@ impl<M: Machine> Mappings<M> {
     }
 
     /// The same for a mapping that has a new owner, or `heir`, in its place in the tree, with all that was
-    /// derived from it: who walked over it for its old owner is done, who came upon it goes on.
+    /// derived from it: who walked over it for its old owner is done, who came upon it goes on. There are as
+    /// many walkers as threads: interrupts come in between.
     #[cold]
     #[inline(never)]
     pub(crate) fn redirect_walks(&mut self, node: NodeIndex, heir: Option<NodeIndex>) {
         for number in 0..self.walkers.used() {
             let walker = WalkerIndex::from_position(number);
+            if number % WALKERS_AT_ONCE == WALKERS_AT_ONCE - 1 {
+                self.stretch.go_on(&mut self.machine);
+            }
             let Some(walk) = &mut self.walkers[walker].walk else { continue };
             if walk.is_of(node) {
                 self.end_walk(walker);

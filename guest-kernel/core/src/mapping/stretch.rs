@@ -17,6 +17,9 @@ pub(crate) const WINDOWS: u32 = 22;
 /// So many threads at once are told that somebody is gone, without letting interrupts in.
 pub(crate) const BEREAVED_AT_ONCE: u32 = 4;
 
+/// So many walkers at once are looked at, without letting interrupts in.
+pub(crate) const WALKERS_AT_ONCE: u16 = 32;
+
 /// The operation was left at a preemption point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Preempted;
@@ -64,16 +67,28 @@ impl Stretch {
     #[cold]
     #[inline(never)]
     fn preemption_point(&mut self, machine: &mut impl Machine) -> Result<(), Preempted> {
-        self.ticked |= machine.open_interrupt_window();
+        self.open_window(machine);
         if self.ticked || self.windows == 0 {
             return Err(Preempted);
         }
-        let now = machine.time();
-        machine.publish_stretch(now.saturating_sub(self.began), true);
         self.windows -= 1;
         self.left = STEPS_ON;
-        self.began = now;
+        self.begin_next(machine);
         Ok(())
+    }
+
+    /// Lets interrupts in where the operation cannot be left. If the time slice is over it is left at the
+    /// next preemption point.
+    #[cold]
+    pub(crate) fn go_on(&mut self, machine: &mut impl Machine) {
+        self.open_window(machine);
+        self.begin_next(machine);
+    }
+
+    fn begin_next(&mut self, machine: &mut impl Machine) {
+        let now = machine.time();
+        machine.publish_stretch(now.saturating_sub(self.began), true);
+        self.began = now;
     }
 
     /// Lets interrupts in, outside of any operation.

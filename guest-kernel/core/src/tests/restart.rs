@@ -349,6 +349,29 @@ fn a_new_mapping_in_the_place_of_the_old_is_another_one() {
     }
 }
 
+/// All walkers are looked at when a mapping goes that one of them comes back to. However many there are,
+/// interrupts come in between.
+#[test]
+fn many_walkers_do_not_keep_interrupts_off() {
+    const MANY: u64 = 160;
+    let windows = |others| {
+        let mut chain = Chain::new(12);
+        for _ in 0..others {
+            chain.bench.spawn(1, 1);
+        }
+        let (first, mut windows) = (chain.tasks[0], None);
+        chain.unmap(7, Flexpage::memory(HERE, 12, Rights::empty()), |chain| {
+            let before = chain.bench.kernel.mappings.machine.interrupt_windows;
+            chain.bench.enter(first, HERE, FRAME + 0x1000, Rights::READ);
+            let after = chain.bench.kernel.mappings.machine.interrupt_windows;
+            windows.get_or_insert(after - before);
+        });
+        windows.expect("it was interrupted")
+    };
+    let (few, many) = (windows(0), windows(MANY));
+    assert!(many >= few + MANY / 32, "{few} windows without them, {many} with them");
+}
+
 /// A grant with fewer rights is interrupted while it takes them from what was derived, and somebody
 /// maps on what it grants.
 #[test]
