@@ -178,6 +178,7 @@ impl<M: Machine> Kernel<M> {
         if !to.is(ThreadState::Receiving)
             || !to.waits_for(server)
             || !from.senders.is_empty()
+            || from.undertaking.is_some()
             || self.ready.has_above(to.priority())
             || machine.records(Kind::Message)
         {

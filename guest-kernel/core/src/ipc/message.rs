@@ -286,11 +286,12 @@ impl<M: Machine> Kernel<M> {
         let Transfer { worker, sender, receiver } = transfer;
         let (from, to) = (self.threads[sender].utcb, self.threads[receiver].utcb);
         // One that goes on has told the receiver of some items already, in their place.
-        let begins = tag.items() == 0 || !self.goes_on(worker, transfer.operation());
+        let begins = tag.items() == 0 || !self.goes_on(worker, transfer.operation(tag));
         let words = tag.words() + if begins { 2 * tag.items() } else { 0 };
         self.mappings.machine.copy_message(from, to, words);
-        if tag.items() != 0 {
-            self.transfer_items(transfer, tag)?;
+        match tag.items() {
+            0 => self.abandon(worker),
+            _ => self.transfer_items(transfer, tag)?,
         }
         if self.traces(Kind::Message) {
             self.trace_message(sender, receiver, tag, label);

@@ -107,6 +107,7 @@ impl<M: Machine> Kernel<M> {
             return None;
         }
         self.leave_queue(receiver);
+        self.abandon_with(faulter, receiver);
         if self.threads[faulter].caller == receiver.into() {
             // It waited for an answer, and takes this for one.
             self.threads[faulter].caller = MaybeThread::NOBODY;

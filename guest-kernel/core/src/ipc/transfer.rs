@@ -45,8 +45,8 @@ pub(crate) struct Transfer {
 }
 
 impl Transfer {
-    pub fn operation(self) -> Operation {
-        Operation::Transfer { sender: self.sender, receiver: self.receiver }
+    pub fn operation(self, tag: MessageTag) -> Operation {
+        Operation::Transfer { sender: self.sender, receiver: self.receiver, tag }
     }
 }
 
@@ -59,7 +59,7 @@ impl<M: Machine> Kernel<M> {
         tag: MessageTag,
     ) -> Result<bool, Stopped> {
         let transfer = Transfer { worker: pager, sender: pager, receiver: faulter };
-        let mut progress = self.begin(pager, transfer.operation());
+        let mut progress = self.begin(pager, transfer.operation(tag));
         while progress.number < tag.items() {
             let item = self.send_item(&mut progress, transfer, tag, Flexpage::WHOLE_SPACE)?;
             progress.resolved |= self.allows(faulter, item, progress.outcome);
@@ -92,7 +92,7 @@ impl<M: Machine> Kernel<M> {
     ) -> Result<(), Stopped> {
         let receiver = transfer.receiver;
         let window = Flexpage(self.utcb(receiver).buffer[0]);
-        let mut progress = self.begin(transfer.worker, transfer.operation());
+        let mut progress = self.begin(transfer.worker, transfer.operation(tag));
         while progress.number < tag.items() {
             let item = self.send_item(&mut progress, transfer, tag, window)?;
             self.tell(receiver, tag, progress.number, item, progress.outcome);
@@ -148,11 +148,15 @@ impl<M: Machine> Kernel<M> {
     ) -> Result<MapItem, Stopped> {
         let Transfer { worker, sender, receiver } = transfer;
         let (from, to) = (self.task_of(sender), self.task_of(receiver));
-        let item = self.item(sender, tag, progress.number);
+        let item = match progress.item {
+            Some(begun) => Ok(begun),
+            None => self.item(sender, tag, progress.number),
+        };
+        progress.item = item.ok();
         if let Ok(item) = item
             && self.mappings.map_item(progress, from, to, item, window) == Err(Preempted)
         {
-            self.interrupt(worker, transfer.operation(), *progress);
+            self.interrupt(worker, transfer.operation(tag), *progress);
             return Err(Stopped::Preempted);
         }
         self.mappings.end_walk(progress.walker);

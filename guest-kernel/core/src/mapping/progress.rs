@@ -17,7 +17,7 @@ use crate::{
         node::{MaybeNode, NodeIndex},
     },
 };
-use protocol::{Word, introspection::mapping::Place};
+use protocol::{Word, introspection::mapping::Place, message::MapItem};
 
 /// Who can walk through the database.
 pub type Walkers<M> = Table<WalkerIndex, <M as Machine>::Storage<Walker>>;
@@ -45,6 +45,8 @@ pub struct Progress {
     pub walker: WalkerIndex,
     /// Number of the item or flexpage.
     pub number: usize,
+    /// The item, once it is begun: the words that it stands in may change.
+    pub item: Option<MapItem>,
     /// Bytes of it that are done (ports and capabilities count as pages).
     pub done: Word,
     /// Whether one of the items before allows what had faulted.
@@ -61,6 +63,7 @@ impl Progress {
         Self {
             walker,
             number: 0,
+            item: None,
             done: 0,
             resolved: false,
             outcome: Outcome::NOTHING,

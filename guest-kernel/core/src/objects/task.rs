@@ -47,6 +47,7 @@ impl<M: Machine> Kernel<M> {
     fn map_into(&mut self, caller: ThreadIndex, task: TaskIndex, item: MapItem) -> Answer {
         let (from, window) = (self.task_of(caller), Flexpage::WHOLE_SPACE);
         let mut progress = self.begin(caller, Operation::Map { task });
+        let item = *progress.item.get_or_insert(item);
         if let Err(preempted) = self.mappings.map_item(&mut progress, from, task, item, window) {
             self.interrupt(caller, Operation::Map { task }, progress);
             return Err(preempted.into());

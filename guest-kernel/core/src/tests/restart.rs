@@ -15,12 +15,13 @@ use protocol::{
     fault::Access,
     flexpage::{Flexpage, Rights},
     introspection::{
+        ThreadState,
         mapping::MappingNode,
         record::{Kind, Record},
     },
     message::{MapItem, MessageTag},
     object::{CapabilityIndex, label, task},
-    syscall::{CAPABILITY_SHIFT, Operation},
+    syscall::{CAPABILITY_SHIFT, Operation, Timeouts},
 };
 
 /// As few steps as it takes to get anywhere at all: to a page, into it, and one mapping away.
@@ -477,5 +478,157 @@ fn a_grant_in_between_saves_nothing_from_an_unmap() {
                 assert_eq!(chain.rights(task, address), None, "{phase}: task {task}, {address:#x}");
             }
         }
+    }
+}
+
+/// A thread that sends to one that waits for it and nobody else.
+struct Pair {
+    bench: Bench,
+    sender: u16,
+    receiver: u16,
+    operation: Operation,
+}
+
+impl Pair {
+    const GATE: CapabilityIndex = CapabilityIndex(40);
+    /// Where the sender has pages.
+    const PAGES: Word = 0x1000_0000;
+    /// Where nobody has any.
+    const NOWHERE: Word = 0x9_0000;
+
+    fn new() -> Self {
+        let mut bench = restless();
+        for _ in 0..2 {
+            bench.call(Operation::WAIT, CapabilityIndex::NIL, MessageTag(0));
+        }
+        let sender = bench.spawn(1, 100);
+        let receiver = bench.spawn(sender, 100);
+        let task = bench.task_of(sender);
+        bench.gate(task, Self::GATE, receiver, 7);
+        for page in 0..64 {
+            let address = Self::PAGES + page * PAGE_SIZE;
+            bench.enter(task, address, FRAME + (page * PAGE_SIZE) as u64, Rights::all());
+        }
+        let window = Flexpage::memory(HERE, 20, Rights::empty());
+        bench.kernel.utcb(ThreadIndex::from_position(receiver)).buffer[0] = window.0;
+        Self { bench, sender, receiver, operation: Operation::SEND }
+    }
+
+    fn enter(&mut self, thread: u16, operation: Operation, tag: MessageTag, timeouts: Timeouts) {
+        let index = if thread == self.sender { Self::GATE } else { CapabilityIndex::PARENT };
+        self.bench.kernel.current = ThreadIndex::from_position(thread).into();
+        let target = index.0 << CAPABILITY_SHIFT | operation.0;
+        self.bench.kernel.system_call(target, tag.0, timeouts.0);
+    }
+
+    fn receive(&mut self) {
+        self.enter(self.receiver, Operation::RECEIVE, MessageTag(0), Timeouts::NEVER);
+    }
+
+    /// The sender's message, which may be interrupted.
+    fn send(&mut self, tag: MessageTag) {
+        self.enter(self.sender, self.operation, tag, Timeouts::NEVER);
+    }
+
+    /// The sender faults, and the receiver is its pager.
+    fn fault(&mut self) {
+        self.bench.thread(self.sender).record.pager = Self::GATE.0 as u16;
+        self.bench.kernel.current = ThreadIndex::from_position(self.sender).into();
+        self.bench.kernel.page_fault(0x5000, Access::empty());
+    }
+
+    fn answer_and_receive(&mut self, answers: bool) {
+        if answers {
+            let reply = Operation(Operation::SEND.0 | Operation::REPLY.0);
+            self.enter(self.receiver, reply, MessageTag(0), Timeouts::NEVER);
+        }
+        self.receive();
+    }
+
+    /// The number of the item in which the sender is interrupted.
+    fn item(&mut self) -> Option<usize> {
+        let undertaking = self.bench.thread(self.sender).undertaking;
+        undertaking.map(|undertaking| undertaking.progress.number)
+    }
+
+    fn compose(&mut self, register: usize, place: Word, page: Word, order: u32) {
+        let item = MapItem::map(place, Flexpage::memory(page, order, Rights::READ_WRITE));
+        let words = item.to_words();
+        self.bench.message(self.sender)[register..register + 2].copy_from_slice(&words);
+    }
+
+    /// What the receiver was told of its items has arrived.
+    fn expect_arrived(&mut self) {
+        let (tag, task) = (self.bench.result(self.receiver).0, self.bench.task_of(self.receiver));
+        assert!(!tag.is_ipc_error());
+        for item in 0..tag.items() {
+            let register = tag.words() + 2 * item;
+            let words = [0, 1].map(|word| self.bench.message(self.receiver)[register + word]);
+            let arrived = MapItem::from_words(words).expect("an item").flexpage;
+            let is_there = self.bench.page(task, arrived.address()).is_present();
+            assert!(is_there || arrived.rights().is_empty(), "{arrived:x?} did not arrive");
+        }
+    }
+}
+
+/// A sender that is interrupted goes on with other words than it has begun with.
+#[test]
+fn a_receiver_is_told_only_of_what_has_arrived() {
+    let large = (0, Pair::PAGES, 18);
+    // Another tag; another item; something else in between: a message, an answer, a fault.
+    for (way, is_silent) in (0..5).flat_map(|way| [(way, false), (way, true)]) {
+        let mut pair = Pair::new();
+        pair.bench.kernel.mappings.machine.is_silent = is_silent;
+        let is_answer = way == 3;
+        if is_answer {
+            let sender = pair.sender;
+            pair.enter(sender, Operation::WAIT, MessageTag(0), Timeouts::NEVER);
+            pair.enter(pair.receiver, Operation::CALL, MessageTag(0), Timeouts::NEVER);
+            pair.operation = Operation::REPLY_AND_WAIT;
+        } else {
+            pair.receive();
+        }
+        let tag = MessageTag::new(0, 0, 2);
+        let (first, second) = if way == 1 { (large, large) } else { ((0, Pair::PAGES, 12), large) };
+        pair.compose(0, first.0, first.1, first.2);
+        pair.compose(2, second.0, second.1, second.2);
+        while pair.item() != Some(usize::from(way != 1)) {
+            pair.send(tag);
+        }
+        let tag = match way {
+            0 => {
+                let forged = Pair::NOWHERE;
+                pair.compose(2, HERE + forged, HERE + forged, 12);
+                MessageTag::new(0, 2, 1)
+            }
+            1 => {
+                pair.compose(0, Pair::NOWHERE, Pair::PAGES, 12);
+                pair.compose(2, 0, Pair::PAGES, 12);
+                tag
+            }
+            _ => {
+                pair.compose(0, HERE + Pair::NOWHERE, HERE + Pair::NOWHERE, 12);
+                match way {
+                    4 => pair.fault(),
+                    _ => pair.send(MessageTag::new(0, 2, 0)),
+                }
+                assert!(pair.bench.thread(pair.receiver).is(ThreadState::Ready), "{way}");
+                let words = pair.bench.message(pair.sender)[..2].to_vec();
+                pair.bench.message(pair.receiver)[..2].copy_from_slice(&words);
+                if is_answer {
+                    pair.enter(pair.receiver, Operation::CALL, MessageTag(0), Timeouts::NEVER);
+                } else {
+                    pair.answer_and_receive(way == 4);
+                }
+                tag
+            }
+        };
+        for _ in 0..100 {
+            if pair.bench.thread(pair.receiver).is(ThreadState::Receiving) {
+                pair.send(tag);
+            }
+        }
+        assert!(pair.bench.thread(pair.receiver).is(ThreadState::Ready), "{way}");
+        pair.expect_arrived();
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! Then the thread goes back to user mode, to the very instruction that it came from. Others run;
 //! later the instruction enters the kernel again, which goes on where it was, with what the thread keeps
-//! of its undertaking.
+//! of its undertaking. It may have changed its mind or its words: then it begins anew, but for the item that
+//! it was in, which arrives as it was begun.
 
 use crate::{
     mapping::{progress::Progress, stretch::Preempted},
@@ -13,6 +14,7 @@ use crate::{
     },
     threads::kernel::Kernel,
 };
+use protocol::message::MessageTag;
 
 /// What can be left at a preemption point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub enum Operation {
         sender: ThreadIndex,
         /// Who gets them.
         receiver: ThreadIndex,
+        /// Its tag.
+        tag: MessageTag,
     },
     /// An item that a task is given.
     Map {
@@ -113,7 +117,7 @@ impl<M: Machine> Kernel<M> {
 
     /// Forgets what `partner` had begun, if it was a message between it and `thread`.
     pub(crate) fn abandon_with(&mut self, partner: ThreadIndex, thread: ThreadIndex) {
-        if let Some(Undertaking { operation: Operation::Transfer { sender, receiver }, .. }) =
+        if let Some(Undertaking { operation: Operation::Transfer { sender, receiver, .. }, .. }) =
             self.threads[partner].undertaking
             && (sender == thread || receiver == thread)
         {
