@@ -1,17 +1,18 @@
 //! Where things lie in every task's user area (0 to 3 GiB), on both architectures.
 //!
-//! sigma0 and the root task map physical memory 1:1 from the second page up; their own images lie just
+//! sigma0 and the root task map physical memory 1:1 from [`MAPPABLE_START`] up; their own images lie just
 //! below 3 GiB. A machine with so much memory that both would meet keeps its kernel memory up
 //! there, which is never mapped 1:1, so there is no conflict.
 
-use crate::{PAGE_SIZE, Word};
+use crate::Word;
 
 /// End of the user area: 3 GiB. No task maps or sends anything at or above it.
 pub const USER_END: Word = 0xC000_0000;
 
-/// Beginning of what can be mapped: nothing is ever in the first page, so that no pointer or selector
-/// that was left at 0 leads to what a task has put there.
-pub const MAPPABLE_START: Word = PAGE_SIZE;
+/// Beginning of what can be mapped: 1 MiB + 64 KiB. Nothing is ever below, so that no pointer or selector
+/// that was left at 0 leads to what a task has put there, and that there is nothing to run in
+/// virtual-8086 mode, whose addresses all lie below.
+pub const MAPPABLE_START: Word = 0x11_0000;
 
 /// End of what can be mapped and sent: above are the kernel info page and the UTCB area, whose pages
 /// are the kernel's and stay where they are.

@@ -5,7 +5,7 @@ use protocol::{
     PAGE_SIZE, Word,
     boot::{BUNDLE_MAGIC, BUNDLE_VERSION, BundleHeader, ModuleEntry, ModuleKind},
     flexpage::Rights,
-    layout::USER_END,
+    layout::{MAPPABLE_START, USER_END},
 };
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
@@ -134,7 +134,8 @@ fn read_segment(header: &ProgramHeader, file_size: usize, address: u64) -> Optio
     let end = start.checked_add(header.memory_size)?.checked_next_multiple_of(PAGE_SIZE)?;
     let in_file = header.offset.checked_add(header.file_size)? <= file_size;
     let whole_pages = start.is_multiple_of(PAGE_SIZE) && header.offset.is_multiple_of(PAGE_SIZE);
-    if !in_file || !whole_pages || header.file_size != header.memory_size || end > USER_END {
+    let is_mappable = start >= MAPPABLE_START && end <= USER_END;
+    if !in_file || !whole_pages || header.file_size != header.memory_size || !is_mappable {
         return None;
     }
     // ELF has execute, write and read in the bits where rights have them.
@@ -186,6 +187,7 @@ mod tests {
             header(0x1001, 0x40_0000, 0x10),
             header(0x1000, 0x40_0001, 0x10),
             header(0x1000, USER_END, 0x10),
+            header(0x1000, MAPPABLE_START - 0x1000, 0x1000),
             header(Word::MAX, 0x40_0000, 0x10),
             header(0x1000, Word::MAX & !0xfff, 0x1000),
         ] {

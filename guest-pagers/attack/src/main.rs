@@ -27,6 +27,7 @@ mod instructions;
 mod interrupts;
 mod laboratory;
 mod leftovers;
+mod lowest_pages;
 mod pointers;
 mod report;
 mod returns;
@@ -34,7 +35,6 @@ mod selectors;
 mod storm;
 mod thread;
 mod victim;
-mod zero_page;
 
 use laboratory::Laboratory;
 use runtime::{
@@ -60,7 +60,7 @@ fn main() -> i32 {
         "selectors" => selectors::run(&mut Laboratory::new(), number()),
         "pointers" => pointers::run(&mut Laboratory::new(), number()),
         "returns" => returns::run(&mut Laboratory::new()),
-        "cstar" | "ldt" | "vm86" => zero_page::run(&mut Laboratory::new(), mode),
+        "cstar" | "ldt" | "vm86" => lowest_pages::run(&mut Laboratory::new(), mode),
         "df" => flags::direction(&mut Laboratory::new(), number()),
         "cut" => cut::run(number()),
         "chain" => chain::run(number()),

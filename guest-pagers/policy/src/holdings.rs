@@ -3,10 +3,10 @@
 use crate::ranges::{RangeList, TooManyPieces};
 use core::ops::Range;
 use protocol::{
-    PAGE_ORDER, PAGE_SIZE, Word,
+    PAGE_ORDER, Word,
     flexpage::{Area, Rights, align_down},
     kip::{KernelInfoPage, PhysicalRange},
-    layout::ONE_TO_ONE_END,
+    layout::{MAPPABLE_START, ONE_TO_ONE_END},
 };
 
 /// A size-aligned piece of memory to map 1:1.
@@ -20,7 +20,7 @@ pub struct Block {
     pub rights: Rights,
 }
 
-/// All memory that tasks can have. There is one taker, the root task, so that what is not free any
+/// All memory that tasks can have: what lies where it can be mapped 1:1. There is one taker, the root task, so that what is not free any
 /// more belongs to it.
 #[derive(Clone, Debug)]
 pub struct Holdings {
@@ -35,8 +35,8 @@ impl Holdings {
     pub fn new(info: &KernelInfoPage, own: Range<Word>) -> Result<Self, TooManyPieces> {
         let bundle_range = below_limit(info.bundle);
         let mut memory = RangeList::new();
-        // The first page stays unused, so that address 0 means nothing everywhere.
-        memory.insert(PAGE_SIZE..below_limit(PhysicalRange { start: 0, end: info.ram_end }).end)?;
+        let ram = PhysicalRange { start: MAPPABLE_START as u64, end: info.ram_end };
+        memory.insert(below_limit(ram))?;
         for reserved in info.reserved {
             memory.remove(below_limit(reserved))?;
         }
@@ -139,8 +139,10 @@ mod tests {
     #[test]
     fn nobody_gets_what_others_keep() {
         let mut holdings = holdings();
-        // Page 0, the kernel, sigma0's own page, beyond RAM.
-        for kept in [0, 0x10_0000, 0x1f_ffff, 0x80_1000, 0x3f0_0000, 0x400_0000, Word::MAX] {
+        // What cannot be mapped, the kernel, sigma0's own page, beyond RAM.
+        for kept in
+            [0, 0x9_f000, 0x10_0000, 0x1f_ffff, 0x80_1000, 0x3f0_0000, 0x400_0000, Word::MAX]
+        {
             assert_eq!(holdings.touch(kept), Ok(None), "{kept:#x}");
         }
         for kept in [area(0, 12), area(0, 31), area(0x80_0000, 13), area(0x3e0_0000, 21)] {
@@ -158,7 +160,7 @@ mod tests {
                 taken.insert(block.range()).unwrap();
             }
         }
-        let expected = [0x1000..0x10_0000, 0x20_0000..0x80_0000, 0xb0_0000..0x3f0_0000];
+        let expected = [0x20_0000..0x80_0000, 0xb0_0000..0x3f0_0000];
         assert!(taken.iter().eq(&expected));
     }
 

@@ -16,7 +16,7 @@ use protocol::{
         NAME_LENGTH, ROOT, pad_name,
     },
     flexpage::KERNEL_PORTS,
-    layout::{FILES_BASE, FILES_END, USER_END},
+    layout::{FILES_BASE, FILES_END, MAPPABLE_START, USER_END},
     program::{ARGUMENTS_LENGTH, MAX_FILES},
 };
 use std::{ops::Range, sync::Arc};
@@ -376,7 +376,7 @@ fn check_module(module: &Module, architecture: Architecture) -> Result<(), Bundl
         let area = PROGRAM_AREA.start as u64..PROGRAM_AREA.end as u64;
         check_image(&executable, &area).map_err(bad_image)?;
     } else {
-        check_image(&executable, &(PAGE_SIZE as u64..USER_END as u64)).map_err(bad_image)?;
+        check_image(&executable, &(MAPPABLE_START as u64..USER_END as u64)).map_err(bad_image)?;
         check_ground(&executable).map_err(bad_image)?;
     }
     let entry_found = executable.segments.iter().any(|segment| {

@@ -22,7 +22,7 @@ use crate::{
 };
 use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
-    flexpage::{Placement, low_mask},
+    flexpage::{Placement, align_down, low_mask},
     introspection::mapping::Place,
     layout::{MAPPABLE_END, MAPPABLE_START},
     message::MapItem,
@@ -204,9 +204,9 @@ impl<M: Machine> Mappings<M> {
     }
 
     /// Whether a superpage can be entered: there is no page table in its place, and of memory it does
-    /// not cover the first page.
+    /// not cover what cannot be mapped.
     fn takes_superpage(&mut self, run: &Run, destination: Word) -> bool {
-        if run.pages == Pages::Memory && destination >> TABLE_ORDER == 0 {
+        if run.pages == Pages::Memory && align_down(destination, TABLE_ORDER) < MAPPABLE_START {
             return false;
         }
         let space = &self.tasks[run.to].space;

@@ -1,6 +1,6 @@
 //! sigma0's memory: the kernel itself resolves the page faults of the first task.
 //!
-//! sigma0 owns all memory that the kernel does not keep, 1:1. Nothing of that is entered ahead of
+//! sigma0 owns all memory that the kernel does not keep and that can be mapped 1:1. Nothing of that is entered ahead of
 //! time: it would make starting a machine slower the more memory it has. The kernel fabricates a
 //! page of sigma0 when sigma0 touches it or sends it on.
 
@@ -23,7 +23,7 @@ use protocol::{
     flexpage::{KERNEL_PORTS, Rights, align_down},
     introspection::mapping::Place,
     kip::PhysicalRange,
-    layout::ONE_TO_ONE_END,
+    layout::{MAPPABLE_START, ONE_TO_ONE_END},
 };
 
 /// What sigma0 is made of.
@@ -75,10 +75,11 @@ impl Sigma0 {
         free.then_some((PhysicalAddress(page as u64), Rights::all()))
     }
 
-    /// Whether a piece of memory is RAM that the kernel does not keep.
+    /// Whether a piece of memory is RAM that the kernel does not keep and that can be mapped 1:1.
     fn is_free(&self, start: u64, size: u64) -> bool {
         let end = start + size;
-        end <= self.ram_end.min(ONE_TO_ONE_END as u64)
+        start >= MAPPABLE_START as u64
+            && end <= self.ram_end.min(ONE_TO_ONE_END as u64)
             && self.reserved.iter().all(|kept| end <= kept.start || kept.end <= start)
     }
 }

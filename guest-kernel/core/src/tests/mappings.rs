@@ -10,7 +10,7 @@ use protocol::{
     Word,
     flexpage::{Flexpage, Rights},
     introspection::{mapping::MAX_DEPTH, record::MapStatus},
-    layout::{KERNEL_INFO_PAGE, UTCB_AREA},
+    layout::{KERNEL_INFO_PAGE, MAPPABLE_START, UTCB_AREA},
     message::MapItem,
     object::CapabilityIndex,
 };
@@ -40,36 +40,36 @@ impl Pair {
 #[test]
 fn rights_only_shrink_on_the_way() {
     let mut pair = Pair::new();
-    pair.bench.enter(pair.from, 0x1000, 0x300_0000, Rights::READ);
-    pair.map(0x9000, Flexpage::memory(0x1000, 12, Rights::all()));
-    let entry = pair.bench.page(pair.to, 0x9000);
+    pair.bench.enter(pair.from, 0x40_1000, 0x300_0000, Rights::READ);
+    pair.map(0x40_9000, Flexpage::memory(0x40_1000, 12, Rights::all()));
+    let entry = pair.bench.page(pair.to, 0x40_9000);
     assert_eq!((entry.is_present(), entry.rights()), (true, Rights::READ));
 }
 
 #[test]
 fn rights_grow_while_the_frame_stays() {
     let mut pair = Pair::new();
-    pair.bench.enter(pair.from, 0x1000, 0x300_0000, Rights::all());
-    pair.map(0x9000, Flexpage::memory(0x1000, 12, Rights::READ_EXECUTE));
-    pair.map(0x9000, Flexpage::memory(0x1000, 12, Rights::READ_WRITE));
-    assert_eq!(pair.bench.page(pair.to, 0x9000).rights(), Rights::all());
-    pair.bench.enter(pair.from, 0x2000, 0x301_0000, Rights::all());
-    pair.map(0x9000, Flexpage::memory(0x2000, 12, Rights::READ));
-    let entry = pair.bench.page(pair.to, 0x9000);
+    pair.bench.enter(pair.from, 0x40_1000, 0x300_0000, Rights::all());
+    pair.map(0x40_9000, Flexpage::memory(0x40_1000, 12, Rights::READ_EXECUTE));
+    pair.map(0x40_9000, Flexpage::memory(0x40_1000, 12, Rights::READ_WRITE));
+    assert_eq!(pair.bench.page(pair.to, 0x40_9000).rights(), Rights::all());
+    pair.bench.enter(pair.from, 0x40_2000, 0x301_0000, Rights::all());
+    pair.map(0x40_9000, Flexpage::memory(0x40_2000, 12, Rights::READ));
+    let entry = pair.bench.page(pair.to, 0x40_9000);
     assert_eq!((entry.physical().0, entry.rights()), (0x301_0000, Rights::READ));
 }
 
 #[test]
 fn holes_stay_holes() {
     let mut pair = Pair::new();
-    pair.bench.enter(pair.from, 0x1_0000, 0x300_0000, Rights::READ);
-    pair.bench.enter(pair.from, 0x1_3000, 0x300_3000, Rights::READ);
-    let outcome = pair.map(0x8_0000, Flexpage::memory(0x1_0000, 14, Rights::READ));
+    pair.bench.enter(pair.from, 0x41_0000, 0x300_0000, Rights::READ);
+    pair.bench.enter(pair.from, 0x41_3000, 0x300_3000, Rights::READ);
+    let outcome = pair.map(0x48_0000, Flexpage::memory(0x41_0000, 14, Rights::READ));
     assert_eq!((outcome.status, outcome.entries), (MapStatus::Done, 2));
-    let present = [0x8_0000, 0x8_1000, 0x8_2000, 0x8_3000]
+    let present = [0x48_0000, 0x48_1000, 0x48_2000, 0x48_3000]
         .map(|address| pair.bench.page(pair.to, address).is_present());
     assert_eq!(present, [true, false, false, true]);
-    let outcome = pair.map(0x8_0000, Flexpage::memory(0x70_0000, 12, Rights::READ));
+    let outcome = pair.map(0x48_0000, Flexpage::memory(0x70_0000, 12, Rights::READ));
     assert_eq!(outcome.status, MapStatus::SourceEmpty);
 }
 
@@ -97,8 +97,8 @@ fn a_page_out_of_a_superpage_and_into_one() {
     let item = MapItem::map(SUPERPAGE, superpage);
     pair.bench.map_item(TaskIndex::SIGMA0, pair.from, item, Flexpage::WHOLE_SPACE);
     pair.bench.map_item(TaskIndex::SIGMA0, pair.to, item, Flexpage::WHOLE_SPACE);
-    pair.map(0x7000, Flexpage::memory(SUPERPAGE + 0x5000, 12, Rights::READ));
-    let physical = pair.bench.page(pair.to, 0x7000).physical().0;
+    pair.map(0x40_7000, Flexpage::memory(SUPERPAGE + 0x5000, 12, Rights::READ));
+    let physical = pair.bench.page(pair.to, 0x40_7000).physical().0;
     assert_eq!(physical, SUPERPAGE as u64 + 0x5000);
     // Another page over a part of the receiver's superpage: that is unmapped first.
     pair.map(SUPERPAGE + 0x3000, Flexpage::memory(SUPERPAGE + 0x5000, 12, Rights::READ));
@@ -112,25 +112,25 @@ fn a_page_out_of_a_superpage_and_into_one() {
 #[test]
 fn a_grant_leaves_nothing_behind() {
     let mut pair = Pair::new();
-    pair.bench.enter(pair.from, 0x1000, 0x300_0000, Rights::READ_WRITE);
-    let flexpage = Flexpage::memory(0x1000, 12, Rights::READ_WRITE);
-    let item = MapItem { send_base: 0x4000, grant: true, flexpage };
+    pair.bench.enter(pair.from, 0x40_1000, 0x300_0000, Rights::READ_WRITE);
+    let flexpage = Flexpage::memory(0x40_1000, 12, Rights::READ_WRITE);
+    let item = MapItem { send_base: 0x40_4000, grant: true, flexpage };
     pair.bench.map_item(pair.from, pair.to, item, Flexpage::WHOLE_SPACE);
-    assert!(!pair.bench.page(pair.from, 0x1000).is_present());
-    assert!(pair.bench.page(pair.to, 0x4000).is_present());
+    assert!(!pair.bench.page(pair.from, 0x40_1000).is_present());
+    assert!(pair.bench.page(pair.to, 0x40_4000).is_present());
 }
 
 /// Neither as a source nor as a destination: the pages at the end of the user area are the kernel's.
 #[test]
 fn the_kernels_own_pages_stay_where_they_are() {
     let mut pair = Pair::new();
-    pair.bench.enter(pair.from, 0x1000, 0x300_0000, Rights::all());
+    pair.bench.enter(pair.from, 0x40_1000, 0x300_0000, Rights::all());
     for page in [KERNEL_INFO_PAGE, UTCB_AREA, UTCB_AREA + 0x1000] {
         let before = pair.bench.page(pair.to, page);
-        let sent = pair.map(0x5000, Flexpage::memory(page, 12, Rights::all()));
+        let sent = pair.map(0x40_5000, Flexpage::memory(page, 12, Rights::all()));
         assert_eq!(sent.status, MapStatus::SourceEmpty, "{page:#x}");
-        assert!(!pair.bench.page(pair.to, 0x5000).is_present());
-        let over = pair.map(page, Flexpage::memory(0x1000, 12, Rights::all()));
+        assert!(!pair.bench.page(pair.to, 0x40_5000).is_present());
+        let over = pair.map(page, Flexpage::memory(0x40_1000, 12, Rights::all()));
         assert_eq!(over.status, MapStatus::SourceEmpty, "{page:#x}");
         assert_eq!(pair.bench.page(pair.to, page), before);
     }
@@ -147,18 +147,19 @@ fn the_kernels_own_pages_stay_where_they_are() {
 #[test]
 fn a_whole_address_space_is_a_flexpage_too() {
     let mut pair = Pair::new();
-    for (address, frame) in [(0x1000, 0x300_0000), (0xbffd_f000, 0x301_0000)] {
+    for (address, frame) in [(0x40_1000, 0x300_0000), (0xbffd_f000, 0x301_0000)] {
         pair.bench.enter(pair.from, address, frame, Rights::READ_WRITE);
     }
     let outcome = pair.map(0, Flexpage::memory(0, 32, Rights::READ));
     assert_eq!((outcome.status, outcome.entries, outcome.order), (MapStatus::Done, 2, 32));
-    let found = [0x1000, 0xbffd_f000].map(|address| pair.bench.page(pair.to, address).physical().0);
+    let found =
+        [0x40_1000, 0xbffd_f000].map(|address| pair.bench.page(pair.to, address).physical().0);
     assert_eq!(found, [0x300_0000, 0x301_0000]);
     // Into a smaller window: the part that the send base selects.
     let item = MapItem::map(0xbffd_f000, Flexpage::memory(0, 32, Rights::READ));
-    let window = Flexpage::memory(0x5000, 12, Rights::empty());
+    let window = Flexpage::memory(0x40_5000, 12, Rights::empty());
     pair.bench.map_item(pair.from, pair.to, item, window);
-    assert_eq!(pair.bench.page(pair.to, 0x5000).physical().0, 0x301_0000);
+    assert_eq!(pair.bench.page(pair.to, 0x40_5000).physical().0, 0x301_0000);
 }
 
 #[test]
@@ -168,7 +169,7 @@ fn absurd_flexpages_map_nothing() {
         let outcome = pair.map(0, Flexpage(1 << 4 | order << 6 | 7));
         assert_eq!(outcome.status, MapStatus::Overflow, "order {order}");
     }
-    let outcome = pair.map(0xc000_0000, Flexpage::memory(0x1000, 12, Rights::READ));
+    let outcome = pair.map(0xc000_0000, Flexpage::memory(0x40_1000, 12, Rights::READ));
     assert_eq!(outcome.status, MapStatus::Overflow);
     assert_eq!(pair.map(0, Flexpage::NIL).status, MapStatus::Overflow);
     assert_eq!(pair.map(0, Flexpage::WHOLE_SPACE).status, MapStatus::Overflow);
@@ -203,9 +204,9 @@ fn capabilities_are_copied_with_fewer_rights() {
 #[test]
 fn a_mapping_can_be_handed_on_only_so_often() {
     let mut pair = Pair::new();
-    pair.bench.enter(pair.from, 0x1000, 0x300_0000, Rights::all());
+    pair.bench.enter(pair.from, 0x40_1000, 0x300_0000, Rights::all());
     let window = Flexpage::WHOLE_SPACE;
-    let address = |depth: Word| depth << 12;
+    let address = |depth: Word| 0x40_0000 + (depth << 12);
     // The first task's page has depth 1.
     for depth in 2..=Word::from(MAX_DEPTH) + 1 {
         let page = Flexpage::memory(address(depth - 1), 12, Rights::all());
@@ -228,32 +229,42 @@ fn a_mapping_can_be_handed_on_only_so_often() {
     pair.bench.enter(pair.from, 0x100_0000, 0x301_0000, Rights::READ);
 }
 
-/// The first page is nobody's: no address in it is ever mistaken for something.
+/// What lies below is nobody's: no address in it is ever mistaken for something, and there is nothing to
+/// run in virtual-8086 mode.
 #[test]
-fn nothing_is_mapped_to_the_first_page() {
+fn nothing_is_mapped_below_the_mappable() {
     let mut pair = Pair::new();
-    pair.bench.enter(pair.from, 0x1000, 0x300_0000, Rights::all());
-    let outcome = pair.map(0, Flexpage::memory(0x1000, 12, Rights::all()));
-    assert_eq!((outcome.status, outcome.entries), (MapStatus::SourceEmpty, 0));
+    let (last, page) = (MAPPABLE_START - 0x1000, 0x40_1000);
+    pair.bench.enter(pair.from, page, 0x300_0000, Rights::all());
+    for address in [0, 0x1000, 0x10_0000, last] {
+        let outcome = pair.map(address, Flexpage::memory(page, 12, Rights::all()));
+        assert_eq!((outcome.status, outcome.entries), (MapStatus::SourceEmpty, 0), "{address:#x}");
+        // Nor by a grant, nor does sigma0 have it.
+        let item = MapItem::grant(address, Flexpage::memory(page, 12, Rights::all()));
+        pair.bench.map_item(pair.from, pair.to, item, Flexpage::WHOLE_SPACE);
+        assert!(!pair.bench.page(pair.to, address).is_present(), "{address:#x}");
+        let item = MapItem::map(page, Flexpage::memory(address, 12, Rights::all()));
+        let window = Flexpage::WHOLE_SPACE;
+        let outcome = pair.bench.map_item(TaskIndex::SIGMA0, pair.to, item, window);
+        assert_eq!((outcome.status, outcome.entries), (MapStatus::SourceEmpty, 0), "{address:#x}");
+    }
+    assert!(pair.bench.page(pair.from, page).is_present());
     // A larger flexpage leaves it out.
-    pair.bench.enter(pair.from, 0x8000, 0x300_8000, Rights::all());
-    pair.bench.enter(pair.from, 0x9000, 0x300_9000, Rights::all());
-    let outcome = pair.map(0, Flexpage::memory(0x8000, 13, Rights::all()));
-    assert_eq!((outcome.status, outcome.entries), (MapStatus::Done, 1));
+    for number in 0..32 {
+        let offset = number << 12;
+        pair.bench.enter(pair.from, 0x80_0000 + offset, 0x310_0000 + offset as u64, Rights::all());
+    }
+    let outcome = pair.map(0x10_0000, Flexpage::memory(0x80_0000, 17, Rights::all()));
+    assert_eq!((outcome.status, outcome.entries), (MapStatus::Done, 16));
     // A superpage that covers it arrives as small pages without it.
     let superpage = Flexpage::memory(SUPERPAGE, TABLE_ORDER, Rights::all());
     let item = MapItem::map(SUPERPAGE, superpage);
     pair.bench.map_item(TaskIndex::SIGMA0, pair.from, item, Flexpage::WHOLE_SPACE);
     let outcome = pair.map(0, superpage);
-    let pages = TABLE_ENTRIES as u32;
-    assert_eq!((outcome.status, outcome.entries), (MapStatus::Done, pages - 1));
-    for address in [0x1000, (1 << TABLE_ORDER) - 0x1000] {
+    let pages = (TABLE_ENTRIES - (MAPPABLE_START >> 12)) as u32;
+    assert_eq!((outcome.status, outcome.entries), (MapStatus::Done, pages));
+    for address in [MAPPABLE_START, (1 << TABLE_ORDER) - 0x1000] {
         assert!(pair.bench.page(pair.to, address).is_present(), "{address:#x}");
     }
-    assert!(!pair.bench.page(pair.to, 0).is_present());
-    // Nor by a grant, or in an answer of its pager.
-    let item = MapItem::grant(0, Flexpage::memory(0x1000, 12, Rights::all()));
-    pair.bench.map_item(pair.from, pair.to, item, Flexpage::WHOLE_SPACE);
-    assert!(!pair.bench.page(pair.to, 0).is_present());
-    assert!(pair.bench.page(pair.from, 0x1000).is_present());
+    assert!(!pair.bench.page(pair.to, last).is_present());
 }

@@ -27,7 +27,7 @@ use protocol::{
 /// As few steps as it takes to get anywhere at all: to a page, into it, and one mapping away.
 const FEWEST_STEPS: u32 = 50;
 
-const HERE: Word = 0x10_0000;
+const HERE: Word = 0x50_0000;
 const FRAME: u64 = 0x300_0000;
 
 /// A machine that interrupts every operation as often as can be.

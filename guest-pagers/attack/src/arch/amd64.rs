@@ -159,7 +159,7 @@ pub fn in_32_bits(address: Word) -> Code {
 }
 
 /// Nobody comes near virtual-8086 mode in 64 bits.
-pub fn virtual_8086(_: u32) -> Option<Code> {
+pub fn virtual_8086(_: u32, _: [Word; 2]) -> Option<Code> {
     None
 }
 

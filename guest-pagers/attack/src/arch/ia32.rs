@@ -101,13 +101,14 @@ pub const USES: [(&str, &[u8]); 5] = [
     ("call", &[0x89, 0xc4, 0x31, 0xc0, 0x31, 0xd2, 0x31, 0xc9, 0xcd, 0x30, 0x0f, 0x0b]),
 ];
 
-/// A frame with the flag of virtual-8086 mode and `flags`, to the loop at address 0x1000.
-pub fn virtual_8086(flags: u32) -> Option<Code> {
+/// A frame with the flag of virtual-8086 mode and `flags`, to a segment and an offset in it.
+pub fn virtual_8086(flags: u32, [segment, offset]: [Word; 2]) -> Option<Code> {
     const VIRTUAL_8086: u32 = 0x2_0002;
     // gs, fs, ds, es, ss; esp; flags; cs; eip.
     let code = Code::new().then(&[0x6a, 0, 0x6a, 0, 0x6a, 0, 0x6a, 0, 0x6a, 0]);
     let code = code.load(0x1800).then(&[0x50]).load((VIRTUAL_8086 | flags) as Word);
-    Some(code.then(&[0x50]).load(0x100).then(&[0x50, 0x6a, 0, 0xcf]))
+    let code = code.then(&[0x50]).load(segment).then(&[0x50]);
+    Some(code.load(offset).then(&[0x50, 0xcf]))
 }
 
 /// Fills registers that are easily forgotten, for ever.

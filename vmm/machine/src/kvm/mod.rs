@@ -3,6 +3,7 @@
 //! This module opens it, and says what to do where that fails; [`vm`] has the machine.
 
 mod access;
+mod cpuid;
 mod exit;
 pub mod probe;
 mod registers;
@@ -18,7 +19,7 @@ use crate::{
     machine::MachineError,
     memory::Memory,
 };
-use kvm_bindings::{CpuId, KVM_API_VERSION, KVM_MAX_CPUID_ENTRIES, kvm_userspace_memory_region};
+use kvm_bindings::{KVM_API_VERSION, KVM_MAX_CPUID_ENTRIES, kvm_userspace_memory_region};
 use kvm_ioctls::{Cap, Kvm, VcpuFd, VmFd};
 use probe::{Attempt, PagingMode, Probe, Ring0};
 use std::{
@@ -164,7 +165,7 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// A new machine whose processor has all features that KVM offers.
+    /// A new machine whose processor has those features of KVM's that [`cpuid`] lets through.
     pub fn new(kvm: &Kvm, path: &Path, memory: Memory) -> Result<Self, KvmError> {
         for (capability, name) in [
             (Cap::Irqchip, "KVM_CAP_IRQCHIP"),
@@ -185,7 +186,7 @@ impl Vm {
         give_memory(&vm, &memory)?;
         let vcpu = call("create a processor", vm.create_vcpu(0))?;
         let cpuid = call("list its features", kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES))?;
-        call("set the processor's features", vcpu.set_cpuid2(&first_processor(cpuid)))?;
+        call("set the processor's features", vcpu.set_cpuid2(&cpuid::for_guest(cpuid)))?;
         Ok(Self { vcpu, memory, vm })
     }
 }
@@ -205,19 +206,6 @@ fn give_memory(vm: &VmFd, memory: &Memory) -> Result<(), KvmError> {
         call("give memory to the guest", result)?;
     }
     Ok(())
-}
-
-/// KVM lists the features of the processor that asked, its number included: the guest's only
-/// processor has number 0.
-fn first_processor(mut cpuid: CpuId) -> CpuId {
-    for entry in cpuid.as_mut_slice() {
-        match entry.function {
-            1 => entry.ebx &= 0x00FF_FFFF,
-            0xB | 0x1F => entry.edx = 0,
-            _ => {}
-        }
-    }
-    cpuid
 }
 
 #[cfg(test)]
@@ -242,14 +230,5 @@ mod tests {
         assert!(matches!(missing, KvmError::Missing(_)), "{missing}");
         let plain = open(Path::new("/dev/null")).unwrap_err();
         assert!(matches!(plain, KvmError::NotKvm(_)), "{plain}");
-    }
-
-    #[test]
-    fn the_guest_has_processor_0() {
-        let mut entries = [kvm_bindings::kvm_cpuid_entry2::default(); 2];
-        entries[0] = kvm_bindings::kvm_cpuid_entry2 { function: 1, ebx: !0, ..entries[0] };
-        entries[1] = kvm_bindings::kvm_cpuid_entry2 { function: 0xB, edx: 7, ..entries[1] };
-        let cpuid = first_processor(CpuId::from_entries(&entries).unwrap());
-        assert_eq!((cpuid.as_slice()[0].ebx, cpuid.as_slice()[1].edx), (0x00FF_FFFF, 0));
     }
 }

@@ -17,9 +17,9 @@ use crate::{
 use protocol::{
     flexpage::{KERNEL_PORTS, Rights},
     introspection::mapping::{
-        CapabilitySlot, FactoryRecord, MappingNode, ObjectKind, Place, Resource,
+        CapabilitySlot, FactoryRecord, MAX_DEPTH, MappingNode, ObjectKind, Place, Resource,
     },
-    layout::{KERNEL_INFO_PAGE, UTCB_AREA},
+    layout::{KERNEL_INFO_PAGE, MAPPABLE_START, UTCB_AREA},
 };
 use std::convert::Infallible;
 
@@ -105,6 +105,26 @@ fn every_broken_promise_about_pages_is_found_on_both_architectures() {
         let End::Page(others) = walk.end else { panic!("{walk:?}") };
         made.force(page(APP, utcb + 0x1000), others.physical | 7);
         made.expect_violation(Rule::Pages, "other:0xbfff0000", "another page's UTCBs");
+    }
+}
+
+#[test]
+fn pages_below_the_first_that_can_be_mapped_are_found() {
+    let first = MAPPABLE_START as u64;
+    for geometry in BOTH {
+        let mut made = Made::database(geometry);
+        made.map(page(APP, TEXT), page(OTHER, first), Rights::READ);
+        let report = made.guest().check();
+        assert!(report.is_clean(), "{:#?}", report.violations);
+        for address in [0, 0x1000, first - 0x1000] {
+            let mut made = Made::database(geometry);
+            made.map(page(APP, TEXT), page(OTHER, address), Rights::READ);
+            let path = format!("other:{address:#x} table[");
+            made.expect_violation(Rule::Addresses, &path, "nothing is mapped below 0x110000");
+        }
+        let mut made = Made::database(geometry);
+        made.map(superpage(ROOT, SUPERPAGE), superpage(OTHER, 0), Rights::READ);
+        made.expect_violation(Rule::Addresses, "other:0x0 directory[", "below 0x110000");
     }
 }
 
@@ -296,6 +316,25 @@ fn records_are_checked() {
     header.threads.count = u64::MAX;
     made.put(HEADER, &header);
     made.expect_violation(Rule::Records, "table of threads", "no table in the pool");
+}
+
+/// A page that is mapped on and on.
+#[test]
+fn a_mapping_that_is_too_deep_is_found() {
+    for geometry in BOTH {
+        let mut made = Made::database(geometry);
+        let at = |depth: u16| page(OTHER, TEXT + u64::from(depth) * 0x1000);
+        // The app's page has depth 2.
+        made.map(page(APP, TEXT), at(3), Rights::READ);
+        for depth in 4..=MAX_DEPTH {
+            made.map(at(depth - 1), at(depth), Rights::READ);
+        }
+        let report = made.guest().check();
+        assert!(report.is_clean(), "{:#?}", report.violations);
+        let node = made.map(at(MAX_DEPTH), at(MAX_DEPTH + 1), Rights::READ);
+        let evidence = "its depth is 256, more than 255";
+        made.expect_violation(Rule::DepthLimit, &format!("node {node:#x}"), evidence);
+    }
 }
 
 /// Breaks a sound database in one way after the other.

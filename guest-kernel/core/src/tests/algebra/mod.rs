@@ -25,6 +25,7 @@ use protocol::{
     error::ObjectError,
     flexpage::{Flexpage, Rights},
     introspection::{NOBODY, mapping::Resource, record::MapStatus},
+    layout::MAPPABLE_START,
     message::{MapItem, MessageTag},
     object::{CapabilityIndex, label, task},
     syscall::Operation as SystemCall,
@@ -45,7 +46,8 @@ fn is_owned(resource: Resource, number: u32) -> bool {
     match resource {
         Resource::Memory => {
             let address = u64::from(number) * PAGE_SIZE as u64;
-            (1 << 20..RAM_END).contains(&address) && !(POOL.start..POOL.end).contains(&address)
+            (MAPPABLE_START as u64..RAM_END).contains(&address)
+                && !(POOL.start..POOL.end).contains(&address)
         }
         Resource::Ports => number < 1 << 16 && !KEPT_PORTS.contains(&number),
         _ => false,

@@ -9,7 +9,7 @@ use protocol::{
     PAGE_ORDER, Word,
     flexpage::{Flexpage, IO_PORTS, Rights},
     introspection::mapping::Resource,
-    layout::MAPPABLE_END,
+    layout::{MAPPABLE_END, MAPPABLE_START},
     message::MapItem,
     object::{CAPABILITY_TABLE_SIZE, task},
 };
@@ -233,7 +233,7 @@ impl Source {
     }
 
     /// Pages that sigma0 has one by one, and pages of three superpages; some where nothing is, some
-    /// around the kernel's, and some around the first one.
+    /// around the kernel's, and some around the first one that can be mapped.
     fn page(&mut self) -> u32 {
         let block = TABLE_ENTRIES as u32;
         let end = (MAPPABLE_END >> PAGE_ORDER) as u32;
@@ -241,7 +241,7 @@ impl Source {
             0 => self.below(0xc_0000),
             1 => 0x200 + self.below(8),
             2 => end - 2 + self.below(4),
-            3 => self.below(3),
+            3 => PAGES - 2 + self.below(3),
             4..=7 => SUPERPAGES + self.below(3 * block),
             8..=33 => SUPERPAGES + self.below(3) * block + self.below(4),
             _ => PAGES + self.below(8),
@@ -267,8 +267,8 @@ impl Source {
     }
 }
 
-/// Some pages that sigma0 has one by one.
-const PAGES: u32 = 0x100;
+/// Some pages that sigma0 has one by one, the first ones.
+const PAGES: u32 = (MAPPABLE_START >> PAGE_ORDER) as u32;
 /// And ports.
 const PORTS: u32 = 0x70;
 /// The first page of three superpages in the middle of RAM.

@@ -431,7 +431,7 @@ impl World {
     }
 }
 
-/// Pages of the kernel at the end of every task; its first page, and capability 0, which are nobody's.
+/// Pages of the kernel at the end of every task; its first ones, and capability 0, which are nobody's.
 fn is_kept(spot: Spot) -> bool {
     match spot.resource {
         Resource::Memory => {

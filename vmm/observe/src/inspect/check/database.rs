@@ -9,7 +9,7 @@ use crate::inspect::{
 use protocol::{
     introspection::{
         NOBODY,
-        mapping::{CapabilitySlot, MappingNode, ObjectKind, Resource},
+        mapping::{CapabilitySlot, MAX_DEPTH, MappingNode, ObjectKind, Resource},
     },
     layout::{MAPPABLE_END, ONE_TO_ONE_END, SIGMA0_BASE},
 };
@@ -80,6 +80,10 @@ impl Trees<'_, '_> {
         let snapshot = self.snapshot;
         self.report.applied(Rule::Lists);
         self.report.applied(Rule::Depths);
+        let depth = member.record.depth;
+        let evidence = || format!("its depth is {depth}, more than {MAX_DEPTH}");
+        let path = || node_path(member.node);
+        self.report.expect(depth <= MAX_DEPTH, Rule::DepthLimit, path, evidence);
         let above = self.lineage.parent_of(member).copied();
         let mapping = snapshot.mapping_of_member(member);
         self.lineage.push(mapping);

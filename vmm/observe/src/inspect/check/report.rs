@@ -17,6 +17,8 @@ pub enum Rule {
     Bits,
     /// What user pages map.
     Pages,
+    /// Where user pages are.
+    Addresses,
     /// What the processor was told of I/O ports.
     Ports,
     /// Entries and nodes.
@@ -25,6 +27,8 @@ pub enum Rule {
     Lists,
     /// Depths of nodes.
     Depths,
+    /// How deep nodes are.
+    DepthLimit,
     /// What derived mappings map.
     Derived,
     /// What derived mappings allow.
@@ -39,17 +43,19 @@ pub enum Rule {
 
 impl Rule {
     /// All of them, in the order in which reports show them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Records,
         Self::KernelInfo,
         Self::Tables,
         Self::KernelArea,
         Self::Bits,
         Self::Pages,
+        Self::Addresses,
         Self::Ports,
         Self::Nodes,
         Self::Lists,
         Self::Depths,
+        Self::DepthLimit,
         Self::Derived,
         Self::Rights,
         Self::Roots,
@@ -68,6 +74,7 @@ impl Rule {
             Self::KernelArea => "no entry above the user area lets user code through",
             Self::Bits => "every user entry has only bits that the kernel or the processor sets",
             Self::Pages => "every user page maps memory that the kernel does not keep",
+            Self::Addresses => "no page lies below the first address that can be mapped",
             Self::Ports => {
                 "the processor lets a task use no ports but its own, and none of the kernel's"
             }
@@ -76,6 +83,7 @@ impl Rule {
             }
             Self::Lists => "the nodes of each tree are one list, the same in both directions",
             Self::Depths => "every node is one deeper than the one that it was derived from",
+            Self::DepthLimit => "no node is deeper than the kernel lets mappings be handed on",
             Self::Derived => {
                 "every mapping is of the frame, port or object that it was derived from"
             }
@@ -95,10 +103,10 @@ impl Rule {
             Self::KernelInfo => "tasks",
             Self::Tables => "frames",
             Self::KernelArea | Self::Bits => "entries",
-            Self::Pages => "pages",
+            Self::Pages | Self::Addresses => "pages",
             Self::Ports => "ports",
             Self::Nodes => "mappings",
-            Self::Lists | Self::Depths | Self::FreeNodes => "nodes",
+            Self::Lists | Self::Depths | Self::DepthLimit | Self::FreeNodes => "nodes",
             Self::Derived | Self::Rights => "derived",
             Self::Roots => "trees",
             Self::Quotas => "sums",

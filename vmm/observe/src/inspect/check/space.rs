@@ -10,9 +10,12 @@ use protocol::{
     PAGE_ORDER,
     introspection::{Header, Table, mapping::Resource},
     kip::{KIP_MAGIC, KernelInfoPage, PhysicalRange},
-    layout::{KERNEL_INFO_PAGE, UTCB_AREA},
+    layout::{KERNEL_INFO_PAGE, MAPPABLE_START, UTCB_AREA},
 };
 use std::collections::HashSet;
+
+/// The first address that can be mapped.
+const FIRST: u64 = MAPPABLE_START as u64;
 
 /// The kernel's memory.
 pub(super) struct Kept {
@@ -78,6 +81,10 @@ pub(super) fn check(snapshot: &Snapshot, kept: &Kept, report: &mut Report) {
             let evidence = |what| format!("{:#x} maps {what} at {start:#x}", mapping.value);
             let problem = what.map(|what| report.words(|| evidence(what)));
             report.judge(Rule::Pages, || snapshot.path(&mapping), problem);
+            let evidence =
+                || format!("{:#x}, but nothing is mapped below {FIRST:#x}", mapping.value);
+            let path = || snapshot.path(&mapping);
+            report.expect(mapping.address() >= FIRST, Rule::Addresses, path, evidence);
         }
     }
 }
