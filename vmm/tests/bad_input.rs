@@ -240,6 +240,23 @@ fn no_qemu() {
     fails_with(&common::finish(output), &["not installed", "qemu-system-x86"]);
 }
 
+/// A program that is named as QEMU and never answers, or never stops.
+#[test]
+fn a_qemu_that_does_not_answer_as_one() {
+    let answers = [
+        ("exec sleep 1000", "does not answer: asked --version"),
+        ("exec yes 'QEMU emulator version 7.2'", "neither the machine microvm nor pc"),
+        ("exec yes", "does not answer --version with one"),
+    ];
+    for (line, part) in answers {
+        let script = common::file(format!("#!/bin/sh\n{line}\n").as_bytes()).into_temp_path();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&script, mode).expect("ours");
+        let path = script.to_str().expect("a plain name");
+        fails_with(&run_without_kvm(&["run", "words", "--qemu", path]), &[part]);
+    }
+}
+
 /// Where KVM refuses ia32, it says so with the way out; where it does not, the guest runs.
 #[test]
 fn ia32_under_kvm_runs_or_says_why_not() {

@@ -188,7 +188,7 @@ impl Machine {
 
 /// Runs in the child before it becomes QEMU: it ends with its parent, keeps its files, and gains no
 /// rights.
-fn prepare_child(parent: u32, descriptors: [RawFd; 3]) -> io::Result<()> {
+pub fn prepare_child<const N: usize>(parent: u32, descriptors: [RawFd; N]) -> io::Result<()> {
     let check = |result: i32| match result {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
