@@ -166,7 +166,7 @@ fn a_trace_that_nobody_reads_does_not_outlast_the_deadline() {
 fn started(kernel: &Path, folder: &TempDir) -> (Child, BufReader<ChildStderr>) {
     require_kvm();
     let mut command = within(folder);
-    command.args(["run", "words", "--flat", "--kernel"]).arg(kernel);
+    command.args(["run", "words", "--engine", "kvm", "--flat", "--kernel"]).arg(kernel);
     let mut child = command.stderr(Stdio::piped()).spawn().expect("glass can be started");
     let mut trace = BufReader::new(child.stderr.take().expect("a pipe"));
     trace.read_line(&mut String::new()).expect("a line");
