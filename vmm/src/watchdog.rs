@@ -68,17 +68,32 @@ impl Drop for SetUp {
     }
 }
 
-/// Listens for signals: the first one goes to `events`, a second one ends the process at once. From the
+/// The signals that end a run. SIGHUP does not where whoever has started the run ignores it, as `nohup`
+/// does. The host tells that in a file, so it must be asked before files are closed to this process.
+pub fn signals() -> Vec<i32> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ends = |signal: &i32| *signal != SIGHUP || !is_ignored(&status, *signal);
+    [SIGHUP, SIGINT, SIGTERM].into_iter().filter(ends).collect()
+}
+
+/// Whether a process with this status ignores a signal.
+fn is_ignored(status: &str, signal: i32) -> bool {
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
+    ignored.is_some_and(|set| set >> (signal - 1) & 1 == 1)
+}
+
+/// Listens for `signals`: the first one goes to `events`, a second one ends the process at once. From the
 /// first one or the deadline on, the process has [`PATIENCE`] left. Whenever it ends, the file of
 /// `socket` is removed.
 pub fn start(
+    signals: &[i32],
     events: Sender<Event>,
     deadline: Option<Instant>,
     socket: Option<&Path>,
 ) -> Result<()> {
     let (sender, statuses) = mpsc::channel();
-    let mut signals =
-        Signals::new([SIGHUP, SIGINT, SIGTERM]).context("cannot listen for signals")?;
+    let mut signals = Signals::new(signals).context("cannot listen for signals")?;
     let end = End { socket: socket.map(Path::to_owned) };
     let its_end = end.clone();
     let listen = move || {
