@@ -2,7 +2,7 @@
 //!
 //! What that is, is said in `confine`. A run does it in three steps:
 //!
-//! 1. [`files`], before it starts QEMU or a thread, for both are to have that, too;
+//! 1. [`files`], before it starts QEMU or a thread that stays, for both are to have that, too;
 //! 2. [`run`], when every file, socket, thread and process that it will ever need is there;
 //! 3. [`processor`], in the thread of KVM's processor, before the guest's first instruction.
 //!

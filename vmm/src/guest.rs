@@ -2,7 +2,7 @@
 
 use crate::{
     cli::GuestArgs,
-    embedded,
+    embedded, input,
     scenario::{self, Scenario},
 };
 use anyhow::{Context, Result, bail};
@@ -15,7 +15,7 @@ use observe::{
     symbols::{ImageId, Lookup},
 };
 use protocol::boot::ModuleKind;
-use std::{fs, iter, sync::Arc};
+use std::{iter, sync::Arc};
 
 /// The scenario that runs if the command line names nothing at all.
 const DEFAULT_SCENARIO: &str = "words";
@@ -43,8 +43,7 @@ impl Guest {
             None => ("the embedded kernel".to_owned(), embedded_image(architecture, "kernel")?),
             Some(path) => {
                 let name = path.display().to_string();
-                let bytes = fs::read(path).with_context(|| format!("cannot read {name}"))?;
-                (name, bytes.into())
+                (name, input::read(path)?.into())
             }
         };
         let mut modules = Vec::new();

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`cli`], [`units`], [`module_spec`] | what the user said |
 //! | [`scenario`], [`embedded`], [`guest`] | what that means: a kernel and its boot modules |
+//! | [`input`] | the files that it names |
 //! | [`engine`] | whether KVM or QEMU runs it |
 //! | [`run`] | a guest from its start to its exit status |
 //! | [`watchdog`] | ends it if it does not end |
@@ -31,6 +32,7 @@ mod embedded;
 mod engine;
 mod follow;
 mod guest;
+mod input;
 mod message;
 pub mod module_spec;
 mod report;

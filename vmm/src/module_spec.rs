@@ -1,13 +1,14 @@
 //! `--module FILE[,key=value...][,arguments]`.
 
 use crate::{
+    input,
     scenario::file_name,
     units::{self, PortsError, QuotaError},
 };
-use anyhow::{Context, Result};
+use anyhow::Result;
 use machine::bundle::{DEFAULT_PRIORITY, Module, PortRange, is_elf};
 use protocol::boot::ModuleKind;
-use std::{fs, path::PathBuf, str::FromStr};
+use std::{path::PathBuf, str::FromStr};
 use thiserror::Error;
 
 /// What `--module` says about one module.
@@ -123,8 +124,7 @@ fn parse_quota(text: &str) -> Result<u32, SpecError> {
 impl ModuleSpec {
     /// Reads the file.
     pub fn module(&self) -> Result<Module> {
-        let bytes =
-            fs::read(&self.path).with_context(|| format!("cannot read {}", self.path.display()))?;
+        let bytes = input::read(&self.path)?;
         let guess = if is_elf(&bytes) { ModuleKind::Program } else { ModuleKind::File };
         Ok(Module {
             name: self.name.clone().unwrap_or_else(|| file_name(&self.path)),

@@ -76,6 +76,8 @@ pub const BROKEN_PIPE: u8 = KILLED_BY + 13;
 
 /// Runs a guest and shows what it does. Gives the exit status.
 pub fn run(args: &RunArgs) -> Result<u8> {
+    let guard = watchdog::SetUp::watch(args.timeout)?;
+    let signals = watchdog::signals();
     let guest = Guest::new(&args.guest)?;
     let kernel = guest.kernel()?;
     let header = kernel.introspection_header();
@@ -102,7 +104,9 @@ pub fn run(args: &RunArgs) -> Result<u8> {
 
     let (sender, events) = mpsc::channel();
     let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
-    watchdog::start(sender.clone(), deadline)?;
+    let socket = listener.as_ref().map(server::Listener::socket);
+    watchdog::start(&signals, sender.clone(), deadline, socket)?;
+    drop(guard);
     let console = Console::new(screen::console(args.raw));
     let images = guest.images(source_lines);
     let trace = trace(args, images, &machine, header);

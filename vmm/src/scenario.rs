@@ -1,6 +1,6 @@
 //! Scenarios: TOML files that say which programs start, who pages whom, and what files they see.
 
-use crate::{embedded, units};
+use crate::{embedded, input, units};
 use anyhow::{Context, Result, anyhow, bail};
 use machine::{
     Architecture,
@@ -10,7 +10,7 @@ use machine::{
 use protocol::boot::ModuleKind;
 use serde::Deserialize;
 use std::{
-    fmt, fs,
+    fmt,
     path::{Path, PathBuf},
 };
 
@@ -84,8 +84,7 @@ pub fn embedded() -> Result<Vec<Scenario>> {
 pub fn find(name: &str) -> Result<Scenario> {
     let path = Path::new(name);
     if name.contains('/') || path.extension().is_some_and(|extension| extension == "toml") {
-        let text =
-            fs::read_to_string(path).with_context(|| format!("cannot read scenario {name}"))?;
+        let text = input::read_text(path).with_context(|| format!("scenario {name}"))?;
         let mut scenario = parse(&text).with_context(|| format!("scenario {name}"))?;
         scenario.folder = path.parent().unwrap_or(Path::new("")).to_owned();
         return Ok(scenario);
@@ -152,9 +151,7 @@ impl Scenario {
         let image = &program.image;
         let (name, bytes) = if image.contains('/') {
             let path = self.folder.join(image);
-            let bytes =
-                fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            (file_name(&path), bytes.into())
+            (file_name(&path), input::read(&path)?.into())
         } else {
             let bytes = embedded::image(architecture, image)
                 .with_context(|| unknown_image(architecture, &self.name, image))?;
@@ -193,8 +190,7 @@ fn unknown_image(architecture: Architecture, scenario: &str, image: &str) -> Str
 
 /// The contents of a file of the host as a file module.
 pub fn read_file(path: &Path) -> Result<Module> {
-    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(Module::new(&file_name(path), ModuleKind::File, bytes.into()))
+    Ok(Module::new(&file_name(path), ModuleKind::File, input::read(path)?.into()))
 }
 
 /// The last part of a path, cut to what fits in a module's name.

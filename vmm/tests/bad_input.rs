@@ -59,6 +59,34 @@ fn files_that_cannot_be_read() {
     fails_with(&Target::AMD64_ON_KVM.run(&["--kernel", "/no/such/kernel"]), &["/no/such/kernel"]);
 }
 
+/// What has no end is not read until the host has no memory any more.
+#[test]
+fn files_without_an_end() {
+    let huge = common::file(b"");
+    huge.as_file().set_len(1 << 40).expect("a file with nothing in it");
+    let huge = huge.path().to_str().expect("a plain name");
+    let scenario = common::file(
+        b"name = 'x'\nsummary = 'x'\n[[program]]\nimage = '/dev/zero'\nname = 'zero'\n",
+    );
+    let named = scenario.path().with_extension("toml");
+    std::fs::copy(scenario.path(), &named).expect("a scenario");
+    let named_text = named.to_str().expect("a plain name");
+    let arguments: [&[&str]; 5] = [
+        &["words", "--file", "/dev/zero"],
+        &["--module", "/dev/zero"],
+        &["--kernel", "/dev/zero"],
+        &["/dev/../dev/zero"],
+        &[named_text],
+    ];
+    for arguments in arguments {
+        let ran = run_without_kvm(&[&["run"], arguments].concat());
+        fails_with(&ran, &["/dev/", "zero: it does not end within 256 MiB"]);
+    }
+    std::fs::remove_file(&named).expect("it is there");
+    let ran = run_without_kvm(&["run", "words", "--file", huge]);
+    fails_with(&ran, &["it has 1024 GiB, more than any guest's memory"]);
+}
+
 #[test]
 fn kernels_that_are_none() {
     fails_with(&with_kernel(b""), &["ELF"]);
@@ -238,6 +266,23 @@ fn no_qemu() {
         .output()
         .expect("glass can be started");
     fails_with(&common::finish(output), &["not installed", "qemu-system-x86"]);
+}
+
+/// A program that is named as QEMU and never answers, or never stops.
+#[test]
+fn a_qemu_that_does_not_answer_as_one() {
+    let answers = [
+        ("exec sleep 1000", "does not answer: asked --version"),
+        ("exec yes 'QEMU emulator version 7.2'", "neither the machine microvm nor pc"),
+        ("exec yes", "does not answer --version with one"),
+    ];
+    for (line, part) in answers {
+        let script = common::file(format!("#!/bin/sh\n{line}\n").as_bytes()).into_temp_path();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&script, mode).expect("ours");
+        let path = script.to_str().expect("a plain name");
+        fails_with(&run_without_kvm(&["run", "words", "--qemu", path]), &[part]);
+    }
 }
 
 /// Where KVM refuses ia32, it says so with the way out; where it does not, the guest runs.

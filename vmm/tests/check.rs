@@ -99,6 +99,17 @@ fn what_makes_no_sense_is_refused() {
     assert!(ran.stderr.contains("no note of it"), "{}", ran.stderr);
 }
 
+/// It is one, not a panic: nobody waits there to be let go on.
+#[test]
+fn a_header_at_the_end_of_all_addresses_is_a_violation() {
+    for header in [u64::MAX, u64::MAX - 0xff] {
+        let kernel = Code::new(&[0x66, 0xba, 0xf4, 0, 0xb0, 42, 0xee, 0xf4]).with_header(header);
+        let ran = kernel.run(&["--quiet", "--check"]).expect_status(1);
+        assert!(ran.stderr.contains("1 check, 1 violation"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("header is not in memory"), "{}", ran.stderr);
+    }
+}
+
 /// Most of the time, this guest waits to be checked.
 #[test]
 fn a_guest_that_waits_meets_its_deadline() {

@@ -21,6 +21,15 @@ fn a_kernel_of_ones_own_can_end_the_machine() {
     assert!(ran.stderr.contains("no trace"), "{}", ran.stderr);
 }
 
+/// The same where of the kernel's first segment nothing is loaded.
+#[test]
+fn a_kernel_whose_first_segment_is_empty_ends_with_its_status() {
+    for on in [Target::AMD64_ON_KVM, Target::AMD64_ON_QEMU] {
+        let code = Code::new(&[0x66, 0xba, 0xf4, 0, 0xb0, 42, 0xee, 0xf4]).behind_nothing();
+        code.run_on(on, &["--quiet"]).expect_status(42);
+    }
+}
+
 /// `jmp .`: glass has something to say before the guest starts and after its end.
 #[test]
 fn words_of_glass_that_nobody_reads_change_nothing() {
@@ -133,10 +142,46 @@ fn accesses_to_nothing_do_no_harm() {
     Code::new(&code).run(&["--quiet"]).expect_status(7);
 }
 
+/// A kernel that never ends, but says when it runs: it writes "x" to the serial port.
+const SAYS_X: [u8; 12] = [0x66, 0xba, 0xf8, 3, 0xb0, b'x', 0xee, 0xb0, b'\n', 0xee, 0xeb, 0xfe];
+
+/// `nohup` has SIGHUP ignored: its run goes on until its time is up.
+#[test]
+fn a_signal_that_is_ignored_ends_nothing() {
+    common::require_kvm();
+    let kernel = Code::new(&SAYS_X).kernel();
+    let mut child = Command::new("nohup")
+        .arg(env!("CARGO_BIN_EXE_glass"))
+        .args(["run", "words", "--engine", "kvm", "--quiet", "--timeout", "3s", "--kernel"])
+        .arg(kernel.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("nohup can be started");
+    let mut line = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+    stdout.read_line(&mut line).expect("a line");
+    let kill = Command::new("kill").args(["-HUP", &child.id().to_string()]).status();
+    assert!(kill.expect("kill can be started").success());
+    assert_eq!(child.wait().expect("glass ends").code(), Some(124));
+}
+
+/// The processor is stopped by a signal, which whoever starts a run may have blocked.
+#[test]
+fn a_run_whose_signals_were_blocked_stops_its_guest() {
+    common::require_kvm();
+    let kernel = Code::new(&[0xeb, 0xfe]).kernel();
+    let output = Command::new("env")
+        .args(["--block-signal=RTMIN", env!("CARGO_BIN_EXE_glass")])
+        .args(["run", "words", "--engine", "kvm", "--timeout", "1s", "--kernel"])
+        .arg(kernel.path())
+        .output()
+        .expect("env can be started");
+    let ran = finish(output).expect_status(124);
+    assert!(ran.stderr.contains("it was at 0x100000"), "{}", ran.stderr);
+}
+
 fn signalled(signal: &str) -> common::Ran {
-    // A kernel that never ends, but says when it runs: it writes "x" to the serial port.
-    let code = [0x66, 0xba, 0xf8, 3, 0xb0, b'x', 0xee, 0xb0, b'\n', 0xee, 0xeb, 0xfe];
-    let kernel = Code::new(&code).kernel();
+    let kernel = Code::new(&SAYS_X).kernel();
     let path = kernel.path().to_str().expect("a plain name");
     let mut child = Target::AMD64_ON_KVM.start(&["words", "--kernel", path]);
     let mut line = String::new();

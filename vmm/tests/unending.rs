@@ -162,6 +162,37 @@ fn a_trace_that_nobody_reads_does_not_outlast_the_deadline() {
     }
 }
 
+/// Words of glass that come before there is a guest, that nobody can view it, say. Set-up has at least twenty seconds.
+#[test]
+fn a_set_up_that_nobody_listens_to_does_not_outlast_the_deadline() {
+    let kernel = Code::new(&CHATTER).kernel();
+    let (_reader, writer) = full_pipe();
+    let mut command = command(Target::AMD64_ON_KVM, kernel.path(), &["--timeout", "1s"]);
+    // It says that nobody can view this run.
+    command.env("XDG_RUNTIME_DIR", "/no/such/folder");
+    let child = command.stdout(Stdio::null()).stderr(writer).spawn().expect("glass can be started");
+    assert_eq!(status(child), Some(124));
+}
+
+/// A program that answers as QEMU does, and then never runs a guest. Nothing of the run remains.
+#[test]
+fn a_qemu_that_runs_nothing_does_not_outlast_the_deadline() {
+    let script = common::file(
+        b"#!/bin/sh\ncase \"$*\" in --version) echo 'QEMU emulator version 7.2.0';; \
+          *help) echo 'microvm of a kind';; *) exec sleep 1000;; esac\n",
+    );
+    let script = script.into_temp_path();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&script, mode).expect("ours");
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = within(&folder);
+    command.args(["run", "words", "--quiet", "--timeout", "1s", "--qemu"]).arg(&script);
+    let child = command.spawn().expect("glass can be started");
+    assert_eq!(status(child), Some(124));
+    let sockets = std::fs::read_dir(folder.path().join("glass")).expect("the runs' folder");
+    assert_eq!(sockets.count(), 0);
+}
+
 /// A run with this kernel, the first line of whose trace was read, and no more.
 fn started(kernel: &Path, folder: &TempDir) -> (Child, BufReader<ChildStderr>) {
     require_kvm();

@@ -50,7 +50,9 @@ pub fn socket(path: &Path, pid: u32) -> PathBuf {
 
 /// The run that a socket belongs to.
 pub fn pid_of(socket: &Path) -> Option<u32> {
-    socket.file_name()?.to_str()?.strip_suffix(".socket")?.parse().ok()
+    let pid = socket.file_name()?.to_str()?.strip_suffix(".socket")?.parse().ok()?;
+    // Two files would claim to belong to one run.
+    (self::socket(socket.parent()?, pid) == socket).then_some(pid)
 }
 
 fn user() -> u32 {
@@ -83,6 +85,8 @@ mod tests {
         let path = socket(Path::new("/x"), 12);
         assert_eq!(pid_of(&path), Some(12));
         assert_eq!(pid_of(Path::new("/x/other")), None);
-        assert_eq!(pid_of(Path::new("/x/-1.socket")), None);
+        for other in ["/x/-1.socket", "/x/+12.socket", "/x/012.socket"] {
+            assert_eq!(pid_of(Path::new(other)), None, "{other}");
+        }
     }
 }

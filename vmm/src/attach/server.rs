@@ -14,7 +14,7 @@ use std::{
         fd::AsFd,
         unix::net::{UnixListener, UnixStream},
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
     thread,
 };
 
@@ -22,6 +22,13 @@ use std::{
 #[derive(Debug)]
 pub struct Listener {
     socket: PathBuf,
+}
+
+impl Listener {
+    /// The socket's file.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
 }
 
 impl Drop for Listener {

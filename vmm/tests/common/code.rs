@@ -8,6 +8,8 @@ pub struct Code<'c> {
     code: &'c [u8],
     /// Where its introspection header is, if it has a note of it.
     header: Option<u64>,
+    /// Whether its first segment is one of which nothing is in the file.
+    is_behind_nothing: bool,
 }
 
 impl<'c> Code<'c> {
@@ -15,12 +17,17 @@ impl<'c> Code<'c> {
     pub const ENTRY: u32 = 0x10_0000;
 
     pub fn new(code: &'c [u8]) -> Self {
-        Self { code, header: None }
+        Self { code, header: None, is_behind_nothing: false }
     }
 
     /// The same with a note of an introspection header at that address.
     pub fn with_header(self, header: u64) -> Self {
         Self { header: Some(header), ..self }
+    }
+
+    /// The same behind a segment that is all zero, as linkers make them of data without contents.
+    pub fn behind_nothing(self) -> Self {
+        Self { is_behind_nothing: true, ..self }
     }
 
     /// A PVH kernel with this code: an ELF header, a segment, its notes.
@@ -35,15 +42,19 @@ impl<'c> Code<'c> {
         image.extend(1u32.to_le_bytes());
         image.extend([u64::from(Self::ENTRY), 64, 0].iter().flat_map(|word| word.to_le_bytes()));
         image.extend(0u32.to_le_bytes());
-        image.extend([64u16, 56, 2, 0, 0, 0].iter().flat_map(|half| half.to_le_bytes()));
-        let segments = [
-            (1u32, 7u32, 0x1000u64, self.code.len() as u64, 0x1000u64),
-            (4, 4, 0x800, notes.len() as u64, 4),
+        let mut segments = vec![
+            (1u32, 7u32, 0x1000u64, Self::ENTRY, [self.code.len() as u64; 2], 0x1000u64),
+            (4, 4, 0x800, Self::ENTRY, [notes.len() as u64; 2], 4),
         ];
-        for (kind, flags, offset, size, alignment) in segments {
+        if self.is_behind_nothing {
+            segments.insert(0, (1, 6, 0x1000, Self::ENTRY + 0x10_0000, [0, 0x1000], 0x1000));
+        }
+        let count = segments.len() as u16;
+        image.extend([64u16, 56, count, 0, 0, 0].iter().flat_map(|half| half.to_le_bytes()));
+        for (kind, flags, offset, address, [in_file, in_memory], alignment) in segments {
             image.extend([kind, flags].iter().flat_map(|word| word.to_le_bytes()));
-            let address = u64::from(Self::ENTRY);
-            let words = [offset, address, address, size, size, alignment];
+            let address = u64::from(address);
+            let words = [offset, address, address, in_file, in_memory, alignment];
             image.extend(words.iter().flat_map(|word| word.to_le_bytes()));
         }
         image.resize(0x800, 0);
@@ -54,9 +65,13 @@ impl<'c> Code<'c> {
     }
 
     pub fn run(&self, options: &[&str]) -> Ran {
+        self.run_on(Target::AMD64_ON_KVM, options)
+    }
+
+    pub fn run_on(&self, on: Target, options: &[&str]) -> Ran {
         let kernel = self.kernel();
         let path = kernel.path().to_str().expect("a plain name");
-        Target::AMD64_ON_KVM.run(&[&["words", "--kernel", path], options].concat())
+        on.run(&[&["words", "--kernel", path], options].concat())
     }
 }
 

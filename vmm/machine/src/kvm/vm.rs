@@ -23,7 +23,7 @@ use std::{
     thread::{self, JoinHandle},
     time::Duration,
 };
-use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
+use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler, unblock_signal};
 
 /// A machine that is loaded and has not run yet.
 pub struct Machine {
@@ -103,6 +103,9 @@ impl Running {
         let stop = Arc::new(AtomicBool::new(false));
         let heard = Arc::clone(&stop);
         let body = move || {
+            // Whoever has started this process may have blocked it. A thread that cannot hear it ends
+            // only by itself.
+            let _ = unblock_signal(SIGRTMIN());
             ready();
             ended(vcpu::run(&mut vm, handle, &heard));
         };

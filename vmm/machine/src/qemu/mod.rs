@@ -5,20 +5,23 @@
 //! | this one | whether the QEMU that is installed will do |
 //! | [`command`] | what it is told |
 //! | [`process`] | its life: it never outlives us, and leaves no file behind |
+//! | [`question`] | what it says of itself, if it does |
 //! | [`clock`] | the rate of the guest's time stamps |
 
 mod clock;
 mod command;
 mod process;
+mod question;
 
 use command::SANDBOX;
 pub use process::{Machine, Running};
+use question::ask;
 
 use crate::memory::human;
 use std::{
     fmt, io,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    time::Duration,
 };
 use thiserror::Error;
 
@@ -51,6 +54,16 @@ pub enum QemuError {
         program: PathBuf,
         /// What the host said.
         error: io::Error,
+    },
+    /// It neither says what it is asked nor ends.
+    #[error("{} does not answer: asked {question}, it has not ended within {within:?}", .program.display())]
+    Silent {
+        /// The program.
+        program: PathBuf,
+        /// What it was asked.
+        question: String,
+        /// How long it had.
+        within: Duration,
     },
     /// Some other program.
     #[error("{} is no QEMU: it does not answer --version with one", .0.display())]
@@ -167,16 +180,6 @@ impl Qemu {
     /// Whether it filters its own system calls.
     pub fn has_sandbox(&self) -> bool {
         self.has_sandbox
-    }
-}
-
-/// What a program prints on standard output.
-fn ask(program: &Path, arguments: &[&str]) -> Result<String, QemuError> {
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stderr(Stdio::null());
-    match command.output() {
-        Ok(Output { stdout, .. }) => Ok(String::from_utf8_lossy(&stdout).into_owned()),
-        Err(error) => Err(start_error(program, error)),
     }
 }
 

@@ -45,8 +45,8 @@ pub struct Machine {
     bundle: File,
     /// What QEMU says on standard error.
     messages: File,
-    /// Guest addresses where the kernel's image will lie: start and length.
-    image: (u64, usize),
+    /// Guest addresses where the kernel's segments will lie: start and length of what the file has of each.
+    image: Vec<(u64, usize)>,
     ticks_per_second: u64,
 }
 
@@ -57,7 +57,7 @@ impl Machine {
         let memory = Memory::new(config.ram)?;
         let executable = &config.kernel.executable;
         let file = |name, bytes| file(name, bytes).map_err(QemuError::Files);
-        let first = executable.segments[0];
+        let segments = executable.segments.iter();
         Ok(Self {
             qemu: qemu.clone(),
             command_line: config.command_line.to_owned(),
@@ -65,7 +65,9 @@ impl Machine {
             kernel: file(c"kernel", executable.bytes)?,
             bundle: file(c"bundle", config.bundle)?,
             messages: file(c"messages", b"")?,
-            image: (first.physical_address, first.file_size as usize),
+            image: segments
+                .map(|segment| (segment.physical_address, segment.file_size as usize))
+                .collect(),
             ticks_per_second: clock::ticks_per_second(),
         })
     }
@@ -167,11 +169,12 @@ impl Machine {
     }
 
     /// Whether QEMU has come as far as loading the kernel, the last thing before it starts the
-    /// guest: fresh RAM is zero.
+    /// guest: fresh RAM is zero, and of some segments so is all that is loaded.
     fn has_booted(&self) -> bool {
-        let (address, length) = self.image;
-        let mut bytes = vec![0; length];
-        self.memory.read(address, &mut bytes).is_ok() && bytes.iter().any(|byte| *byte != 0)
+        self.image.iter().any(|(address, length)| {
+            let mut bytes = vec![0; *length];
+            self.memory.read(*address, &mut bytes).is_ok() && bytes.iter().any(|byte| *byte != 0)
+        })
     }
 
     fn said(&self) -> String {
@@ -185,7 +188,7 @@ impl Machine {
 
 /// Runs in the child before it becomes QEMU: it ends with its parent, keeps its files, and gains no
 /// rights.
-fn prepare_child(parent: u32, descriptors: [RawFd; 3]) -> io::Result<()> {
+pub fn prepare_child<const N: usize>(parent: u32, descriptors: [RawFd; N]) -> io::Result<()> {
     let check = |result: i32| match result {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
