@@ -35,6 +35,11 @@ use svm_init::{JOBS, Job};
 /// Tests whose names have this in them run on QEMU, which is not there.
 const LEFT_OUT: &str = "qemu";
 
+/// Test files that do not run there: they are about the host's processes, pipes and terminals, to which
+/// it is all the same what runs a guest; and `attack`, whose lists take too long there.
+const FILES_LEFT_OUT: [&str; 6] =
+    ["attach", "attack", "confinement", "source_lines", "text", "unending"];
+
 /// Test files that run with shadow page tables too.
 const WITH_SHADOW_PAGING: [&str; 2] = ["words", "check"];
 
@@ -93,9 +98,11 @@ pub fn test(workspace: &Workspace, total: &mut Tally) -> Result<bool> {
     Ok(report.is_success && counted)
 }
 
-/// Every test that boots a machine, with nested page tables.
+/// Every test that hangs on what runs a machine, with nested page tables.
 fn everything(programs: &Programs) -> List {
-    let tasks = programs.tests.iter().map(|(name, program)| test_task(name, program)).collect();
+    let is_wanted = |name: &str| !FILES_LEFT_OUT.contains(&name);
+    let wanted = programs.tests.iter().filter(|(name, _)| is_wanted(name));
+    let tasks = wanted.map(|(name, program)| test_task(name, program)).collect();
     List { name: "nested", nested_paging: true, is_counting: false, tasks }
 }
 
