@@ -255,3 +255,19 @@ fn whoever_waits_with_a_fault_keeps_its_registers() {
         assert_eq!(bench.result(client), (MessageTag(0x1234), 0x5678), "queued: {is_queued}");
     }
 }
+
+/// An answer of several pages, of which the pager has the first one only: the others help nobody.
+#[test]
+fn an_answer_that_lacks_the_page_is_useless() {
+    let (mut bench, client) = faulting_client();
+    let page = Flexpage::memory(SOURCE, 13, Rights::READ_WRITE);
+    for _ in 0..8 {
+        bench.kernel.page_fault(0x1234_1678, Access::WRITE);
+        if bench.current() != ROOT || bench.result(ROOT).0 != PageFault::TAG {
+            break;
+        }
+        answer(&mut bench, &[MapItem::map(0x1234_0000, page)]);
+        assert_eq!(bench.current(), client);
+    }
+    assert_eq!(last_unresolved(&bench), Some(Unresolved::NoProgress));
+}
