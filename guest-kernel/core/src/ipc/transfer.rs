@@ -12,7 +12,6 @@ use crate::{
 use protocol::{
     PAGE_ORDER,
     error::IpcError,
-    fault::Access,
     flexpage::{Flexpage, Kind as FlexpageKind, align_down, low_mask},
     introspection::{
         ThreadState,
@@ -51,7 +50,8 @@ impl Transfer {
 }
 
 impl<M: Machine> Kernel<M> {
-    /// Enters all items of a pager's answer. True if one of them allows what had faulted.
+    /// Enters all items of a pager's answer. True if one of them is the page that had faulted, and allows that;
+    /// otherwise the tables have to be looked at.
     pub(crate) fn map_answer(
         &mut self,
         pager: ThreadIndex,
@@ -69,15 +69,13 @@ impl<M: Machine> Kernel<M> {
         Ok(progress.resolved)
     }
 
-    /// Whether an item that was entered allows what had faulted.
+    /// Whether an item that was entered is the page that had faulted, and allows that. Of a larger one
+    /// not all may have been there.
     fn allows(&self, faulter: ThreadIndex, item: MapItem, outcome: Outcome) -> bool {
         let fault = &self.threads[faulter].fault;
-        let port = fault.access.contains(Access::PORT);
-        let kind = if port { FlexpageKind::IoPorts } else { FlexpageKind::Memory };
-        let offset = fault.address.wrapping_sub(outcome.destination);
-        let inside = align_down(offset, outcome.order) == 0;
-        item.flexpage.kind() == kind
-            && inside
+        item.flexpage.kind() == FlexpageKind::Memory
+            && outcome.order == PAGE_ORDER
+            && outcome.destination == align_down(fault.address, PAGE_ORDER)
             && outcome.entries != 0
             && suffices(outcome.rights, fault.access)
     }

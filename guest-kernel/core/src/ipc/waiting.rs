@@ -147,9 +147,11 @@ impl<M: Machine> Kernel<M> {
             return;
         }
         self.leave_partner(thread);
-        let interrupted = self.threads[thread].is(ThreadState::Sending)
-            || self.threads[thread].is(ThreadState::Receiving);
-        if interrupted {
+        let cancelled = &self.threads[thread];
+        let is_sender = cancelled.is(ThreadState::Sending)
+            && matches!(cancelled.pending.then, AfterSend::Continue | AfterSend::AwaitReply);
+        // One that waits with a fault is in no system call: its registers are its own.
+        if is_sender || cancelled.is(ThreadState::Receiving) {
             self.fail(thread, IpcError::Cancelled);
         }
         self.make_ready(thread);

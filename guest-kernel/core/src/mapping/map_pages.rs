@@ -193,6 +193,7 @@ impl<M: Machine> Mappings<M> {
                 }
                 DirectoryEntry::Superpage(entry)
                     if placement.order >= TABLE_ORDER
+                        && is_aligned(destination)
                         && self.takes_superpage(&run, destination) =>
                 {
                     self.map_superpage(progress, &run, entry)?;
@@ -412,6 +413,13 @@ impl<M: Machine> Mappings<M> {
         }
         Ok(())
     }
+}
+
+/// Whether a superpage can begin at an address. In an item of superpages what is left begins elsewhere only
+/// if its window has changed while it was interrupted.
+#[inline(always)]
+fn is_aligned(address: Word) -> bool {
+    address & low_mask(TABLE_ORDER) == 0
 }
 
 /// Whether a page is one of those that the kernel has put into every task.

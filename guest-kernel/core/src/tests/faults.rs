@@ -1,7 +1,7 @@
 //! Page faults and exceptions.
 
 use super::Bench;
-use crate::memory::index::TaskIndex;
+use crate::memory::index::{TableIndex, TaskIndex, ThreadIndex};
 use protocol::{
     Word,
     fault::{Access, PageFault},
@@ -235,4 +235,39 @@ fn sigma0_gets_its_memory_from_the_kernel() {
         bench.kernel.mappings.machine.status,
         Some(crate::threads::kernel::STATUS_ROOT_STOPPED)
     );
+}
+
+/// Wherever a thread waits with a fault, sending it elsewhere leaves its other registers alone.
+#[test]
+fn whoever_waits_with_a_fault_keeps_its_registers() {
+    for is_queued in [false, true] {
+        let (mut bench, client) = faulting_client();
+        let thread = ThreadIndex::from_position(client);
+        if is_queued {
+            bench.kernel.cancel(ThreadIndex::from_position(ROOT));
+            bench.kernel.current = thread.into();
+        }
+        bench.thread(client).context.set_result(MessageTag(0x1234), 0x5678);
+        bench.kernel.page_fault(0x5000, Access::empty());
+        let state = if is_queued { ThreadState::Sending } else { ThreadState::PageFault };
+        assert!(bench.thread(client).is(state));
+        bench.kernel.cancel(thread);
+        assert_eq!(bench.result(client), (MessageTag(0x1234), 0x5678), "queued: {is_queued}");
+    }
+}
+
+/// An answer of several pages, of which the pager has the first one only: the others help nobody.
+#[test]
+fn an_answer_that_lacks_the_page_is_useless() {
+    let (mut bench, client) = faulting_client();
+    let page = Flexpage::memory(SOURCE, 13, Rights::READ_WRITE);
+    for _ in 0..8 {
+        bench.kernel.page_fault(0x1234_1678, Access::WRITE);
+        if bench.current() != ROOT || bench.result(ROOT).0 != PageFault::TAG {
+            break;
+        }
+        answer(&mut bench, &[MapItem::map(0x1234_0000, page)]);
+        assert_eq!(bench.current(), client);
+    }
+    assert_eq!(last_unresolved(&bench), Some(Unresolved::NoProgress));
 }

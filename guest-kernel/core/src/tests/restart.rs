@@ -3,7 +3,7 @@
 use super::Bench;
 use crate::{
     arch::TABLE_ORDER,
-    mapping::space::Pages,
+    mapping::space::{DirectoryEntry, Pages},
     memory::{
         index::{TableIndex, TaskIndex, ThreadIndex, WalkerIndex},
         machine::Machine,
@@ -631,4 +631,33 @@ fn a_receiver_is_told_only_of_what_has_arrived() {
         assert!(pair.bench.thread(pair.receiver).is(ThreadState::Ready), "{way}");
         pair.expect_arrived();
     }
+}
+
+/// Small pages go to where the receiver has a page table. While that is interrupted, the receiver changes its
+/// window, and the rest would go to where it has none.
+#[test]
+fn a_superpage_begins_where_superpages_do() {
+    const LARGE: Word = 0x2000_0000;
+    const WITH_TABLE: Word = 0x3000_0000;
+    const WITHOUT: Word = 0x4000_0000;
+    let mut pair = Pair::new();
+    let [from, to] = [pair.sender, pair.receiver].map(|thread| pair.bench.task_of(thread));
+    let whole = Flexpage::memory(FRAME as Word, TABLE_ORDER, Rights::all());
+    let item = MapItem::map(LARGE, whole);
+    pair.bench.map_item(TaskIndex::SIGMA0, from, item, Flexpage::WHOLE_SPACE);
+    pair.bench.enter(to, WITH_TABLE, FRAME, Rights::READ);
+    let receiver = ThreadIndex::from_position(pair.receiver);
+    let window = |address| Flexpage::memory(address, TABLE_ORDER, Rights::empty()).0;
+    pair.bench.kernel.utcb(receiver).buffer[0] = window(WITH_TABLE);
+    pair.receive();
+    pair.compose(0, 0, LARGE, TABLE_ORDER);
+    while pair.bench.thread(pair.receiver).is(ThreadState::Receiving) {
+        pair.send(MessageTag::new(0, 0, 1));
+        if pair.bench.page(to, WITH_TABLE + PAGE_SIZE).is_present() {
+            pair.bench.kernel.utcb(receiver).buffer[0] = window(WITHOUT);
+        }
+    }
+    assert!(pair.bench.page(to, WITHOUT + (1 << TABLE_ORDER) - PAGE_SIZE).is_present());
+    let whole = matches!(pair.bench.directory(to, WITHOUT), DirectoryEntry::Superpage(_));
+    assert!(!whole, "the rest of a superpage is none");
 }
