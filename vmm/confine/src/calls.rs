@@ -4,7 +4,7 @@
 //! the GNU C library or with musl, of which the versions differ.
 
 use crate::filter::{
-    Condition::{AtMost, Has, Is, Lacks},
+    Condition::{Has, Is, Lacks},
     Rules,
 };
 use std::process;
@@ -25,7 +25,7 @@ const TO_WRITE: u32 = (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O
 
 /// Whatever a thread does: wait, take and give back memory, handle signals, end.
 fn of_any_thread() -> Rules {
-    with_signals_of_musl(Rules::default())
+    with_output(with_signals_of_musl(Rules::default()))
         // Waiting, and time where the kernel's own page does not tell it.
         .allow(&[
             Sysno::futex,
@@ -56,9 +56,7 @@ fn of_any_thread() -> Rules {
             Sysno::gettid,
         ])
         .allow_if(Sysno::tgkill, &[Is(0, process::id())])
-        // The last words on standard error, and the end.
-        .allow_if(Sysno::write, &[AtMost(0, libc::STDERR_FILENO as u32)])
-        .allow_if(Sysno::writev, &[AtMost(0, libc::STDERR_FILENO as u32)])
+        // The name of the thread in the last words, and the end.
         .allow_if(Sysno::prctl, &[Is(0, libc::PR_GET_NAME as u32)])
         .allow(&[Sysno::close, Sysno::exit, Sysno::exit_group])
         // A build with debug assertions makes sure that what it closes is open.
@@ -137,6 +135,14 @@ fn with_patience(rules: Rules) -> Rules {
 /// which need no address.
 fn with_news_of_signals(rules: Rules) -> Rules {
     rules.allow_if(Sysno::sendto, &[Is(5, 0)])
+}
+
+/// Text, on standard output and standard error. What standard input is may be writable, too.
+fn with_output(rules: Rules) -> Rules {
+    [libc::STDOUT_FILENO, libc::STDERR_FILENO].into_iter().fold(rules, |rules, descriptor| {
+        let conditions = [Is(0, descriptor as u32)];
+        rules.allow_if(Sysno::write, &conditions).allow_if(Sysno::writev, &conditions)
+    })
 }
 
 /// musl has another call than the GNU C library to send a signal to a thread of its own.

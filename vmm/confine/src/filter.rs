@@ -25,8 +25,6 @@ pub struct Rules {
 pub enum Condition {
     /// This value.
     Is(u8, u32),
-    /// This value or a smaller one.
-    AtMost(u8, u32),
     /// A value with all of these bits.
     Has(u8, u32),
     /// A value with none of these bits.
@@ -95,7 +93,6 @@ impl Condition {
     fn compile(self) -> Result<SeccompCondition, BackendError> {
         let (argument, operator, value) = match self {
             Self::Is(argument, value) => (argument, SeccompCmpOp::Eq, value),
-            Self::AtMost(argument, value) => (argument, SeccompCmpOp::Le, value),
             Self::Has(argument, bits) => (argument, SeccompCmpOp::MaskedEq(bits.into()), bits),
             Self::Lacks(argument, bits) => (argument, SeccompCmpOp::MaskedEq(bits.into()), 0),
         };

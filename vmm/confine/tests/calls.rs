@@ -95,6 +95,9 @@ fn half_closed() -> Vec<(Sysno, [usize; 6])> {
         (Sysno::mmap, [0, 4096, execute, private, usize::MAX, 0]),
         (Sysno::mmap, [0, 4096, read, libc::MAP_SHARED as usize, usize::MAX, 0]),
         (Sysno::mprotect, [0, 0, execute, 0, 0, 0]),
+        // Nothing, to standard input: a terminal or a file can be open there to be written.
+        (Sysno::write, [0, 0, 0, 0, 0, 0]),
+        (Sysno::writev, [0, 0, 0, 0, 0, 0]),
         // Descriptors that are not open.
         (Sysno::write, [1000, 0, 0, 0, 0, 0]),
         (Sysno::writev, [1000, 0, 0, 0, 0, 0]),
