@@ -156,7 +156,7 @@ fn flags(on: Target) {
 
 /// All of the kernel's table and of the local one, with all privileges, and some beyond.
 fn selectors(on: Target) {
-    let count = if on.has_steady_clock() { 0x800 } else { 0x80 };
+    let count = if on.has_steady_clock() { 0x200 } else { 0x80 };
     let ran = attack(on, &[&format!("selectors {count}"), "interrupts"]);
     let processor = processor(on, &ran);
     for register in ["es", "ss", "ds", "fs", "gs"] {
