@@ -107,7 +107,9 @@ impl Processor {
     pub fn segment(self, register: &str, selector: usize) -> &'static str {
         let privilege = selector & 3;
         match (self, register, selector & !3) {
-            (Self::Ia32, "ss", 0x20 | 0x28) if privilege == 3 => "returned",
+            (Self::Ia32, "ss", 0x20) if privilege == 3 => "returned",
+            // The segment of the UTCB: from there on the stack is where nothing may be.
+            (Self::Ia32, "ss", 0x28) if privilege == 3 => "14|returned",
             (_, "ss", 0x28) if self != Self::Ia32 && privilege == 3 => "returned",
             (_, "ss", _) => "13 about it",
             (_, _, 0) => "returned",

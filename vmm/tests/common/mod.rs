@@ -72,7 +72,7 @@ impl Target {
         ["--arch", self.arch, "--engine", self.engine]
     }
 
-    /// Runs `glass run` with these arguments and a time limit.
+    /// Runs `glass run` with these arguments and a time limit, if they have none.
     pub fn run<S: AsRef<OsStr>>(self, arguments: &[S]) -> Ran {
         finish(self.command(arguments).output().expect("glass can be started"))
     }
@@ -100,7 +100,10 @@ impl Target {
             require_kvm();
         }
         let mut command = glass();
-        command.args(["run", "--timeout", TIMEOUT]).args(self.options()).args(arguments);
+        command.arg("run").args(self.options()).args(arguments);
+        if arguments.iter().all(|argument| argument.as_ref() != "--timeout") {
+            command.args(["--timeout", TIMEOUT]);
+        }
         command
     }
 
