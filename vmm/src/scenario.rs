@@ -84,7 +84,8 @@ pub fn embedded() -> Result<Vec<Scenario>> {
 pub fn find(name: &str) -> Result<Scenario> {
     let path = Path::new(name);
     if name.contains('/') || path.extension().is_some_and(|extension| extension == "toml") {
-        let text = input::read_text(path).with_context(|| format!("scenario {name}"))?;
+        let text =
+            input::read_text(path).with_context(|| format!("cannot read scenario {name}"))?;
         let mut scenario = parse(&text).with_context(|| format!("scenario {name}"))?;
         scenario.folder = path.parent().unwrap_or(Path::new("")).to_owned();
         return Ok(scenario);
