@@ -84,7 +84,8 @@ pub fn embedded() -> Result<Vec<Scenario>> {
 pub fn find(name: &str) -> Result<Scenario> {
     let path = Path::new(name);
     if name.contains('/') || path.extension().is_some_and(|extension| extension == "toml") {
-        let text = input::read_text(path).with_context(|| format!("scenario {name}"))?;
+        let text =
+            input::read_text(path).with_context(|| format!("cannot read scenario {name}"))?;
         let mut scenario = parse(&text).with_context(|| format!("scenario {name}"))?;
         scenario.folder = path.parent().unwrap_or(Path::new("")).to_owned();
         return Ok(scenario);
@@ -230,7 +231,7 @@ mod tests {
     #[test]
     fn an_unknown_scenario_lists_the_known_ones() {
         let error = find("nothing").unwrap_err().to_string();
-        assert!(error.contains("known are attack, bench, broken, capability"), "{error}");
+        assert!(error.contains("known are attack, bench, broken, capability, grant"), "{error}");
         let error = find("./nothing.toml").unwrap_err().to_string();
         assert_eq!(error, "cannot read scenario ./nothing.toml");
     }

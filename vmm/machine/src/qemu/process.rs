@@ -29,11 +29,14 @@ use std::{
         mpsc,
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How often to look whether QEMU has mapped the RAM.
 const MAP_INTERVAL: Duration = Duration::from_millis(1);
+
+/// How long it may take to map the RAM. It takes some 40 ms.
+const MAP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A machine that has not run yet.
 #[derive(Debug)]
@@ -141,10 +144,11 @@ impl Machine {
     }
 
     /// Waits until QEMU has mapped the RAM, which it opens by itself, or has ended. From then on
-    /// nobody else can.
+    /// nobody else can. What does not map it is no QEMU, or starts one: nobody can view that run.
     fn seal_when_mapped(&self, shared: &Shared) {
         let qemu = shared.child().id();
-        while matches!(shared.child().try_wait(), Ok(None)) {
+        let deadline = Instant::now() + MAP_PATIENCE;
+        while Instant::now() < deadline && matches!(shared.child().try_wait(), Ok(None)) {
             if self.memory.is_mapped_by(qemu) {
                 return self.memory.seal();
             }
