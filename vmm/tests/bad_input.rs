@@ -143,7 +143,7 @@ fn a_broken_program_is_refused_with_its_name() {
 
 /// Segments that the root task would not page: nothing is booted.
 #[test]
-fn odd_segments_are_refused_before_anything_runs() {
+fn odd_segments_are_refused_before_kvm_or_qemu_runs() {
     let odd = |segment: Segment| {
         let segments = vec![Segment::TEXT, segment];
         Program { segments, ..Program::new(&[0x0f, 0x0b]) }
@@ -189,7 +189,7 @@ fn with_small_files(blocks: u32, arguments: &[&str], output: Stdio) -> Ran {
 }
 
 #[test]
-fn memory_and_output_larger_than_files_may_be() {
+fn memory_for_kvm_or_qemu_and_output_larger_than_files_may_be() {
     for engine in ["kvm", "qemu"] {
         let run = ["run", "words", "--engine", engine, "--timeout", "60s"];
         let ran = with_small_files(1000, &run, Stdio::piped());

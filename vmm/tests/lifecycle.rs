@@ -23,7 +23,7 @@ fn a_kernel_of_ones_own_can_end_the_machine() {
 
 /// The same where of the kernel's first segment nothing is loaded.
 #[test]
-fn a_kernel_whose_first_segment_is_empty_ends_with_its_status() {
+fn a_kernel_whose_first_segment_is_empty_ends_with_its_status_under_qemu_too() {
     for on in [Target::AMD64_ON_KVM, Target::AMD64_ON_QEMU] {
         let code = Code::new(&[0x66, 0xba, 0xf4, 0, 0xb0, 42, 0xee, 0xf4]).behind_nothing();
         code.run_on(on, &["--quiet"]).expect_status(42);

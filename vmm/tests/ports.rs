@@ -30,7 +30,7 @@ const TARGETS: [Target; 3] = [Target::AMD64_ON_KVM, Target::AMD64_ON_QEMU, Targe
 
 /// The port that ends the machine is nobody's, whatever an access begins with.
 #[test]
-fn no_access_reaches_the_port_that_ends_the_machine() {
+fn no_access_reaches_the_port_that_ends_the_machine_under_kvm_and_qemu() {
     for target in TARGETS {
         for (width, instruction) in WRITE_BYTES {
             for port in 0xf4 - (width - 1)..=0xf4 {
@@ -52,7 +52,7 @@ fn no_access_reaches_the_port_that_ends_the_machine() {
 
 /// Bytes of one access of which the first are the serial port's and the others nobody's.
 #[test]
-fn an_access_past_the_end_of_the_serial_port_has_a_clear_outcome() {
+fn an_access_past_the_end_of_the_serial_port_has_a_clear_outcome_under_kvm_and_qemu() {
     for target in TARGETS {
         for (port, instruction) in [(0x3ff, WRITE_BYTES[1].1), (0x3fd, WRITE_BYTES[2].1)] {
             let touched: Vec<u16> = (port..port + 4).collect();
