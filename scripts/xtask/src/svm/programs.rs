@@ -13,7 +13,7 @@ use std::{
 };
 
 /// Programs of the host that tests start.
-const TOOLS: [&str; 6] = ["sh", "kill", "ps", "script", "stty", "wc"];
+const TOOLS: [&str; 8] = ["sh", "env", "kill", "nohup", "ps", "script", "stty", "wc"];
 
 /// Where the tools are to be: the places that `PATH` names there.
 const TOOLS_PLACE: &str = "/usr/bin";
