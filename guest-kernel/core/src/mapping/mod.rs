@@ -5,6 +5,7 @@ pub mod capability;
 pub mod database;
 pub mod derivation;
 pub mod item;
+pub mod life;
 pub mod map_pages;
 pub mod mappings;
 pub mod progress;

@@ -5,6 +5,7 @@ use crate::{
     mapping::{
         capability::{Capability, Object},
         database,
+        life::Mortal,
         progress::Walker,
         space::{DirectoryEntry, Pages, Space, Spot, table_index},
         task::{MAX_UTCB_FRAMES, Task},
@@ -105,7 +106,9 @@ impl<M: Machine> Kernel<M> {
             return Err(NoMemory);
         }
         self.mappings.factories[factory].charge(self.gates.price())?;
-        self.gates.insert(gate).ok_or(NoMemory)
+        let gate = self.gates.insert(gate).ok_or(NoMemory)?;
+        self.mappings.begin_life(Mortal::Gate(gate), Some(factory));
+        Ok(gate)
     }
 
     /// A factory whose whole limit is taken from its parent at once: it can never be overspent.
@@ -116,7 +119,10 @@ impl<M: Machine> Kernel<M> {
         let limit = limit as u64;
         let price = limit.checked_add(self.mappings.factories.price()).ok_or(NoMemory)?;
         self.mappings.factories[parent].charge(price)?;
-        self.mappings.factories.insert(Factory::new(limit, parent.position())).ok_or(NoMemory)
+        let factory = Factory::new(limit, parent.position());
+        let factory = self.mappings.factories.insert(factory).ok_or(NoMemory)?;
+        self.mappings.begin_life(Mortal::Factory(factory), Some(parent));
+        Ok(factory)
     }
 
     /// A task with the kernel info page and its UTCB area mapped, and nothing else.
@@ -160,6 +166,7 @@ impl<M: Machine> Kernel<M> {
             .tasks
             .insert(Task::new(space, factory, utcb_frames))
             .ok_or(ObjectError::NoMemory)?;
+        self.mappings.begin_life(Mortal::Task(task), Some(factory));
         let info_page = self.mappings.sigma0.kernel_info_page;
         self.map_kernel_page(task, KERNEL_INFO_PAGE, info_page, Rights::READ)?;
         for (number, frame) in utcb_frames.into_iter().flatten().enumerate() {
@@ -218,6 +225,8 @@ impl<M: Machine> Kernel<M> {
         *self.mappings.machine.node(bookmark) = MappingNode::default();
         self.mappings.walkers.insert(Walker::new(bookmark)).ok_or(ObjectError::NoMemory)?;
         let thread = Thread::new(utcb, priority, factory, bookmark.into());
-        self.threads.insert(thread).ok_or(ObjectError::NoMemory)
+        let thread = self.threads.insert(thread).ok_or(ObjectError::NoMemory)?;
+        self.mappings.begin_life(Mortal::Thread(thread), Some(factory));
+        Ok(thread)
     }
 }

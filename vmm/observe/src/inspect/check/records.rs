@@ -110,7 +110,7 @@ fn factory_problem(record: &FactoryRecord, number: u16) -> Option<String> {
         () if parent != NOBODY && parent >= number => {
             Some(format!("it was made from factory {parent}, which is not older"))
         }
-        () if reserved != [0; 3] => Some(format!("its reserved words are {reserved:x?}")),
+        () if reserved != 0 => Some(format!("its reserved word is {reserved:#x}")),
         () => None,
     }
 }
