@@ -14,6 +14,7 @@ mod ports;
 mod queue;
 mod quick;
 mod random;
+mod replies;
 mod restart;
 mod stretch;
 mod waiting;
