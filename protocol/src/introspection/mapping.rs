@@ -234,10 +234,13 @@ pub struct FactoryRecord {
     pub free_nodes: u32,
     /// Nodes in the frames that it has paid for.
     pub nodes: u32,
-    /// The factory that it was made from, or [`super::NOBODY`].
+    /// The factory that it was made from, or [`super::NOBODY`]. If it is unused, the next entry that is,
+    /// or [`super::NOBODY`].
     pub parent: u16,
-    /// Zero.
-    pub reserved: [u16; 3],
+    /// [`super::UNUSED`] or [`super::ALIVE`].
+    pub state: u16,
+    /// Counts the factories that have had this table entry, with this one.
+    pub generation: u32,
 }
 
 const _: () = assert!(size_of::<FactoryRecord>() == 32);
@@ -248,10 +251,12 @@ const _: () = assert!(size_of::<FactoryRecord>() == 32);
 pub struct GateRecord {
     /// What the receiver gets to see.
     pub label: u64,
-    /// The thread that receives.
+    /// The thread that receives. If it is unused, the next entry that is, or [`super::NOBODY`].
     pub thread: u16,
-    /// Zero.
-    pub reserved: [u16; 3],
+    /// [`super::UNUSED`] or [`super::ALIVE`].
+    pub state: u16,
+    /// Counts the gates that have had this table entry, with this one.
+    pub generation: u32,
 }
 
 const _: () = assert!(size_of::<GateRecord>() == 16);

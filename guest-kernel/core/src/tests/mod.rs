@@ -6,6 +6,7 @@ mod faults;
 mod hostile;
 mod interference;
 mod mappings;
+mod memory;
 mod messages;
 mod model;
 mod objects;
