@@ -204,11 +204,12 @@ fn install_kernel(loader: &LoaderInfo, pool: PhysicalRange) -> kernel_core::boot
         PhysicalRange::default(),
     ];
     let mut frames = FramePool::new(PhysicalRange { start: space.next, end: pool.end });
-    let Ok(kernel_info_page) = frames.allocate() else { panic!("the pool has no page") };
+    let mut hardware = Hardware;
+    let Ok(info_frames) = frames.allocate(&mut hardware) else { panic!("the pool has no page") };
+    let kernel_info_page = info_frames.first();
     write_kernel_info_page(kernel_info_page, loader, reserved);
     let sigma0 = Sigma0 { kernel_info_page, ram_end: loader.ram_end, reserved, image: sigma0 };
-    let rest = frames.rest();
-    kernel_cell::install(Kernel::new(Hardware, tables, rest, sigma0));
+    kernel_cell::install(Kernel::new(hardware, tables, frames, sigma0));
     root
 }
 

@@ -14,7 +14,7 @@ use core::fmt::Debug;
 use kernel_core::{
     arch::Table,
     memory::{
-        frames::{KernelFrame, PhysicalAddress, TableFrame},
+        frames::{FramePool, KernelFrame, PhysicalAddress, TableFrame},
         index::TaskIndex,
         machine::{Counts, Machine},
         node::NodeIndex,
@@ -169,8 +169,8 @@ impl Machine for Hardware {
         trace_ring::publish_counts(counts);
     }
 
-    fn publish_pool(&mut self, left: u64) {
-        trace_ring::publish_pool(left);
+    fn publish_pool(&mut self, pool: &FramePool) {
+        trace_ring::publish_pool(pool);
     }
 
     fn publish_stretch(&mut self, ticks: u64, at_point: bool) {

@@ -8,7 +8,10 @@ use core::{
     hint,
     sync::atomic::{Ordering, compiler_fence},
 };
-use kernel_core::{memory::machine::Counts, threads::kernel::Tables};
+use kernel_core::{
+    memory::{frames::FramePool, machine::Counts},
+    threads::kernel::Tables,
+};
 use protocol::{
     introspection::{
         Checkpoints, HEADER_MAGIC, HEADER_VERSION, Header, LifeTables, Table, TraceRing,
@@ -43,6 +46,8 @@ static mut INTROSPECTION: Header = Header {
     pool_start: 0,
     pool_end: 0,
     pool_used: 0,
+    pool_fresh: 0,
+    pool_free: 0,
     panicked: 0,
     longest_stretch: 0,
     preemption_points: 0,
@@ -108,9 +113,13 @@ pub fn publish_counts(counts: Counts) {
     }
 }
 
-/// Tells the host how many bytes of the pool nobody has yet.
-pub fn publish_pool(left: u64) {
-    set! { pool_used = get!(pool_end) - get!(pool_start) - left; }
+/// Tells the host what nobody has of the pool.
+pub fn publish_pool(pool: &FramePool) {
+    set! {
+        pool_used = get!(pool_end) - get!(pool_start) - pool.left();
+        pool_fresh = pool.fresh().start;
+        pool_free = pool.first_free();
+    }
 }
 
 /// Tells the host of a stretch of a map or unmap.

@@ -237,12 +237,13 @@ pub struct FactoryRecord {
     pub free_nodes: u32,
     /// Nodes in the frames that it has paid for.
     pub nodes: u32,
-    /// The factory that it was made from, or [`super::NOBODY`].
+    /// The factory that it was made from, or [`super::NOBODY`]. If it is unused, the next entry that is,
+    /// or [`super::NOBODY`].
     pub parent: u16,
-    /// Zero.
-    pub reserved: u16,
-    /// The first one of the living objects that it has made and paid for, as in [`LifeRecord`].
-    pub made: u32,
+    /// [`super::UNUSED`] or [`super::ALIVE`].
+    pub state: u16,
+    /// Counts the factories that have had this table entry, with this one.
+    pub generation: u32,
 }
 
 const _: () = assert!(size_of::<FactoryRecord>() == 32);
@@ -264,13 +265,15 @@ pub struct LifeRecord {
     pub next_due: u32,
     /// The one before.
     pub previous_due: u32,
+    /// Of a factory, the first one of those that it has made.
+    pub made: u32,
     /// The factory that has paid for it, or [`super::NOBODY`].
     pub factory: u16,
     /// A [`LifeState`].
     pub state: u16,
 }
 
-const _: () = assert!(size_of::<LifeRecord>() == 24);
+const _: () = assert!(size_of::<LifeRecord>() == 28);
 
 /// What a [`LifeRecord`] is in. Stored as `u16`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -293,10 +296,12 @@ pub enum LifeState {
 pub struct GateRecord {
     /// What the receiver gets to see.
     pub label: u64,
-    /// The thread that receives.
+    /// The thread that receives. If it is unused, the next entry that is, or [`super::NOBODY`].
     pub thread: u16,
-    /// Zero.
-    pub reserved: [u16; 3],
+    /// [`super::UNUSED`] or [`super::ALIVE`].
+    pub state: u16,
+    /// Counts the gates that have had this table entry, with this one.
+    pub generation: u32,
 }
 
 const _: () = assert!(size_of::<GateRecord>() == 16);

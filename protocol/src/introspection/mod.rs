@@ -59,6 +59,11 @@ pub struct Header {
     pub pool_end: u64,
     /// Bytes of the pool in use.
     pub pool_used: u64,
+    /// From here to the end of the pool it was never used.
+    pub pool_fresh: u64,
+    /// The first pair of frames that came back to the pool, or 0. Such a pair begins with the address
+    /// of the next one; all else in it is zero.
+    pub pool_free: u64,
     /// 0 while the kernel runs; 1 after a kernel panic.
     pub panicked: u64,
     /// Ticks of the longest stretch of a map or unmap between two preemption points so far.
@@ -69,7 +74,7 @@ pub struct Header {
     pub port_cache: u64,
 }
 
-const _: () = assert!(size_of::<Header>() == 32 + 32 + 4 * 24 + 5 * 24 + 24 + 56);
+const _: () = assert!(size_of::<Header>() == 32 + 32 + 4 * 24 + 5 * 24 + 24 + 72);
 
 /// Lets the host look at the machine between two operations of the kernel.
 ///
@@ -167,19 +172,26 @@ pub const BITMAP_OFFSET_AT: u64 = 102;
 /// Bytes of the bitmap.
 pub const PORT_BITMAP_SIZE: usize = crate::flexpage::IO_PORTS / 8;
 
+/// [`TaskRecord::state`] and others: nobody has the table entry.
+pub const UNUSED: u32 = 0;
+
+/// [`TaskRecord::state`] and others: it is there.
+pub const ALIVE: u32 = 1;
+
 /// A task as viewers see it. Its index in the table is the task's number.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(8))]
 pub struct TaskRecord {
-    /// 0 unused, 1 alive.
+    /// [`UNUSED`] or [`ALIVE`].
     pub state: u32,
-    /// Counts the uses of this table entry.
+    /// Counts the tasks that have had this table entry, with this one.
     pub generation: u32,
     /// Physical address of the top-level page table.
     pub page_table: u64,
     /// Index of the boot module with its image and symbols plus 1, or 0.
     pub image: u32,
-    /// The factory that pays for its kernel memory.
+    /// The factory that pays for its kernel memory. If it is unused, the next entry that is, or
+    /// [`NOBODY`].
     pub factory: u16,
     /// Zero.
     pub reserved: u16,
@@ -251,9 +263,9 @@ pub const SET_ASIDE: u16 = NOBODY - 1;
 pub struct ThreadRecord {
     /// A [`ThreadState`].
     pub state: u32,
-    /// Counts the uses of this table entry.
+    /// Counts the threads that have had this table entry, with this one.
     pub generation: u32,
-    /// The task it runs in, or [`NOBODY`].
+    /// The task it runs in, or [`NOBODY`]. If it is unused, the next entry that is, or [`NOBODY`].
     pub task: u16,
     /// The thread it waits for, [`NOBODY`] or [`SET_ASIDE`].
     pub partner: u16,

@@ -3,7 +3,7 @@
 use crate::{
     mapping::space::{Entries, Spot},
     memory::{
-        frames::TableFrame,
+        frames::FramePair,
         index::{FactoryIndex, GateIndex, TableIndex, TaskIndex, ThreadIndex},
         machine::Machine,
         node::MaybeNode,
@@ -190,7 +190,7 @@ impl Slot {
 #[derive(Debug, Default)]
 #[cfg_attr(test, derive(Clone))]
 pub struct CapabilityTable {
-    frames: [Option<TableFrame>; CAPABILITY_TABLE_FRAMES],
+    frames: [Option<FramePair>; CAPABILITY_TABLE_FRAMES],
 }
 
 impl CapabilityTable {
@@ -212,8 +212,8 @@ impl CapabilityTable {
     /// Where the slot at `index` stands, if there is a table.
     #[inline(always)]
     pub fn spot(&self, index: CapabilityIndex) -> Option<Spot<Slot>> {
-        let frame = (*self.frames.get(index.0 / SLOTS_PER_FRAME)?)?;
-        Some(Spot::new(frame, index.0 % SLOTS_PER_FRAME))
+        let pair = self.frames.get(index.0 / SLOTS_PER_FRAME)?.as_ref()?;
+        Some(Spot::new(pair.table(), index.0 % SLOTS_PER_FRAME))
     }
 
     /// Whether `index` is in the table and its slot is empty. Slot 0 never is.
@@ -224,7 +224,7 @@ impl CapabilityTable {
     }
 
     /// Adds a frame for `index`. Returns its number.
-    pub fn add_frame(&mut self, index: CapabilityIndex, frame: TableFrame) -> usize {
+    pub fn add_frame(&mut self, index: CapabilityIndex, frame: FramePair) -> usize {
         let number = index.0 / SLOTS_PER_FRAME;
         if let Some(slot) = self.frames.get_mut(number) {
             *slot = Some(frame);

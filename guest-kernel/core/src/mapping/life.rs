@@ -162,6 +162,7 @@ impl Life {
         previous: 0,
         next_due: 0,
         previous_due: 0,
+        made: 0,
         factory: NOBODY,
         state: LifeState::None as u16,
     });
@@ -286,7 +287,7 @@ impl<M: Machine> Mappings<M> {
             *self.lives.record(object) = LifeRecord { state, ..Life::NONE.0 };
             return;
         };
-        let made = &mut self.factories[factory].record.made;
+        let made = &mut self.lives.record(Mortal::Factory(factory)).made;
         let next = core::mem::replace(made, MaybeMortal::from(object).0);
         *self.lives.record(object) =
             LifeRecord { next, factory: factory.position(), state, ..Life::NONE.0 };
@@ -303,7 +304,10 @@ impl<M: Machine> Mappings<M> {
         match MaybeMortal(previous).get() {
             Some(previous) => self.lives.record(previous).next = next,
             None if factory == NOBODY => {}
-            None => self.factories[FactoryIndex::from_position(factory)].record.made = next,
+            None => {
+                let factory = Mortal::Factory(FactoryIndex::from_position(factory));
+                self.lives.record(factory).made = next;
+            }
         }
         if let Some(next) = MaybeMortal(next).get() {
             self.lives.record(next).previous = previous;
@@ -312,7 +316,7 @@ impl<M: Machine> Mappings<M> {
 
     /// An object that a factory has made and that is not gone yet.
     pub fn first_made(&self, factory: FactoryIndex) -> Option<Mortal> {
-        MaybeMortal(self.factories[factory].record.made).get()
+        MaybeMortal(self.lives.of(Mortal::Factory(factory)).0.made).get()
     }
 
     /// A capability is gone that had this depth in its tree, and is in the tree no more.

@@ -1,7 +1,7 @@
 //! What the kernel needs from the processor and from memory.
 
 use crate::memory::{
-    frames::{KernelFrame, PhysicalAddress, TableFrame},
+    frames::{FramePool, KernelFrame, PhysicalAddress, TableFrame},
     index::{Storage, TaskIndex},
     node::NodeIndex,
     utcb::UtcbReference,
@@ -104,8 +104,8 @@ pub trait Machine {
     /// Tells the host how many objects exist.
     fn publish_counts(&mut self, counts: Counts);
 
-    /// Tells the host how many bytes of the pool were not handed out yet.
-    fn publish_pool(&mut self, left: u64);
+    /// Tells the host what nobody has of the pool.
+    fn publish_pool(&mut self, pool: &FramePool);
 
     /// Tells the host how long a map or unmap took to the next preemption point, or to its end, and
     /// which of them it was.

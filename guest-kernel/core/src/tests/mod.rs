@@ -7,6 +7,7 @@ mod hostile;
 mod interference;
 mod lives;
 mod mappings;
+mod memory;
 mod messages;
 mod model;
 mod objects;

@@ -273,7 +273,7 @@ impl Machine for ModelMachine {
 
     fn publish_counts(&mut self, _counts: Counts) {}
 
-    fn publish_pool(&mut self, _left: u64) {}
+    fn publish_pool(&mut self, _pool: &FramePool) {}
 
     fn publish_stretch(&mut self, _ticks: u64, at_point: bool) {
         self.preemption_points += u64::from(at_point);
@@ -320,11 +320,12 @@ impl Bench {
 
     /// With a part of the pool only.
     pub fn with_pool(pool: PhysicalRange) -> Self {
-        let mut frames = FramePool::new(pool);
-        let frame = frames.allocate().expect("pool");
+        let mut pool = FramePool::new(pool);
+        let mut machine = ModelMachine::default();
+        let pair = pool.allocate(&mut machine).expect("pool");
         let image = Image { module: 0, entry: 0xbf00_0000, segments: [None; MAX_SEGMENTS] };
         let sigma0 = Sigma0 {
-            kernel_info_page: frame,
+            kernel_info_page: pair.first(),
             ram_end: RAM_END,
             reserved: [
                 PhysicalRange { start: 0, end: 1 << 20 },
@@ -334,8 +335,7 @@ impl Bench {
             ],
             image,
         };
-        let wanted_records = Kind::DEFAULT_ENABLED | 1 << Kind::Message as u8;
-        let machine = ModelMachine { wanted_records, ..ModelMachine::default() };
+        machine.wanted_records = Kind::DEFAULT_ENABLED | 1 << Kind::Message as u8;
         let tables = Tables {
             threads: Shelf::new(1024),
             walkers: Shelf::new(1024),
@@ -350,7 +350,6 @@ impl Bench {
                 replies: Shelf::new(1024),
             },
         };
-        let pool = frames.rest();
         let mut kernel = Kernel::new(machine, tables, pool, sigma0);
         kernel.start(&image).expect("start");
         Self { kernel }

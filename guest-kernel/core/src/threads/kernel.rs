@@ -15,7 +15,7 @@ use crate::{
         thread::{Thread, Threads},
     },
 };
-use protocol::{introspection::ThreadState, kip::PhysicalRange, utcb::Utcb};
+use protocol::{introspection::ThreadState, utcb::Utcb};
 
 /// The machine's exit status when sigma0 or the root task itself cannot go on.
 pub const STATUS_ROOT_STOPPED: u8 = 125;
@@ -57,10 +57,10 @@ pub struct Tables<M: Machine> {
 }
 
 impl<M: Machine> Kernel<M> {
-    /// A kernel without any task yet. `pool` is its memory for everything beside the tables.
-    pub fn new(machine: M, tables: Tables<M>, pool: PhysicalRange, sigma0: Sigma0) -> Self {
+    /// A kernel without any task yet. `pool` is its memory for everything beside the tables of objects.
+    pub fn new(machine: M, tables: Tables<M>, pool: FramePool, sigma0: Sigma0) -> Self {
         let Tables { threads, walkers, tasks, gates, factories, lives } = tables;
-        let memory = FramePool::new(pool).left();
+        let memory = pool.left();
         Self {
             mappings: Mappings::new(machine, tasks, factories, walkers, lives, pool, sigma0),
             threads: Table::new(threads, memory),
@@ -81,7 +81,7 @@ impl<M: Machine> Kernel<M> {
             factories: self.mappings.factories.used(),
         };
         self.mappings.machine.publish_counts(counts);
-        self.mappings.machine.publish_pool(self.mappings.pool.left());
+        self.mappings.machine.publish_pool(&self.mappings.pool);
     }
 
     /// The task that `thread` runs in. Only bound threads run, call or are called.
