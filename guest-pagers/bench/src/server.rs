@@ -27,6 +27,9 @@ pub const ACCEPT: isize = 2;
 /// Request to write to that page.
 pub const WRITE: isize = 3;
 
+/// Message whose answer is set aside before it is given.
+pub const LATER: isize = 4;
+
 /// Where a page of the client arrives in the server.
 pub const WINDOW: Word = PAGER_AREA;
 
@@ -92,8 +95,12 @@ impl Pager for Server {
         }
     }
 
-    fn request(&mut self, _client: Client, tag: MessageTag) -> Answer {
+    fn request(&mut self, client: Client, tag: MessageTag) -> Answer {
         match (tag.label(), tag.words()) {
+            (LATER, 0) => match client.later() {
+                Ok(reply) => Answer::words([]).to(reply),
+                Err(error) => error.into(),
+            },
             (ECHO, 0) => Answer::words([]),
             (ECHO, 4) => Answer::words(message::read::<4>(0)),
             (ACCEPT, 0) => {

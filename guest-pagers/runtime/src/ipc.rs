@@ -60,6 +60,12 @@ pub fn reply_and_wait(tag: MessageTag) -> Result<Received, IpcError> {
     invoke(CapabilityIndex::NIL, Operation::REPLY_AND_WAIT, tag, Timeouts::NEVER)
 }
 
+/// Answers whoever waits for what was set aside in a slot, then waits for a message from anybody.
+#[inline(always)]
+pub fn answer_and_wait(slot: CapabilityIndex, tag: MessageTag) -> Result<Received, IpcError> {
+    invoke(slot, Operation::ANSWER_AND_WAIT, tag, Timeouts::NEVER)
+}
+
 /// Any combination of operations, with timeouts.
 #[inline(always)]
 pub fn invoke(

@@ -19,9 +19,11 @@
 //! | module | what for |
 //! |---|---|
 //! | [`pager`] | being the pager of other programs: implement [`pager::Pager`], call [`pager::serve`] |
+//! | [`reply`] | answering later, and serving others meanwhile |
 //! | [`memory`] | getting memory from one's parent |
 //! | [`program`] | arguments and files |
 //! | [`capability`], [`objects`] | the kernel's objects, one method an operation: making tasks, taking memory back |
+//! | [`slots`] | places for capabilities |
 //! | [`ipc`], [`message`] | plain messages |
 //! | [`parent`] | what a parent does for its child: memory, I/O ports, the end |
 //! | [`port`] | I/O ports |
@@ -48,6 +50,8 @@ pub mod parent;
 pub mod port;
 pub mod program;
 pub mod random;
+pub mod reply;
+pub mod slots;
 #[doc(hidden)]
 pub mod start;
 

@@ -1,6 +1,6 @@
 //! Being a pager: a thread that is asked when others fault, and answers with mappings.
 
-use crate::{Error, capability::PARENT, ipc, ipc::Received, memory, message};
+use crate::{Error, capability::PARENT, ipc, ipc::Received, memory, message, reply::Reply};
 use protocol::{
     PAGE_ORDER, Word,
     error::ObjectError,
@@ -44,16 +44,38 @@ pub trait Pager {
 }
 
 /// The answer to a message: its words are in the message registers already, so make it last.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 #[must_use]
-pub struct Answer(Option<MessageTag>);
+pub struct Answer {
+    /// `None`: there is none.
+    tag: Option<MessageTag>,
+    /// Whom it is for, if not whoever asked last.
+    reply: Option<Reply>,
+}
 
 impl Answer {
+    /// The message that is in the message registers.
+    #[inline(always)]
+    const fn prepared(tag: MessageTag) -> Self {
+        Self { tag: Some(tag), reply: None }
+    }
+
+    /// This answer is for another client, who waits for it: give this one back to [`serve`]. Whoever
+    /// asked last, and whose answer was not set aside, gets none.
+    #[inline(always)]
+    pub fn to(self, reply: Reply) -> Self {
+        Self { reply: Some(reply), ..self }
+    }
+
+    pub(crate) fn into_tag(self) -> Option<MessageTag> {
+        self.tag
+    }
+
     /// Maps `flexpage`, which this program must have itself, to `address` of the client.
     #[inline(always)]
     pub fn map(address: Word, flexpage: Flexpage) -> Self {
         message::write(0, MapItem::map(address, flexpage).to_words());
-        Self(Some(MessageTag::new(0, 0, 1)))
+        Self::prepared(MessageTag::new(0, 0, 1))
     }
 
     /// As [`Self::map`], but this program's own mapping moves to the client. What was derived from it
@@ -85,24 +107,28 @@ impl Answer {
     pub fn message<const W: usize, const I: usize>(words: [Word; W], items: [MapItem; I]) -> Self {
         message::write(0, words);
         message::write_items(W, items);
-        Self(Some(MessageTag::new(0, W, I)))
+        Self::prepared(MessageTag::new(0, W, I))
     }
 
     /// No. A client that faulted is stopped.
     pub const fn refuse(error: ObjectError) -> Self {
-        Self(Some(error.tag()))
+        Self::prepared(error.tag())
     }
 
-    /// Nothing: for messages whose sender waits for no answer.
+    /// Nothing: for messages whose sender waits for no answer, or for one that comes later.
     pub const fn nothing() -> Self {
-        Self(None)
+        Self { tag: None, reply: None }
     }
 
     /// Sends the answer now, without waiting for the next message.
     pub fn send(self) {
-        if let Some(tag) = self.0 {
-            // A client that is gone needs no answer.
-            let _ = ipc::reply(tag);
+        match self {
+            Self { tag: None, .. } => {}
+            Self { tag: Some(tag), reply: None } => {
+                // A client that is gone needs no answer.
+                let _ = ipc::reply(tag);
+            }
+            Self { tag: Some(tag), reply: Some(reply) } => reply.answer(Self::prepared(tag)),
         }
     }
 }
@@ -121,9 +147,10 @@ pub fn serve(pager: &mut impl Pager) -> ! {
     let mut incoming = ipc::wait();
     loop {
         incoming = match incoming.map(|received| answer(pager, received)) {
-            Ok(Answer(Some(tag))) => ipc::reply_and_wait(tag),
+            Ok(Answer { tag: Some(tag), reply: None }) => ipc::reply_and_wait(tag),
+            Ok(Answer { tag: Some(tag), reply: Some(reply) }) => reply.answer_and_wait(tag),
             // The last answer did not reach its client, which is gone, or there was none.
-            Ok(Answer(None)) | Err(_) => ipc::wait(),
+            Ok(Answer { tag: None, .. }) | Err(_) => ipc::wait(),
         };
     }
 }
