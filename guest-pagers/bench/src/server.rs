@@ -63,13 +63,15 @@ pub fn run() -> Result<()> {
         *page = memory.flexpage(Rights::READ_WRITE);
     }
     let block = block()?;
-    serve(&mut Server { pages, block })
+    serve(&mut Server { pages, block, window: Flexpage::NIL })
 }
 
 struct Server {
     pages: [Flexpage; PAGES],
     /// 512 pages side by side.
     block: Word,
+    /// What it accepts.
+    window: Flexpage,
 }
 
 /// Gets a block. It comes in two parts, so that it cannot come as a superpage.
@@ -97,18 +99,30 @@ impl Pager for Server {
 
     fn request(&mut self, client: Client, tag: MessageTag) -> Answer {
         match (tag.label(), tag.words()) {
-            (LATER, 0) => match client.later() {
-                Ok(reply) => Answer::words([]).to(reply),
-                Err(error) => error.into(),
-            },
             (ECHO, 0) => Answer::words([]),
             (ECHO, 4) => Answer::words(message::read::<4>(0)),
+            (LATER, 0) => later(client),
+            _ => self.other_request(tag),
+        }
+    }
+}
+
+fn later(client: Client) -> Answer {
+    match client.later() {
+        Ok(reply) => Answer::words([]).to(reply),
+        Err(error) => error.into(),
+    }
+}
+
+impl Server {
+    /// What is no part of a measurement.
+    #[cold]
+    #[inline(never)]
+    fn other_request(&mut self, tag: MessageTag) -> Answer {
+        match (tag.label(), tag.words()) {
             (ACCEPT, 0) => {
-                message::set_receive_window(Flexpage::memory(
-                    WINDOW,
-                    PAGE_ORDER,
-                    Rights::READ_WRITE,
-                ));
+                self.window = Flexpage::memory(WINDOW, PAGE_ORDER, Rights::READ_WRITE);
+                message::set_receive_window(self.window);
                 Answer::words([])
             }
             (WRITE, 0) => {
@@ -118,15 +132,18 @@ impl Pager for Server {
             _ => Answer::refuse(ObjectError::BadProtocol),
         }
     }
-}
 
-impl Server {
     /// A fault in a block, or on what the server has no opinion about.
-    fn other_fault(&self, client: Client, fault: PageFault) -> Answer {
+    fn other_fault(&mut self, client: Client, fault: PageFault) -> Answer {
         let order = match fault.address {
             ONE_BY_ONE..AT_ONCE => PAGE_ORDER,
             AT_ONCE..AFTER => BLOCK_ORDER,
-            _ => return forward(client, fault),
+            _ => {
+                let answer = forward(client, fault);
+                // What was to arrive next is still to come.
+                message::set_receive_window(self.window);
+                return answer;
+            }
         };
         let inside = fault.address & low_mask(BLOCK_ORDER);
         let page = Flexpage::memory(self.block + inside, order, Rights::READ_WRITE);

@@ -60,12 +60,6 @@ pub fn reply_and_wait(tag: MessageTag) -> Result<Received, IpcError> {
     invoke(CapabilityIndex::NIL, Operation::REPLY_AND_WAIT, tag, Timeouts::NEVER)
 }
 
-/// Answers whoever waits for what was set aside in a slot, then waits for a message from anybody.
-#[inline(always)]
-pub fn answer_and_wait(slot: CapabilityIndex, tag: MessageTag) -> Result<Received, IpcError> {
-    invoke(slot, Operation::ANSWER_AND_WAIT, tag, Timeouts::NEVER)
-}
-
 /// Any combination of operations, with timeouts.
 #[inline(always)]
 pub fn invoke(
@@ -74,7 +68,16 @@ pub fn invoke(
     tag: MessageTag,
     timeouts: Timeouts,
 ) -> Result<Received, IpcError> {
-    let first = target.0 << CAPABILITY_SHIFT | operation.0;
+    invoke_target(target.0 << CAPABILITY_SHIFT | operation.0, tag, timeouts)
+}
+
+/// The same with capability and operation in one word, as the system call takes them.
+#[inline(always)]
+pub fn invoke_target(
+    first: Word,
+    tag: MessageTag,
+    timeouts: Timeouts,
+) -> Result<Received, IpcError> {
     let (tag, label) = arch::syscall(first, tag.0, timeouts.0);
     let tag = MessageTag(tag);
     if tag.is_ipc_error() { Err(message::last_error()) } else { Ok(Received { tag, label }) }

@@ -7,7 +7,8 @@ use protocol::{
     fault::{Exception, PageFault, PortFault},
     flexpage::{Flexpage, align_down},
     message::{MapItem, MessageTag},
-    object::label,
+    object::{CapabilityIndex, label},
+    syscall::{CAPABILITY_SHIFT, Operation, Timeouts},
 };
 
 /// Who sent a message: the label of the gate that it came through.
@@ -47,28 +48,38 @@ pub trait Pager {
 #[derive(Debug)]
 #[must_use]
 pub struct Answer {
-    /// `None`: there is none.
-    tag: Option<MessageTag>,
-    /// Whom it is for, if not whoever asked last.
-    reply: Option<Reply>,
+    /// What gives it and waits for the next message: [`Operation::REPLY_AND_WAIT`] for whoever asked last,
+    /// [`Operation::ANSWER_AND_WAIT`] with the slot for somebody else, or only [`Operation::WAIT`] where
+    /// there is none.
+    target: Word,
+    tag: MessageTag,
 }
 
 impl Answer {
     /// The message that is in the message registers.
     #[inline(always)]
     const fn prepared(tag: MessageTag) -> Self {
-        Self { tag: Some(tag), reply: None }
+        Self { target: Operation::REPLY_AND_WAIT.0, tag }
     }
 
     /// This answer is for another client, who waits for it: give this one back to [`serve`]. Whoever
     /// asked last, and whose answer was not set aside, gets none.
     #[inline(always)]
     pub fn to(self, reply: Reply) -> Self {
-        Self { reply: Some(reply), ..self }
+        let slot = reply.into_slot();
+        Self { target: slot.0 << CAPABILITY_SHIFT | Operation::ANSWER_AND_WAIT.0, tag: self.tag }
     }
 
-    pub(crate) fn into_tag(self) -> Option<MessageTag> {
-        self.tag
+    /// The message, if there is one.
+    pub(crate) fn tag(&self) -> Option<MessageTag> {
+        (self.target != Operation::WAIT.0).then_some(self.tag)
+    }
+
+    /// Whom it is for, if not whoever asked last.
+    #[inline(always)]
+    fn reply(target: Word) -> Option<Reply> {
+        let slot = CapabilityIndex(target >> CAPABILITY_SHIFT);
+        (slot != CapabilityIndex::NIL).then(|| Reply::from_slot(slot))
     }
 
     /// Maps `flexpage`, which this program must have itself, to `address` of the client.
@@ -117,18 +128,18 @@ impl Answer {
 
     /// Nothing: for messages whose sender waits for no answer, or for one that comes later.
     pub const fn nothing() -> Self {
-        Self { tag: None, reply: None }
+        Self { target: Operation::WAIT.0, tag: MessageTag(0) }
     }
 
     /// Sends the answer now, without waiting for the next message.
     pub fn send(self) {
-        match self {
-            Self { tag: None, .. } => {}
-            Self { tag: Some(tag), reply: None } => {
+        let Some(tag) = self.tag() else { return };
+        match Self::reply(self.target) {
+            Some(reply) => reply.answer(Self::prepared(tag)),
+            None => {
                 // A client that is gone needs no answer.
                 let _ = ipc::reply(tag);
             }
-            Self { tag: Some(tag), reply: Some(reply) } => reply.answer(Self::prepared(tag)),
         }
     }
 }
@@ -144,15 +155,29 @@ pub fn forward(client: Client, fault: PageFault) -> Answer {
 
 /// Serves for ever.
 pub fn serve(pager: &mut impl Pager) -> ! {
-    let mut incoming = ipc::wait();
+    let mut given = Answer::nothing();
     loop {
-        incoming = match incoming.map(|received| answer(pager, received)) {
-            Ok(Answer { tag: Some(tag), reply: None }) => ipc::reply_and_wait(tag),
-            Ok(Answer { tag: Some(tag), reply: Some(reply) }) => reply.answer_and_wait(tag),
-            // The last answer did not reach its client, which is gone, or there was none.
-            Ok(Answer { tag: None, .. }) | Err(_) => ipc::wait(),
+        let Answer { target, tag } = given;
+        given = match ipc::invoke_target(target, tag, Timeouts::NEVER) {
+            Ok(received) => {
+                if let Some(reply) = Answer::reply(target) {
+                    reply.is_given();
+                }
+                answer(pager, received)
+            }
+            Err(_) => after_failure(target),
         };
     }
+}
+
+/// What a server does whose last answer did not reach its client, which is gone.
+#[cold]
+#[inline(never)]
+fn after_failure(target: Word) -> Answer {
+    if let Some(reply) = Answer::reply(target) {
+        reply.is_given();
+    }
+    Answer::nothing()
 }
 
 /// Serves all who wait by now.
@@ -164,9 +189,15 @@ pub fn serve_pending(pager: &mut impl Pager) {
 
 #[inline(always)]
 fn answer(pager: &mut impl Pager, received: Received) -> Answer {
-    let client = Client(received.label);
-    match received.tag.label() {
-        label::PAGE_FAULT => pager.page_fault(client, PageFault::from_words(message::read(0))),
+    let (client, label) = (Client(received.label), received.tag.label());
+    // The two that are asked for most.
+    if label == label::PAGE_FAULT {
+        return pager.page_fault(client, PageFault::from_words(message::read(0)));
+    }
+    if label >= 0 {
+        return pager.request(client, received.tag);
+    }
+    match label {
         label::PORT_FAULT => pager.port_fault(client, PortFault::from_words(message::read(0))),
         label::EXCEPTION => pager.exception(client, Exception::from_words(message::read(0))),
         _ => pager.request(client, received.tag),

@@ -3,13 +3,13 @@
 use crate::{
     Error, Result,
     capability::{Cap, THREAD, Thread},
-    ipc::{self, Received},
+    ipc,
     pager::{Answer, Client},
     slots,
 };
+use core::mem;
 use protocol::{
-    error::{IpcError, ObjectError},
-    message::MessageTag,
+    error::ObjectError,
     object::{CapabilityIndex, thread},
 };
 
@@ -67,34 +67,30 @@ impl Client {
 impl Reply {
     /// Gives the answer now. Whether the client still waits for it does not matter.
     pub fn answer(self, answer: Answer) {
-        if let Some(tag) = answer.into_tag() {
+        if let Some(tag) = answer.tag() {
             // A client that is gone needs no answer.
-            let _ = self.send(tag);
+            let _ = ipc::send(self.slot, tag);
+            self.is_given();
         }
     }
 
-    /// Gives the answer, then waits for the next message.
+    /// The answer was given: the slot is empty, or was before.
     #[inline(always)]
-    pub(crate) fn answer_and_wait(
-        self,
-        tag: MessageTag,
-    ) -> core::result::Result<Received, IpcError> {
-        let received = ipc::answer_and_wait(self.slot, tag);
-        self.give_back();
-        received
-    }
-
-    /// Gives the answer; the slot is empty then, or was before.
-    fn send(self, tag: MessageTag) -> core::result::Result<(), IpcError> {
-        let sent = ipc::send(self.slot, tag);
-        self.give_back();
-        sent
+    pub(crate) fn is_given(self) {
+        slots::give_back(self.into_slot());
     }
 
     #[inline(always)]
-    fn give_back(self) {
-        slots::give_back(self.slot);
-        core::mem::forget(self);
+    pub(crate) fn into_slot(self) -> CapabilityIndex {
+        let slot = self.slot;
+        mem::forget(self);
+        slot
+    }
+
+    /// What [`Self::into_slot`] was made of.
+    #[inline(always)]
+    pub(crate) fn from_slot(slot: CapabilityIndex) -> Self {
+        Self { slot }
     }
 }
 
