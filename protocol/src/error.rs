@@ -10,8 +10,6 @@ pub enum ObjectError {
     PermissionDenied = 1,
     /// A capability that the operation names is empty.
     NoSuchCapability = 2,
-    /// The thread owes nobody an answer.
-    NoCaller = 3,
     /// Kernel memory or a quota is exhausted.
     NoMemory = 12,
     /// The slot or the object is already in use.
@@ -35,10 +33,9 @@ pub enum ObjectError {
 
 impl ObjectError {
     /// All errors, for decoding and for tests.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 11] = [
         Self::PermissionDenied,
         Self::NoSuchCapability,
-        Self::NoCaller,
         Self::NoMemory,
         Self::Busy,
         Self::NoSuchObject,
@@ -67,7 +64,7 @@ impl ObjectError {
 pub enum IpcError {
     /// The partner was not ready and the timeout was zero.
     Timeout = 2,
-    /// The capability is empty, is no IPC partner, or its thread is gone.
+    /// The capability is empty, is no IPC partner, or its thread is gone; nobody waits for an answer.
     NoPartner = 4,
     /// Somebody cancelled the operation (`ex_regs`).
     Cancelled = 6,

@@ -96,15 +96,6 @@ pub mod thread {
     pub const EX_REGS: Word = 2;
     /// For [`EX_REGS`]: leave this register as it is.
     pub const KEEP: Word = Word::MAX;
-    /// Sets aside the answer that the thread owes, which must be the invoker itself: it becomes a
-    /// capability, and the thread owes nothing any more. Message registers: `0: operation, 1: index of an
-    /// empty slot for the capability`.
-    ///
-    /// A message that is sent to the capability is the answer, whoever sends it, and does all that an
-    /// answer does; then the capability is gone. It can be granted, but not mapped: there is never more than
-    /// one. When its caller stops waiting it is gone too; when it is unmapped the caller learns that
-    /// no answer will come.
-    pub const SET_ASIDE: Word = 3;
 }
 
 /// Operations of the console (label [`label::CONSOLE`]).

@@ -60,6 +60,12 @@ pub fn reply_and_wait(tag: MessageTag) -> Result<Received, IpcError> {
     invoke(CapabilityIndex::NIL, Operation::REPLY_AND_WAIT, tag, Timeouts::NEVER)
 }
 
+/// Sets aside the answer that is owed to the last caller, in an empty slot.
+#[inline(always)]
+pub fn set_aside(slot: CapabilityIndex) -> Result<(), IpcError> {
+    invoke(slot, Operation::SET_ASIDE, MessageTag::default(), Timeouts::NEVER).map(|_| ())
+}
+
 /// Any combination of operations, with timeouts.
 #[inline(always)]
 pub fn invoke(

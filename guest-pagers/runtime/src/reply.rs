@@ -1,17 +1,12 @@
 //! Answers that come later: a server keeps one client waiting and goes on with the next.
 
 use crate::{
-    Error, Result,
-    capability::{Cap, THREAD, Thread},
-    ipc,
+    Error, Result, ipc,
     pager::{Answer, Client},
     slots,
 };
 use core::mem;
-use protocol::{
-    error::ObjectError,
-    object::{CapabilityIndex, thread},
-};
+use protocol::{error::ObjectError, object::CapabilityIndex};
 
 /// The answer that a client waits for. It can be kept, moved, and given at any time; until then the
 /// client waits. Dropping it refuses, as [`Answer::refuse`] does.
@@ -46,19 +41,18 @@ pub struct Reply {
 }
 
 impl Client {
-    /// Sets aside the answer to the message that this thread, the program's first one, has just got. The
-    /// message registers are used for it: read them before.
+    /// Sets aside the answer to the message that this thread has just got.
     ///
     /// Fails if the answer was set aside or given before, if the client waits for none, or if there is no
     /// memory for a capability.
     #[inline(always)]
     pub fn later(self) -> Result<Reply> {
         let slot = slots::take().ok_or(Error::Object(ObjectError::NoMemory))?;
-        match THREAD.set_aside(slot) {
+        match ipc::set_aside(slot) {
             Ok(()) => Ok(Reply { slot }),
             Err(error) => {
                 slots::give_back(slot);
-                Err(error)
+                Err(error.into())
             }
         }
     }
@@ -98,13 +92,5 @@ impl Drop for Reply {
     fn drop(&mut self) {
         let _ = ipc::send(self.slot, ObjectError::InvalidArgument.tag());
         slots::give_back(self.slot);
-    }
-}
-
-impl Cap<Thread> {
-    /// Sets aside the answer that this thread owes, which must be the one that runs, in an empty slot.
-    #[inline(always)]
-    pub fn set_aside(self, slot: CapabilityIndex) -> Result<()> {
-        self.invoke([thread::SET_ASIDE, slot.0]).map(|_| ())
     }
 }

@@ -66,7 +66,7 @@ impl<M: Machine> Kernel<M> {
             (0, Operation::REPLY_AND_WAIT) => self.quick_answer(MessageTag(tag)),
             (ONE_ITEM, Operation::REPLY_AND_WAIT) => self.quick_answer_with_item(MessageTag(tag)),
             (ONE_ITEM, Operation::CALL) => self.quick_call_with_item(index, MessageTag(tag)),
-            (0, Operation::ANSWER_AND_WAIT) => self.quick_later_answer(index, MessageTag(tag)),
+            (0, operation) => self.quick_reply(operation, index, MessageTag(tag)),
             _ => None,
         }
     }
@@ -138,10 +138,7 @@ impl<M: Machine> Kernel<M> {
             if slot.is_debugger() {
                 return self.quick_nothing(caller);
             }
-            return match slot.modifiable_task() {
-                Some(task) => self.quick_unmap(caller, task, tag),
-                None => self.quick_set_aside(caller, slot, tag),
-            };
+            return self.quick_unmap(caller, slot.modifiable_task()?, tag);
         };
         let gate = self.gates[gate];
         let (from, to) = self.threads.pair(caller, gate.thread())?;

@@ -9,7 +9,7 @@ use crate::{
         space::Spot,
     },
     memory::{
-        index::{MaybeThread, TableIndex, TaskIndex, ThreadIndex},
+        index::{MaybeThread, TableIndex, TaskIndex},
         machine::Machine,
     },
     threads::kernel::Kernel,
@@ -17,28 +17,34 @@ use crate::{
 use protocol::{
     introspection::{ThreadState, record::Kind},
     message::MessageTag,
-    object::{CapabilityIndex, thread},
+    object::CapabilityIndex,
+    syscall::Operation,
 };
 
 impl<M: Machine> Kernel<M> {
-    /// [`thread::SET_ASIDE`] into a slot of a table that is there, with a node that is there too.
+    /// One of these two, or nothing quick.
     #[inline(never)]
-    pub(super) fn quick_set_aside(
+    pub(super) fn quick_reply(
         &mut self,
-        server: ThreadIndex,
-        own: Slot,
+        operation: Operation,
+        index: CapabilityIndex,
         tag: MessageTag,
     ) -> Option<()> {
+        match operation {
+            Operation::SET_ASIDE => self.quick_set_aside(index),
+            Operation::ANSWER_AND_WAIT => self.quick_later_answer(index, tag),
+            _ => None,
+        }
+    }
+
+    /// [`Operation::SET_ASIDE`] into a slot of a table that is there, with a node that is there too.
+    #[inline(always)]
+    fn quick_set_aside(&mut self, index: CapabilityIndex) -> Option<()> {
+        let server = self.current.expected();
         let caller = self.threads[server].caller.get()?;
         let (from, to) = self.threads.pair(server, caller)?;
         let mappings = &mut self.mappings;
-        let [operation, index, ..] = mappings.machine.utcb(from.utcb).message;
-        let is_plain = (operation, tag.words()) == (thread::SET_ASIDE, 2)
-            && own.controlled_thread() == Some(server)
-            && to.waits_for(server)
-            && from.undertaking.is_none();
-        let index = CapabilityIndex(index);
-        if !is_plain || index == CapabilityIndex::NIL {
+        if !to.waits_for(server) || from.undertaking.is_some() || index == CapabilityIndex::NIL {
             return None;
         }
         let task = TaskIndex::from_position(from.record.task);
@@ -57,12 +63,8 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// An answer without items to a call, which was set aside, by a server for which nobody waits.
-    #[inline(never)]
-    pub(super) fn quick_later_answer(
-        &mut self,
-        index: CapabilityIndex,
-        tag: MessageTag,
-    ) -> Option<()> {
+    #[inline(always)]
+    fn quick_later_answer(&mut self, index: CapabilityIndex, tag: MessageTag) -> Option<()> {
         let server = self.current.expected();
         let (task, mappings) = (self.task_of(server), &mut self.mappings);
         let owner = &mappings.tasks[task];

@@ -139,6 +139,7 @@ impl<M: Machine> Kernel<M> {
             Operation::RECEIVE => self.receive(call),
             Operation(REPLY_ONLY) => self.reply_and_go_on(call),
             Operation::ANSWER_AND_WAIT => self.answer_and_wait(call),
+            Operation::SET_ASIDE => self.set_aside(call),
             _ => self.refuse(call, IpcError::InvalidArgument),
         }
     }

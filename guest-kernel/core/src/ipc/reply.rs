@@ -10,33 +10,36 @@ use crate::{
         index::{MaybeThread, ThreadIndex},
         machine::Machine,
     },
-    threads::{kernel::Kernel, next::SystemCall},
+    threads::{
+        kernel::Kernel,
+        next::{Next, SystemCall},
+    },
 };
-use protocol::{error::ObjectError, object::CapabilityIndex};
+use protocol::{error::IpcError, message::MessageTag};
 
 impl<M: Machine> Kernel<M> {
-    /// [`protocol::object::thread::SET_ASIDE`]: what a server owes its last caller goes into an empty
-    /// slot of its task.
-    pub(crate) fn set_aside(
-        &mut self,
-        server: ThreadIndex,
-        slot: CapabilityIndex,
-    ) -> Result<(), ObjectError> {
+    /// [`Operation::SET_ASIDE`](protocol::syscall::Operation::SET_ASIDE).
+    pub(crate) fn set_aside(&mut self, call: SystemCall) -> Next {
+        let (server, slot) = (call.caller, call.capability());
         let caller = self.threads[server].caller.get();
         let waits = |caller: &ThreadIndex| self.threads[*caller].waits_for(server);
-        let caller = caller.filter(waits).ok_or(ObjectError::NoCaller)?;
+        let Some(caller) = caller.filter(waits) else {
+            return self.refuse(call, IpcError::NoPartner);
+        };
         let task = self.task_of(server);
         if !self.mappings.tasks[task].capabilities.is_free(&mut self.mappings.machine, slot) {
-            return Err(ObjectError::Busy);
+            return self.refuse(call, IpcError::InvalidArgument);
         }
-        let spot = self.mappings.capability_spot(task, slot)?;
-        let node = self.mappings.allocate_node(self.mappings.tasks[task].factory)?;
-        self.mappings.begin_reply(task, slot, (spot, node), caller);
+        if self.mappings.give_reply(task, slot, caller).is_err() {
+            return self.refuse(call, IpcError::MapFailed);
+        }
         // An answer that was begun is another one.
         self.abandon(server);
         self.threads[caller].await_reply();
-        self.threads[server].caller = MaybeThread::NOBODY;
-        Ok(())
+        let thread = &mut self.threads[server];
+        thread.caller = MaybeThread::NOBODY;
+        thread.context.set_result(MessageTag::default(), 0);
+        Next::Current
     }
 
     /// Answers a thread that waits for what was set aside. Returns it, ready but not queued, if it goes on

@@ -129,14 +129,6 @@ impl Slot {
         found.then_some(TaskIndex::from_position(self.0.index()))
     }
 
-    /// The thread, if the slot holds one that its holder may control.
-    #[inline(always)]
-    pub fn controlled_thread(self) -> Option<ThreadIndex> {
-        let is_thread = self.kind() == ObjectKind::Thread as u8;
-        let found = is_thread && self.rights().contains(Rights::EXECUTE);
-        found.then_some(ThreadIndex::from_position(self.0.index()))
-    }
-
     /// One that holds the answer that a thread waits for.
     #[inline(always)]
     pub fn of_reply(caller: ThreadIndex) -> Self {

@@ -10,6 +10,7 @@ use crate::{
         tables::capability_place,
     },
     memory::{
+        frames::NoMemory,
         index::{TableIndex, TaskIndex, ThreadIndex},
         machine::Machine,
         node::NodeIndex,
@@ -32,6 +33,19 @@ impl<M: Machine> Mappings<M> {
         spot.set_node(&mut self.machine, node.into());
         spot.set_entry(&mut self.machine, Slot::of_reply(caller));
         self.lives.begin_reply(caller, node);
+    }
+
+    /// The same with a node, and a table if there is none, that the task pays for.
+    pub(crate) fn give_reply(
+        &mut self,
+        task: TaskIndex,
+        index: CapabilityIndex,
+        caller: ThreadIndex,
+    ) -> Result<(), NoMemory> {
+        let spot = self.capability_spot(task, index)?;
+        let node = self.allocate_node(self.tasks[task].factory)?;
+        self.begin_reply(task, index, (spot, node), caller);
+        Ok(())
     }
 
     /// Nobody waits for that answer any more, and nobody has it.

@@ -18,7 +18,7 @@ use protocol::{
     introspection::record::{Kind, head_of, ids},
     layout::USER_END,
     message::MessageTag,
-    object::{CapabilityIndex, thread},
+    object::thread,
     utcb::SELF_OFFSET,
 };
 
@@ -49,12 +49,6 @@ impl<M: Machine> Kernel<M> {
                 message[1] = old[0];
                 message[2] = old[1];
                 Ok(Reply { words: 3, next: Next::Best })
-            }
-            thread::SET_ASIDE if thread != caller => Err(ObjectError::InvalidArgument.into()),
-            thread::SET_ASIDE => {
-                let [_, slot] = self.arguments(caller, tag)?;
-                self.set_aside(caller, CapabilityIndex(slot))?;
-                NOTHING
             }
             _ => Err(ObjectError::UnknownOperation.into()),
         }

@@ -19,7 +19,7 @@ use protocol::{
     introspection::{NOBODY, SET_ASIDE, ThreadState, record::Kind},
     layout::{KERNEL_INFO_PAGE, USER_END, UTCB_AREA},
     message::{MapItem, MessageTag},
-    object::{CapabilityIndex, label, task, thread},
+    object::{CapabilityIndex, label, task},
     syscall::Operation,
 };
 
@@ -132,12 +132,10 @@ pub fn act(bench: &mut Bench, source: &mut Source) {
             let items = if source.below(3) == 0 { source.below(4) } else { 0 };
             let mut operation = [1, 2, 3, 3, 3, 6, 9, 15][source.below(8)];
             let mut index = if label == label::TASK { TASK_INDEX } else { source.below(14) };
-            match source.below(16) {
+            match source.below(48) {
                 0 => {
                     // What it owes it sets aside ...
-                    let words = [thread::SET_ASIDE, FIRST_REPLY + source.below(4)];
-                    bench.kernel.utcb(current).message[..2].copy_from_slice(&words);
-                    return set_aside(bench);
+                    (operation, index) = (Operation::SET_ASIDE.0, FIRST_REPLY + source.below(4));
                 }
                 // ... or it gives, hands on or drops what it has set aside.
                 1 => (operation, index) = ([1, 7][source.below(2)], FIRST_REPLY + source.below(4)),
@@ -159,11 +157,6 @@ pub fn act(bench: &mut Bench, source: &mut Source) {
             bench.kernel.system_call(index << 12 | operation, tag, timeouts);
         }
     }
-}
-
-fn set_aside(bench: &mut Bench) {
-    let tag = MessageTag::new(label::THREAD, 2, 0);
-    bench.call(Operation::CALL, CapabilityIndex::THREAD, tag);
 }
 
 /// Every thread is where its state says, and only there.

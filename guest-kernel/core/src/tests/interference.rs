@@ -17,7 +17,7 @@ use protocol::{
     flexpage::{Flexpage, Rights, align_down},
     introspection::mapping::Resource,
     message::{MapItem, MessageTag},
-    object::{CapabilityIndex, label, task, thread},
+    object::{CapabilityIndex, label, task},
     syscall::{CAPABILITY_SHIFT, Operation},
 };
 
@@ -244,10 +244,7 @@ impl Stage {
         {
             self.players[usize::from(number)].later.push(client);
             let slot = FIRST_LATER + Word::from(client);
-            self.bench.message(self.first + number)[..2]
-                .copy_from_slice(&[thread::SET_ASIDE, slot]);
-            let target = CapabilityIndex::THREAD.0 << CAPABILITY_SHIFT | Operation::CALL.0;
-            return [target, MessageTag::new(label::THREAD, 2, 0).0, 0];
+            return [slot << CAPABILITY_SHIFT | Operation::SET_ASIDE.0, 0, 0];
         }
         let has_later = !self.players[usize::from(number)].later.is_empty();
         if client.is_none() && has_later && self.below(2) == 0 {

@@ -174,9 +174,15 @@ impl Stage {
         self.bench.result(thread).0
     }
 
-    fn set_aside(&mut self, thread: u16, slot: CapabilityIndex) -> MessageTag {
-        let words = [thread::SET_ASIDE, slot.0];
-        self.invoke(thread, CapabilityIndex::THREAD, label::THREAD, &words)
+    /// Whether what a thread owes was set aside, or why not.
+    fn set_aside(&mut self, thread: u16, slot: CapabilityIndex) -> Result<(), IpcError> {
+        self.call(thread, Operation::SET_ASIDE, slot, MessageTag(0));
+        let (tag, label) = self.bench.result(thread);
+        if tag.is_ipc_error() {
+            return Err(IpcError::from_word(self.bench.error(thread)).expect("an error"));
+        }
+        assert_eq!((tag, label), (MessageTag(0), 0));
+        Ok(())
     }
 
     /// A client has asked, the server has set its answer aside, and waits for the next.
@@ -188,7 +194,7 @@ impl Stage {
 
     fn ask_later(&mut self, client: u16, way: Way, slot: CapabilityIndex) {
         self.ask(client, way);
-        assert_eq!(self.set_aside(self.server, slot), MessageTag(0));
+        assert_eq!(self.set_aside(self.server, slot), Ok(()));
         let thread = ThreadIndex::from_position(client);
         assert_eq!(self.object(self.server, slot), Some(Object::Reply(thread)));
         let waiting = self.bench.thread(client);
@@ -602,19 +608,12 @@ fn what_cannot_be_set_aside() {
     let mut stage = Stage::new();
     let (server, client) = (stage.server, stage.client);
     stage.make_server_run();
-    assert_eq!(stage.set_aside(server, SLOT), ObjectError::NoCaller.tag());
+    assert_eq!(stage.set_aside(server, SLOT), Err(IpcError::NoPartner));
     stage.serve();
     stage.ask(client, Way::Call);
-    for slot in [NIL, PARENT, CapabilityIndex(4096), CapabilityIndex(Word::MAX)] {
-        assert_eq!(stage.set_aside(server, slot), ObjectError::Busy.tag(), "{slot:?}");
+    for slot in [NIL, PARENT, CapabilityIndex(4096), CapabilityIndex(0xf_ffff)] {
+        assert_eq!(stage.set_aside(server, slot), Err(IpcError::InvalidArgument), "{slot:?}");
     }
-    // Only what one owes oneself.
-    let words = [thread::SET_ASIDE, SLOT.0];
-    let tag = stage.invoke(server, CLIENT, label::THREAD, &words);
-    assert_eq!(tag, ObjectError::InvalidArgument.tag());
-    let words = [thread::SET_ASIDE];
-    let tag = stage.invoke(server, CapabilityIndex::THREAD, label::THREAD, &words);
-    assert_eq!(tag, ObjectError::MessageTooShort.tag());
     // Without memory for its node it is owed as before.
     let task = stage.bench.task_of(server);
     let factory = stage.bench.kernel.mappings.tasks[task].factory;
@@ -622,12 +621,12 @@ fn what_cannot_be_set_aside() {
     let mut poor = record;
     (poor.free_nodes, poor.limit) = (0, poor.used);
     stage.bench.kernel.mappings.factories[factory].record = poor;
-    assert_eq!(stage.set_aside(server, SLOT), ObjectError::NoMemory.tag());
+    assert_eq!(stage.set_aside(server, SLOT), Err(IpcError::MapFailed));
     stage.bench.kernel.mappings.factories[factory].record = record;
     let caller = stage.bench.thread(server).caller;
     assert_eq!(caller.get(), Some(ThreadIndex::from_position(client)));
-    assert_eq!(stage.set_aside(server, SLOT), MessageTag(0));
-    assert_eq!(stage.set_aside(server, OTHER_SLOT), ObjectError::NoCaller.tag());
+    assert_eq!(stage.set_aside(server, SLOT), Ok(()));
+    assert_eq!(stage.set_aside(server, OTHER_SLOT), Err(IpcError::NoPartner));
 }
 
 #[test]
@@ -759,7 +758,7 @@ impl Stage {
                         }
                         _ => self.bench.kernel.page_fault(ADDRESS + 8, Access::WRITE),
                     }
-                    assert_eq!(self.set_aside(other, OTHER_SLOT), MessageTag(0));
+                    assert_eq!(self.set_aside(other, OTHER_SLOT), Ok(()));
                     let flexpage = Flexpage::capabilities(OTHER_SLOT.0, 0, Rights::all());
                     let item = MapItem::grant(SLOT.0 << PAGE_ORDER, flexpage);
                     let from = self.bench.task_of(other);

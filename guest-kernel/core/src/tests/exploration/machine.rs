@@ -205,9 +205,7 @@ impl Machine {
                 (THREADS + position(thread), Operation::CALL, tag)
             }
             Act::SetAside { slot } => {
-                let words = [thread::SET_ASIDE, SLOTS + Word::from(slot)];
-                let tag = self.invoke(number, label::THREAD, &words);
-                (THREADS + position(0), Operation::CALL, tag)
+                (SLOTS + Word::from(slot), Operation::SET_ASIDE, MessageTag(0))
             }
             Act::Later { slot, item } => {
                 let operation = match item {
@@ -326,14 +324,10 @@ impl Machine {
                 self.players[usize::from(other)] = Player::default();
                 Ok(())
             }
-            Act::SetAside { .. } => {
-                let refused = [ObjectError::NoCaller, ObjectError::Busy].map(ObjectError::tag);
-                let is_known = tag == MessageTag(0) || refused.contains(&tag);
-                same("whether it was set aside or not", is_known, true)
-            }
             _ if tag.is_ipc_error() => Ok(()),
             // There may be an object of another kind.
             Act::Later { item: Some(_), .. } if tag == ObjectError::BadProtocol.tag() => Ok(()),
+            Act::SetAside { .. } => same("what is set aside", tag, MessageTag(0)),
             Act::Send { .. } | Act::Later { item: Some(_), .. } => {
                 same("the answer to a send", tag, MessageTag(0))
             }
