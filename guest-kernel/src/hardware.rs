@@ -15,7 +15,7 @@ use kernel_core::{
     arch::Table,
     memory::{
         frames::{FramePool, KernelFrame, PhysicalAddress, TableFrame},
-        index::TaskIndex,
+        index::{TaskIndex, ThreadIndex},
         machine::{Counts, Machine},
         node::NodeIndex,
         utcb::UtcbReference,
@@ -108,6 +108,10 @@ impl Machine for Hardware {
         }
     }
 
+    fn forget_thread(&mut self, thread: ThreadIndex) {
+        arch::forget_thread(thread);
+    }
+
     fn user_byte(&mut self, physical: PhysicalAddress) -> u8 {
         if physical.0 >= RAM_LIMIT {
             return 0;
@@ -188,7 +192,7 @@ impl Machine for Hardware {
 
 #[inline]
 fn utcb_pointer(utcb: UtcbReference) -> *mut Utcb {
-    direct_map::pointer(PhysicalAddress(utcb.frame().address().0 + utcb.offset()))
+    direct_map::pointer(utcb.address())
 }
 
 const _: () = assert!(size_of::<Table>() == PAGE_SIZE);

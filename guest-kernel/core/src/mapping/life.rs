@@ -69,6 +69,8 @@ pub struct Lives<M: Machine> {
     dying: DueList,
     /// Gates that nobody holds any more, which their threads have not been told yet.
     unheld: DueList,
+    /// Ids of who does what leads to ends.
+    cause: u32,
     machine: PhantomData<M>,
 }
 
@@ -82,7 +84,8 @@ where
         let (gates, threads, tasks) = (gates.clone(), threads.clone(), tasks.clone());
         let (factories, replies) = (factories.clone(), replies.clone());
         let tables = LifeTables { gates, threads, tasks, factories, replies };
-        Self { tables, dying: self.dying, unheld: self.unheld, machine: PhantomData }
+        let Self { dying, unheld, cause, .. } = *self;
+        Self { tables, dying, unheld, cause, machine: PhantomData }
     }
 }
 
@@ -167,9 +170,10 @@ impl Life {
         state: LifeState::None as u16,
     });
 
-    /// The node of its first capability.
+    /// The node of its first capability, if that is there.
     pub fn root(&self) -> Option<NodeIndex> {
-        MaybeNode::from_raw(self.0.root).get()
+        let is_dying = self.is(LifeState::Dying);
+        MaybeNode::from_raw(self.0.root).get().filter(|_| !is_dying)
     }
 
     /// The factory that has paid for it, if one has.
@@ -186,7 +190,7 @@ impl<M: Machine> Lives<M> {
     /// Nobody lives yet.
     pub fn new(tables: LifeTables<M>) -> Self {
         let none = DueList { first: MaybeMortal::NONE };
-        Self { tables, dying: none, unheld: none, machine: PhantomData }
+        Self { tables, dying: none, unheld: none, cause: 0, machine: PhantomData }
     }
 
     /// The life of an object that there is.
@@ -229,6 +233,22 @@ impl<M: Machine> Lives<M> {
     /// A gate whose thread is to learn that nobody holds it any more.
     pub fn first_unheld(&self) -> Option<Mortal> {
         self.unheld.first.get()
+    }
+
+    /// Who does what may lead to ends from now on.
+    #[inline(always)]
+    pub(crate) fn set_cause(&mut self, ids: u32) {
+        self.cause = ids;
+    }
+
+    /// Who has ended what is taken apart now.
+    pub(crate) fn cause(&self) -> u64 {
+        self.cause.into()
+    }
+
+    /// What ends because a dying object does was ended by who has ended that.
+    pub(crate) fn inherit_cause(&mut self, dying: Mortal) {
+        self.cause = self.of(dying).0.root;
     }
 
     /// The first capability of an object stands at another node from now on.
@@ -320,7 +340,7 @@ impl<M: Machine> Mappings<M> {
     pub(crate) fn capability_is_gone(&mut self, capability: Capability, depth: u16) {
         let Some(object) = capability.object.mortal() else { return };
         if depth == 0 {
-            self.lives.record(object).root = 0;
+            self.lives.record(object).root = self.lives.cause;
             self.lives.put_in_front(object);
         } else if let Mortal::Gate(_) = object {
             self.look_for_holders(object);

@@ -2,7 +2,7 @@
 
 use crate::memory::{
     frames::{FramePool, KernelFrame, PhysicalAddress, TableFrame},
-    index::{Storage, TaskIndex},
+    index::{Storage, TaskIndex, ThreadIndex},
     node::NodeIndex,
     utcb::UtcbReference,
 };
@@ -57,6 +57,9 @@ pub trait Machine {
     /// table. It caches only entries of the space that it works in: the switch to another one forgets
     /// everything of this one.
     fn flush_page(&mut self, root: PhysicalAddress, address: Word);
+
+    /// The processor holds no registers of this thread any more: it runs no longer.
+    fn forget_thread(&mut self, thread: ThreadIndex);
 
     /// A byte of RAM.
     fn user_byte(&mut self, physical: PhysicalAddress) -> u8;
