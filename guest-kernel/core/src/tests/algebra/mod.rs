@@ -1,6 +1,7 @@
 //! Random operations on the kernel and on the specification: both always have the same mappings.
 
 pub mod database;
+mod ending;
 mod interleaved;
 mod operation;
 mod slides;
