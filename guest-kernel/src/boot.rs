@@ -18,7 +18,12 @@ use core::{alloc::Layout, ptr::NonNull};
 use kernel_core::{
     Kernel,
     boot_bundle::{BundleError, find_image},
-    mapping::{progress::Walker, sigma0::Sigma0, task::Task},
+    mapping::{
+        life::{Life, LifeTables},
+        progress::Walker,
+        sigma0::Sigma0,
+        task::Task,
+    },
     memory::{
         factory::Factory,
         frames::{FramePool, KernelFrame, PhysicalAddress},
@@ -176,12 +181,20 @@ fn install_kernel(loader: &LoaderInfo, pool: PhysicalRange) -> kernel_core::boot
     let mut space = PoolSpace { next: pool.start, end: pool.end };
     install_trace_ring(&mut space, loader.options, pool);
     let tasks = (pool.end - pool.start) / MEBIBYTE * TASKS_PER_MEBIBYTE;
+    let lives = LifeTables {
+        gates: space.table::<Life>(GATES_PER_TASK * tasks),
+        threads: space.table::<Life>(THREADS_PER_TASK * tasks),
+        tasks: space.table::<Life>(tasks),
+        factories: space.table::<Life>(FACTORIES_PER_TASK * tasks),
+        replies: space.table::<Life>(THREADS_PER_TASK * tasks),
+    };
     let tables = Tables {
         threads: space.table::<Thread>(THREADS_PER_TASK * tasks),
         walkers: space.table::<Walker>(THREADS_PER_TASK * tasks),
         tasks: space.table::<Task>(tasks),
         gates: space.table::<Gate>(GATES_PER_TASK * tasks),
         factories: space.table::<Factory>(FACTORIES_PER_TASK * tasks),
+        lives,
     };
     trace_ring::describe(&tables, pool);
     let reserved = [

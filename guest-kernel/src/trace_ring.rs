@@ -14,7 +14,7 @@ use kernel_core::{
 };
 use protocol::{
     introspection::{
-        Checkpoints, HEADER_MAGIC, HEADER_VERSION, Header, Table, TraceRing,
+        Checkpoints, HEADER_MAGIC, HEADER_VERSION, Header, LifeTables, Table, TraceRing,
         record::{Kind, Record, Words, word},
     },
     kip::PhysicalRange,
@@ -35,6 +35,13 @@ static mut INTROSPECTION: Header = Header {
     threads: EMPTY_TABLE,
     factories: EMPTY_TABLE,
     gates: EMPTY_TABLE,
+    lives: LifeTables {
+        gates: EMPTY_TABLE,
+        threads: EMPTY_TABLE,
+        tasks: EMPTY_TABLE,
+        factories: EMPTY_TABLE,
+        replies: EMPTY_TABLE,
+    },
     checkpoints: Checkpoints { interval: 0, reached: 0, released: 0 },
     pool_start: 0,
     pool_end: 0,
@@ -75,6 +82,11 @@ pub fn describe(tables: &Tables<Hardware>, pool: PhysicalRange) {
         threads = table(&tables.threads);
         factories = table(&tables.factories);
         gates = table(&tables.gates);
+        lives.gates = table(&tables.lives.gates);
+        lives.threads = table(&tables.lives.threads);
+        lives.tasks = table(&tables.lives.tasks);
+        lives.factories = table(&tables.lives.factories);
+        lives.replies = table(&tables.lives.replies);
         pool_start = pool.start;
         pool_end = pool.end;
         port_cache = ports::describe().0;
@@ -93,6 +105,11 @@ pub fn publish_counts(counts: Counts) {
         threads.count = counts.threads.into();
         gates.count = counts.gates.into();
         factories.count = counts.factories.into();
+        lives.gates.count = counts.gates.into();
+        lives.threads.count = counts.threads.into();
+        lives.tasks.count = counts.tasks.into();
+        lives.factories.count = counts.factories.into();
+        lives.replies.count = counts.threads.into();
     }
 }
 

@@ -49,6 +49,8 @@ pub struct Header {
     pub factories: Table,
     /// [`mapping::GateRecord`]s.
     pub gates: Table,
+    /// [`mapping::LifeRecord`]s.
+    pub lives: LifeTables,
     /// Where the kernel waits for the host to look at it.
     pub checkpoints: Checkpoints,
     /// The kernel's own memory: start and end of the pool that objects and page tables come from.
@@ -72,7 +74,7 @@ pub struct Header {
     pub port_cache: u64,
 }
 
-const _: () = assert!(size_of::<Header>() == 32 + 32 + 4 * 24 + 24 + 72);
+const _: () = assert!(size_of::<Header>() == 32 + 32 + 4 * 24 + 5 * 24 + 24 + 72);
 
 /// Lets the host look at the machine between two operations of the kernel.
 ///
@@ -116,6 +118,22 @@ pub struct Table {
     pub stride: u64,
     /// Number of entries, used or not.
     pub count: u64,
+}
+
+/// Of objects of each kind, how long they live: entry `n` is about the one of number `n`.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(8))]
+pub struct LifeTables {
+    /// Of gates.
+    pub gates: Table,
+    /// Of threads.
+    pub threads: Table,
+    /// Of tasks.
+    pub tasks: Table,
+    /// Of factories.
+    pub factories: Table,
+    /// Of the answers that threads wait for, by the thread's number.
+    pub replies: Table,
 }
 
 /// What the processor has been told of I/O ports, by the bitmap behind its task state segment: it

@@ -39,6 +39,8 @@ pub enum Object {
     Debugger,
     /// The platform.
     Platform,
+    /// The answer that a thread waits for.
+    Reply(ThreadIndex),
 }
 
 /// A capability: an object and what its holder may do with it.
@@ -91,6 +93,7 @@ impl From<Capability> for Slot {
             Object::Scheduler => (ObjectKind::Scheduler, 0),
             Object::Debugger => (ObjectKind::Debugger, 0),
             Object::Platform => (ObjectKind::Platform, 0),
+            Object::Reply(thread) => (ObjectKind::Reply, thread.position()),
         };
         Self(CapabilitySlot::new(kind, capability.rights.bits(), index))
     }
@@ -162,6 +165,7 @@ impl Slot {
             ObjectKind::Scheduler => Object::Scheduler,
             ObjectKind::Debugger => Object::Debugger,
             ObjectKind::Platform => Object::Platform,
+            ObjectKind::Reply => Object::Reply(ThreadIndex::from_position(index)),
         };
         Some(Capability { object, rights: self.rights() })
     }

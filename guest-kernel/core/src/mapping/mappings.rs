@@ -3,6 +3,7 @@
 use crate::{
     mapping::{
         database::{NODES_PER_PAIR, take_node},
+        life::{LifeTables, Lives},
         progress::{Walker, Walkers},
         sigma0::Sigma0,
         stretch::Stretch,
@@ -31,6 +32,8 @@ pub struct Mappings<M: Machine> {
     pub factories: Factories<M>,
     /// Who walks through the database, and how far they have come.
     pub(crate) walkers: Walkers<M>,
+    /// How long the objects live.
+    pub lives: Lives<M>,
     /// The kernel's memory.
     pub pool: FramePool,
     /// What sigma0 is made of.
@@ -48,6 +51,7 @@ impl<M: Machine> Mappings<M> {
         tasks: M::Storage<Task>,
         factories: M::Storage<Factory>,
         walkers: M::Storage<Walker>,
+        lives: LifeTables<M>,
         pool: FramePool,
         sigma0: Sigma0,
     ) -> Self {
@@ -57,6 +61,7 @@ impl<M: Machine> Mappings<M> {
             tasks: Table::new(tasks, memory),
             factories: Table::new(factories, memory),
             walkers: Table::new(walkers, memory),
+            lives: Lives::new(lives),
             pool,
             sigma0,
             stretch: Stretch::new(),

@@ -6,6 +6,7 @@ pub mod database;
 pub mod derivation;
 pub mod emptying;
 pub mod item;
+pub mod life;
 pub mod map_pages;
 pub mod mappings;
 pub mod progress;

@@ -110,6 +110,9 @@ impl<M: Machine> Mappings<M> {
         database::make_root(&mut self.machine, node, mapping);
         spot.set_node(&mut self.machine, node.into());
         spot.set_entry(&mut self.machine, capability.into());
+        if let Some(object) = capability.object.mortal() {
+            self.lives.set_root(object, node);
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use crate::{
     mapping::{
         capability::{Capability, Object},
         database,
+        life::Mortal,
         space::{DirectoryEntry, Pages, Space, Spot, table_index},
         task::{MAX_UTCB_FRAMES, Task, UtcbArea},
     },
@@ -104,7 +105,9 @@ impl<M: Machine> Kernel<M> {
             return Err(NoMemory);
         }
         self.mappings.factories[factory].charge(self.gates.price())?;
-        self.gates.insert(gate).ok_or(NoMemory)
+        let gate = self.gates.insert(gate).ok_or(NoMemory)?;
+        self.mappings.begin_life(Mortal::Gate(gate), Some(factory));
+        Ok(gate)
     }
 
     /// A factory whose whole limit is taken from its parent at once: it can never be overspent.
@@ -115,7 +118,10 @@ impl<M: Machine> Kernel<M> {
         let limit = limit as u64;
         let price = limit.checked_add(self.mappings.factories.price()).ok_or(NoMemory)?;
         self.mappings.factories[parent].charge(price)?;
-        self.mappings.factories.insert(Factory::new(limit, parent.position())).ok_or(NoMemory)
+        let factory = Factory::new(limit, parent.position());
+        let factory = self.mappings.factories.insert(factory).ok_or(NoMemory)?;
+        self.mappings.begin_life(Mortal::Factory(factory), Some(parent));
+        Ok(factory)
     }
 
     /// A task with the kernel info page and its UTCB area mapped, and nothing else.
@@ -155,6 +161,7 @@ impl<M: Machine> Kernel<M> {
         }
         let task = self.mappings.tasks.insert(Task::new(space, factory, utcb_area));
         let task = task.ok_or(ObjectError::NoMemory)?;
+        self.mappings.begin_life(Mortal::Task(task), Some(factory));
         let info_page = self.mappings.sigma0.kernel_info_page;
         self.map_kernel_page(task, KERNEL_INFO_PAGE, info_page, Rights::READ)?;
         for address in (UTCB_AREA..).step_by(PAGE_SIZE).take(frame_count) {
@@ -215,6 +222,7 @@ impl<M: Machine> Kernel<M> {
         let thread = Thread::new(utcb, priority, factory, bookmark.into());
         let thread = self.threads.insert(thread).ok_or(ObjectError::NoMemory)?;
         self.mappings.set_walker(walker(thread), bookmark);
+        self.mappings.begin_life(Mortal::Thread(thread), Some(factory));
         Ok(thread)
     }
 }

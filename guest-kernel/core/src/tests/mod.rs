@@ -5,6 +5,7 @@ mod exploration;
 mod faults;
 mod hostile;
 mod interference;
+mod lives;
 mod mappings;
 mod memory;
 mod messages;

@@ -7,12 +7,14 @@ use crate::{
     mapping::{
         capability::{Capability, Object},
         item::Outcome,
+        life::{LifeTables, Mortal},
         mappings::Mappings,
         progress::Progress,
         sigma0::Sigma0,
         space::{DirectoryEntry, Pages},
     },
     memory::{
+        factory::Factory,
         frames::{FramePool, KernelFrame, PhysicalAddress, TableFrame},
         index::{FactoryIndex, Storage, TableIndex, TaskIndex, ThreadIndex},
         machine::{Counts, Machine},
@@ -25,6 +27,7 @@ use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
     flexpage::{Flexpage, Rights},
     introspection::{
+        NOBODY,
         mapping::MappingNode,
         record::{Kind, MapStatus, Record, Words},
     },
@@ -316,6 +319,7 @@ impl Clone for Bench {
             tasks: mappings.tasks.clone(),
             factories: mappings.factories.clone(),
             walkers: mappings.walkers.clone(),
+            lives: mappings.lives.clone(),
             pool: mappings.pool.clone(),
             sigma0: mappings.sigma0,
             stretch: mappings.stretch.clone(),
@@ -356,10 +360,25 @@ impl Bench {
             tasks: Shelf::new(1024),
             gates: Shelf::new(1024),
             factories: Shelf::new(64),
+            lives: LifeTables {
+                gates: Shelf::new(1024),
+                threads: Shelf::new(1024),
+                tasks: Shelf::new(1024),
+                factories: Shelf::new(64),
+                replies: Shelf::new(1024),
+            },
         };
         let mut kernel = Kernel::new(machine, tables, pool, sigma0);
         kernel.start(&image).expect("start");
         Self { kernel }
+    }
+
+    /// A factory that nobody has a capability to.
+    pub fn factory(&mut self, limit: u64) -> FactoryIndex {
+        let factory = Factory::new(limit, NOBODY);
+        let factory = self.kernel.mappings.factories.insert(factory).expect("room");
+        self.kernel.mappings.begin_life(Mortal::Factory(factory), None);
+        factory
     }
 
     /// The thread that runs, by number.
