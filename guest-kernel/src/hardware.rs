@@ -15,7 +15,7 @@ use kernel_core::{
     arch::Table,
     memory::{
         frames::{FramePool, KernelFrame, PhysicalAddress, TableFrame},
-        index::TaskIndex,
+        index::{TaskIndex, ThreadIndex},
         machine::{Counts, Machine},
         node::NodeIndex,
         utcb::UtcbReference,
@@ -98,6 +98,18 @@ impl Machine for Hardware {
 
     fn copy_kernel_half(&mut self, root: KernelFrame) {
         direct_map::copy_kernel_half(self.view::<Table>(root));
+    }
+
+    fn clear_kernel_half(&mut self, root: KernelFrame) {
+        direct_map::clear_kernel_half(self.view::<Table>(root));
+    }
+
+    fn leave_space(&mut self, space: PhysicalAddress, other: PhysicalAddress) {
+        arch::leave_space(space, other);
+    }
+
+    fn forget_thread(&mut self, thread: ThreadIndex) {
+        arch::forget_thread(thread);
     }
 
     #[inline(always)]
@@ -188,7 +200,7 @@ impl Machine for Hardware {
 
 #[inline]
 fn utcb_pointer(utcb: UtcbReference) -> *mut Utcb {
-    direct_map::pointer(PhysicalAddress(utcb.frame().address().0 + utcb.offset()))
+    direct_map::pointer(utcb.address())
 }
 
 const _: () = assert!(size_of::<Table>() == PAGE_SIZE);

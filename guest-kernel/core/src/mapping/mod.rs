@@ -4,6 +4,7 @@
 pub mod capability;
 pub mod database;
 pub mod derivation;
+pub mod emptying;
 pub mod item;
 pub mod life;
 pub mod map_pages;
