@@ -108,7 +108,7 @@ impl Starter<'_> {
             }
         };
         thread.control(pager, CapabilityIndex::PARENT, task, UTCB_AREA)?;
-        SCHEDULER.set_priority(thread, program.module.entry.priority as Word)
+        SCHEDULER.set_priority(thread, program.module.entry.priority.min(255) as u8)
     }
 
     /// The first instruction, and the fault that comes with it.

@@ -19,7 +19,8 @@ use protocol::{
     introspection::{NOBODY, ThreadState, record::Kind},
     layout::{KERNEL_INFO_PAGE, USER_END, UTCB_AREA},
     message::{MapItem, MessageTag},
-    object::{CapabilityIndex, label, task},
+    object::{CapabilityIndex, label},
+    operation::{Operation as _, task},
 };
 
 /// Enough to reach every state many times over, in a few seconds.
@@ -120,8 +121,8 @@ pub fn act(bench: &mut Bench, source: &mut Source) {
             let words = source.below(8);
             if label == label::TASK {
                 let arguments = match source.below(2) {
-                    0 => [task::UNMAP, source.below(16), source.below(4)],
-                    _ => [task::MAP, source.word() | 8, source.word()],
+                    0 => [task::Unmap::NUMBER, source.below(16), source.below(4)],
+                    _ => [task::Map::NUMBER, source.word() | 8, source.word()],
                 };
                 bench.kernel.utcb(current).message[..3].copy_from_slice(&arguments);
             }

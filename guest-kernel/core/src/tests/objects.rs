@@ -15,7 +15,8 @@ use protocol::{
     introspection::NOBODY,
     layout::UTCB_AREA,
     message::MessageTag,
-    object::{CapabilityIndex, debugger, factory, label, task, thread},
+    object::{CapabilityIndex, label},
+    operation::{Operation as _, debugger, factory, task, thread},
     syscall::Operation,
     utcb::UTCB_SIZE,
 };
@@ -64,8 +65,9 @@ impl Program {
     /// Gives up the only capability to what was made last.
     fn forget(&mut self) {
         let slot = Flexpage::capabilities(SLOT, 0, Rights::empty());
-        let all = Word::from(Rights::all().bits()) | task::UNMAP_OWN;
-        let done = self.call(CapabilityIndex::TASK, label::TASK, [task::UNMAP, all, 1, slot.0]);
+        let all = Word::from(Rights::all().bits()) | task::Unmap::OWN_TOO;
+        let done =
+            self.call(CapabilityIndex::TASK, label::TASK, [task::Unmap::NUMBER, all, 1, slot.0]);
         assert_eq!(done, Ok(()));
     }
 
@@ -88,10 +90,10 @@ impl Program {
 fn ways() -> [[Word; 4]; 4] {
     let area = Flexpage::memory(UTCB_AREA, PAGE_ORDER, Rights::READ_WRITE).0;
     [
-        [factory::CREATE_TASK, SLOT, area, 0],
-        [factory::CREATE_THREAD, SLOT, 0, 0],
-        [factory::CREATE_GATE, SLOT, 7, CapabilityIndex::THREAD.0],
-        [factory::CREATE_FACTORY, SLOT, 0, 0],
+        [factory::CreateTask::NUMBER, SLOT, area, 0],
+        [factory::CreateThread::NUMBER, SLOT, 0, 0],
+        [factory::CreateGate::NUMBER, SLOT, 7, CapabilityIndex::THREAD.0],
+        [factory::CreateFactory::NUMBER, SLOT, 0, 0],
     ]
 }
 
@@ -150,10 +152,14 @@ fn a_utcb_is_of_one_thread() {
     let mut program = Program::new(u64::MAX / 2);
     let bind = |program: &mut Program, slot: Word, utcb: Word| {
         let own = CapabilityIndex::TASK.0;
-        program.call(CapabilityIndex(slot), label::THREAD, [thread::CONTROL, 4, 4, own, utcb])
+        program.call(
+            CapabilityIndex(slot),
+            label::THREAD,
+            [thread::Control::NUMBER, 4, 4, own, utcb],
+        )
     };
     for slot in [SLOT, SLOT + 1] {
-        assert_eq!(program.create([factory::CREATE_THREAD, slot]), Ok(()));
+        assert_eq!(program.create([factory::CreateThread::NUMBER, slot]), Ok(()));
     }
     assert_eq!(bind(&mut program, SLOT, UTCB_AREA), Err(ObjectError::Busy), "the first thread's");
     let second = UTCB_AREA + UTCB_SIZE;
@@ -177,7 +183,7 @@ fn a_name_is_given_by_who_controls_the_object() {
             let slot = CapabilityIndex(SLOT + Word::from(rights.bits()) + 8 * own.0);
             let given = Capability { object, rights };
             program.bench.kernel.mappings.give(program.task, slot, given).expect("room");
-            let name = [debugger::SET_NAME, slot.0, debugger::NO_IMAGE, 1, 0x61];
+            let name = [debugger::SetName::NUMBER, slot.0, Word::MAX, 1, 0x61];
             let named = program.call(CapabilityIndex::DEBUGGER, label::DEBUGGER, name);
             let wanted = rights.contains(needed).then_some(()).ok_or(ObjectError::PermissionDenied);
             assert_eq!(named, wanted, "{object:?} with {rights:?}");
