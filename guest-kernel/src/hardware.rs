@@ -14,8 +14,8 @@ use core::fmt::Debug;
 use kernel_core::{
     arch::Table,
     memory::{
-        frames::{KernelFrame, PhysicalAddress, TableFrame},
-        index::TaskIndex,
+        frames::{FramePool, KernelFrame, PhysicalAddress, TableFrame},
+        index::{TaskIndex, ThreadIndex},
         machine::{Counts, Machine},
         node::NodeIndex,
         utcb::UtcbReference,
@@ -100,6 +100,18 @@ impl Machine for Hardware {
         direct_map::copy_kernel_half(self.view::<Table>(root));
     }
 
+    fn clear_kernel_half(&mut self, root: KernelFrame) {
+        direct_map::clear_kernel_half(self.view::<Table>(root));
+    }
+
+    fn leave_space(&mut self, space: PhysicalAddress, other: PhysicalAddress) {
+        arch::leave_space(space, other);
+    }
+
+    fn forget_thread(&mut self, thread: ThreadIndex) {
+        arch::forget_thread(thread);
+    }
+
     #[inline(always)]
     fn flush_page(&mut self, root: PhysicalAddress, address: Word) {
         // Page tables lie where a machine word reaches.
@@ -169,8 +181,8 @@ impl Machine for Hardware {
         trace_ring::publish_counts(counts);
     }
 
-    fn publish_pool(&mut self, left: u64) {
-        trace_ring::publish_pool(left);
+    fn publish_pool(&mut self, pool: &FramePool) {
+        trace_ring::publish_pool(pool);
     }
 
     fn publish_stretch(&mut self, ticks: u64, at_point: bool) {

@@ -79,6 +79,17 @@ impl Progress {
 }
 
 impl<M: Machine> Mappings<M> {
+    /// Adds a walker, which is nowhere yet, behind the last one, or in the place of one that is nowhere any
+    /// more.
+    pub(crate) fn set_walker(&mut self, walker: WalkerIndex, bookmark: NodeIndex) {
+        let new = Walker::new(bookmark);
+        if walker.position() < self.walkers.used() {
+            self.walkers[walker] = new;
+        } else {
+            self.walkers.push(new);
+        }
+    }
+
     /// Takes some steps, if need be in the next stretch; or says that it is time for others.
     #[inline(always)]
     pub(crate) fn spend(&mut self, steps: u32) -> Result<(), Preempted> {

@@ -1,17 +1,18 @@
 //! Tasks: an address space, a capability table, and the factory that pays for both.
 
 use crate::{
-    mapping::{capability::CapabilityTable, space::Space},
+    mapping::{capability::CapabilityTable, emptying::Emptied, space::Space},
     memory::{
-        frames::KernelFrame,
-        index::{FactoryIndex, Table, TableIndex, TaskIndex},
+        frames::{FramePair, KernelFrame},
+        index::{FactoryIndex, Table, TableIndex, TaskIndex, Tenant},
         machine::Machine,
     },
 };
 use protocol::{
     PAGE_SIZE, Word,
-    introspection::{CAPABILITY_TABLE_FRAMES, NAME_LENGTH, TaskRecord},
+    introspection::{ALIVE, CAPABILITY_TABLE_FRAMES, NAME_LENGTH, TaskRecord, UNUSED},
     layout::UTCB_AREA,
+    object::CapabilityIndex,
     utcb::UTCB_SIZE,
 };
 
@@ -20,6 +21,49 @@ pub type Tasks<M> = Table<TaskIndex, <M as Machine>::Storage<Task>>;
 
 /// The most frames in a UTCB area: 64 KiB.
 pub const MAX_UTCB_FRAMES: usize = 16;
+
+/// The frames of a UTCB area.
+#[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
+pub struct UtcbArea {
+    pairs: [Option<FramePair>; MAX_UTCB_FRAMES / 2],
+    frames: u8,
+}
+
+impl UtcbArea {
+    /// Pairs that so many frames take.
+    pub const fn pairs(frames: usize) -> usize {
+        frames.div_ceil(2)
+    }
+
+    /// Adds a pair, for two frames or for the only one of the area. Does nothing if it is full.
+    pub fn add(&mut self, pair: FramePair, frames: usize) {
+        if let Some(place) = self.pairs.iter_mut().find(|place| place.is_none()) {
+            *place = Some(pair);
+            self.frames += frames as u8;
+        }
+    }
+
+    /// One of the frames.
+    pub fn frame(&self, number: usize) -> Option<KernelFrame> {
+        let pair = self.pairs.get(number / 2)?.as_ref()?;
+        let frame = if number.is_multiple_of(2) { pair.first() } else { pair.second() };
+        (number < self.frames.into()).then_some(frame)
+    }
+
+    /// The last one.
+    pub fn last_frame(&self) -> Option<KernelFrame> {
+        self.frame(usize::from(self.frames).checked_sub(1)?)
+    }
+
+    /// Takes the last one away, which must be zero. If that was the last one of a pair, returns the pair.
+    pub fn remove_last(&mut self) -> Option<FramePair> {
+        self.frames = self.frames.saturating_sub(1);
+        let is_first = self.frames.is_multiple_of(2);
+        let pair = self.pairs.get_mut(usize::from(self.frames / 2))?;
+        if is_first { pair.take() } else { None }
+    }
+}
 
 /// A task. Begins with the record that the host reads.
 #[derive(Debug)]
@@ -35,21 +79,19 @@ pub struct Task {
     /// Who pays for its kernel memory.
     pub factory: FactoryIndex,
     /// The frames of its UTCB area.
-    utcb_frames: [Option<KernelFrame>; MAX_UTCB_FRAMES],
+    pub(crate) utcb_area: UtcbArea,
     /// Which of its UTCBs a thread has: bit 0 is the first one.
     utcbs: u128,
+    /// How far it is emptied, if it is dying.
+    pub(crate) emptied: Emptied,
 }
 
 impl Task {
     /// A task with an empty capability table.
-    pub fn new(
-        space: Space,
-        factory: FactoryIndex,
-        utcb_frames: [Option<KernelFrame>; MAX_UTCB_FRAMES],
-    ) -> Self {
+    pub fn new(space: Space, factory: FactoryIndex, utcb_area: UtcbArea) -> Self {
         Self {
             record: TaskRecord {
-                state: 1,
+                state: ALIVE,
                 generation: 1,
                 page_table: space.root().0,
                 image: 0,
@@ -62,15 +104,16 @@ impl Task {
             space,
             capabilities: CapabilityTable::default(),
             factory,
-            utcb_frames,
+            utcb_area,
             utcbs: 0,
+            emptied: Emptied::NOTHING,
         }
     }
 
     /// The frame of the UTCB area that holds the address `utcb`, and the offset in it.
     pub fn utcb_frame(&self, utcb: Word) -> Option<(KernelFrame, Word)> {
         let offset = utcb.checked_sub(UTCB_AREA)?;
-        let frame = (*self.utcb_frames.get(offset / PAGE_SIZE)?)?;
+        let frame = self.utcb_area.frame(offset / PAGE_SIZE)?;
         Some((frame, offset % PAGE_SIZE))
     }
 
@@ -79,9 +122,33 @@ impl Task {
         self.utcbs & utcb_bit(utcb) != 0
     }
 
+    /// Takes the frames of the capability table for `index` out, which must be empty.
+    pub fn take_capability_frames(&mut self, index: CapabilityIndex) -> Option<FramePair> {
+        let frames = self.capabilities.take_frame(index)?;
+        let address = frames.first().address().0;
+        for shown in self.record.capability_table.iter_mut().filter(|shown| **shown == address) {
+            *shown = 0;
+        }
+        Some(frames)
+    }
+
     /// From now on a thread has it.
     pub fn take_utcb(&mut self, utcb: Word) {
         self.utcbs |= utcb_bit(utcb);
+    }
+}
+
+impl Tenant for Task {
+    fn generation(&mut self) -> &mut u32 {
+        &mut self.record.generation
+    }
+
+    fn vacate(&mut self) {
+        self.record.state = UNUSED;
+    }
+
+    fn next_vacant(&mut self) -> &mut u16 {
+        &mut self.record.factory
     }
 }
 

@@ -1,8 +1,8 @@
 //! What the kernel needs from the processor and from memory.
 
 use crate::memory::{
-    frames::{KernelFrame, PhysicalAddress, TableFrame},
-    index::{Storage, TaskIndex},
+    frames::{FramePool, KernelFrame, PhysicalAddress, TableFrame},
+    index::{Storage, TaskIndex, ThreadIndex},
     node::NodeIndex,
     utcb::UtcbReference,
 };
@@ -52,6 +52,17 @@ pub trait Machine {
 
     /// Copies the part of the top-level page table that maps the kernel into a new one.
     fn copy_kernel_half(&mut self, root: KernelFrame);
+
+    /// Clears that part.
+    fn clear_kernel_half(&mut self, root: KernelFrame);
+
+    /// The space with the top-level page table `space` ends: if the processor works in it, it works in
+    /// `other` from now on, and holds the registers of no thread.
+    fn leave_space(&mut self, space: PhysicalAddress, other: PhysicalAddress);
+
+    /// A thread ends: what the processor may still hold of its registers is nobody's, neither kept for it
+    /// nor found by another one of the same number.
+    fn forget_thread(&mut self, thread: ThreadIndex);
 
     /// Forgets what the processor may have cached for a page of the space with this top-level page
     /// table. It caches only entries of the space that it works in: the switch to another one forgets
@@ -104,8 +115,8 @@ pub trait Machine {
     /// Tells the host how many objects exist.
     fn publish_counts(&mut self, counts: Counts);
 
-    /// Tells the host how many bytes of the pool were not handed out yet.
-    fn publish_pool(&mut self, left: u64);
+    /// Tells the host what nobody has of the pool.
+    fn publish_pool(&mut self, pool: &FramePool);
 
     /// Tells the host how long a map or unmap took to the next preemption point, or to its end, and
     /// which of them it was.

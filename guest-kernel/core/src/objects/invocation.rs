@@ -95,7 +95,7 @@ impl<M: Machine> Kernel<M> {
             Object::Console => self.console_operation(caller, tag),
             Object::Scheduler => self.scheduler_operation(caller, tag),
             Object::Platform => self.platform_operation(caller, tag),
-            Object::Gate(_) => Err(ObjectError::BadProtocol.into()),
+            Object::Gate(_) | Object::Reply(_) => Err(ObjectError::BadProtocol.into()),
         }
     }
 

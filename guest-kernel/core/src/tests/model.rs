@@ -7,12 +7,14 @@ use crate::{
     mapping::{
         capability::{Capability, Object},
         item::Outcome,
+        life::{LifeTables, Mortal},
         mappings::Mappings,
         progress::Progress,
         sigma0::Sigma0,
         space::{DirectoryEntry, Pages},
     },
     memory::{
+        factory::Factory,
         frames::{FramePool, KernelFrame, PhysicalAddress, TableFrame},
         index::{FactoryIndex, Storage, TableIndex, TaskIndex, ThreadIndex},
         machine::{Counts, Machine},
@@ -25,6 +27,7 @@ use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
     flexpage::{Flexpage, Rights},
     introspection::{
+        NOBODY,
         mapping::MappingNode,
         record::{Kind, MapStatus, Record, Words},
     },
@@ -47,6 +50,9 @@ use zerocopy::{FromBytes, IntoBytes, KnownLayout};
 pub const RAM_END: u64 = 64 << 20;
 pub const POOL: PhysicalRange = PhysicalRange { start: 2 << 20, end: 30 << 20 };
 
+/// Where the kernel's half of a top-level page table has something, in words.
+const KERNEL_HALF: usize = PAGE_SIZE / 4 - 2;
+
 #[derive(Clone, Debug)]
 #[repr(C, align(4096))]
 struct Frame([u8; PAGE_SIZE]);
@@ -59,6 +65,7 @@ pub struct ModelMachine {
     frames: Vec<Option<Rc<Frame>>>,
     pub records: Vec<Record>,
     pub flushed: Vec<(PhysicalAddress, Word)>,
+    pub left_spaces: Vec<PhysicalAddress>,
     pub preemption_points: u64,
     pub interrupt_windows: u64,
     /// Whether quick paths are not gone.
@@ -198,7 +205,21 @@ impl Machine for ModelMachine {
         self.utcb(to).message[..words].copy_from_slice(&message[..words]);
     }
 
-    fn copy_kernel_half(&mut self, _root: KernelFrame) {}
+    /// The first entry of the kernel's half is the number of its frame.
+    fn copy_kernel_half(&mut self, root: KernelFrame) {
+        self.view::<[u32; PAGE_SIZE / 4]>(root)[KERNEL_HALF] = root.address().0 as u32;
+    }
+
+    fn clear_kernel_half(&mut self, root: KernelFrame) {
+        self.view::<[u32; PAGE_SIZE / 4]>(root)[KERNEL_HALF] = 0;
+    }
+
+    fn leave_space(&mut self, space: PhysicalAddress, other: PhysicalAddress) {
+        assert_ne!(space, other);
+        self.left_spaces.push(space);
+    }
+
+    fn forget_thread(&mut self, _thread: ThreadIndex) {}
 
     fn flush_page(&mut self, root: PhysicalAddress, address: Word) {
         self.flushed.push((root, address));
@@ -270,7 +291,7 @@ impl Machine for ModelMachine {
 
     fn publish_counts(&mut self, _counts: Counts) {}
 
-    fn publish_pool(&mut self, _left: u64) {}
+    fn publish_pool(&mut self, _pool: &FramePool) {}
 
     fn publish_stretch(&mut self, _ticks: u64, at_point: bool) {
         self.preemption_points += u64::from(at_point);
@@ -298,6 +319,7 @@ impl Clone for Bench {
             tasks: mappings.tasks.clone(),
             factories: mappings.factories.clone(),
             walkers: mappings.walkers.clone(),
+            lives: mappings.lives.clone(),
             pool: mappings.pool.clone(),
             sigma0: mappings.sigma0,
             stretch: mappings.stretch.clone(),
@@ -316,11 +338,12 @@ impl Bench {
 
     /// With a part of the pool only.
     pub fn with_pool(pool: PhysicalRange) -> Self {
-        let mut frames = FramePool::new(pool);
-        let frame = frames.allocate().expect("pool");
+        let mut pool = FramePool::new(pool);
+        let mut machine = ModelMachine::default();
+        let pair = pool.allocate(&mut machine).expect("pool");
         let image = Image { module: 0, entry: 0xbf00_0000, segments: [None; MAX_SEGMENTS] };
         let sigma0 = Sigma0 {
-            kernel_info_page: frame,
+            kernel_info_page: pair.first(),
             ram_end: RAM_END,
             reserved: [
                 PhysicalRange { start: 0, end: 1 << 20 },
@@ -330,19 +353,32 @@ impl Bench {
             ],
             image,
         };
-        let wanted_records = Kind::DEFAULT_ENABLED | 1 << Kind::Message as u8;
-        let machine = ModelMachine { wanted_records, ..ModelMachine::default() };
+        machine.wanted_records = Kind::DEFAULT_ENABLED | 1 << Kind::Message as u8;
         let tables = Tables {
             threads: Shelf::new(1024),
             walkers: Shelf::new(1024),
             tasks: Shelf::new(1024),
             gates: Shelf::new(1024),
             factories: Shelf::new(64),
+            lives: LifeTables {
+                gates: Shelf::new(1024),
+                threads: Shelf::new(1024),
+                tasks: Shelf::new(1024),
+                factories: Shelf::new(64),
+                replies: Shelf::new(1024),
+            },
         };
-        let pool = frames.rest();
         let mut kernel = Kernel::new(machine, tables, pool, sigma0);
         kernel.start(&image).expect("start");
         Self { kernel }
+    }
+
+    /// A factory that nobody has a capability to.
+    pub fn factory(&mut self, limit: u64) -> FactoryIndex {
+        let factory = Factory::new(limit, NOBODY);
+        let factory = self.kernel.mappings.factories.insert(factory).expect("room");
+        self.kernel.mappings.begin_life(Mortal::Factory(factory), None);
+        factory
     }
 
     /// The thread that runs, by number.

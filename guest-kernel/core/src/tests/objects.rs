@@ -3,16 +3,12 @@
 use super::Bench;
 use crate::{
     mapping::capability::{Capability, Object},
-    memory::{
-        factory::Factory,
-        index::{FactoryIndex, TableIndex, TaskIndex, ThreadIndex},
-    },
+    memory::index::{FactoryIndex, TableIndex, TaskIndex, ThreadIndex},
 };
 use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
     error::ObjectError,
     flexpage::{Flexpage, Rights},
-    introspection::NOBODY,
     layout::UTCB_AREA,
     message::MessageTag,
     object::{CapabilityIndex, label},
@@ -35,8 +31,7 @@ struct Program {
 impl Program {
     fn new(quota: u64) -> Self {
         let mut bench = Bench::new();
-        let factory =
-            bench.kernel.mappings.factories.insert(Factory::new(u64::MAX, NOBODY)).expect("room");
+        let factory = bench.factory(u64::MAX);
         let thread = bench.spawn(1, 255);
         let task = bench.task_of(thread);
         bench.give(task, FACTORY, Object::Factory(factory));

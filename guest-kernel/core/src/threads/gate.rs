@@ -1,7 +1,10 @@
 //! IPC gates.
 
-use crate::memory::index::{TableIndex, ThreadIndex};
-use protocol::{Word, introspection::mapping::GateRecord};
+use crate::memory::index::{TableIndex, Tenant, ThreadIndex};
+use protocol::{
+    Word,
+    introspection::{ALIVE, UNUSED, mapping::GateRecord},
+};
 
 /// An IPC gate: a thread under a label, which is how servers tell their clients apart.
 #[derive(Clone, Copy, Debug)]
@@ -11,7 +14,8 @@ pub struct Gate(GateRecord);
 impl Gate {
     /// A gate to `thread`.
     pub fn new(thread: ThreadIndex, label: Word) -> Self {
-        Self(GateRecord { label: label as u64, thread: thread.position(), reserved: [0; 3] })
+        let (label, thread, state) = (label as u64, thread.position(), ALIVE as u16);
+        Self(GateRecord { label, thread, state, generation: 1 })
     }
 
     /// Who receives.
@@ -24,5 +28,19 @@ impl Gate {
     #[inline(always)]
     pub fn label(self) -> Word {
         self.0.label as Word
+    }
+}
+
+impl Tenant for Gate {
+    fn generation(&mut self) -> &mut u32 {
+        &mut self.0.generation
+    }
+
+    fn vacate(&mut self) {
+        self.0.state = UNUSED as u16;
+    }
+
+    fn next_vacant(&mut self) -> &mut u16 {
+        &mut self.0.thread
     }
 }

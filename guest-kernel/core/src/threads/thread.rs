@@ -4,7 +4,7 @@ use crate::{
     arch::Context,
     memory::{
         frames::PhysicalAddress,
-        index::{FactoryIndex, MaybeThread, Table, TableIndex, TaskIndex, ThreadIndex},
+        index::{FactoryIndex, MaybeThread, Table, TableIndex, TaskIndex, Tenant, ThreadIndex},
         machine::Machine,
         node::MaybeNode,
         utcb::UtcbReference,
@@ -274,5 +274,19 @@ impl Thread {
     pub fn bound_task(&self) -> Option<TaskIndex> {
         let task = self.record.task;
         if task == NOBODY { None } else { Some(TaskIndex::from_position(task)) }
+    }
+}
+
+impl Tenant for Thread {
+    fn generation(&mut self) -> &mut u32 {
+        &mut self.record.generation
+    }
+
+    fn vacate(&mut self) {
+        self.record.state = ThreadState::Unused as u32;
+    }
+
+    fn next_vacant(&mut self) -> &mut u16 {
+        &mut self.record.task
     }
 }
