@@ -10,6 +10,8 @@ pub enum ObjectError {
     PermissionDenied = 1,
     /// A capability that the operation names is empty.
     NoSuchCapability = 2,
+    /// The thread owes nobody an answer.
+    NoCaller = 3,
     /// Kernel memory or a quota is exhausted.
     NoMemory = 12,
     /// The slot or the object is already in use.
@@ -33,9 +35,10 @@ pub enum ObjectError {
 
 impl ObjectError {
     /// All errors, for decoding and for tests.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::PermissionDenied,
         Self::NoSuchCapability,
+        Self::NoCaller,
         Self::NoMemory,
         Self::Busy,
         Self::NoSuchObject,
@@ -70,8 +73,8 @@ pub enum IpcError {
     Cancelled = 6,
     /// An item did not fit the receive window.
     WindowOverflow = 8,
-    /// The partner took the message and will never answer: it died, or waited for the next
-    /// message without replying.
+    /// The partner took the message and will never answer: it died, waited for the next message
+    /// without replying, or dropped the answer that it had set aside.
     ReplyLost = 10,
     /// The kernel had no memory to enter a mapping.
     MapFailed = 12,

@@ -51,6 +51,9 @@ impl Operation {
     pub const WAIT: Self = Self(2 | 4);
     /// Answer the last caller, then wait for a message from anybody.
     pub const REPLY_AND_WAIT: Self = Self(1 | 2 | 4 | 8);
+    /// Send to the capability, then wait for a message from anybody. Only with an answer that was set aside
+    /// ([`crate::operation::thread::SetAside`]), because nobody has to wait for that to be taken.
+    pub const ANSWER_AND_WAIT: Self = Self(1 | 2 | 4);
 
     /// Whether all bits of `other` are set.
     #[inline]

@@ -55,6 +55,7 @@ impl fmt::Display for Error {
             Self::Object(error) => match error {
                 ObjectError::PermissionDenied => "the capability lacks a right",
                 ObjectError::NoSuchCapability => "an argument names an empty capability",
+                ObjectError::NoCaller => "the thread owes nobody an answer",
                 ObjectError::NoMemory => "no memory is left",
                 ObjectError::Busy => "it is already in use",
                 ObjectError::NoSuchObject => "the factory cannot make such an object",

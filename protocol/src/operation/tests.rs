@@ -38,6 +38,7 @@ fn operations_come_back() {
             utcb: 4,
         }),
         ExRegs(thread::ExRegs { instruction: 1, stack: thread::ExRegs::KEEP }),
+        SetAside(thread::SetAside { slot: SLOT }),
     );
     comes_back!(
         factory,

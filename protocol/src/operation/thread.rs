@@ -5,7 +5,7 @@ use crate::{Word, error::ObjectError, object::CapabilityIndex};
 
 requests! {
     /// What a thread can be asked for.
-    Control ExRegs
+    Control ExRegs SetAside
 }
 
 /// Binds the thread to a task and sets its handlers. Message registers: `0: number, 1: pager,
@@ -64,5 +64,31 @@ impl Operation<3> for ExRegs {
     #[inline]
     fn decode([_, instruction, stack]: [Word; 3]) -> Result<Self, ObjectError> {
         Ok(Self { instruction, stack })
+    }
+}
+
+/// Sets aside the answer that the thread owes, which must be the invoker itself: it becomes a capability,
+/// and the thread owes nothing any more. Message registers: `0: number, 1: slot`.
+///
+/// A message that is sent to the capability is the answer, whoever sends it, and does all that an answer
+/// does; then the capability is gone. It can be granted, but not mapped: there is never more than one. When
+/// its caller stops waiting it is gone too; when it is unmapped the caller learns that no answer will come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// An empty slot for the capability.
+    pub slot: CapabilityIndex,
+}
+
+impl Operation<2> for SetAside {
+    const NUMBER: Word = 3;
+
+    #[inline]
+    fn encode(self) -> [Word; 2] {
+        [Self::NUMBER, self.slot.0]
+    }
+
+    #[inline]
+    fn decode([_, slot]: [Word; 2]) -> Result<Self, ObjectError> {
+        Ok(Self { slot: CapabilityIndex(slot) })
     }
 }

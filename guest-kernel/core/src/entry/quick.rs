@@ -67,6 +67,7 @@ impl<M: Machine> Kernel<M> {
             (0, Operation::REPLY_AND_WAIT) => self.quick_answer(MessageTag(tag)),
             (ONE_ITEM, Operation::REPLY_AND_WAIT) => self.quick_answer_with_item(MessageTag(tag)),
             (ONE_ITEM, Operation::CALL) => self.quick_call_with_item(index, MessageTag(tag)),
+            (0, Operation::ANSWER_AND_WAIT) => self.quick_later_answer(index, MessageTag(tag)),
             _ => None,
         }
     }
@@ -138,7 +139,10 @@ impl<M: Machine> Kernel<M> {
             if slot.is_debugger() {
                 return self.quick_nothing(caller);
             }
-            return self.quick_unmap(caller, slot.modifiable_task()?, tag);
+            return match slot.modifiable_task() {
+                Some(task) => self.quick_unmap(caller, task, tag),
+                None => self.quick_set_aside(caller, slot, tag),
+            };
         };
         let gate = self.gates[gate];
         let (from, to) = self.threads.pair(caller, gate.thread())?;
@@ -426,7 +430,7 @@ impl<M: Machine> Mappings<M> {
 
 /// A server has answered, and waits; its caller goes on.
 #[inline(always)]
-fn answer(server: &mut Thread, caller: &mut Thread) {
+pub(super) fn answer(server: &mut Thread, caller: &mut Thread) {
     server.caller = MaybeThread::NOBODY;
     server.set_state(ThreadState::Receiving, MaybeThread::NOBODY);
     caller.set_state(ThreadState::Ready, MaybeThread::NOBODY);

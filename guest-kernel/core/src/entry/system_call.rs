@@ -2,8 +2,11 @@
 //! goes on, and nothing else is left behind.
 
 use crate::{
-    mapping::capability::{Object, Slot},
-    memory::machine::Machine,
+    mapping::{
+        capability::{Object, Slot},
+        stretch::Preempted,
+    },
+    memory::{index::ThreadIndex, machine::Machine},
     threads::{
         kernel::Kernel,
         next::{Next, SystemCall},
@@ -76,6 +79,9 @@ impl<M: Machine> Kernel<M> {
 
     #[inline(always)]
     fn go_on(&mut self, next: Next) {
+        if self.mappings.lives.is_due() {
+            self.lose_replies();
+        }
         if !self.bereaved.is_empty() {
             return self.settle_and_go_on(next);
         }
@@ -132,6 +138,7 @@ impl<M: Machine> Kernel<M> {
             Operation::WAIT => self.wait(call),
             Operation::RECEIVE => self.receive(call),
             Operation(REPLY_ONLY) => self.reply_and_go_on(call),
+            Operation::ANSWER_AND_WAIT => self.answer_and_wait(call),
             _ => self.refuse(call, IpcError::InvalidArgument),
         }
     }
@@ -151,9 +158,32 @@ impl<M: Machine> Kernel<M> {
         let (receiver, label) = match capability.object {
             Object::Gate(gate) => (self.gates[gate].thread(), self.gates[gate].label()),
             Object::Thread(thread) if call.tag.label() != label::THREAD => (thread, 0),
+            Object::Reply(caller) if then == AfterSend::Continue => {
+                return self.answer_and_go_on(call, caller);
+            }
             _ => return self.invoke_object(call, slot),
         };
         self.send_or_queue(call, receiver, label, then)
+    }
+
+    /// Answers whoever waits for the answer that a slot holds, then waits for a message.
+    fn answer_and_wait(&mut self, call: SystemCall) -> Next {
+        match self.slot(call).capability().map(|capability| capability.object) {
+            Some(Object::Reply(caller)) => match self.answer_later(call, caller) {
+                Ok(answered) => self.wait_after_answer(call, answered),
+                Err(Preempted) => Next::Restart(call),
+            },
+            Some(_) => self.refuse(call, IpcError::InvalidArgument),
+            None => self.refuse(call, IpcError::NoPartner),
+        }
+    }
+
+    /// The same, and goes on.
+    fn answer_and_go_on(&mut self, call: SystemCall, caller: ThreadIndex) -> Next {
+        match self.answer_later(call, caller) {
+            Ok(answered) => self.go_on_after_answer(call, answered),
+            Err(Preempted) => Next::Restart(call),
+        }
     }
 
     /// Waits for a message from whoever a slot names.

@@ -278,6 +278,10 @@ impl<M: Machine> Lives<M> {
 impl<M: Machine> Mappings<M> {
     /// An object begins to live that `factory` has made and paid for, or nobody.
     pub(crate) fn begin_life(&mut self, object: Mortal, factory: Option<FactoryIndex>) {
+        if let Mortal::Thread(thread) = object {
+            // There is room for the answer that it may wait for.
+            self.lives.record(Mortal::Reply(thread));
+        }
         let state = LifeState::Living as u16;
         let Some(factory) = factory else {
             *self.lives.record(object) = LifeRecord { state, ..Life::NONE.0 };

@@ -19,7 +19,7 @@ use protocol::{
     layout::USER_END,
     message::MessageTag,
     object::CapabilityIndex,
-    operation::thread::{Control, ExRegs, Request},
+    operation::thread::{Control, ExRegs, Request, SetAside},
     utcb::SELF_OFFSET,
 };
 
@@ -49,6 +49,11 @@ impl<M: Machine> Kernel<M> {
                 message[1] = old[0];
                 message[2] = old[1];
                 Ok(Reply { words: 3, next: Next::Best })
+            }
+            Request::SetAside(_) if thread != caller => Err(ObjectError::InvalidArgument.into()),
+            Request::SetAside(SetAside { slot }) => {
+                self.set_aside(caller, slot)?;
+                NOTHING
             }
         }
     }
