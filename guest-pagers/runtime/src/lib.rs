@@ -22,6 +22,9 @@
 //! | [`memory`] | getting memory from one's parent |
 //! | [`program`] | arguments and files |
 //! | [`capability`], [`objects`] | the kernel's objects, one method an operation: making tasks, taking memory back |
+//! | [`owned`] | objects that end with the value that stands for them |
+//! | [`share`] | what others may get, and where something may arrive |
+//! | [`slot`] | slots for capabilities |
 //! | [`ipc`], [`message`] | plain messages |
 //! | [`parent`] | what a parent does for its child: memory, I/O ports, the end |
 //! | [`port`] | I/O ports |
@@ -43,11 +46,14 @@ pub mod ipc;
 pub mod memory;
 pub mod message;
 pub mod objects;
+pub mod owned;
 pub mod pager;
 pub mod parent;
 pub mod port;
 pub mod program;
 pub mod random;
+pub mod share;
+pub mod slot;
 #[doc(hidden)]
 pub mod start;
 

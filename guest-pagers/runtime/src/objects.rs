@@ -1,36 +1,58 @@
 //! The operations of the kernel's objects, one method each.
 
 use crate::{
-    Result,
+    Error, Result,
     capability::{
         Cap, Console, Debugger, Factory, Gate, Object, Platform, Scheduler, Task, Thread,
     },
     message,
+    owned::Owned,
+    share::Item,
 };
+use core::ops::Deref;
 use protocol::{
     Word,
     flexpage::{Flexpage, Rights},
     introspection::NAME_LENGTH,
-    message::MapItem,
     object::CapabilityIndex,
     operation::{Operation, console, debugger, factory, platform, scheduler, task, thread},
 };
 
 impl Cap<Factory> {
-    /// Makes a task with this UTCB area and puts its capability into the empty slot `slot`.
-    pub fn create_task(self, slot: CapabilityIndex, utcb_area: Flexpage) -> Result<Cap<Task>> {
-        self.invoke(factory::CreateTask { slot, utcb_area }.encode())?;
-        Ok(Cap::new(slot))
+    /// Makes a task with this UTCB area.
+    pub fn create_task(self, utcb_area: Flexpage) -> Result<Owned<Task>> {
+        Owned::create(|slot| {
+            self.invoke(factory::CreateTask { slot, utcb_area }.encode())?;
+            Ok(Cap::new(slot))
+        })
     }
 
-    /// Makes a thread; [`Cap::<Thread>::control`] and [`Cap::<Thread>::ex_regs`] bring it to life.
-    pub fn create_thread(self, slot: CapabilityIndex) -> Result<Cap<Thread>> {
+    /// Makes a thread; [`Owned::<Thread>::bind`] and [`Resident::start`] bring it to life.
+    pub fn create_thread(self) -> Result<Owned<Thread>> {
+        Owned::create(|slot| self.create_thread_at(slot))
+    }
+
+    /// Makes a gate: messages to it arrive at `receiver` with `label`.
+    pub fn create_gate(self, label: Word, receiver: Cap<Thread>) -> Result<Owned<Gate>> {
+        Owned::create(|slot| self.create_gate_at(slot, label, receiver))
+    }
+
+    /// Makes a factory that can use up to `limit` bytes of this one's kernel memory.
+    pub fn create_factory(self, limit: Word) -> Result<Owned<Factory>> {
+        Owned::create(|slot| {
+            self.invoke(factory::CreateFactory { slot, limit }.encode())?;
+            Ok(Cap::new(slot))
+        })
+    }
+
+    /// Makes a thread and puts its capability into the empty slot `slot`.
+    pub fn create_thread_at(self, slot: CapabilityIndex) -> Result<Cap<Thread>> {
         self.invoke(factory::CreateThread { slot }.encode())?;
         Ok(Cap::new(slot))
     }
 
-    /// Makes a gate: messages to it arrive at `receiver` with `label`.
-    pub fn create_gate(
+    /// Makes a gate and puts its capability into the empty slot `slot`.
+    pub fn create_gate_at(
         self,
         slot: CapabilityIndex,
         label: Word,
@@ -40,33 +62,58 @@ impl Cap<Factory> {
         self.invoke(factory::CreateGate { slot, label, receiver }.encode())?;
         Ok(Cap::new(slot))
     }
-
-    /// Makes a factory that can use up to `limit` bytes of this one's kernel memory.
-    pub fn create_factory(self, slot: CapabilityIndex, limit: Word) -> Result<Cap<Factory>> {
-        self.invoke(factory::CreateFactory { slot, limit }.encode())?;
-        Ok(Cap::new(slot))
-    }
 }
 
 impl Cap<Task> {
-    /// Maps something of this program's into the task.
-    pub fn map(self, item: MapItem) -> Result<()> {
+    /// Maps something of this program's into the task, which may be its own: so it must arrive where
+    /// nothing else of this program is ([`crate::share`]), else the error is [`Error::NotOpen`]. Where it
+    /// arrives in a task of one's own making, an [`Owned`] one, does not matter.
+    pub fn map(self, item: Item) -> Result<()> {
+        if !item.may_arrive_here() {
+            return Err(Error::NotOpen);
+        }
+        // SAFETY: just seen.
+        unsafe { self.map_anywhere(item) }
+    }
+
+    /// As [`Self::map`], to anywhere.
+    ///
+    /// # Safety
+    /// If the task is this program's own, no reference leads to where the item arrives.
+    pub unsafe fn map_anywhere(self, item: Item) -> Result<()> {
+        let item = item.map_item();
         self.invoke(task::Map { item }.encode()).map(|_| ())
     }
 
     /// Takes from everybody who got something of these flexpages from the task, directly or not, what
     /// `take` says; nobody has to agree. Says what was done to the memory of each flexpage since the
     /// last time: the processor notes that, and the notes begin anew.
-    pub fn unmap<const N: usize>(self, flexpages: [Flexpage; N], take: Take) -> Result<[Use; N]> {
+    ///
+    /// What the task itself loses faults when it is touched again: memory from a [`crate::memory::Pool`]
+    /// does not come back, all else is paged in as it was.
+    pub fn unmap<const N: usize>(
+        self,
+        flexpages: [impl Into<Flexpage>; N],
+        take: Take,
+    ) -> Result<[Use; N]> {
         const FIRST: usize = task::Unmap::FIRST_FLEXPAGE;
         const {
             assert!(N <= task::Unmap::MAX_FLEXPAGES, "too many flexpages for one message");
         }
+        let flexpages = flexpages.map(|page| page.into().with_rights(Rights::empty()).0);
         let Take { rights, own_too } = take;
         message::write(0, task::Unmap { take: rights, own_too, flexpages: N }.encode());
-        message::write(FIRST, flexpages.map(|page| page.with_rights(Rights::empty()).0));
+        message::write(FIRST, flexpages);
         self.invoke_prepared(FIRST + N)?;
         Ok(message::read(FIRST).map(|word| Use::of(Flexpage(word))))
+    }
+}
+
+impl Owned<Task> {
+    /// Maps something of this program's into the task. Where it arrives is the task's affair.
+    pub fn map(&self, item: Item) -> Result<()> {
+        // SAFETY: a task that this program has made is not its own.
+        unsafe { self.cap().map_anywhere(item) }
     }
 }
 
@@ -112,7 +159,10 @@ impl Use {
 
 impl Cap<Thread> {
     /// Binds the thread to a task. Pager and exception handler are indices in that task's table.
-    pub fn control(
+    ///
+    /// # Safety
+    /// If the task is this program's own, its new thread is one of this program's, with all that follows.
+    pub unsafe fn control(
         self,
         pager: CapabilityIndex,
         exception_handler: CapabilityIndex,
@@ -125,9 +175,58 @@ impl Cap<Thread> {
 
     /// Sets instruction and stack pointer ([`thread::ExRegs::KEEP`] leaves one) and lets the thread run;
     /// gives the old ones.
-    pub fn ex_regs(self, instruction: Word, stack: Word) -> Result<(Word, Word)> {
+    ///
+    /// # Safety
+    /// If it is a thread of this program, what it does from there on is sound.
+    pub unsafe fn ex_regs(self, instruction: Word, stack: Word) -> Result<(Word, Word)> {
         self.invoke(thread::ExRegs { instruction, stack }.encode())?;
         Ok((message::get(1), message::get(2)))
+    }
+}
+
+impl Owned<Thread> {
+    /// Binds the thread to another task. Pager and exception handler are indices in that task's table.
+    pub fn bind(
+        self,
+        task: &Owned<Task>,
+        pager: CapabilityIndex,
+        exception_handler: CapabilityIndex,
+        utcb: Word,
+    ) -> Result<Resident> {
+        // SAFETY: a task that this program has made is not its own.
+        unsafe { self.control(pager, exception_handler, task.cap(), utcb)? };
+        Ok(Resident(self))
+    }
+}
+
+/// A thread of another task.
+#[derive(Debug)]
+pub struct Resident(Owned<Thread>);
+
+impl Resident {
+    /// Sets instruction and stack pointer ([`thread::ExRegs::KEEP`] leaves one) and lets the thread run;
+    /// gives the old ones.
+    pub fn start(&self, instruction: Word, stack: Word) -> Result<(Word, Word)> {
+        // SAFETY: what it does it does to that task.
+        unsafe { self.0.ex_regs(instruction, stack) }
+    }
+
+    /// Ends it; see [`Owned::end`].
+    pub fn end(self) -> Result<()> {
+        self.0.end()
+    }
+
+    /// Lets it live without this value; see [`Owned::leak`].
+    pub fn leak(self) -> Cap<Thread> {
+        self.0.leak()
+    }
+}
+
+impl Deref for Resident {
+    type Target = Cap<Thread>;
+
+    fn deref(&self) -> &Cap<Thread> {
+        &self.0
     }
 }
 

@@ -1,12 +1,19 @@
 //! Being a pager: a thread that is asked when others fault, and answers with mappings.
 
-use crate::{Error, capability::PARENT, ipc, ipc::Received, memory, message};
+use crate::{
+    Error,
+    capability::PARENT,
+    ipc,
+    ipc::Received,
+    memory, message,
+    share::{Item, Shareable},
+};
 use protocol::{
     PAGE_ORDER, Word,
     error::ObjectError,
     fault::{Exception, PageFault, PortFault},
     flexpage::{Flexpage, align_down},
-    message::{MapItem, MessageTag},
+    message::MessageTag,
     object::label,
 };
 
@@ -43,66 +50,107 @@ pub trait Pager {
     }
 }
 
-/// The answer to a message: its words are in the message registers already, so make it last.
+/// The answer to a message. Its words are in the message registers already, so make it last.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
-pub struct Answer(Option<MessageTag>);
+pub struct Answer(Content);
+
+/// Items are written at the last moment: what else may get into the registers is no item.
+#[derive(Clone, Copy, Debug)]
+enum Content {
+    Nothing,
+    Words(MessageTag),
+    /// The usual one.
+    Item(Item),
+    Items {
+        words: usize,
+        items: [Item; MAX_ITEMS],
+        count: usize,
+    },
+}
+
+/// The most items of an answer.
+pub const MAX_ITEMS: usize = 4;
 
 impl Answer {
     /// Maps `flexpage`, which this program must have itself, to `address` of the client.
     #[inline(always)]
-    pub fn map(address: Word, flexpage: Flexpage) -> Self {
-        message::write(0, MapItem::map(address, flexpage).to_words());
-        Self(Some(MessageTag::new(0, 0, 1)))
+    pub fn map(address: Word, flexpage: Shareable) -> Self {
+        Self(Content::Item(Item::map(address, flexpage)))
     }
 
     /// As [`Self::map`], but this program's own mapping moves to the client. What was derived from it
     /// before stays.
     #[inline]
-    pub fn grant(address: Word, flexpage: Flexpage) -> Self {
-        Self::items([MapItem::grant(address, flexpage)])
+    pub fn grant(address: Word, flexpage: Shareable) -> Self {
+        Self(Content::Item(Item::grant(address, flexpage)))
     }
 
     /// Gives I/O ports, which this program must have itself, to the client.
     pub fn ports(ports: Flexpage) -> Self {
-        Self::items([MapItem::map(ports.address() << PAGE_ORDER, ports)])
+        let Some(shareable) = Shareable::new(ports) else {
+            return Self::refuse(ObjectError::InvalidArgument);
+        };
+        Self(Content::Item(Item::map(ports.address() << PAGE_ORDER, shareable)))
     }
 
-    /// Maps and grants all these.
+    /// Maps and grants all these: at most [`MAX_ITEMS`].
     #[inline]
-    pub fn items<const N: usize>(items: [MapItem; N]) -> Self {
+    pub fn items<const N: usize>(items: [Item; N]) -> Self {
         Self::message([], items)
     }
 
     /// Success, and these words.
+    #[inline]
     pub fn words<const N: usize>(words: [Word; N]) -> Self {
-        Self::message(words, [])
+        message::write(0, words);
+        Self(Content::Words(MessageTag::new(0, N, 0)))
     }
 
     /// Success, these words, and all these mappings. There are
     /// [`protocol::utcb::MESSAGE_REGISTERS`]; an item takes two.
     #[inline]
-    pub fn message<const W: usize, const I: usize>(words: [Word; W], items: [MapItem; I]) -> Self {
+    pub fn message<const W: usize, const I: usize>(words: [Word; W], items: [Item; I]) -> Self {
+        const { assert!(I <= MAX_ITEMS, "too many items for one answer") };
         message::write(0, words);
-        message::write_items(W, items);
-        Self(Some(MessageTag::new(0, W, I)))
+        let none = Item::map(0, Shareable::NOTHING);
+        let all = core::array::from_fn(|number| items.get(number).copied().unwrap_or(none));
+        Self(Content::Items { words: W, items: all, count: I })
     }
 
     /// No. A client that faulted is stopped.
     pub const fn refuse(error: ObjectError) -> Self {
-        Self(Some(error.tag()))
+        Self(Content::Words(error.tag()))
     }
 
     /// Nothing: for messages whose sender waits for no answer.
     pub const fn nothing() -> Self {
-        Self(None)
+        Self(Content::Nothing)
     }
 
     /// Sends the answer now, without waiting for the next message.
     pub fn send(self) {
-        if let Some(tag) = self.0 {
-            // A client that is gone needs no answer.
-            let _ = ipc::reply(tag);
+        if let Some(tag) = self.finish() {
+            // SAFETY: the items, if any, have been written just now. A client that is gone needs no
+            // answer.
+            let _ = unsafe { ipc::reply_any(tag) };
+        }
+    }
+
+    /// Writes the items; gives the tag, if there is to be an answer at all.
+    #[inline(always)]
+    fn finish(self) -> Option<MessageTag> {
+        match self.0 {
+            Content::Nothing => None,
+            Content::Words(tag) => Some(tag),
+            Content::Item(item) => {
+                message::write(0, item.to_words());
+                Some(MessageTag::new(0, 0, 1))
+            }
+            Content::Items { words, items, count } => {
+                message::write_items(words, &items[..count]);
+                Some(MessageTag::new(0, words, count))
+            }
         }
     }
 }
@@ -120,10 +168,12 @@ pub fn forward(client: Client, fault: PageFault) -> Answer {
 pub fn serve(pager: &mut impl Pager) -> ! {
     let mut incoming = ipc::wait();
     loop {
-        incoming = match incoming.map(|received| answer(pager, received)) {
-            Ok(Answer(Some(tag))) => ipc::reply_and_wait(tag),
+        let answer = incoming.ok().and_then(|received| answer(pager, received).finish());
+        incoming = match answer {
+            // SAFETY: the items, if any, have been written just now.
+            Some(tag) => unsafe { ipc::reply_any_and_wait(tag) },
             // The last answer did not reach its client, which is gone, or there was none.
-            Ok(Answer(None)) | Err(_) => ipc::wait(),
+            None => ipc::wait(),
         };
     }
 }
