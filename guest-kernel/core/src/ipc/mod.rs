@@ -7,4 +7,5 @@ pub mod port_fault;
 pub mod reply;
 pub mod sigma0_fault;
 pub mod transfer;
+pub mod unheld;
 pub mod waiting;

@@ -5,7 +5,7 @@
 
 use crate::{
     ipc::transfer::Transfer,
-    mapping::{life::Mortal, stretch::Preempted},
+    mapping::stretch::Preempted,
     memory::{
         index::{MaybeThread, ThreadIndex},
         machine::Machine,
@@ -71,15 +71,6 @@ impl<M: Machine> Kernel<M> {
     fn forget_answerer(&mut self, caller: ThreadIndex) {
         if let Some(answerer) = self.threads[caller].answerer.take() {
             self.abandon_with(answerer, caller);
-        }
-    }
-
-    /// Whoever waits for answers that somebody has dropped is bereaved.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn lose_replies(&mut self) {
-        while let Some(Mortal::Reply(caller)) = self.mappings.lives.first_dying() {
-            self.lose_set_aside(caller);
         }
     }
 
