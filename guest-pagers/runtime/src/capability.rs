@@ -141,10 +141,14 @@ impl Cap<Gate> {
 /// The answer's tag, or the error that it reports.
 #[inline]
 pub fn check(answer: MessageTag) -> Result<MessageTag> {
-    match answer.label() {
-        0 => Ok(answer),
-        label => Err(ObjectError::from_label(label).map_or(Error::Other(label), Error::Object)),
-    }
+    if answer.label() == 0 { Ok(answer) } else { Err(refusal(answer)) }
+}
+
+#[cold]
+#[inline(never)]
+fn refusal(answer: MessageTag) -> Error {
+    let label = answer.label();
+    ObjectError::from_label(label).map_or(Error::Other(label), Error::Object)
 }
 
 /// This task.

@@ -123,7 +123,20 @@ pub unsafe fn invoke(
     tag: MessageTag,
     timeouts: Timeouts,
 ) -> Result<Received, IpcError> {
-    let first = target.0 << CAPABILITY_SHIFT | operation.0;
+    // SAFETY: the caller's.
+    unsafe { invoke_target(target.0 << CAPABILITY_SHIFT | operation.0, tag, timeouts) }
+}
+
+/// The same with capability and operation in one word, as the system call takes them.
+///
+/// # Safety
+/// As [`invoke`].
+#[inline(always)]
+pub unsafe fn invoke_target(
+    first: Word,
+    tag: MessageTag,
+    timeouts: Timeouts,
+) -> Result<Received, IpcError> {
     // SAFETY: the caller's.
     let (tag, label) = unsafe { arch::syscall(first, tag.0, timeouts.0) };
     let tag = MessageTag(tag);

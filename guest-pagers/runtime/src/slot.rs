@@ -41,6 +41,14 @@ impl Slot {
     }
 }
 
+impl Slot {
+    /// One that was kept.
+    #[inline(always)]
+    pub(crate) const fn again(index: CapabilityIndex) -> Self {
+        Self(index)
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
         SLOTS.give_back(self.0.0 - FIRST);

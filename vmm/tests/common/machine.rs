@@ -62,8 +62,9 @@ impl Machine {
             let ran = self.view(&["tasks", "--json"]);
             let tasks = lines(&ran);
             let is_idle = |task: &Value| {
-                let state = &task["threads"][0]["state"];
-                state == "receiving" || state == "stopped"
+                let thread = &task["threads"][0];
+                let is_in = |state| thread["state"] == state;
+                is_in("receiving") || is_in("stopped") || !thread["reply"].is_null()
             };
             if tasks.iter().any(|task| task["name"] == last) && tasks.iter().all(is_idle) {
                 return;

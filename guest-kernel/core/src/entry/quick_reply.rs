@@ -3,9 +3,13 @@
 
 use crate::{
     entry::quick::answer,
-    mapping::{capability::Slot, database},
+    mapping::{
+        capability::Slot,
+        database::{self, Links},
+        space::Spot,
+    },
     memory::{
-        index::{MaybeThread, ThreadIndex},
+        index::{MaybeThread, TableIndex, TaskIndex, ThreadIndex},
         machine::Machine,
     },
     threads::kernel::Kernel,
@@ -26,29 +30,28 @@ impl<M: Machine> Kernel<M> {
         own: Slot,
         tag: MessageTag,
     ) -> Option<()> {
-        let [operation, index, ..] = self.utcb(server).message;
-        let from = &self.threads[server];
-        let caller = from.caller.get()?;
+        let caller = self.threads[server].caller.get()?;
+        let (from, to) = self.threads.pair(server, caller)?;
+        let mappings = &mut self.mappings;
+        let [operation, index, ..] = mappings.machine.utcb(from.utcb).message;
         let is_plain = (operation, tag.words()) == (thread::SetAside::NUMBER, 2)
             && own.controlled_thread() == Some(server)
-            && self.threads[caller].waits_for(server)
+            && to.waits_for(server)
             && from.undertaking.is_none();
-        if !is_plain {
+        let index = CapabilityIndex(index);
+        if !is_plain || index == CapabilityIndex::NIL {
             return None;
         }
-        let (task, index) = (self.task_of(server), CapabilityIndex(index));
-        let spot = self.mappings.tasks[task].capabilities.spot(index)?;
-        let is_free =
-            index != CapabilityIndex::NIL && !spot.entry(&mut self.mappings.machine).is_present();
-        if !is_free {
+        let task = TaskIndex::from_position(from.record.task);
+        let owner = &mappings.tasks[task];
+        let spot = owner.capabilities.spot(index)?;
+        if spot.entry(&mut mappings.machine).is_present() {
             return None;
         }
-        let factory = self.mappings.tasks[task].factory;
-        let factory = &mut self.mappings.factories[factory];
-        let node = database::take_node(&mut self.mappings.machine, factory)?;
-        self.mappings.begin_reply(task, index, (spot, node), caller);
-        self.threads[caller].await_reply();
-        let from = &mut self.threads[server];
+        let factory = &mut mappings.factories[owner.factory];
+        let node = database::take_node(&mut mappings.machine, factory)?;
+        mappings.begin_reply(task, index, (spot, node), caller);
+        to.await_reply();
         from.caller = MaybeThread::NOBODY;
         from.context.set_result(MessageTag::default(), 0);
         Some(())
@@ -62,11 +65,12 @@ impl<M: Machine> Kernel<M> {
         tag: MessageTag,
     ) -> Option<()> {
         let server = self.current.expected();
-        let task = self.task_of(server);
-        let slot = self.mappings.tasks[task].capabilities.slot(&mut self.mappings.machine, index);
-        let caller = slot.reply()?;
+        let (task, mappings) = (self.task_of(server), &mut self.mappings);
+        let owner = &mappings.tasks[task];
+        let spot: Spot<Slot> = owner.capabilities.spot(index)?;
+        let caller = spot.entry(&mut mappings.machine).reply()?;
+        let node = spot.node(&mut mappings.machine)?;
         let (from, to) = self.threads.pair(server, caller)?;
-        let machine = &mut self.mappings.machine;
         if !to.is(ThreadState::Receiving)
             || !to.waits_for_reply()
             || to.answerer != MaybeThread::NOBODY
@@ -74,16 +78,21 @@ impl<M: Machine> Kernel<M> {
             || !from.senders.is_empty()
             || from.undertaking.is_some()
             || self.ready.has_above(to.priority())
-            || machine.records(Kind::Message)
+            || mappings.machine.records(Kind::Message)
+            // No walk has stopped there.
+            || mappings.machine.node(node).following().get().is_some()
         {
             return None;
         }
         if tag.words() != 0 {
-            machine.copy_message(from.utcb, to.utcb, tag.words());
+            mappings.machine.copy_message(from.utcb, to.utcb, tag.words());
         }
+        spot.take(&mut mappings.machine);
+        let factory = &mut mappings.factories[owner.factory];
+        database::free_node(&mut mappings.machine, factory, node);
+        mappings.lives.forget_reply(caller);
         answer(from, to);
         to.context.set_result(tag, 0);
-        self.mappings.end_reply(caller);
         self.current = caller.into();
         Some(())
     }

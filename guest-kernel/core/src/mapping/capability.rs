@@ -137,6 +137,13 @@ impl Slot {
         found.then_some(ThreadIndex::from_position(self.0.index()))
     }
 
+    /// One that holds the answer that a thread waits for.
+    #[inline(always)]
+    pub fn of_reply(caller: ThreadIndex) -> Self {
+        let rights = Rights::all().bits();
+        Self(CapabilitySlot::new(ObjectKind::Reply, rights, caller.position()))
+    }
+
     /// The thread that waits for it, if the slot holds an answer that was set aside.
     #[inline(always)]
     pub fn reply(self) -> Option<ThreadIndex> {

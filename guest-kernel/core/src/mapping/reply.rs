@@ -3,10 +3,11 @@
 
 use crate::{
     mapping::{
-        capability::{Capability, Object, Slot},
-        life::Mortal,
+        capability::Slot,
+        database::{self, NewMapping},
         mappings::Mappings,
         space::Spot,
+        tables::capability_place,
     },
     memory::{
         index::{TableIndex, TaskIndex, ThreadIndex},
@@ -14,9 +15,7 @@ use crate::{
         node::NodeIndex,
     },
 };
-use protocol::{
-    Word, flexpage::Rights, introspection::mapping::MappingNode, object::CapabilityIndex,
-};
+use protocol::{Word, introspection::mapping::MappingNode, object::CapabilityIndex};
 
 impl<M: Machine> Mappings<M> {
     /// Puts the answer that a thread waits for into an empty slot.
@@ -25,27 +24,25 @@ impl<M: Machine> Mappings<M> {
         &mut self,
         task: TaskIndex,
         index: CapabilityIndex,
-        place: (Spot<Slot>, NodeIndex),
+        (spot, node): (Spot<Slot>, NodeIndex),
         caller: ThreadIndex,
     ) {
-        self.begin_life(Mortal::Reply(caller), None);
-        let capability = Capability { object: Object::Reply(caller), rights: Rights::all() };
-        self.enter_root(task, index, place, capability);
+        let mapping = NewMapping { task: task.position(), place: capability_place(index) };
+        database::make_root(&mut self.machine, node, mapping);
+        spot.set_node(&mut self.machine, node.into());
+        spot.set_entry(&mut self.machine, Slot::of_reply(caller));
+        self.lives.begin_reply(caller, node);
     }
 
     /// Nobody waits for that answer any more, and nobody has it.
-    #[inline(always)]
     pub(crate) fn end_reply(&mut self, caller: ThreadIndex) {
-        let reply = Mortal::Reply(caller);
-        if let Some(node) = self.lives.of(reply).root() {
-            let MappingNode { task, place, .. } = *self.machine.node(node);
-            let task = TaskIndex::from_position(task);
-            let index = CapabilityIndex(place.number() as Word);
-            if let Some(spot) = self.tasks[task].capabilities.spot(index) {
-                spot.take(&mut self.machine);
-            }
-            self.drop_node(task, node);
+        let Some(node) = self.lives.end_reply(caller) else { return };
+        let MappingNode { task, place, .. } = *self.machine.node(node);
+        let task = TaskIndex::from_position(task);
+        let index = CapabilityIndex(place.number() as Word);
+        if let Some(spot) = self.tasks[task].capabilities.spot(index) {
+            spot.take(&mut self.machine);
         }
-        self.end_life(reply);
+        self.drop_node(task, node);
     }
 }

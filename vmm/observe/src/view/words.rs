@@ -285,6 +285,7 @@ fn object_error(error: ObjectError) -> &'static str {
     match error {
         ObjectError::PermissionDenied => "permission denied",
         ObjectError::NoSuchCapability => "no such capability",
+        ObjectError::NoCaller => "nobody to answer",
         ObjectError::NoMemory => "no memory",
         ObjectError::Busy => "busy",
         ObjectError::NoSuchObject => "no such object",
