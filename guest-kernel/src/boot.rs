@@ -18,7 +18,12 @@ use core::{alloc::Layout, ptr::NonNull};
 use kernel_core::{
     Kernel,
     boot_bundle::{BundleError, find_image},
-    mapping::{progress::Walker, sigma0::Sigma0, task::Task},
+    mapping::{
+        life::{Life, LifeTables},
+        progress::Walker,
+        sigma0::Sigma0,
+        task::Task,
+    },
     memory::{
         factory::Factory,
         frames::{FramePool, KernelFrame, PhysicalAddress},
@@ -176,12 +181,20 @@ fn install_kernel(loader: &LoaderInfo, pool: PhysicalRange) -> kernel_core::boot
     let mut space = PoolSpace { next: pool.start, end: pool.end };
     install_trace_ring(&mut space, loader.options, pool);
     let tasks = (pool.end - pool.start) / MEBIBYTE * TASKS_PER_MEBIBYTE;
+    let lives = LifeTables {
+        gates: space.table::<Life>(GATES_PER_TASK * tasks),
+        threads: space.table::<Life>(THREADS_PER_TASK * tasks),
+        tasks: space.table::<Life>(tasks),
+        factories: space.table::<Life>(FACTORIES_PER_TASK * tasks),
+        replies: space.table::<Life>(THREADS_PER_TASK * tasks),
+    };
     let tables = Tables {
         threads: space.table::<Thread>(THREADS_PER_TASK * tasks),
-        walkers: space.table::<Walker>(THREADS_PER_TASK * tasks),
+        walkers: space.table::<Walker>(THREADS_PER_TASK * tasks + 1),
         tasks: space.table::<Task>(tasks),
         gates: space.table::<Gate>(GATES_PER_TASK * tasks),
         factories: space.table::<Factory>(FACTORIES_PER_TASK * tasks),
+        lives,
     };
     trace_ring::describe(&tables, pool);
     let reserved = [
@@ -191,11 +204,12 @@ fn install_kernel(loader: &LoaderInfo, pool: PhysicalRange) -> kernel_core::boot
         PhysicalRange::default(),
     ];
     let mut frames = FramePool::new(PhysicalRange { start: space.next, end: pool.end });
-    let Ok(kernel_info_page) = frames.allocate() else { panic!("the pool has no page") };
+    let mut hardware = Hardware;
+    let Ok(info_frames) = frames.allocate(&mut hardware) else { panic!("the pool has no page") };
+    let kernel_info_page = info_frames.first();
     write_kernel_info_page(kernel_info_page, loader, reserved);
     let sigma0 = Sigma0 { kernel_info_page, ram_end: loader.ram_end, reserved, image: sigma0 };
-    let rest = frames.rest();
-    kernel_cell::install(Kernel::new(Hardware, tables, rest, sigma0));
+    kernel_cell::install(Kernel::new(hardware, tables, frames, sigma0));
     root
 }
 

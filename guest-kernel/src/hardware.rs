@@ -14,8 +14,8 @@ use core::fmt::Debug;
 use kernel_core::{
     arch::Table,
     memory::{
-        frames::{KernelFrame, PhysicalAddress, TableFrame},
-        index::TaskIndex,
+        frames::{FramePool, KernelFrame, PhysicalAddress, TableFrame},
+        index::{TaskIndex, ThreadIndex},
         machine::{Counts, Machine},
         node::NodeIndex,
         utcb::UtcbReference,
@@ -108,6 +108,10 @@ impl Machine for Hardware {
         }
     }
 
+    fn forget_thread(&mut self, thread: ThreadIndex) {
+        arch::forget_thread(thread);
+    }
+
     fn user_byte(&mut self, physical: PhysicalAddress) -> u8 {
         if physical.0 >= RAM_LIMIT {
             return 0;
@@ -169,8 +173,8 @@ impl Machine for Hardware {
         trace_ring::publish_counts(counts);
     }
 
-    fn publish_pool(&mut self, left: u64) {
-        trace_ring::publish_pool(left);
+    fn publish_pool(&mut self, pool: &FramePool) {
+        trace_ring::publish_pool(pool);
     }
 
     fn publish_stretch(&mut self, ticks: u64, at_point: bool) {
@@ -188,7 +192,7 @@ impl Machine for Hardware {
 
 #[inline]
 fn utcb_pointer(utcb: UtcbReference) -> *mut Utcb {
-    direct_map::pointer(PhysicalAddress(utcb.frame().address().0 + utcb.offset()))
+    direct_map::pointer(utcb.address())
 }
 
 const _: () = assert!(size_of::<Table>() == PAGE_SIZE);

@@ -8,10 +8,13 @@ use core::{
     hint,
     sync::atomic::{Ordering, compiler_fence},
 };
-use kernel_core::{memory::machine::Counts, threads::kernel::Tables};
+use kernel_core::{
+    memory::{frames::FramePool, machine::Counts},
+    threads::kernel::Tables,
+};
 use protocol::{
     introspection::{
-        Checkpoints, HEADER_MAGIC, HEADER_VERSION, Header, Table, TraceRing,
+        Checkpoints, HEADER_MAGIC, HEADER_VERSION, Header, LifeTables, Table, TraceRing,
         record::{Kind, Record, Words, word},
     },
     kip::PhysicalRange,
@@ -32,10 +35,19 @@ static mut INTROSPECTION: Header = Header {
     threads: EMPTY_TABLE,
     factories: EMPTY_TABLE,
     gates: EMPTY_TABLE,
+    lives: LifeTables {
+        gates: EMPTY_TABLE,
+        threads: EMPTY_TABLE,
+        tasks: EMPTY_TABLE,
+        factories: EMPTY_TABLE,
+        replies: EMPTY_TABLE,
+    },
     checkpoints: Checkpoints { interval: 0, reached: 0, released: 0 },
     pool_start: 0,
     pool_end: 0,
     pool_used: 0,
+    pool_fresh: 0,
+    pool_free: 0,
     panicked: 0,
     longest_stretch: 0,
     preemption_points: 0,
@@ -70,6 +82,11 @@ pub fn describe(tables: &Tables<Hardware>, pool: PhysicalRange) {
         threads = table(&tables.threads);
         factories = table(&tables.factories);
         gates = table(&tables.gates);
+        lives.gates = table(&tables.lives.gates);
+        lives.threads = table(&tables.lives.threads);
+        lives.tasks = table(&tables.lives.tasks);
+        lives.factories = table(&tables.lives.factories);
+        lives.replies = table(&tables.lives.replies);
         pool_start = pool.start;
         pool_end = pool.end;
         port_cache = ports::describe().0;
@@ -88,12 +105,21 @@ pub fn publish_counts(counts: Counts) {
         threads.count = counts.threads.into();
         gates.count = counts.gates.into();
         factories.count = counts.factories.into();
+        lives.gates.count = counts.gates.into();
+        lives.threads.count = counts.threads.into();
+        lives.tasks.count = counts.tasks.into();
+        lives.factories.count = counts.factories.into();
+        lives.replies.count = counts.threads.into();
     }
 }
 
-/// Tells the host how many bytes of the pool nobody has yet.
-pub fn publish_pool(left: u64) {
-    set! { pool_used = get!(pool_end) - get!(pool_start) - left; }
+/// Tells the host what nobody has of the pool.
+pub fn publish_pool(pool: &FramePool) {
+    set! {
+        pool_used = get!(pool_end) - get!(pool_start) - pool.left();
+        pool_fresh = pool.fresh().start;
+        pool_free = pool.first_free();
+    }
 }
 
 /// Tells the host of a stretch of a map or unmap.

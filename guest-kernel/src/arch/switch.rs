@@ -38,6 +38,16 @@ pub fn loaded_root() -> *const PhysicalAddress {
     unsafe { &raw const LOADED.root }
 }
 
+/// See [`kernel_core::memory::machine::Machine::forget_thread`].
+pub fn forget_thread(thread: ThreadIndex) {
+    // SAFETY: one processor, interrupts off, and nobody holds a reference.
+    unsafe {
+        if LOADED.thread == thread.into() {
+            LOADED.thread = MaybeThread::NOBODY;
+        }
+    }
+}
+
 /// Goes on with the current thread, after loading all of it that is not in its frame. Idles if
 /// there is none.
 #[inline(always)]

@@ -58,7 +58,8 @@ pub enum Resource {
     Ports,
     /// A capability.
     Capability,
-    /// Nothing: the place where an unmap that was interrupted goes on. Its number is the thread's.
+    /// Nothing: the place where an unmap that was interrupted goes on. Its number is the thread's, or
+    /// [`super::NOBODY`] where the kernel takes objects apart.
     Bookmark,
 }
 
@@ -201,6 +202,8 @@ pub enum ObjectKind {
     Debugger = 7,
     /// The platform.
     Platform = 8,
+    /// The answer that a thread waits for. Its index is the thread's.
+    Reply = 9,
 }
 
 impl ObjectKind {
@@ -216,6 +219,7 @@ impl ObjectKind {
             6 => Self::Scheduler,
             7 => Self::Debugger,
             8 => Self::Platform,
+            9 => Self::Reply,
             _ => return None,
         })
     }
@@ -234,13 +238,59 @@ pub struct FactoryRecord {
     pub free_nodes: u32,
     /// Nodes in the frames that it has paid for.
     pub nodes: u32,
-    /// The factory that it was made from, or [`super::NOBODY`].
+    /// The factory that it was made from, or [`super::NOBODY`]. If it is unused, the next entry that is,
+    /// or [`super::NOBODY`].
     pub parent: u16,
-    /// Zero.
-    pub reserved: [u16; 3],
+    /// [`super::UNUSED`] or [`super::ALIVE`].
+    pub state: u16,
+    /// Counts the factories that have had this table entry, with this one.
+    pub generation: u32,
 }
 
 const _: () = assert!(size_of::<FactoryRecord>() == 32);
+
+/// How long an object lives: as long as its first capability. Objects are named by their kind
+/// ([`ObjectKind`], bits 0 to 15) and index (bits 16 to 31), 0 for none.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct LifeRecord {
+    /// The node of its first capability, 0 if it has none. Of one that is dying, the ids
+    /// ([`super::record::ids`]) of who took that away.
+    pub root: u32,
+    /// The next one that the same factory has made.
+    pub next: u32,
+    /// The one before.
+    pub previous: u32,
+    /// The next one in the list of objects that something is due to ([`LifeState::Dying`]).
+    pub next_due: u32,
+    /// The one before.
+    pub previous_due: u32,
+    /// Of a factory, the first one of those that it has made.
+    pub made: u32,
+    /// The factory that has paid for it, or [`super::NOBODY`].
+    pub factory: u16,
+    /// A [`LifeState`].
+    pub state: u16,
+}
+
+const _: () = assert!(size_of::<LifeRecord>() == 28);
+
+/// What a [`LifeRecord`] is in. Stored as `u16`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum LifeState {
+    /// There is no such object.
+    None = 0,
+    /// It lives.
+    Living = 1,
+    /// The last capability to a gate that was derived from its first one is gone, which its thread has
+    /// not been told yet.
+    Unheld = 2,
+    /// Its first capability is gone: the kernel is about to take it apart.
+    Dying = 3,
+}
 
 /// An IPC gate as viewers see it.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -248,10 +298,12 @@ const _: () = assert!(size_of::<FactoryRecord>() == 32);
 pub struct GateRecord {
     /// What the receiver gets to see.
     pub label: u64,
-    /// The thread that receives.
+    /// The thread that receives. If it is unused, the next entry that is, or [`super::NOBODY`].
     pub thread: u16,
-    /// Zero.
-    pub reserved: [u16; 3],
+    /// [`super::UNUSED`] or [`super::ALIVE`].
+    pub state: u16,
+    /// Counts the gates that have had this table entry, with this one.
+    pub generation: u32,
 }
 
 const _: () = assert!(size_of::<GateRecord>() == 16);

@@ -20,7 +20,7 @@ pub const NOTE_TYPE: u32 = 1;
 pub const HEADER_MAGIC: u64 = u64::from_le_bytes(*b"GLASSPGR");
 
 /// Changes with any layout in this module.
-pub const HEADER_VERSION: u32 = 4;
+pub const HEADER_VERSION: u32 = 5;
 
 /// Bytes in the name of a task or thread.
 pub const NAME_LENGTH: usize = 16;
@@ -49,6 +49,8 @@ pub struct Header {
     pub factories: Table,
     /// [`mapping::GateRecord`]s.
     pub gates: Table,
+    /// [`mapping::LifeRecord`]s.
+    pub lives: LifeTables,
     /// Where the kernel waits for the host to look at it.
     pub checkpoints: Checkpoints,
     /// The kernel's own memory: start and end of the pool that objects and page tables come from.
@@ -57,6 +59,11 @@ pub struct Header {
     pub pool_end: u64,
     /// Bytes of the pool in use.
     pub pool_used: u64,
+    /// From here to the end of the pool it was never used.
+    pub pool_fresh: u64,
+    /// The first pair of frames that came back to the pool, or 0. Such a pair begins with the address
+    /// of the next one; all else in it is zero.
+    pub pool_free: u64,
     /// 0 while the kernel runs; 1 after a kernel panic.
     pub panicked: u64,
     /// Ticks of the longest stretch of a map or unmap between two preemption points so far.
@@ -67,7 +74,7 @@ pub struct Header {
     pub port_cache: u64,
 }
 
-const _: () = assert!(size_of::<Header>() == 32 + 32 + 4 * 24 + 24 + 56);
+const _: () = assert!(size_of::<Header>() == 32 + 32 + 4 * 24 + 5 * 24 + 24 + 72);
 
 /// Lets the host look at the machine between two operations of the kernel.
 ///
@@ -113,6 +120,22 @@ pub struct Table {
     pub count: u64,
 }
 
+/// Of objects of each kind, how long they live: entry `n` is about the one of number `n`.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(8))]
+pub struct LifeTables {
+    /// Of gates.
+    pub gates: Table,
+    /// Of threads.
+    pub threads: Table,
+    /// Of tasks.
+    pub tasks: Table,
+    /// Of factories.
+    pub factories: Table,
+    /// Of the answers that threads wait for, by the thread's number.
+    pub replies: Table,
+}
+
 /// What the processor has been told of I/O ports, by the bitmap behind its task state segment: it
 /// holds a few words of one task's ports. All addresses are guest-physical.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -149,19 +172,26 @@ pub const BITMAP_OFFSET_AT: u64 = 102;
 /// Bytes of the bitmap.
 pub const PORT_BITMAP_SIZE: usize = crate::flexpage::IO_PORTS / 8;
 
+/// [`TaskRecord::state`] and others: nobody has the table entry.
+pub const UNUSED: u32 = 0;
+
+/// [`TaskRecord::state`] and others: it is there.
+pub const ALIVE: u32 = 1;
+
 /// A task as viewers see it. Its index in the table is the task's number.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(8))]
 pub struct TaskRecord {
-    /// 0 unused, 1 alive.
+    /// [`UNUSED`] or [`ALIVE`].
     pub state: u32,
-    /// Counts the uses of this table entry.
+    /// Counts the tasks that have had this table entry, with this one.
     pub generation: u32,
     /// Physical address of the top-level page table.
     pub page_table: u64,
     /// Index of the boot module with its image and symbols plus 1, or 0.
     pub image: u32,
-    /// The factory that pays for its kernel memory.
+    /// The factory that pays for its kernel memory. If it is unused, the next entry that is, or
+    /// [`NOBODY`].
     pub factory: u16,
     /// Zero.
     pub reserved: u16,
@@ -229,9 +259,9 @@ pub const NOBODY: u16 = u16::MAX;
 pub struct ThreadRecord {
     /// A [`ThreadState`].
     pub state: u32,
-    /// Counts the uses of this table entry.
+    /// Counts the threads that have had this table entry, with this one.
     pub generation: u32,
-    /// The task it runs in, or [`NOBODY`].
+    /// The task it runs in, or [`NOBODY`]. If it is unused, the next entry that is, or [`NOBODY`].
     pub task: u16,
     /// The thread it waits for, or [`NOBODY`].
     pub partner: u16,

@@ -76,6 +76,9 @@ pub fn object_words(snapshot: &Snapshot<'_>, slot: CapabilitySlot) -> String {
         Some(ObjectKind::Scheduler) => "the scheduler".to_owned(),
         Some(ObjectKind::Debugger) => "the debugger object".to_owned(),
         Some(ObjectKind::Platform) => "the platform".to_owned(),
+        Some(ObjectKind::Reply) => {
+            format!("the answer that {} waits for", snapshot.thread_name(index))
+        }
     }
 }
 

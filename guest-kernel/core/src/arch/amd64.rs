@@ -18,6 +18,8 @@ pub const TABLE_ORDER: u32 = 21;
 pub const DIRECTORY_FRAMES: usize = 3;
 /// Frames above the directories: PML4 and PDPT.
 pub const SPINE_FRAMES: usize = 2;
+/// Pairs that they take: the PDPT lies behind the PML4.
+pub const SPINE_PAIRS: usize = 1;
 /// Pages can be mapped without the right to execute (NX).
 pub const HAS_EXECUTE_RIGHT: bool = true;
 /// ELF class of this architecture's programs: 64-bit.
@@ -193,10 +195,10 @@ impl Restriction {
 /// register.
 pub fn link_spine(
     machine: &mut impl Machine,
-    spine: [KernelFrame; SPINE_FRAMES],
+    [spine]: [TableFrame; SPINE_PAIRS],
     directories: [TableFrame; DIRECTORY_FRAMES],
 ) -> PhysicalAddress {
-    let [pml4, pdpt] = spine;
+    let (pml4, pdpt) = (spine.entries(), spine.companion());
     machine.copy_kernel_half(pml4);
     machine.view::<Table>(pml4)[0] = Entry::table(pdpt);
     let table = machine.view::<Table>(pdpt);

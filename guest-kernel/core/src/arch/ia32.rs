@@ -17,6 +17,8 @@ pub const TABLE_ORDER: u32 = 22;
 pub const DIRECTORY_FRAMES: usize = 1;
 /// Frames above the directory: none.
 pub const SPINE_FRAMES: usize = 0;
+/// Pairs that they take.
+pub const SPINE_PAIRS: usize = 0;
 /// What can be read can be executed: without PAE there is no NX.
 pub const HAS_EXECUTE_RIGHT: bool = false;
 /// ELF class of this architecture's programs: 32-bit.
@@ -197,7 +199,7 @@ impl Restriction {
 /// comes from elsewhere. Returns the frame for the processor's page-table register.
 pub fn link_spine(
     machine: &mut impl Machine,
-    []: [KernelFrame; SPINE_FRAMES],
+    []: [TableFrame; SPINE_PAIRS],
     [directory]: [TableFrame; DIRECTORY_FRAMES],
 ) -> PhysicalAddress {
     machine.copy_kernel_half(directory.entries());

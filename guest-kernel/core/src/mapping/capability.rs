@@ -3,7 +3,7 @@
 use crate::{
     mapping::space::{Entries, Spot},
     memory::{
-        frames::TableFrame,
+        frames::FramePair,
         index::{FactoryIndex, GateIndex, TableIndex, TaskIndex, ThreadIndex},
         machine::Machine,
         node::MaybeNode,
@@ -39,6 +39,8 @@ pub enum Object {
     Debugger,
     /// The platform.
     Platform,
+    /// The answer that a thread waits for.
+    Reply(ThreadIndex),
 }
 
 /// A capability: an object and what its holder may do with it.
@@ -91,6 +93,7 @@ impl From<Capability> for Slot {
             Object::Scheduler => (ObjectKind::Scheduler, 0),
             Object::Debugger => (ObjectKind::Debugger, 0),
             Object::Platform => (ObjectKind::Platform, 0),
+            Object::Reply(thread) => (ObjectKind::Reply, thread.position()),
         };
         Self(CapabilitySlot::new(kind, capability.rights.bits(), index))
     }
@@ -162,6 +165,7 @@ impl Slot {
             ObjectKind::Scheduler => Object::Scheduler,
             ObjectKind::Debugger => Object::Debugger,
             ObjectKind::Platform => Object::Platform,
+            ObjectKind::Reply => Object::Reply(ThreadIndex::from_position(index)),
         };
         Some(Capability { object, rights: self.rights() })
     }
@@ -171,7 +175,7 @@ impl Slot {
 #[derive(Debug, Default)]
 #[cfg_attr(test, derive(Clone))]
 pub struct CapabilityTable {
-    frames: [Option<TableFrame>; CAPABILITY_TABLE_FRAMES],
+    frames: [Option<FramePair>; CAPABILITY_TABLE_FRAMES],
 }
 
 impl CapabilityTable {
@@ -193,8 +197,8 @@ impl CapabilityTable {
     /// Where the slot at `index` stands, if there is a table.
     #[inline(always)]
     pub fn spot(&self, index: CapabilityIndex) -> Option<Spot<Slot>> {
-        let frame = (*self.frames.get(index.0 / SLOTS_PER_FRAME)?)?;
-        Some(Spot::new(frame, index.0 % SLOTS_PER_FRAME))
+        let pair = self.frames.get(index.0 / SLOTS_PER_FRAME)?.as_ref()?;
+        Some(Spot::new(pair.table(), index.0 % SLOTS_PER_FRAME))
     }
 
     /// Whether `index` is in the table and its slot is empty. Slot 0 never is.
@@ -205,7 +209,7 @@ impl CapabilityTable {
     }
 
     /// Adds a frame for `index`. Returns its number.
-    pub fn add_frame(&mut self, index: CapabilityIndex, frame: TableFrame) -> usize {
+    pub fn add_frame(&mut self, index: CapabilityIndex, frame: FramePair) -> usize {
         let number = index.0 / SLOTS_PER_FRAME;
         if let Some(slot) = self.frames.get_mut(number) {
             *slot = Some(frame);

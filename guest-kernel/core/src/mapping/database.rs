@@ -6,19 +6,17 @@
 
 use crate::memory::{
     factory::Factory,
+    frames::PAIR_SIZE,
     machine::Machine,
     node::{MaybeNode, NodeIndex},
 };
-use protocol::{
-    PAGE_SIZE,
-    introspection::{
-        NOBODY,
-        mapping::{MAX_DEPTH, MappingNode, Place, Resource},
-    },
+use protocol::introspection::{
+    NOBODY,
+    mapping::{MAX_DEPTH, MappingNode, Place, Resource},
 };
 
-/// Nodes in a frame.
-pub const NODES_PER_FRAME: u32 = (PAGE_SIZE / size_of::<MappingNode>()) as u32;
+/// Nodes in a pair of frames.
+pub const NODES_PER_PAIR: u32 = PAIR_SIZE as u32 / size_of::<MappingNode>() as u32;
 
 /// The depth of bookmarks: deeper than every mapping, so that they end no subtree.
 const BOOKMARK_DEPTH: u16 = u16::MAX;

@@ -6,6 +6,7 @@ use crate::{
     mapping::{
         capability::Slot,
         database::{self, NewMapping},
+        life::Mortal,
         mappings::Mappings,
         progress::Progress,
         space::{Entries, Spot},
@@ -56,6 +57,8 @@ pub(crate) trait Mapping: Entries {
     fn derived(self, rights: Rights) -> Self;
     /// The frame.
     fn physical(self) -> PhysicalAddress;
+    /// The object, if it maps one that can end.
+    fn mortal(self) -> Option<Mortal>;
 }
 
 impl Mapping for Entry {
@@ -83,6 +86,10 @@ impl Mapping for Entry {
     fn physical(self) -> PhysicalAddress {
         self.physical()
     }
+    #[inline(always)]
+    fn mortal(self) -> Option<Mortal> {
+        None
+    }
 }
 
 impl Mapping for Slot {
@@ -103,6 +110,9 @@ impl Mapping for Slot {
     }
     fn physical(self) -> PhysicalAddress {
         PhysicalAddress(0)
+    }
+    fn mortal(self) -> Option<Mortal> {
+        self.capability()?.object.mortal()
     }
 }
 
@@ -263,8 +273,12 @@ impl<M: Machine> Mappings<M> {
             database::free_node(&mut self.machine, &mut self.factories[giver], source.node);
         }
         let moved = self.machine.node(node);
+        let is_root = moved.depth == 0;
         moved.task = target.task.position();
         moved.place = target.place.granted();
+        if is_root && let Some(object) = source.entry.mortal() {
+            self.lives.set_root(object, node);
+        }
         if was_watched {
             self.redirect_walks(source.node, Some(node));
         }

@@ -2,7 +2,8 @@
 
 use crate::{
     mapping::{
-        database::{NODES_PER_FRAME, take_node},
+        database::{NODES_PER_PAIR, take_node},
+        life::{LifeTables, Lives},
         progress::{Walker, Walkers},
         sigma0::Sigma0,
         stretch::Stretch,
@@ -10,15 +11,14 @@ use crate::{
     },
     memory::{
         factory::{Factories, Factory},
-        frames::{FramePool, KernelFrame, NoMemory, TableFrame},
+        frames::{FramePair, FramePool, NoMemory, PAIR_SIZE},
         index::{FactoryIndex, Table},
         machine::Machine,
         node::NodeIndex,
     },
 };
-use protocol::{PAGE_SIZE, kip::PhysicalRange};
 
-/// Steps that another frame of nodes costs.
+/// Steps that another pair of frames of nodes costs.
 const STOCK_STEPS: u32 = 10;
 
 /// Tasks, what they map, and who pays for it.
@@ -32,6 +32,8 @@ pub struct Mappings<M: Machine> {
     pub factories: Factories<M>,
     /// Who walks through the database, and how far they have come.
     pub(crate) walkers: Walkers<M>,
+    /// How long the objects live.
+    pub lives: Lives<M>,
     /// The kernel's memory.
     pub pool: FramePool,
     /// What sigma0 is made of.
@@ -43,22 +45,23 @@ pub struct Mappings<M: Machine> {
 }
 
 impl<M: Machine> Mappings<M> {
-    /// Nothing is mapped yet. `pool` is memory for everything beside the tables.
+    /// Nothing is mapped yet. `pool` is memory for everything beside the tables of objects.
     pub fn new(
         machine: M,
         tasks: M::Storage<Task>,
         factories: M::Storage<Factory>,
         walkers: M::Storage<Walker>,
-        pool: PhysicalRange,
+        lives: LifeTables<M>,
+        pool: FramePool,
         sigma0: Sigma0,
     ) -> Self {
-        let pool = FramePool::new(pool);
         let memory = pool.left();
         Self {
             machine,
             tasks: Table::new(tasks, memory),
             factories: Table::new(factories, memory),
             walkers: Table::new(walkers, memory),
+            lives: Lives::new(lives),
             pool,
             sigma0,
             stretch: Stretch::new(),
@@ -66,31 +69,25 @@ impl<M: Machine> Mappings<M> {
         }
     }
 
-    /// A frame, paid for by `factory`.
-    pub fn allocate(&mut self, factory: FactoryIndex) -> Result<KernelFrame, NoMemory> {
-        self.charge(factory, PAGE_SIZE as u64)?;
-        let frame = self.pool.allocate();
-        self.machine.publish_pool(self.pool.left());
-        frame
-    }
-
-    /// A frame for entries and one for their companions, paid for by `factory`.
-    pub fn allocate_table(&mut self, factory: FactoryIndex) -> Result<TableFrame, NoMemory> {
-        self.charge(factory, 2 * PAGE_SIZE as u64)?;
-        let table = self.pool.allocate_table();
-        self.machine.publish_pool(self.pool.left());
-        table
-    }
-
-    /// Lets `factory` pay for `bytes` of the pool, which must have as many.
-    fn charge(&mut self, factory: FactoryIndex, bytes: u64) -> Result<(), NoMemory> {
-        if self.pool.left() < bytes {
-            return Err(NoMemory);
+    /// A pair of frames, paid for by `factory`.
+    pub fn allocate(&mut self, factory: FactoryIndex) -> Result<FramePair, NoMemory> {
+        self.factories[factory].charge(PAIR_SIZE)?;
+        let pair = self.pool.allocate(&mut self.machine);
+        if pair.is_err() {
+            self.factories[factory].refund(PAIR_SIZE);
         }
-        self.factories[factory].charge(bytes)
+        self.machine.publish_pool(&self.pool);
+        pair
     }
 
-    /// A node of `factory`, which pays for another frame of them if it has none in stock.
+    /// Gives a pair, which is zero again, back to the pool, and its price to `factory`.
+    pub fn give_back(&mut self, factory: FactoryIndex, pair: FramePair) {
+        self.pool.give_back(&mut self.machine, pair);
+        self.factories[factory].refund(PAIR_SIZE);
+        self.machine.publish_pool(&self.pool);
+    }
+
+    /// A node of `factory`, which pays for another pair of frames if it has none in stock.
     #[inline]
     pub(crate) fn allocate_node(&mut self, factory: FactoryIndex) -> Result<NodeIndex, NoMemory> {
         self.need_node(factory)?;
@@ -106,17 +103,18 @@ impl<M: Machine> Mappings<M> {
         }
     }
 
-    /// Buys a frame of nodes. As it is zero, each of its nodes is followed by the next one already.
+    /// Buys a pair of frames of nodes. As it is zero, each of its nodes is followed by the next one
+    /// already.
     #[cold]
     #[inline(never)]
     fn stock_nodes(&mut self, factory: FactoryIndex) -> Result<(), NoMemory> {
         self.stretch.account(STOCK_STEPS);
-        let first = NodeIndex::first_of(self.allocate(factory)?).ok_or(NoMemory)?;
-        let last = first.further(NODES_PER_FRAME - 1).ok_or(NoMemory)?;
+        let first = NodeIndex::first_of(&self.allocate(factory)?).ok_or(NoMemory)?;
+        let last = first.further(NODES_PER_PAIR - 1).ok_or(NoMemory)?;
         self.machine.node(last).next = last.get().wrapping_add(1).wrapping_neg();
         let record = &mut self.factories[factory].record;
         record.free_nodes = first.get();
-        record.nodes += NODES_PER_FRAME;
+        record.nodes += NODES_PER_PAIR;
         Ok(())
     }
 }

@@ -4,7 +4,9 @@
 pub mod capability;
 pub mod database;
 pub mod derivation;
+pub mod emptying;
 pub mod item;
+pub mod life;
 pub mod map_pages;
 pub mod mappings;
 pub mod progress;

@@ -2,9 +2,9 @@
 //! has one, and so have I/O ports, where port number `p` stands in for page number `p`.
 
 use crate::{
-    arch::{DIRECTORY_FRAMES, Entry, SPINE_FRAMES, TABLE_ENTRIES, TABLE_ORDER, Table, link_spine},
+    arch::{DIRECTORY_FRAMES, Entry, SPINE_PAIRS, TABLE_ENTRIES, TABLE_ORDER, Table, link_spine},
     memory::{
-        frames::{KernelFrame, PhysicalAddress, TableFrame},
+        frames::{FramePair, PhysicalAddress, TableFrame},
         machine::Machine,
         node::{MaybeNode, NodeIndex},
     },
@@ -22,7 +22,7 @@ pub type Companion = [MaybeNode; TABLE_ENTRIES];
 pub struct Space {
     root: PhysicalAddress,
     directories: [TableFrame; DIRECTORY_FRAMES],
-    ports: Option<TableFrame>,
+    ports: Option<FramePair>,
 }
 
 /// Memory or ports: which of a task's directories is meant.
@@ -133,7 +133,7 @@ impl Space {
     /// A space that maps only the kernel, made of zeroed frames.
     pub fn new(
         machine: &mut impl Machine,
-        spine: [KernelFrame; SPINE_FRAMES],
+        spine: [TableFrame; SPINE_PAIRS],
         directories: [TableFrame; DIRECTORY_FRAMES],
     ) -> Self {
         let root = link_spine(machine, spine, directories);
@@ -146,13 +146,13 @@ impl Space {
         self.root
     }
 
-    /// The directory of ports, if there is one.
-    pub fn port_directory(&self) -> Option<TableFrame> {
-        self.ports
+    /// Whether there is a directory of ports.
+    pub fn has_port_directory(&self) -> bool {
+        self.ports.is_some()
     }
 
     /// Adds a directory of ports, made of zeroed frames.
-    pub fn set_port_directory(&mut self, directory: TableFrame) {
+    pub fn set_port_directory(&mut self, directory: FramePair) {
         self.ports = Some(directory);
     }
 
@@ -163,7 +163,7 @@ impl Space {
         let number = address >> TABLE_ORDER;
         let directory = match pages {
             Pages::Memory => self.directories[number / TABLE_ENTRIES],
-            Pages::Ports => self.ports?,
+            Pages::Ports => self.ports.as_ref()?.table(),
         };
         Some(Spot::new(directory, number % TABLE_ENTRIES))
     }

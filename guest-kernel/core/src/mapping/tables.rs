@@ -37,7 +37,7 @@ impl<M: Machine> Mappings<M> {
             self.need_port_directory(task)?;
         }
         self.stretch.account(TABLE_STEPS);
-        let table = self.allocate_table(self.tasks[task].factory)?;
+        let table = self.allocate(self.tasks[task].factory)?.into_table();
         if let Some(spot) = self.tasks[task].space.directory_spot(pages, address) {
             spot.set_entry(&mut self.machine, Entry::table(table.entries()));
         }
@@ -45,11 +45,11 @@ impl<M: Machine> Mappings<M> {
     }
 
     pub(crate) fn need_port_directory(&mut self, task: TaskIndex) -> Result<(), NoMemory> {
-        if self.tasks[task].space.port_directory().is_none() {
-            let directory = self.allocate_table(self.tasks[task].factory)?;
+        if !self.tasks[task].space.has_port_directory() {
+            let directory = self.allocate(self.tasks[task].factory)?;
             let task = &mut self.tasks[task];
+            task.record.port_directory = directory.first().address().0;
             task.space.set_port_directory(directory);
-            task.record.port_directory = directory.entries().address().0;
         }
         Ok(())
     }
@@ -63,11 +63,12 @@ impl<M: Machine> Mappings<M> {
         if let Some(spot) = self.tasks[task].capabilities.spot(index) {
             return Ok(spot);
         }
-        let frame = self.allocate_table(self.tasks[task].factory)?;
+        let pair = self.allocate(self.tasks[task].factory)?;
         let task = &mut self.tasks[task];
-        let number = task.capabilities.add_frame(index, frame);
-        if let Some(address) = task.record.capability_table.get_mut(number) {
-            *address = frame.entries().address().0;
+        let address = pair.first().address().0;
+        let number = task.capabilities.add_frame(index, pair);
+        if let Some(shown) = task.record.capability_table.get_mut(number) {
+            *shown = address;
         }
         task.capabilities.spot(index).ok_or(NoMemory)
     }
@@ -97,6 +98,9 @@ impl<M: Machine> Mappings<M> {
         database::make_root(&mut self.machine, node, mapping);
         spot.set_node(&mut self.machine, node.into());
         spot.set_entry(&mut self.machine, capability.into());
+        if let Some(object) = capability.object.mortal() {
+            self.lives.set_root(object, node);
+        }
     }
 }
 

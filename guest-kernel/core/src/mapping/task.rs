@@ -3,14 +3,16 @@
 use crate::{
     mapping::{capability::CapabilityTable, space::Space},
     memory::{
-        frames::KernelFrame,
-        index::{FactoryIndex, Table, TableIndex, TaskIndex},
+        chain::Chain,
+        frames::{FramePair, KernelFrame},
+        index::{FactoryIndex, Table, TableIndex, TaskIndex, Tenant, ThreadIndex},
         machine::Machine,
+        utcb::UtcbReference,
     },
 };
 use protocol::{
     PAGE_SIZE, Word,
-    introspection::{CAPABILITY_TABLE_FRAMES, NAME_LENGTH, TaskRecord},
+    introspection::{ALIVE, CAPABILITY_TABLE_FRAMES, NAME_LENGTH, TaskRecord, UNUSED},
     layout::UTCB_AREA,
     utcb::UTCB_SIZE,
 };
@@ -20,6 +22,36 @@ pub type Tasks<M> = Table<TaskIndex, <M as Machine>::Storage<Task>>;
 
 /// The most frames in a UTCB area: 64 KiB.
 pub const MAX_UTCB_FRAMES: usize = 16;
+
+/// The frames of a UTCB area.
+#[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
+pub struct UtcbArea {
+    pairs: [Option<FramePair>; MAX_UTCB_FRAMES / 2],
+    frames: u8,
+}
+
+impl UtcbArea {
+    /// Pairs that so many frames take.
+    pub const fn pairs(frames: usize) -> usize {
+        frames.div_ceil(2)
+    }
+
+    /// Adds a pair, for two frames or for the only one of the area. Does nothing if it is full.
+    pub fn add(&mut self, pair: FramePair, frames: usize) {
+        if let Some(place) = self.pairs.iter_mut().find(|place| place.is_none()) {
+            *place = Some(pair);
+            self.frames += frames as u8;
+        }
+    }
+
+    /// One of the frames.
+    pub fn frame(&self, number: usize) -> Option<KernelFrame> {
+        let pair = self.pairs.get(number / 2)?.as_ref()?;
+        let frame = if number.is_multiple_of(2) { pair.first() } else { pair.second() };
+        (number < self.frames.into()).then_some(frame)
+    }
+}
 
 /// A task. Begins with the record that the host reads.
 #[derive(Debug)]
@@ -32,24 +64,22 @@ pub struct Task {
     pub space: Space,
     /// Its capabilities.
     pub capabilities: CapabilityTable,
+    /// The threads that run in it.
+    pub threads: Chain<ThreadIndex>,
     /// Who pays for its kernel memory.
     pub factory: FactoryIndex,
     /// The frames of its UTCB area.
-    utcb_frames: [Option<KernelFrame>; MAX_UTCB_FRAMES],
+    utcb_area: UtcbArea,
     /// Which of its UTCBs a thread has: bit 0 is the first one.
     utcbs: u128,
 }
 
 impl Task {
     /// A task with an empty capability table.
-    pub fn new(
-        space: Space,
-        factory: FactoryIndex,
-        utcb_frames: [Option<KernelFrame>; MAX_UTCB_FRAMES],
-    ) -> Self {
+    pub fn new(space: Space, factory: FactoryIndex, utcb_area: UtcbArea) -> Self {
         Self {
             record: TaskRecord {
-                state: 1,
+                state: ALIVE,
                 generation: 1,
                 page_table: space.root().0,
                 image: 0,
@@ -61,8 +91,9 @@ impl Task {
             },
             space,
             capabilities: CapabilityTable::default(),
+            threads: Chain::EMPTY,
             factory,
-            utcb_frames,
+            utcb_area,
             utcbs: 0,
         }
     }
@@ -70,7 +101,7 @@ impl Task {
     /// The frame of the UTCB area that holds the address `utcb`, and the offset in it.
     pub fn utcb_frame(&self, utcb: Word) -> Option<(KernelFrame, Word)> {
         let offset = utcb.checked_sub(UTCB_AREA)?;
-        let frame = (*self.utcb_frames.get(offset / PAGE_SIZE)?)?;
+        let frame = self.utcb_area.frame(offset / PAGE_SIZE)?;
         Some((frame, offset % PAGE_SIZE))
     }
 
@@ -79,9 +110,33 @@ impl Task {
         self.utcbs & utcb_bit(utcb) != 0
     }
 
+    /// No thread has a UTCB any more.
+    pub fn give_up_utcb(&mut self, utcb: UtcbReference) {
+        let is_in =
+            |number: &usize| self.utcb_area.frame(*number).is_some_and(|frame| utcb.is_in(frame));
+        if let Some(number) = (0..MAX_UTCB_FRAMES).find(is_in) {
+            let address = UTCB_AREA + number * PAGE_SIZE + utcb.offset();
+            self.utcbs &= !utcb_bit(address);
+        }
+    }
+
     /// From now on a thread has it.
     pub fn take_utcb(&mut self, utcb: Word) {
         self.utcbs |= utcb_bit(utcb);
+    }
+}
+
+impl Tenant for Task {
+    fn generation(&mut self) -> &mut u32 {
+        &mut self.record.generation
+    }
+
+    fn vacate(&mut self) {
+        self.record.state = UNUSED;
+    }
+
+    fn next_vacant(&mut self) -> &mut u16 {
+        &mut self.record.factory
     }
 }
 

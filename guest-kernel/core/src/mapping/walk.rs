@@ -6,6 +6,7 @@
 use crate::{
     arch::Entry,
     mapping::{
+        capability::Slot,
         database::{self, Links},
         mappings::Mappings,
         progress::Progress,
@@ -514,16 +515,20 @@ impl<M: Machine> Mappings<M> {
 
     #[inline(never)]
     fn remove_other(&mut self, tally: &mut Tally, node: NodeIndex) {
-        let MappingNode { task, place, .. } = *self.machine.node(node);
+        let MappingNode { task, place, depth, .. } = *self.machine.node(node);
         let task = TaskIndex::from_position(task);
+        let mut slot = Slot::EMPTY;
         if place.resource() == Resource::Capability {
-            self.clear_slot(task, place);
+            slot = self.clear_slot(task, place);
         } else if let Some(spot) = self.page_spot(task, place) {
             tally.note_usage(spot.take(&mut self.machine));
             self.entry_changed(task, place);
         }
         tally.removed += 1;
         self.drop_node(task, node);
+        if let Some(capability) = slot.capability() {
+            self.capability_is_gone(capability, depth);
+        }
     }
 
     /// Where a task maps the page of a number, if it has a page table there.
@@ -560,10 +565,11 @@ impl<M: Machine> Mappings<M> {
     }
 
     #[cold]
-    fn clear_slot(&mut self, task: TaskIndex, place: Place) {
+    fn clear_slot(&mut self, task: TaskIndex, place: Place) -> Slot {
         let index = CapabilityIndex(place.number() as Word);
-        if let Some(spot) = self.tasks[task].capabilities.spot(index) {
-            spot.take(&mut self.machine);
+        match self.tasks[task].capabilities.spot(index) {
+            Some(spot) => spot.take(&mut self.machine),
+            None => Slot::EMPTY,
         }
     }
 

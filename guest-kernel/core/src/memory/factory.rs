@@ -2,10 +2,13 @@
 
 use crate::memory::{
     frames::NoMemory,
-    index::{FactoryIndex, Table},
+    index::{FactoryIndex, Table, Tenant},
     machine::Machine,
 };
-use protocol::{error::ObjectError, introspection::mapping::FactoryRecord};
+use protocol::{
+    error::ObjectError,
+    introspection::{ALIVE, UNUSED, mapping::FactoryRecord},
+};
 
 /// All factories.
 pub type Factories<M> = Table<FactoryIndex, <M as Machine>::Storage<Factory>>;
@@ -21,7 +24,16 @@ pub struct Factory {
 impl Factory {
     /// A factory that has spent nothing yet, made from `parent`.
     pub fn new(limit: u64, parent: u16) -> Self {
-        Self { record: FactoryRecord { limit, parent, ..FactoryRecord::default() } }
+        let state = ALIVE as u16;
+        Self {
+            record: FactoryRecord {
+                limit,
+                parent,
+                state,
+                generation: 1,
+                ..FactoryRecord::default()
+            },
+        }
     }
 
     /// Bytes that it may still spend.
@@ -41,6 +53,20 @@ impl Factory {
     /// Takes back what was spent for nothing.
     pub fn refund(&mut self, bytes: u64) {
         self.record.used -= bytes;
+    }
+}
+
+impl Tenant for Factory {
+    fn generation(&mut self) -> &mut u32 {
+        &mut self.record.generation
+    }
+
+    fn vacate(&mut self) {
+        self.record.state = UNUSED as u16;
+    }
+
+    fn next_vacant(&mut self) -> &mut u16 {
+        &mut self.record.parent
     }
 }
 

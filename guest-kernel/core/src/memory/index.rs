@@ -54,6 +54,11 @@ table_index!(
     WalkerIndex
 );
 
+impl WalkerIndex {
+    /// The kernel itself, when it takes objects apart.
+    pub const KERNEL: Self = Self(0);
+}
+
 impl TaskIndex {
     /// The first task: sigma0.
     pub const SIGMA0: Self = Self(0);
@@ -61,44 +66,61 @@ impl TaskIndex {
     pub const ROOT: Self = Self(1);
 }
 
-/// A thread or nobody, in two bytes, in the encoding that the host reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(transparent)]
-pub struct MaybeThread(u16);
+macro_rules! maybe_index {
+    ($(#[$doc:meta])* $maybe:ident, $index:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(transparent)]
+        pub struct $maybe(u16);
+
+        impl $maybe {
+            /// Nobody.
+            pub const NOBODY: Self = Self(NOBODY);
+
+            /// The one that it is, if it is one.
+            #[inline]
+            pub fn get(self) -> Option<$index> {
+                if self.0 == NOBODY { None } else { Some($index(self.0)) }
+            }
+
+            /// The one that it is, if it is one, leaving nobody.
+            #[inline]
+            pub fn take(&mut self) -> Option<$index> {
+                core::mem::replace(self, Self::NOBODY).get()
+            }
+
+            /// The encoding in introspection records.
+            #[inline]
+            pub fn raw(self) -> u16 {
+                self.0
+            }
+        }
+
+        impl From<$index> for $maybe {
+            #[inline]
+            fn from(index: $index) -> Self {
+                Self(index.0)
+            }
+        }
+    };
+}
+
+maybe_index!(
+    /// A thread or nobody, in two bytes, in the encoding that the host reads.
+    MaybeThread,
+    ThreadIndex
+);
+maybe_index!(
+    /// A gate or none.
+    MaybeGate,
+    GateIndex
+);
 
 impl MaybeThread {
-    /// Nobody.
-    pub const NOBODY: Self = Self(NOBODY);
-
-    /// The thread, if there is one.
-    #[inline]
-    pub fn get(self) -> Option<ThreadIndex> {
-        if self.0 == NOBODY { None } else { Some(ThreadIndex(self.0)) }
-    }
-
     /// The thread that must be there: nobody is an index beyond every table.
     #[inline(always)]
     pub fn expected(self) -> ThreadIndex {
         ThreadIndex(self.0)
-    }
-
-    /// The thread, if there is one, leaving nobody.
-    #[inline]
-    pub fn take(&mut self) -> Option<ThreadIndex> {
-        core::mem::replace(self, Self::NOBODY).get()
-    }
-
-    /// The encoding in introspection records.
-    #[inline]
-    pub fn raw(self) -> u16 {
-        self.0
-    }
-}
-
-impl From<ThreadIndex> for MaybeThread {
-    #[inline]
-    fn from(thread: ThreadIndex) -> Self {
-        Self(thread.0)
     }
 }
 
@@ -114,12 +136,26 @@ pub trait Storage: DerefMut<Target = [Self::Object]> {
     fn push(&mut self, object: Self::Object) -> bool;
 }
 
+/// An object that has a place in its table for a time: another one has it later.
+pub trait Tenant {
+    /// How many objects have had this place, with it.
+    fn generation(&mut self) -> &mut u32;
+
+    /// Marks the place as vacant.
+    fn vacate(&mut self);
+
+    /// Where a vacant place has the number of another one, or [`NOBODY`].
+    fn next_vacant(&mut self) -> &mut u16;
+}
+
 /// A table of objects of one type, which all tasks share.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
 pub struct Table<I, S> {
     objects: S,
     price: u64,
+    /// The first vacant place that is used again, or [`NOBODY`].
+    vacant: u16,
     index: PhantomData<I>,
 }
 
@@ -129,7 +165,7 @@ impl<I: TableIndex, S: Storage> Table<I, S> {
     pub fn new(objects: S, memory: u64) -> Self {
         let capacity = objects.capacity().clamp(1, NOBODY.into()) as u64;
         let price = memory.div_ceil(capacity).max(size_of::<S::Object>() as u64);
-        Self { objects, price, index: PhantomData }
+        Self { objects, price, vacant: NOBODY, index: PhantomData }
     }
 
     /// Bytes that an object costs whoever has it made: the share of all memory that it has of the table.
@@ -138,10 +174,10 @@ impl<I: TableIndex, S: Storage> Table<I, S> {
         self.price
     }
 
-    /// Adds an object; `None` if the table is full.
-    pub fn insert(&mut self, object: S::Object) -> Option<I> {
+    /// Adds an object behind the last one; `None` if there is no room.
+    pub fn push(&mut self, object: S::Object) -> Option<I> {
         let position = self.used();
-        let done = !self.is_full() && self.objects.push(object);
+        let done = !self.has_no_room() && self.objects.push(object);
         done.then(|| I::from_position(position))
     }
 
@@ -153,14 +189,52 @@ impl<I: TableIndex, S: Storage> Table<I, S> {
         Some((first, second))
     }
 
-    /// Number of objects made so far.
+    /// Number of places that have been used so far.
     pub fn used(&self) -> u16 {
         self.objects.len() as u16
     }
 
+    /// Whether all places have been used.
+    fn has_no_room(&self) -> bool {
+        self.objects.len() >= self.objects.capacity().min(NOBODY.into())
+    }
+}
+
+impl<I: TableIndex, S: Storage> Table<I, S>
+where
+    S::Object: Tenant,
+{
+    /// Adds an object, in a vacant place if there is one; `None` if the table is full.
+    pub fn insert(&mut self, mut object: S::Object) -> Option<I> {
+        if self.vacant == NOBODY {
+            *object.generation() = 1;
+            return self.push(object);
+        }
+        let index = I::from_position(self.vacant);
+        let place = &mut self[index];
+        *object.generation() = *place.generation() + 1;
+        let next = *place.next_vacant();
+        *place = object;
+        self.vacant = next;
+        Some(index)
+    }
+
+    /// Removes an object, which nothing may lead to any more. Its place is used again, unless it has had
+    /// as many objects as can be counted: who has kept its generation never takes another object for it.
+    pub fn remove(&mut self, index: I) {
+        let next = self.vacant;
+        let place = &mut self[index];
+        place.vacate();
+        let is_worn_out = *place.generation() == u32::MAX;
+        *place.next_vacant() = if is_worn_out { NOBODY } else { next };
+        if !is_worn_out {
+            self.vacant = index.position();
+        }
+    }
+
     /// Whether no other object can be made.
     pub fn is_full(&self) -> bool {
-        self.objects.len() >= self.objects.capacity().min(NOBODY.into())
+        self.vacant == NOBODY && self.has_no_room()
     }
 }
 

@@ -1,8 +1,8 @@
 //! What the kernel needs from the processor and from memory.
 
 use crate::memory::{
-    frames::{KernelFrame, PhysicalAddress, TableFrame},
-    index::{Storage, TaskIndex},
+    frames::{FramePool, KernelFrame, PhysicalAddress, TableFrame},
+    index::{Storage, TaskIndex, ThreadIndex},
     node::NodeIndex,
     utcb::UtcbReference,
 };
@@ -58,6 +58,9 @@ pub trait Machine {
     /// everything of this one.
     fn flush_page(&mut self, root: PhysicalAddress, address: Word);
 
+    /// The processor holds no registers of this thread any more: it runs no longer.
+    fn forget_thread(&mut self, thread: ThreadIndex);
+
     /// A byte of RAM.
     fn user_byte(&mut self, physical: PhysicalAddress) -> u8;
 
@@ -104,8 +107,8 @@ pub trait Machine {
     /// Tells the host how many objects exist.
     fn publish_counts(&mut self, counts: Counts);
 
-    /// Tells the host how many bytes of the pool were not handed out yet.
-    fn publish_pool(&mut self, left: u64);
+    /// Tells the host what nobody has of the pool.
+    fn publish_pool(&mut self, pool: &FramePool);
 
     /// Tells the host how long a map or unmap took to the next preemption point, or to its end, and
     /// which of them it was.

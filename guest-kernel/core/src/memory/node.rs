@@ -1,6 +1,6 @@
 //! How the nodes of the mapping database are named.
 
-use crate::memory::frames::{KernelFrame, PhysicalAddress};
+use crate::memory::frames::{FramePair, PhysicalAddress};
 use core::num::NonZeroU32;
 use protocol::introspection::mapping::NODE_SIZE;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -12,9 +12,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub struct NodeIndex(NonZeroU32);
 
 impl NodeIndex {
-    /// The first node of a frame of them.
-    pub(crate) fn first_of(frame: KernelFrame) -> Option<Self> {
-        NonZeroU32::new((frame.address().0 / NODE_SIZE) as u32).map(Self)
+    /// The first node of a pair of frames of them.
+    pub(crate) fn first_of(frames: &FramePair) -> Option<Self> {
+        NonZeroU32::new((frames.first().address().0 / NODE_SIZE) as u32).map(Self)
     }
 
     /// Where the node is.

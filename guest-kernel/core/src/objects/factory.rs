@@ -1,23 +1,28 @@
 //! Factories: they make objects and limit the kernel memory that these take.
 
 use crate::{
-    arch::{DIRECTORY_FRAMES, Entry, SPINE_FRAMES},
+    arch::{DIRECTORY_FRAMES, Entry, SPINE_PAIRS},
     mapping::{
         capability::{Capability, Object},
         database,
-        progress::Walker,
+        life::Mortal,
         space::{DirectoryEntry, Pages, Space, Spot, table_index},
-        task::{MAX_UTCB_FRAMES, Task},
+        task::{MAX_UTCB_FRAMES, Task, UtcbArea},
     },
     memory::{
         factory::Factory,
-        frames::{KernelFrame, NoMemory},
+        frames::{KernelFrame, NoMemory, PAIR_SIZE},
         index::{FactoryIndex, GateIndex, TableIndex, TaskIndex, ThreadIndex},
         machine::Machine,
         utcb::UtcbReference,
     },
     objects::invocation::require,
-    threads::{gate::Gate, kernel::Kernel, thread::Thread},
+    threads::{
+        gate::{Gate, GateChain},
+        kernel::Kernel,
+        thread::Thread,
+        undertaking::walker,
+    },
 };
 use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
@@ -28,8 +33,8 @@ use protocol::{
     object::{CapabilityIndex, factory},
 };
 
-/// Frames of a new space.
-const SPACE_FRAMES: usize = SPINE_FRAMES + 2 * DIRECTORY_FRAMES;
+/// Pairs of frames of a new space, with the page table of the info page and the UTCB area.
+const SPACE_PAIRS: usize = SPINE_PAIRS + DIRECTORY_FRAMES + 1;
 
 /// All rights on a new object.
 const FULL: Rights = Rights::all();
@@ -105,7 +110,12 @@ impl<M: Machine> Kernel<M> {
             return Err(NoMemory);
         }
         self.mappings.factories[factory].charge(self.gates.price())?;
-        self.gates.insert(gate).ok_or(NoMemory)
+        let gate = self.gates.insert(gate).ok_or(NoMemory)?;
+        if let Some(thread) = self.gates[gate].receiver() {
+            self.threads[thread].gates.push(&mut self.gates, GateChain::OfThread, gate);
+        }
+        self.mappings.begin_life(Mortal::Gate(gate), Some(factory));
+        Ok(gate)
     }
 
     /// A factory whose whole limit is taken from its parent at once: it can never be overspent.
@@ -116,7 +126,10 @@ impl<M: Machine> Kernel<M> {
         let limit = limit as u64;
         let price = limit.checked_add(self.mappings.factories.price()).ok_or(NoMemory)?;
         self.mappings.factories[parent].charge(price)?;
-        self.mappings.factories.insert(Factory::new(limit, parent.position())).ok_or(NoMemory)
+        let factory = Factory::new(limit, parent.position());
+        let factory = self.mappings.factories.insert(factory).ok_or(NoMemory)?;
+        self.mappings.begin_life(Mortal::Factory(factory), Some(parent));
+        Ok(factory)
     }
 
     /// A task with the kernel info page and its UTCB area mapped, and nothing else.
@@ -133,38 +146,36 @@ impl<M: Machine> Kernel<M> {
         if self.mappings.tasks.is_full() {
             return Err(ObjectError::NoMemory);
         }
-        // And the page table of the info page and the UTCB area.
-        let frames = (SPACE_FRAMES + frame_count + 2) * PAGE_SIZE;
+        let memory = (SPACE_PAIRS + UtcbArea::pairs(frame_count)) as u64 * PAIR_SIZE;
         let price = self.mappings.tasks.price();
-        if self.mappings.factories[factory].left() < price + frames as u64
-            || self.mappings.pool.left() < frames as u64
+        if self.mappings.factories[factory].left() < price + memory
+            || self.mappings.pool.left() < memory
         {
             return Err(ObjectError::NoMemory);
         }
         self.mappings.factories[factory].charge(price)?;
-        let mut directories = [self.mappings.allocate_table(factory)?; DIRECTORY_FRAMES];
+        let mut directories = [self.mappings.allocate(factory)?.into_table(); DIRECTORY_FRAMES];
         for directory in &mut directories[1..] {
-            *directory = self.mappings.allocate_table(factory)?;
+            *directory = self.mappings.allocate(factory)?.into_table();
         }
-        let mut spine = [directories[0].entries(); SPINE_FRAMES];
-        for frame in &mut spine {
-            *frame = self.mappings.allocate(factory)?;
-        }
-        let mut utcb_frames = [None; MAX_UTCB_FRAMES];
-        for frame in utcb_frames.iter_mut().take(frame_count) {
-            *frame = Some(self.mappings.allocate(factory)?);
+        let mut spine = [directories[0]; SPINE_PAIRS];
+        for pair in &mut spine {
+            *pair = self.mappings.allocate(factory)?.into_table();
         }
         let space = Space::new(&mut self.mappings.machine, spine, directories);
-        let task = self
-            .mappings
-            .tasks
-            .insert(Task::new(space, factory, utcb_frames))
-            .ok_or(ObjectError::NoMemory)?;
+        let mut utcb_area = UtcbArea::default();
+        for _ in 0..UtcbArea::pairs(frame_count) {
+            utcb_area.add(self.mappings.allocate(factory)?, frame_count.min(2));
+        }
+        let task = self.mappings.tasks.insert(Task::new(space, factory, utcb_area));
+        let task = task.ok_or(ObjectError::NoMemory)?;
+        self.mappings.begin_life(Mortal::Task(task), Some(factory));
         let info_page = self.mappings.sigma0.kernel_info_page;
         self.map_kernel_page(task, KERNEL_INFO_PAGE, info_page, Rights::READ)?;
-        for (number, frame) in utcb_frames.into_iter().flatten().enumerate() {
-            let address = UTCB_AREA + number * PAGE_SIZE;
-            self.map_kernel_page(task, address, frame, Rights::READ_WRITE)?;
+        for address in (UTCB_AREA..).step_by(PAGE_SIZE).take(frame_count) {
+            if let Some((frame, _)) = self.mappings.tasks[task].utcb_frame(address) {
+                self.map_kernel_page(task, address, frame, Rights::READ_WRITE)?;
+            }
         }
         Ok(task)
     }
@@ -195,7 +206,7 @@ impl<M: Machine> Kernel<M> {
         factory: FactoryIndex,
     ) -> Result<ThreadIndex, ObjectError> {
         let priority = self.threads[creator].priority();
-        let utcb = self.threads[creator].utcb;
+        let utcb = UtcbReference::first_of(self.mappings.sigma0.kernel_info_page);
         self.add_thread(factory, utcb, priority)
     }
 
@@ -205,7 +216,7 @@ impl<M: Machine> Kernel<M> {
         utcb: UtcbReference,
         priority: u8,
     ) -> Result<ThreadIndex, ObjectError> {
-        if self.threads.is_full() || self.mappings.walkers.is_full() {
+        if self.threads.is_full() {
             return Err(ObjectError::NoMemory);
         }
         let price = self.threads.price();
@@ -216,8 +227,10 @@ impl<M: Machine> Kernel<M> {
         };
         // It is in no list until a walk stops at it, and says so.
         *self.mappings.machine.node(bookmark) = MappingNode::default();
-        self.mappings.walkers.insert(Walker::new(bookmark)).ok_or(ObjectError::NoMemory)?;
         let thread = Thread::new(utcb, priority, factory, bookmark.into());
-        self.threads.insert(thread).ok_or(ObjectError::NoMemory)
+        let thread = self.threads.insert(thread).ok_or(ObjectError::NoMemory)?;
+        self.mappings.set_walker(walker(thread), bookmark);
+        self.mappings.begin_life(Mortal::Thread(thread), Some(factory));
+        Ok(thread)
     }
 }

@@ -75,6 +75,10 @@ impl<M: Machine> Kernel<M> {
         } else {
             self.dispatch(caller, slot, tag)
         };
+        if self.current != caller.into() {
+            // It has ended by what it did.
+            return Next::Other;
+        }
         let (answer, next) = match done {
             Ok(Reply { words, next }) => (MessageTag::new(0, words, 0), next),
             Err(Failure::Error(error)) => (error.tag(), Next::Current),
@@ -95,7 +99,7 @@ impl<M: Machine> Kernel<M> {
             Object::Console => self.console_operation(caller, tag),
             Object::Scheduler => self.scheduler_operation(caller, tag),
             Object::Platform => self.platform_operation(caller, tag),
-            Object::Gate(_) => Err(ObjectError::BadProtocol.into()),
+            Object::Gate(_) | Object::Reply(_) => Err(ObjectError::BadProtocol.into()),
         }
     }
 

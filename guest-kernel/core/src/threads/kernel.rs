@@ -1,7 +1,7 @@
 //! The kernel's state, and which thread runs next.
 
 use crate::{
-    mapping::{mappings::Mappings, progress::Walker, sigma0::Sigma0, task::Task},
+    mapping::{life::LifeTables, mappings::Mappings, progress::Walker, sigma0::Sigma0, task::Task},
     memory::{
         factory::Factory,
         frames::FramePool,
@@ -15,7 +15,7 @@ use crate::{
         thread::{Thread, Threads},
     },
 };
-use protocol::{introspection::ThreadState, kip::PhysicalRange, utcb::Utcb};
+use protocol::{introspection::ThreadState, utcb::Utcb};
 
 /// The machine's exit status when sigma0 or the root task itself cannot go on.
 pub const STATUS_ROOT_STOPPED: u8 = 125;
@@ -52,15 +52,17 @@ pub struct Tables<M: Machine> {
     pub gates: M::Storage<Gate>,
     /// For factories.
     pub factories: M::Storage<Factory>,
+    /// For the lives of all of them.
+    pub lives: LifeTables<M>,
 }
 
 impl<M: Machine> Kernel<M> {
-    /// A kernel without any task yet. `pool` is its memory for everything beside the tables.
-    pub fn new(machine: M, tables: Tables<M>, pool: PhysicalRange, sigma0: Sigma0) -> Self {
-        let Tables { threads, walkers, tasks, gates, factories } = tables;
-        let memory = FramePool::new(pool).left();
+    /// A kernel without any task yet. `pool` is its memory for everything beside the tables of objects.
+    pub fn new(machine: M, tables: Tables<M>, pool: FramePool, sigma0: Sigma0) -> Self {
+        let Tables { threads, walkers, tasks, gates, factories, lives } = tables;
+        let memory = pool.left();
         Self {
-            mappings: Mappings::new(machine, tasks, factories, walkers, pool, sigma0),
+            mappings: Mappings::new(machine, tasks, factories, walkers, lives, pool, sigma0),
             threads: Table::new(threads, memory),
             gates: Table::new(gates, memory),
             ready: ReadyQueue::new(),
@@ -79,7 +81,7 @@ impl<M: Machine> Kernel<M> {
             factories: self.mappings.factories.used(),
         };
         self.mappings.machine.publish_counts(counts);
-        self.mappings.machine.publish_pool(self.mappings.pool.left());
+        self.mappings.machine.publish_pool(&self.mappings.pool);
     }
 
     /// The task that `thread` runs in. Only bound threads run, call or are called.

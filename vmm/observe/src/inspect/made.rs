@@ -10,7 +10,7 @@ use protocol::{
     boot::pad_name,
     flexpage::Rights,
     introspection::{
-        BITMAP_OFFSET_AT, HEADER_MAGIC, HEADER_VERSION, Header, NAME_LENGTH, NOBODY,
+        ALIVE, BITMAP_OFFSET_AT, HEADER_MAGIC, HEADER_VERSION, Header, NAME_LENGTH, NOBODY,
         PORT_BITMAP_SIZE, PortCache, Table, TaskRecord, ThreadRecord,
         mapping::{
             COMPANION_OFFSET, CapabilitySlot, FactoryRecord, GateRecord, MappingNode, NODE_SIZE,
@@ -112,8 +112,11 @@ impl Made {
         for (task, name) in (0..).zip([&b"sigma0"[..], b"root", b"app", b"other"]) {
             made.task(task, name, u16::from(task >= APP));
         }
-        made.put(GATES, &GateRecord { label: 1, thread: SIGMA0, reserved: [0; 3] });
-        made.put(GATES + STRIDE, &GateRecord { label: 2, thread: ROOT, reserved: [0; 3] });
+        for (number, thread) in [(0, SIGMA0), (1, ROOT)] {
+            let (label, state) = (number + 1, ALIVE as u16);
+            let record = GateRecord { label, thread, state, generation: 1 };
+            made.put(GATES + number * STRIDE, &record);
+        }
         for task in [SIGMA0, ROOT, APP, OTHER] {
             made.bookmark_for(task);
         }
@@ -280,7 +283,9 @@ impl Made {
         if parent != NOBODY {
             self.change_factory(parent, |record| record.used += limit);
         }
-        let record = FactoryRecord { limit, parent, ..FactoryRecord::default() };
+        let state = ALIVE as u16;
+        let record =
+            FactoryRecord { limit, parent, state, generation: 1, ..FactoryRecord::default() };
         self.put(FACTORIES + number * STRIDE, &record);
     }
 

@@ -7,7 +7,7 @@ use super::{
 use observe::paging::{Entry, Execute, Geometry};
 use protocol::{
     introspection::{
-        BITMAP_OFFSET_AT, HEADER_MAGIC, HEADER_VERSION, Header, NOBODY, PORT_BITMAP_SIZE,
+        ALIVE, BITMAP_OFFSET_AT, HEADER_MAGIC, HEADER_VERSION, Header, NOBODY, PORT_BITMAP_SIZE,
         PortCache, Table, TaskRecord,
         mapping::{COMPANION_OFFSET, FactoryRecord, MappingNode, NODE_SIZE, Place, Resource},
     },
@@ -118,6 +118,7 @@ impl Sound {
         let mut factory =
             FactoryRecord { limit: POOL.end - FIRST_FREE, ..FactoryRecord::default() };
         (factory.used, factory.parent) = (self.next - FIRST_FREE, NOBODY);
+        factory.state = ALIVE as u16;
         let whole = FRAME / NODE_SIZE;
         factory.nodes = (self.node_frames * whole) as u32;
         let end = self.node.next_multiple_of(whole);

@@ -13,10 +13,7 @@ use super::{
 use crate::{
     arch::TABLE_ENTRIES,
     mapping::{capability::Object, database::NEAR},
-    memory::{
-        factory::Factory,
-        index::{FactoryIndex, TableIndex, TaskIndex},
-    },
+    memory::index::{FactoryIndex, TableIndex, TaskIndex},
 };
 use database::{Reader, note_use};
 use operation::{Operation, TASKS};
@@ -24,7 +21,7 @@ use protocol::{
     PAGE_SIZE, Word,
     error::ObjectError,
     flexpage::{Flexpage, Rights},
-    introspection::{NOBODY, mapping::Resource, record::MapStatus},
+    introspection::{mapping::Resource, record::MapStatus},
     layout::MAPPABLE_START,
     message::{MapItem, MessageTag},
     object::{CapabilityIndex, label, task},
@@ -112,10 +109,9 @@ impl Laboratory {
         for number in 2..TASKS {
             let quota = QUOTAS.get(usize::from(number) - 2);
             let factory = match quota {
-                Some(_) => bench.kernel.mappings.factories.insert(Factory::new(u64::MAX, NOBODY)),
-                None => Some(FactoryIndex::from_position(0)),
+                Some(_) => bench.factory(u64::MAX),
+                None => FactoryIndex::from_position(0),
             };
-            let factory = factory.expect("room");
             let thread = bench.spawn_from(factory, 1, 1);
             if let Some(frames) = quota {
                 let record = &mut bench.kernel.mappings.factories[factory].record;

@@ -5,7 +5,7 @@ use crate::{inspect::Snapshot, paging::TABLE_SIZE};
 use protocol::{
     boot::trim_name,
     introspection::{
-        Header, NOBODY, Table, TaskRecord, ThreadRecord, ThreadState,
+        ALIVE, Header, NOBODY, Table, TaskRecord, ThreadRecord, ThreadState, UNUSED,
         mapping::{FactoryRecord, GateRecord},
     },
 };
@@ -47,7 +47,7 @@ pub(super) fn check(snapshot: &Snapshot, report: &mut Report) {
         report.judge(Rule::Records, || format!("thread {number}"), problem);
     }
     for (number, record) in (0..=u16::MAX).zip(&snapshot.factories) {
-        let problem = factory_problem(record, number);
+        let problem = factory_problem(record, snapshot, number);
         report.judge(Rule::Records, || factory_path(snapshot, number), problem);
     }
     for (number, record) in snapshot.gates.iter().enumerate() {
@@ -103,26 +103,37 @@ fn thread_problem(record: &ThreadRecord, snapshot: &Snapshot) -> Option<String> 
     }
 }
 
-fn factory_problem(record: &FactoryRecord, number: u16) -> Option<String> {
-    let FactoryRecord { parent, reserved, .. } = *record;
-    match () {
-        // A factory is made from one that is there already.
-        () if parent != NOBODY && parent >= number => {
-            Some(format!("it was made from factory {parent}, which is not older"))
-        }
-        () if reserved != [0; 3] => Some(format!("its reserved words are {reserved:x?}")),
-        () => None,
+fn factory_problem(record: &FactoryRecord, snapshot: &Snapshot, number: u16) -> Option<String> {
+    let FactoryRecord { parent, state, .. } = *record;
+    match u32::from(state) {
+        UNUSED => None,
+        ALIVE if parent == NOBODY || is_older(snapshot, parent, number) => None,
+        ALIVE => Some(format!("it was made from factory {parent}, which is not older")),
+        state => Some(format!("its state is {state}")),
     }
 }
 
-fn gate_problem(record: &GateRecord, threads: usize) -> Option<String> {
-    let GateRecord { thread, reserved, .. } = *record;
-    match () {
-        () if usize::from(thread) >= threads => {
-            Some(format!("it leads to thread {thread}, which does not exist"))
+/// Whether a factory is alive, and neither itself nor one of those that it was made from is another one.
+fn is_older(snapshot: &Snapshot, factory: u16, other: u16) -> bool {
+    let mut next = factory;
+    for _ in 0..snapshot.factories.len() {
+        let found = snapshot.factories.get(usize::from(next));
+        match found.filter(|found| next != other && u32::from(found.state) == ALIVE) {
+            Some(found) if found.parent == NOBODY => return true,
+            Some(found) => next = found.parent,
+            None => return false,
         }
-        () if reserved != [0; 3] => Some(format!("its reserved words are {reserved:x?}")),
-        () => None,
+    }
+    false
+}
+
+fn gate_problem(record: &GateRecord, threads: usize) -> Option<String> {
+    let GateRecord { thread, state, .. } = *record;
+    match u32::from(state) {
+        UNUSED => None,
+        ALIVE if usize::from(thread) < threads => None,
+        ALIVE => Some(format!("it leads to thread {thread}, which does not exist")),
+        state => Some(format!("its state is {state}")),
     }
 }
 
