@@ -100,16 +100,24 @@ impl Machine for Hardware {
         direct_map::copy_kernel_half(self.view::<Table>(root));
     }
 
+    fn clear_kernel_half(&mut self, root: KernelFrame) {
+        direct_map::clear_kernel_half(self.view::<Table>(root));
+    }
+
+    fn leave_space(&mut self, space: PhysicalAddress, other: PhysicalAddress) {
+        arch::leave_space(space, other);
+    }
+
+    fn forget_thread(&mut self, thread: ThreadIndex) {
+        arch::forget_thread(thread);
+    }
+
     #[inline(always)]
     fn flush_page(&mut self, root: PhysicalAddress, address: Word) {
         // Page tables lie where a machine word reaches.
         if root.0 as Word == arch::space().0 as Word {
             processor::flush_page(address);
         }
-    }
-
-    fn forget_thread(&mut self, thread: ThreadIndex) {
-        arch::forget_thread(thread);
     }
 
     fn user_byte(&mut self, physical: PhysicalAddress) -> u8 {

@@ -25,6 +25,33 @@ struct Loaded {
 
 static mut LOADED: Loaded = Loaded { thread: MaybeThread::NOBODY, root: PhysicalAddress(0) };
 
+#[inline(always)]
+fn loaded() -> &'static mut Loaded {
+    let loaded = &raw mut LOADED;
+    // SAFETY: only this module's functions use it, none of them within another, on the one processor
+    // with interrupts off. The host only reads, and believes nothing.
+    unsafe { &mut *loaded }
+}
+
+/// See [`kernel_core::memory::machine::Machine::leave_space`].
+pub fn leave_space(space: PhysicalAddress, other: PhysicalAddress) {
+    let loaded = loaded();
+    if loaded.root == space {
+        // SAFETY: every space maps the kernel as this one does.
+        unsafe { processor::set_root(other) }
+        *loaded = Loaded { thread: MaybeThread::NOBODY, root: other };
+        ports::suspend();
+    }
+}
+
+/// See [`kernel_core::memory::machine::Machine::forget_thread`].
+pub fn forget_thread(thread: ThreadIndex) {
+    let loaded = loaded();
+    if loaded.thread == thread.into() {
+        loaded.thread = MaybeThread::NOBODY;
+    }
+}
+
 /// Which space the processor works in.
 #[inline(always)]
 pub fn space() -> PhysicalAddress {
@@ -38,16 +65,6 @@ pub fn loaded_root() -> *const PhysicalAddress {
     unsafe { &raw const LOADED.root }
 }
 
-/// See [`kernel_core::memory::machine::Machine::forget_thread`].
-pub fn forget_thread(thread: ThreadIndex) {
-    // SAFETY: one processor, interrupts off, and nobody holds a reference.
-    unsafe {
-        if LOADED.thread == thread.into() {
-            LOADED.thread = MaybeThread::NOBODY;
-        }
-    }
-}
-
 /// Goes on with the current thread, after loading all of it that is not in its frame. Idles if
 /// there is none.
 #[inline(always)]
@@ -59,9 +76,7 @@ pub fn leave_kernel() -> ! {
             None => idle(kernel),
         }
     };
-    let loaded = &raw mut LOADED;
-    // SAFETY: only this function uses it, on the one processor, with interrupts off.
-    let loaded = unsafe { &mut *loaded };
+    let loaded = loaded();
     if loaded.thread != next.into() {
         switch(loaded, next);
     }

@@ -208,6 +208,18 @@ pub fn link_spine(
     pml4.address()
 }
 
+/// Clears what [`link_spine`] has entered.
+pub fn unlink_spine(
+    machine: &mut impl Machine,
+    [spine]: [TableFrame; SPINE_PAIRS],
+    directories: [TableFrame; DIRECTORY_FRAMES],
+) {
+    machine.clear_kernel_half(spine.entries());
+    machine.view::<Table>(spine.entries())[0] = Entry::EMPTY;
+    let table = machine.view::<Table>(spine.companion());
+    table[..directories.len()].fill(Entry::EMPTY);
+}
+
 /// A thread's user-mode registers, as the entry code pushes them, lowest address first.
 ///
 /// A system call saves only what its caller may expect back: `r15` to `rbx`, and the frame that

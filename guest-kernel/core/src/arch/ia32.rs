@@ -206,6 +206,15 @@ pub fn link_spine(
     directory.entries().address()
 }
 
+/// Clears what [`link_spine`] has entered.
+pub fn unlink_spine(
+    machine: &mut impl Machine,
+    []: [TableFrame; SPINE_PAIRS],
+    [directory]: [TableFrame; DIRECTORY_FRAMES],
+) {
+    machine.clear_kernel_half(directory.entries());
+}
+
 /// A thread's user-mode registers, as the entry code pushes them, lowest address first.
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]

@@ -8,6 +8,7 @@ mod amd64;
 pub use amd64::{
     Context, DIRECTORY_FRAMES, ELF_CLASS, ELF_MACHINE, Entry, HAS_EXECUTE_RIGHT, ProgramHeader,
     Restriction, SPINE_FRAMES, SPINE_PAIRS, TABLE_ENTRIES, TABLE_ORDER, Table, link_spine,
+    unlink_spine,
 };
 
 #[cfg(target_arch = "x86")]
@@ -16,6 +17,7 @@ mod ia32;
 pub use ia32::{
     Context, DIRECTORY_FRAMES, ELF_CLASS, ELF_MACHINE, Entry, HAS_EXECUTE_RIGHT, ProgramHeader,
     Restriction, SPINE_FRAMES, SPINE_PAIRS, TABLE_ENTRIES, TABLE_ORDER, Table, link_spine,
+    unlink_spine,
 };
 
 #[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]

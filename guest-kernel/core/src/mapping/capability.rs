@@ -72,7 +72,7 @@ const PROTOCOLS: [isize; 16] = {
 #[repr(transparent)]
 pub struct Slot(CapabilitySlot);
 
-const SLOTS_PER_FRAME: usize = PAGE_SIZE / size_of::<Slot>();
+pub(crate) const SLOTS_PER_FRAME: usize = PAGE_SIZE / size_of::<Slot>();
 
 const _: () = assert!(CAPABILITY_TABLE_SIZE == SLOTS_PER_FRAME * CAPABILITY_TABLE_FRAMES);
 
@@ -215,5 +215,9 @@ impl CapabilityTable {
             *slot = Some(frame);
         }
         number
+    }
+    /// Takes the frame for `index` out, which must be empty.
+    pub fn take_frame(&mut self, index: CapabilityIndex) -> Option<FramePair> {
+        self.frames.get_mut(index.0 / SLOTS_PER_FRAME)?.take()
     }
 }

@@ -75,6 +75,17 @@ pub struct Lives<M: Machine> {
 }
 
 #[cfg(test)]
+impl<M: Machine> Lives<M> {
+    /// Whatever becomes of their first capabilities, the objects that there are now do not end.
+    pub fn forget_roots(&mut self) {
+        let LifeTables { gates, threads, tasks, factories, replies } = &mut self.tables;
+        for table in [gates, threads, tasks, factories, replies] {
+            table.iter_mut().for_each(|life| life.0.root = 0);
+        }
+    }
+}
+
+#[cfg(test)]
 impl<M: Machine> Clone for Lives<M>
 where
     M::Storage<Life>: Clone,
@@ -251,9 +262,16 @@ impl<M: Machine> Lives<M> {
         self.cause = self.of(dying).0.root;
     }
 
-    /// The first capability of an object stands at another node from now on.
+    /// The first capability of an object stands at a node.
     pub(crate) fn set_root(&mut self, object: Mortal, root: NodeIndex) {
         self.record(object).root = root.get();
+    }
+
+    /// A capability has moved, which may be the first one.
+    pub(crate) fn move_root(&mut self, object: Mortal, from: NodeIndex, to: NodeIndex) {
+        if self.of(object).root() == Some(from) {
+            self.set_root(object, to);
+        }
     }
 
     /// Puts an object in front of those that it is one of from now on.
@@ -330,16 +348,24 @@ impl<M: Machine> Mappings<M> {
         }
     }
 
+    /// Stands for what is to come.
+    pub fn give_back_nodes(
+        &mut self,
+        _: FactoryIndex,
+    ) -> Result<(), crate::mapping::stretch::Preempted> {
+        Ok(())
+    }
+
     /// An object that a factory has made and that is not gone yet.
     pub fn first_made(&self, factory: FactoryIndex) -> Option<Mortal> {
         MaybeMortal(self.lives.of(Mortal::Factory(factory)).0.made).get()
     }
 
-    /// A capability is gone that had this depth in its tree, and is in the tree no more.
+    /// A capability is gone, and `node` is in its tree no more.
     #[cold]
-    pub(crate) fn capability_is_gone(&mut self, capability: Capability, depth: u16) {
+    pub(crate) fn capability_is_gone(&mut self, capability: Capability, node: NodeIndex) {
         let Some(object) = capability.object.mortal() else { return };
-        if depth == 0 {
+        if self.lives.of(object).root() == Some(node) {
             self.lives.record(object).root = self.lives.cause;
             self.lives.put_in_front(object);
         } else if let Mortal::Gate(_) = object {

@@ -2,7 +2,10 @@
 //! has one, and so have I/O ports, where port number `p` stands in for page number `p`.
 
 use crate::{
-    arch::{DIRECTORY_FRAMES, Entry, SPINE_PAIRS, TABLE_ENTRIES, TABLE_ORDER, Table, link_spine},
+    arch::{
+        DIRECTORY_FRAMES, Entry, SPINE_PAIRS, TABLE_ENTRIES, TABLE_ORDER, Table, link_spine,
+        unlink_spine,
+    },
     memory::{
         frames::{FramePair, PhysicalAddress, TableFrame},
         machine::Machine,
@@ -21,6 +24,7 @@ pub type Companion = [MaybeNode; TABLE_ENTRIES];
 #[cfg_attr(test, derive(Clone))]
 pub struct Space {
     root: PhysicalAddress,
+    spine: [TableFrame; SPINE_PAIRS],
     directories: [TableFrame; DIRECTORY_FRAMES],
     ports: Option<FramePair>,
 }
@@ -95,6 +99,16 @@ impl<E: Entries> Spot<E> {
         Self { frame, index, entry: PhantomData }
     }
 
+    /// Its table.
+    pub fn frame(self) -> TableFrame {
+        self.frame
+    }
+
+    /// Its position there.
+    pub fn index(self) -> usize {
+        self.index
+    }
+
     /// The entry there.
     #[inline(always)]
     pub fn entry(self, machine: &mut impl Machine) -> E {
@@ -137,7 +151,7 @@ impl Space {
         directories: [TableFrame; DIRECTORY_FRAMES],
     ) -> Self {
         let root = link_spine(machine, spine, directories);
-        Self { root, directories, ports: None }
+        Self { root, spine, directories, ports: None }
     }
 
     /// What the processor's page-table register has to hold.
@@ -154,6 +168,21 @@ impl Space {
     /// Adds a directory of ports, made of zeroed frames.
     pub fn set_port_directory(&mut self, directory: FramePair) {
         self.ports = Some(directory);
+    }
+
+    /// Takes the directory of ports out, which must be empty.
+    pub fn take_port_directory(&mut self) -> Option<FramePair> {
+        self.ports.take()
+    }
+
+    /// What a space was made of that maps nothing any more but the kernel, zero again. It must not be used
+    /// then.
+    pub fn take_apart<M: Machine>(
+        &self,
+        machine: &mut M,
+    ) -> impl Iterator<Item = FramePair> + use<M> {
+        unlink_spine(machine, self.spine, self.directories);
+        self.spine.into_iter().chain(self.directories).map(TableFrame::into_pair)
     }
 
     /// The spot of the directory entry for `address`, which must be in the user area; `None` if

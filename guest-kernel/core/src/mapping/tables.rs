@@ -44,6 +44,18 @@ impl<M: Machine> Mappings<M> {
         Ok(table)
     }
 
+    /// Gives a page table back that is empty.
+    #[cold]
+    pub(crate) fn remove_table(
+        &mut self,
+        task: TaskIndex,
+        directory_spot: Spot<Entry>,
+        table: TableFrame,
+    ) {
+        directory_spot.take(&mut self.machine);
+        self.give_back(self.tasks[task].factory, table.into_pair());
+    }
+
     pub(crate) fn need_port_directory(&mut self, task: TaskIndex) -> Result<(), NoMemory> {
         if !self.tasks[task].space.has_port_directory() {
             let directory = self.allocate(self.tasks[task].factory)?;

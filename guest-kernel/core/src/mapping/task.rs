@@ -1,7 +1,7 @@
 //! Tasks: an address space, a capability table, and the factory that pays for both.
 
 use crate::{
-    mapping::{capability::CapabilityTable, space::Space},
+    mapping::{capability::CapabilityTable, emptying::Emptied, space::Space},
     memory::{
         chain::Chain,
         frames::{FramePair, KernelFrame},
@@ -14,6 +14,7 @@ use protocol::{
     PAGE_SIZE, Word,
     introspection::{ALIVE, CAPABILITY_TABLE_FRAMES, NAME_LENGTH, TaskRecord, UNUSED},
     layout::UTCB_AREA,
+    object::CapabilityIndex,
     utcb::UTCB_SIZE,
 };
 
@@ -51,6 +52,19 @@ impl UtcbArea {
         let frame = if number.is_multiple_of(2) { pair.first() } else { pair.second() };
         (number < self.frames.into()).then_some(frame)
     }
+
+    /// The last one.
+    pub fn last_frame(&self) -> Option<KernelFrame> {
+        self.frame(usize::from(self.frames).checked_sub(1)?)
+    }
+
+    /// Takes the last one away, which must be zero. If that was the last one of a pair, returns the pair.
+    pub fn remove_last(&mut self) -> Option<FramePair> {
+        self.frames = self.frames.saturating_sub(1);
+        let is_first = self.frames.is_multiple_of(2);
+        let pair = self.pairs.get_mut(usize::from(self.frames / 2))?;
+        if is_first { pair.take() } else { None }
+    }
 }
 
 /// A task. Begins with the record that the host reads.
@@ -69,9 +83,11 @@ pub struct Task {
     /// Who pays for its kernel memory.
     pub factory: FactoryIndex,
     /// The frames of its UTCB area.
-    utcb_area: UtcbArea,
+    pub(crate) utcb_area: UtcbArea,
     /// Which of its UTCBs a thread has: bit 0 is the first one.
     utcbs: u128,
+    /// How far it is emptied, if it is dying.
+    pub(crate) emptied: Emptied,
 }
 
 impl Task {
@@ -95,6 +111,7 @@ impl Task {
             factory,
             utcb_area,
             utcbs: 0,
+            emptied: Emptied::NOTHING,
         }
     }
 
@@ -118,6 +135,16 @@ impl Task {
             let address = UTCB_AREA + number * PAGE_SIZE + utcb.offset();
             self.utcbs &= !utcb_bit(address);
         }
+    }
+
+    /// Takes the frames of the capability table for `index` out, which must be empty.
+    pub fn take_capability_frames(&mut self, index: CapabilityIndex) -> Option<FramePair> {
+        let frames = self.capabilities.take_frame(index)?;
+        let address = frames.first().address().0;
+        for shown in self.record.capability_table.iter_mut().filter(|shown| **shown == address) {
+            *shown = 0;
+        }
+        Some(frames)
     }
 
     /// From now on a thread has it.

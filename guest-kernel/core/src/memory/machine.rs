@@ -53,13 +53,21 @@ pub trait Machine {
     /// Copies the part of the top-level page table that maps the kernel into a new one.
     fn copy_kernel_half(&mut self, root: KernelFrame);
 
+    /// Clears that part.
+    fn clear_kernel_half(&mut self, root: KernelFrame);
+
+    /// The space with the top-level page table `space` ends: if the processor works in it, it works in
+    /// `other` from now on, and holds the registers of no thread.
+    fn leave_space(&mut self, space: PhysicalAddress, other: PhysicalAddress);
+
+    /// A thread ends: what the processor may still hold of its registers is nobody's, neither kept for it
+    /// nor found by another one of the same number.
+    fn forget_thread(&mut self, thread: ThreadIndex);
+
     /// Forgets what the processor may have cached for a page of the space with this top-level page
     /// table. It caches only entries of the space that it works in: the switch to another one forgets
     /// everything of this one.
     fn flush_page(&mut self, root: PhysicalAddress, address: Word);
-
-    /// The processor holds no registers of this thread any more: it runs no longer.
-    fn forget_thread(&mut self, thread: ThreadIndex);
 
     /// A byte of RAM.
     fn user_byte(&mut self, physical: PhysicalAddress) -> u8;

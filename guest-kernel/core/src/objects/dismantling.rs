@@ -29,8 +29,12 @@ use protocol::introspection::{
 /// Steps that it costs to tell somebody of a loss, at most.
 const TELL_STEPS: u32 = 36;
 
-/// Steps that any other piece of an end costs, beside what walks through the mapping database do.
+/// Steps that a piece of the end of a gate or thread costs.
 const PIECE_STEPS: u32 = 24;
+
+/// Steps that it costs to come to what a task or factory still has. Not many: there must be enough left to
+/// take some of that away.
+const COME_STEPS: u32 = 4;
 
 impl<M: Machine> Kernel<M> {
     /// Whether an object waits to be taken apart, or a thread to be told of one.
@@ -58,7 +62,11 @@ impl<M: Machine> Kernel<M> {
                 self.mappings.end_walk(WalkerIndex::KERNEL);
                 return Ok(());
             };
-            self.mappings.spend(PIECE_STEPS)?;
+            let steps = match object {
+                Mortal::Task(_) | Mortal::Factory(_) => COME_STEPS,
+                _ => PIECE_STEPS,
+            };
+            self.mappings.spend(steps)?;
             self.mappings.lives.inherit_cause(object);
             match object {
                 Mortal::Gate(gate) => self.dismantle_gate(gate),
@@ -129,6 +137,7 @@ impl<M: Machine> Kernel<M> {
         if matches!(task, TaskIndex::SIGMA0 | TaskIndex::ROOT) {
             self.end_machine(Mortal::Task(task));
         } else if let Some(thread) = self.mappings.tasks[task].threads.first() {
+            self.mappings.spend(PIECE_STEPS)?;
             self.stop_for_good(thread);
             self.unbind(thread);
         } else {

@@ -57,6 +57,9 @@ use zerocopy::{FromBytes, IntoBytes, KnownLayout};
 pub const RAM_END: u64 = 64 << 20;
 pub const POOL: PhysicalRange = PhysicalRange { start: 2 << 20, end: 30 << 20 };
 
+/// Where the kernel's half of a top-level page table has something, in words.
+const KERNEL_HALF: usize = PAGE_SIZE / 4 - 2;
+
 #[derive(Clone, Debug)]
 #[repr(C, align(4096))]
 struct Frame([u8; PAGE_SIZE]);
@@ -69,6 +72,7 @@ pub struct ModelMachine {
     frames: Vec<Option<Rc<Frame>>>,
     pub records: Vec<Record>,
     pub flushed: Vec<(PhysicalAddress, Word)>,
+    pub left_spaces: Vec<PhysicalAddress>,
     pub preemption_points: u64,
     pub interrupt_windows: u64,
     /// Whether quick paths are not gone.
@@ -209,7 +213,19 @@ impl Machine for ModelMachine {
         self.utcb(to).message[..words].copy_from_slice(&message[..words]);
     }
 
-    fn copy_kernel_half(&mut self, _root: KernelFrame) {}
+    /// The first entry of the kernel's half is the number of its frame.
+    fn copy_kernel_half(&mut self, root: KernelFrame) {
+        self.view::<[u32; PAGE_SIZE / 4]>(root)[KERNEL_HALF] = root.address().0 as u32;
+    }
+
+    fn clear_kernel_half(&mut self, root: KernelFrame) {
+        self.view::<[u32; PAGE_SIZE / 4]>(root)[KERNEL_HALF] = 0;
+    }
+
+    fn leave_space(&mut self, space: PhysicalAddress, other: PhysicalAddress) {
+        assert_ne!(space, other);
+        self.left_spaces.push(space);
+    }
 
     fn flush_page(&mut self, root: PhysicalAddress, address: Word) {
         self.flushed.push((root, address));
@@ -433,6 +449,12 @@ impl Bench {
         gate
     }
 
+    /// Gives a task a capability that nothing is above, whoever else has one: the object must never end.
+    pub fn give_root(&mut self, task: TaskIndex, index: CapabilityIndex, object: Object) {
+        let capability = Capability { object, rights: Rights::all() };
+        self.kernel.mappings.give(task, index, capability).expect("table");
+    }
+
     /// Gives a task a capability to an object: the first one, or one that is derived from it.
     pub fn give(&mut self, task: TaskIndex, index: CapabilityIndex, object: Object) {
         self.give_with(task, index, Capability { object, rights: Rights::all() });
@@ -485,7 +507,11 @@ impl Bench {
 
     /// Takes apart all that is to be.
     pub fn drain(&mut self) {
-        while self.kernel.is_due() {
+        for pieces in 0.. {
+            if !self.kernel.is_due() {
+                break;
+            }
+            assert!(pieces < 1_000_000, "it never ends");
             let kernel = &mut self.kernel;
             kernel.mappings.stretch.begin(&mut kernel.mappings.machine);
             let _ = kernel.dismantle();

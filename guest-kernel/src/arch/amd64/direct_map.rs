@@ -1,10 +1,16 @@
 //! The direct map: all physical memory below 4 GiB, in the kernel's half of every space.
 
 use super::boot::{DIRECT_MAP_SLOT, KERNEL_OFFSET};
-use kernel_core::{arch::Table, memory::frames::PhysicalAddress};
+use kernel_core::{
+    arch::{Entry, Table},
+    memory::frames::PhysicalAddress,
+};
 
 /// The most RAM that the kernel can work with: from there on the direct map is for devices.
 pub const RAM_LIMIT: u64 = 0xc000_0000;
+
+/// The entries of a top-level page table that map the kernel.
+const KERNEL_SLOTS: [usize; 2] = [DIRECT_MAP_SLOT, 511];
 
 const BASE: u64 = 0xffff_0000_0000_0000 | (DIRECT_MAP_SLOT as u64) << 39;
 
@@ -45,7 +51,14 @@ pub fn copy_kernel_half(table: &mut Table) {
     let boot_table = pointer::<Table>(PhysicalAddress(&raw const boot_pml4 as u64));
     // SAFETY: the boot tables lie in the image, are aligned, and nobody writes them.
     let boot_table = unsafe { &*boot_table };
-    for slot in [DIRECT_MAP_SLOT, 511] {
+    for slot in KERNEL_SLOTS {
         table[slot] = boot_table[slot];
+    }
+}
+
+/// Clears them.
+pub fn clear_kernel_half(table: &mut Table) {
+    for slot in KERNEL_SLOTS {
+        table[slot] = Entry::EMPTY;
     }
 }

@@ -3,7 +3,7 @@
 
 use super::boot::{DEVICE_PAGES, DIRECT_MAP_BASE, DIRECT_MAP_PAGES};
 use kernel_core::{
-    arch::{TABLE_ENTRIES, TABLE_ORDER, Table},
+    arch::{Entry, TABLE_ENTRIES, TABLE_ORDER, Table},
     memory::frames::PhysicalAddress,
 };
 
@@ -55,4 +55,9 @@ pub fn copy_kernel_half(table: &mut Table) {
     // SAFETY: the boot directory lies in the image, is aligned, and nobody writes it.
     let boot_table = unsafe { &*boot_table };
     table[FIRST_SLOT..].copy_from_slice(&boot_table[FIRST_SLOT..]);
+}
+
+/// Clears them.
+pub fn clear_kernel_half(table: &mut Table) {
+    table[FIRST_SLOT..].fill(Entry::EMPTY);
 }

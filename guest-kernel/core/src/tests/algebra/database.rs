@@ -9,7 +9,10 @@ use crate::{
 use protocol::{
     PAGE_SIZE,
     flexpage::{IO_PORTS, Rights},
-    introspection::mapping::{COMPANION_OFFSET, CapabilitySlot, MappingNode, NODE_SIZE, Resource},
+    introspection::{
+        UNUSED,
+        mapping::{COMPANION_OFFSET, CapabilitySlot, MappingNode, NODE_SIZE, Resource},
+    },
     layout::MAPPABLE_END,
     object::CAPABILITY_TABLE_SIZE,
 };
@@ -147,6 +150,10 @@ impl<'a> Reader<'a> {
     /// All spots of a task where something is, found without the help of any node.
     pub fn spots(&self, task: u16) -> Vec<Spot> {
         let mut spots = Vec::new();
+        let record = &self.bench.kernel.mappings.tasks[TaskIndex::from_position(task)].record;
+        if record.state == UNUSED {
+            return spots;
+        }
         for (resource, end) in [
             (Resource::Memory, (MAPPABLE_END / PAGE_SIZE) as u32),
             (Resource::Ports, IO_PORTS as u32),

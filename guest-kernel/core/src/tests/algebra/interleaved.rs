@@ -11,13 +11,13 @@ use super::{
 };
 use crate::{
     mapping::capability::Object,
-    memory::index::{TableIndex, TaskIndex},
+    memory::index::{MaybeThread, TableIndex, TaskIndex, ThreadIndex},
     tests::{Bench, random::Random},
 };
 use protocol::{
     Word,
     flexpage::Flexpage,
-    introspection::mapping::Resource,
+    introspection::{ThreadState, mapping::Resource},
     message::MessageTag,
     object::{CapabilityIndex, label, task},
     syscall::Operation as SystemCall,
@@ -35,46 +35,84 @@ const FIRST_TASK: Word = 32;
 const START: Word = 0x40_0100;
 
 /// A thread, and the system call that it is in.
-struct Actor {
-    thread: u16,
-    task: u16,
+pub struct Actor {
+    pub thread: u16,
+    pub task: u16,
     under_way: Option<(CapabilityIndex, MessageTag)>,
 }
 
 /// Three tasks with a thread each, of the same priority.
-struct Storm {
-    bench: Bench,
-    actors: Vec<Actor>,
-    random: Random,
-    seen: Seen,
+pub struct Storm {
+    pub bench: Bench,
+    pub actors: Vec<Actor>,
+    pub random: Random,
+    pub seen: Seen,
+    /// The task that is about to end.
+    dying: Option<u16>,
 }
 
 impl Storm {
-    fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         let mut bench = Bench::new();
         bench.kernel.mappings.machine.is_restless = true;
         // sigma0 and the root task wait.
         for _ in 0..2 {
             bench.call(SystemCall::WAIT, CapabilityIndex::NIL, MessageTag(0));
         }
-        let actors: Vec<_> = (2..TASKS)
-            .map(|_| {
-                let thread = bench.spawn(1, 100);
-                Actor { thread, task: bench.task_of(thread).position(), under_way: None }
-            })
-            .collect();
-        for actor in &actors {
-            for number in 0..TASKS {
-                let (own, task) = (actor.task, TaskIndex::from_position(number));
-                let index = CapabilityIndex(FIRST_TASK + Word::from(number));
-                bench.give(TaskIndex::from_position(own), index, Object::Task(task));
+        let (random, seen) = (Random::new(seed), Seen::default());
+        let mut storm = Self { bench, actors: Vec::new(), random, seen, dying: None };
+        for _ in 2..TASKS {
+            storm.add_actor();
+        }
+        storm
+    }
+
+    /// Adds a task with a thread. Returns the task's number.
+    pub fn add_actor(&mut self) -> u16 {
+        let thread = self.bench.spawn(1, 100);
+        let own = self.bench.task_of(thread);
+        for number in 0..self.bench.kernel.mappings.tasks.used().min(TASKS) {
+            self.bench.give_root(own, index_of(number), Object::Task(number_of(number)));
+        }
+        let new = index_of(own.position());
+        for other in self.actors.iter().map(|actor| number_of(actor.task)) {
+            let mappings = &mut self.bench.kernel.mappings;
+            if mappings.tasks[other].capabilities.is_free(&mut mappings.machine, new) {
+                self.bench.give_root(other, new, Object::Task(own));
             }
         }
-        Self { bench, actors, random: Random::new(seed), seen: Seen::default() }
+        // What this is about is the database.
+        self.bench.kernel.mappings.lives.forget_roots();
+        self.actors.push(Actor { thread, task: own.position(), under_way: None });
+        self.dying = None;
+        own.position()
+    }
+
+    /// The thread of a task never runs again, and nobody does anything with the task any more.
+    pub fn stop_actor(&mut self, number: usize) -> Actor {
+        let actor = self.actors.swap_remove(number);
+        self.dying = Some(actor.task);
+        let Self { bench, actors, .. } = self;
+        let kernel = &mut bench.kernel;
+        let thread = ThreadIndex::from_position(actor.thread);
+        kernel.abandon(thread);
+        if kernel.current == thread.into() {
+            kernel.schedule();
+        } else {
+            kernel.ready.remove(&mut kernel.threads, thread);
+        }
+        kernel.threads[thread].set_state(ThreadState::Stopped, MaybeThread::NOBODY);
+        let named = CapabilityIndex(FIRST_TASK + Word::from(actor.task));
+        for other in actors.iter_mut() {
+            if other.under_way.take_if(|(index, _)| *index == named).is_some() {
+                kernel.abandon(ThreadIndex::from_position(other.thread));
+            }
+        }
+        actor
     }
 
     /// The thread that runs begins an operation, or goes on with its own.
-    fn step(&mut self) -> Check {
+    pub fn step(&mut self) -> Check {
         let current = self.bench.current();
         let actor = self.actors.iter().position(|actor| actor.thread == current);
         let actor = actor.ok_or_else(|| format!("thread {current} runs"))?;
@@ -101,6 +139,9 @@ impl Storm {
         let Actor { thread, .. } = self.actors[actor];
         loop {
             let operation = Operation::from_seed(self.random.next(), true);
+            if self.dying.is_some_and(|dying| operation.names(dying)) {
+                continue;
+            }
             let (task, message) = match operation {
                 Operation::Map { from: 0, to, item, window } if is_page_or_port(item.flexpage) => {
                     self.without_interruption(|bench| {
@@ -138,8 +179,8 @@ impl Storm {
     }
 
     /// What is true whoever is in the middle of something.
-    fn check(&mut self) -> Check {
-        let is_interrupted = self.actors.iter().any(|actor| actor.under_way.is_some());
+    pub fn check(&mut self) -> Check {
+        let is_interrupted = self.bench.kernel.mappings.interrupted_walks != 0;
         let reader = Reader::new(&self.bench);
         let spots: Vec<Spot> = (0..self.bench.kernel.mappings.tasks.used())
             .flat_map(|task| reader.spots(task))
@@ -152,7 +193,7 @@ impl Storm {
         // Every entry is in one of the trees, and no node is anywhere else.
         let rows: BTreeSet<_> = found.iter().map(|row| row.spot).collect();
         same("entries", rows, spots.into_iter().collect())?;
-        let nodes = found.len() + usize::from(self.bench.kernel.threads.used());
+        let nodes = found.len() + 1 + self.bench.living_threads();
         same("nodes", reader.count_nodes()? as usize, nodes)
     }
 
@@ -187,4 +228,13 @@ fn interleaved_operations_leave_the_database_sound() {
     for often in [total.mapped, total.granted, total.unmapped, total.restarts] {
         assert!(often > 1000, "{total:?}");
     }
+}
+
+fn number_of(task: u16) -> TaskIndex {
+    TaskIndex::from_position(task)
+}
+
+/// Where everybody has a capability to a task.
+fn index_of(task: u16) -> CapabilityIndex {
+    CapabilityIndex(FIRST_TASK + Word::from(task))
 }

@@ -67,6 +67,15 @@ impl fmt::Debug for Operation {
 }
 
 impl Operation {
+    /// Whether it is about a task.
+    pub fn names(&self, number: u16) -> bool {
+        match self {
+            Self::Map { from, to, .. } => *from == number || *to == number,
+            Self::Unmap { task, .. } => *task == number,
+            Self::Use { spot, .. } => spot.task == number,
+        }
+    }
+
     /// The operation that a number stands for. Tame ones leave superpages whole where they arrive, so
     /// that there are few mappings.
     pub fn from_seed(seed: u64, is_tame: bool) -> Self {

@@ -164,7 +164,8 @@ impl World {
         self.mappings.values().any(|mapping| mapping.parent == Some(id))
     }
 
-    fn remove(&mut self, ids: &BTreeSet<Id>) {
+    /// Mappings are gone.
+    pub fn remove(&mut self, ids: &BTreeSet<Id>) {
         self.mappings.retain(|_, mapping| !ids.contains(&mapping.id));
     }
 
