@@ -29,7 +29,7 @@ pub fn run() -> Result<()> {
     if echo([5, 6, 7, 8])? != [5, 6, 7, 8] {
         return Err(Error::BadAnswer);
     }
-    let ipc_call_later = Spread::of(|_| ask(server::LATER, 0))?;
+    let ipc_call_later = Spread::of(|_| ask(server::LATER, []))?;
     let mapping = mapping::measure()?;
     println!(
         r#"{{"known_loop":{known_loop},"samples":{SAMPLES},"null_syscall":{null_syscall},"ipc_call":{ipc_call},"ipc_call_4_words":{ipc_call_4_words},"page_fault":{page_fault},"ipc_call_later":{ipc_call_later},{mapping}}}"#
