@@ -514,7 +514,7 @@ fn nothing_is_wrong_while_tasks_map_at_random(on: Target) {
     let for_ever = common::file(scenario.replace(" 200\"", " 1000000\"").as_bytes());
     let path = for_ever.path().display().to_string();
     let machine = Machine::run(on, &[&path]);
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + common::PATIENCE;
     let is_busy = |check: &Value| most_of(check, "tasks") == 14 && most_of(check, "derived") > 500;
     let has_begun = |ran: &Ran| lines(ran).iter().any(is_busy);
     loop {

@@ -2,7 +2,7 @@
 
 use crate::{client::PAGES, probe::touch};
 use runtime::{
-    Result,
+    Error, Result,
     capability::PARENT,
     memory::{self, Pool},
     message,
@@ -16,6 +16,7 @@ use runtime::{
         layout::PAGER_AREA,
         message::MessageTag,
     },
+    share::Shareable,
 };
 
 /// Label of a message that is answered with the same words.
@@ -56,18 +57,30 @@ const BLOCK_ORDER: u32 = 21;
 /// Gets and touches the pages to hand out, then serves for ever.
 pub fn run() -> Result<()> {
     let mut pool = Pool::new();
-    let mut pages = [Flexpage::NIL; PAGES];
-    for page in &mut pages {
-        let mut memory = pool.page()?;
-        memory.bytes().fill(0);
-        *page = memory.flexpage(Rights::READ_WRITE);
+    let first = page(&mut pool)?;
+    let mut pages = [first; PAGES];
+    for other in &mut pages[1..] {
+        *other = page(&mut pool)?;
     }
     let block = block()?;
     serve(&mut Server { pages, block, window: Flexpage::NIL })
 }
 
+/// A page that is there.
+fn page(pool: &mut Pool) -> Result<Shareable> {
+    let mut memory = pool.page()?;
+    memory.fill(0);
+    Ok(memory.flexpage(Rights::READ_WRITE))
+}
+
+/// A piece of open memory of this program.
+pub fn open_page(address: Word, order: u32) -> Result<Shareable> {
+    let page = Flexpage::memory(address, order, Rights::READ_WRITE);
+    Shareable::new(page).ok_or(Error::Object(ObjectError::InvalidArgument))
+}
+
 struct Server {
-    pages: [Flexpage; PAGES],
+    pages: [Shareable; PAGES],
     /// 512 pages side by side.
     block: Word,
     /// What it accepts.
@@ -146,7 +159,9 @@ impl Server {
             }
         };
         let inside = fault.address & low_mask(BLOCK_ORDER);
-        let page = Flexpage::memory(self.block + inside, order, Rights::READ_WRITE);
-        Answer::map(align_down(fault.address, order), page)
+        match open_page(self.block + inside, order) {
+            Ok(page) => Answer::map(align_down(fault.address, order), page),
+            Err(error) => error.into(),
+        }
     }
 }

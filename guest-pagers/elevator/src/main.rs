@@ -19,10 +19,11 @@ use runtime::{
     protocol::{
         PAGE_SIZE, Word,
         fault::PageFault,
-        flexpage::{Flexpage, Rights},
+        flexpage::Rights,
         layout::{HEAP_BASE, PAGER_AREA},
     },
     reply::Reply,
+    share::Shareable,
 };
 
 runtime::entry!(main);
@@ -44,8 +45,8 @@ fn main() -> i32 {
 
 /// Reads a block of the disk: that is where its pager has it.
 fn read(block: usize) {
-    let disk: &[Word] = pager_area((block + 1) * PAGE_SIZE / size_of::<Word>());
-    let found = disk[block * PAGE_SIZE / size_of::<Word>()];
+    let disk = pager_area::<Word>((block + 1) * PAGE_SIZE / size_of::<Word>());
+    let found = disk[block * PAGE_SIZE / size_of::<Word>()].get();
     assert_eq!(found, block, "the wrong block");
     println!("block {block} is here");
 }
@@ -94,9 +95,9 @@ impl Elevator {
     }
 
     /// Reads a block into a page: what is on this disk is the number of each block.
-    fn read(&mut self, block: usize) -> Result<Flexpage> {
-        let mut page = self.pool.page()?;
-        page.values::<Word>().fill(block);
+    fn read(&mut self, block: usize) -> Result<Shareable> {
+        let page = self.pool.page()?;
+        page.values::<Word>().iter().for_each(|word| word.set(block));
         Ok(page.flexpage(Rights::READ))
     }
 }

@@ -1,12 +1,20 @@
 //! Being a pager: a thread that is asked when others fault, and answers with mappings.
 
-use crate::{Error, capability::PARENT, ipc, ipc::Received, memory, message, reply::Reply};
+use crate::{
+    Error,
+    capability::PARENT,
+    ipc,
+    ipc::Received,
+    memory, message,
+    reply::Reply,
+    share::{Item, Shareable},
+};
 use protocol::{
     PAGE_ORDER, Word,
     error::ObjectError,
     fault::{Exception, PageFault, PortFault},
     flexpage::{Flexpage, align_down},
-    message::{MapItem, MessageTag},
+    message::MessageTag,
     object::{CapabilityIndex, label},
     syscall::{CAPABILITY_SHIFT, Operation, Timeouts},
 };
@@ -44,7 +52,7 @@ pub trait Pager {
     }
 }
 
-/// The answer to a message: its words are in the message registers already, so make it last.
+/// The answer to a message. Its words are in the message registers already, so make it last.
 #[derive(Debug)]
 #[must_use]
 pub struct Answer {
@@ -52,14 +60,30 @@ pub struct Answer {
     /// [`Operation::ANSWER_AND_WAIT`] with the slot for somebody else, or only [`Operation::WAIT`] where
     /// there is none.
     target: Word,
-    tag: MessageTag,
+    content: Content,
 }
 
+/// Items are written at the last moment: what else may get into the registers is no item.
+#[derive(Clone, Copy, Debug)]
+enum Content {
+    Words(MessageTag),
+    /// The usual one.
+    Item(Item),
+    Items {
+        words: usize,
+        items: [Item; MAX_ITEMS],
+        count: usize,
+    },
+}
+
+/// The most items of an answer.
+pub const MAX_ITEMS: usize = 4;
+
 impl Answer {
-    /// The message that is in the message registers.
+    /// For whoever asked last.
     #[inline(always)]
-    const fn prepared(tag: MessageTag) -> Self {
-        Self { target: Operation::REPLY_AND_WAIT.0, tag }
+    const fn of(content: Content) -> Self {
+        Self { target: Operation::REPLY_AND_WAIT.0, content }
     }
 
     /// This answer is for another client, who waits for it: give this one back to [`serve`]. Whoever
@@ -67,12 +91,7 @@ impl Answer {
     #[inline(always)]
     pub fn to(self, reply: Reply) -> Self {
         let slot = reply.into_slot();
-        Self { target: slot.0 << CAPABILITY_SHIFT | Operation::ANSWER_AND_WAIT.0, tag: self.tag }
-    }
-
-    /// The message, if there is one.
-    pub(crate) fn tag(&self) -> Option<MessageTag> {
-        (self.target != Operation::WAIT.0).then_some(self.tag)
+        Self { target: slot.0 << CAPABILITY_SHIFT | Operation::ANSWER_AND_WAIT.0, ..self }
     }
 
     /// Whom it is for, if not whoever asked last.
@@ -84,61 +103,92 @@ impl Answer {
 
     /// Maps `flexpage`, which this program must have itself, to `address` of the client.
     #[inline(always)]
-    pub fn map(address: Word, flexpage: Flexpage) -> Self {
-        message::write(0, MapItem::map(address, flexpage).to_words());
-        Self::prepared(MessageTag::new(0, 0, 1))
+    pub fn map(address: Word, flexpage: Shareable) -> Self {
+        Self::of(Content::Item(Item::map(address, flexpage)))
     }
 
     /// As [`Self::map`], but this program's own mapping moves to the client. What was derived from it
     /// before stays.
     #[inline]
-    pub fn grant(address: Word, flexpage: Flexpage) -> Self {
-        Self::items([MapItem::grant(address, flexpage)])
+    pub fn grant(address: Word, flexpage: Shareable) -> Self {
+        Self::of(Content::Item(Item::grant(address, flexpage)))
     }
 
     /// Gives I/O ports, which this program must have itself, to the client.
     pub fn ports(ports: Flexpage) -> Self {
-        Self::items([MapItem::map(ports.address() << PAGE_ORDER, ports)])
+        let Some(shareable) = Shareable::new(ports) else {
+            return Self::refuse(ObjectError::InvalidArgument);
+        };
+        Self::of(Content::Item(Item::map(ports.address() << PAGE_ORDER, shareable)))
     }
 
-    /// Maps and grants all these.
+    /// Maps and grants all these: at most [`MAX_ITEMS`].
     #[inline]
-    pub fn items<const N: usize>(items: [MapItem; N]) -> Self {
+    pub fn items<const N: usize>(items: [Item; N]) -> Self {
         Self::message([], items)
     }
 
     /// Success, and these words.
+    #[inline]
     pub fn words<const N: usize>(words: [Word; N]) -> Self {
-        Self::message(words, [])
+        message::write(0, words);
+        Self::of(Content::Words(MessageTag::new(0, N, 0)))
     }
 
     /// Success, these words, and all these mappings. There are
     /// [`protocol::utcb::MESSAGE_REGISTERS`]; an item takes two.
     #[inline]
-    pub fn message<const W: usize, const I: usize>(words: [Word; W], items: [MapItem; I]) -> Self {
+    pub fn message<const W: usize, const I: usize>(words: [Word; W], items: [Item; I]) -> Self {
+        const { assert!(I <= MAX_ITEMS, "too many items for one answer") };
         message::write(0, words);
-        message::write_items(W, items);
-        Self::prepared(MessageTag::new(0, W, I))
+        let none = Item::map(0, Shareable::NOTHING);
+        let all = core::array::from_fn(|number| items.get(number).copied().unwrap_or(none));
+        Self::of(Content::Items { words: W, items: all, count: I })
     }
 
     /// No. A client that faulted is stopped.
     pub const fn refuse(error: ObjectError) -> Self {
-        Self::prepared(error.tag())
+        Self::of(Content::Words(error.tag()))
     }
 
     /// Nothing: for messages whose sender waits for no answer, or for one that comes later.
     pub const fn nothing() -> Self {
-        Self { target: Operation::WAIT.0, tag: MessageTag(0) }
+        Self { target: Operation::WAIT.0, content: Content::Words(MessageTag(0)) }
     }
 
     /// Sends the answer now, without waiting for the next message.
     pub fn send(self) {
-        let Some(tag) = self.tag() else { return };
+        if self.is_nothing() {
+            return;
+        }
+        let tag = self.finish();
         match Self::reply(self.target) {
-            Some(reply) => reply.answer(Self::prepared(tag)),
+            // SAFETY: the items, if any, have been written just now.
+            Some(reply) => unsafe { reply.give(tag) },
             None => {
-                // A client that is gone needs no answer.
-                let _ = ipc::reply(tag);
+                // SAFETY: the items, if any, have been written just now. A client that is gone needs no
+                // answer.
+                let _ = unsafe { ipc::reply_any(tag) };
+            }
+        }
+    }
+
+    pub(crate) const fn is_nothing(&self) -> bool {
+        self.target == Operation::WAIT.0
+    }
+
+    /// Writes the items, and gives the tag.
+    #[inline(always)]
+    fn finish(&self) -> MessageTag {
+        match self.content {
+            Content::Words(tag) => tag,
+            Content::Item(item) => {
+                message::write(0, item.to_words());
+                MessageTag::new(0, 0, 1)
+            }
+            Content::Items { words, items, count } => {
+                message::write_items(words, &items[..count]);
+                MessageTag::new(0, words, count)
             }
         }
     }
@@ -157,8 +207,9 @@ pub fn forward(client: Client, fault: PageFault) -> Answer {
 pub fn serve(pager: &mut impl Pager) -> ! {
     let mut given = Answer::nothing();
     loop {
-        let Answer { target, tag } = given;
-        given = match ipc::invoke_target(target, tag, Timeouts::NEVER) {
+        let (target, tag) = (given.target, given.finish());
+        // SAFETY: the items, if any, have been written just now.
+        given = match unsafe { ipc::invoke_target(target, tag, Timeouts::NEVER) } {
             Ok(received) => {
                 if let Some(reply) = Answer::reply(target) {
                     reply.is_given();

@@ -1,12 +1,17 @@
 //! Answers that come later: a server keeps one client waiting and goes on with the next.
 
 use crate::{
-    Error, Result, ipc,
+    Result, ipc,
     pager::{Answer, Client},
-    slots,
+    slot::Slot,
 };
 use core::mem;
-use protocol::{error::ObjectError, object::CapabilityIndex};
+use protocol::{
+    error::ObjectError,
+    message::MessageTag,
+    object::CapabilityIndex,
+    syscall::{Operation, Timeouts},
+};
 
 /// The answer that a client waits for. It can be kept, moved, and given at any time; until then the
 /// client waits. Dropping it refuses, as [`Answer::refuse`] does.
@@ -47,31 +52,35 @@ impl Client {
     /// memory for a capability.
     #[inline(always)]
     pub fn later(self) -> Result<Reply> {
-        let slot = slots::take().ok_or(Error::Object(ObjectError::NoMemory))?;
-        match ipc::set_aside(slot) {
-            Ok(()) => Ok(Reply { slot }),
-            Err(error) => {
-                slots::give_back(slot);
-                Err(error.into())
-            }
-        }
+        let slot = Slot::take()?;
+        ipc::set_aside(slot.index())?;
+        Ok(Reply { slot: slot.leak() })
     }
 }
 
 impl Reply {
     /// Gives the answer now. Whether the client still waits for it does not matter.
     pub fn answer(self, answer: Answer) {
-        if let Some(tag) = answer.tag() {
-            // A client that is gone needs no answer.
-            let _ = ipc::send(self.slot, tag);
-            self.is_given();
+        if !answer.is_nothing() {
+            answer.to(self).send();
         }
+    }
+
+    /// Sends the message that is in the message registers.
+    ///
+    /// # Safety
+    /// As [`ipc::invoke`].
+    pub(crate) unsafe fn give(self, tag: MessageTag) {
+        // A client that is gone needs no answer.
+        // SAFETY: the caller's.
+        let _ = unsafe { ipc::invoke(self.slot, Operation::SEND, tag, Timeouts::NEVER) };
+        self.is_given();
     }
 
     /// The answer was given: the slot is empty, or was before.
     #[inline(always)]
     pub(crate) fn is_given(self) {
-        slots::give_back(self.into_slot());
+        drop(Slot::again(self.into_slot()));
     }
 
     #[inline(always)]
@@ -91,6 +100,6 @@ impl Reply {
 impl Drop for Reply {
     fn drop(&mut self) {
         let _ = ipc::send(self.slot, ObjectError::InvalidArgument.tag());
-        slots::give_back(self.slot);
+        drop(Slot::again(self.slot));
     }
 }

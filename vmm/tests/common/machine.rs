@@ -1,6 +1,6 @@
 //! A machine that runs while others look into it.
 
-use super::{Ran, Target, finish, glass, require_kvm};
+use super::{PATIENCE, Ran, TIMEOUT, Target, finish, glass, require_kvm};
 use serde_json::Value;
 use std::{
     path::PathBuf,
@@ -46,7 +46,7 @@ impl Machine {
             require_kvm();
         }
         let child = within(&folder)
-            .args(["run", "--quiet", "--timeout", "120s"])
+            .args(["run", "--quiet", "--timeout", TIMEOUT])
             .args(target.options())
             .args(what)
             .stdout(std::process::Stdio::null())
@@ -57,7 +57,7 @@ impl Machine {
 
     /// Until there is a program `last` and no thread has anything to do any more.
     pub fn wait_until_idle(&self, last: &str) {
-        let deadline = Instant::now() + Duration::from_secs(100);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let ran = self.view(&["tasks", "--json"]);
             let tasks = lines(&ran);

@@ -19,7 +19,8 @@ use protocol::{
     introspection::{NOBODY, SET_ASIDE, ThreadState, UNUSED, record::Kind},
     layout::{KERNEL_INFO_PAGE, USER_END, UTCB_AREA},
     message::{MapItem, MessageTag},
-    object::{CapabilityIndex, label, task},
+    object::{CapabilityIndex, label},
+    operation::{Operation as _, task},
     syscall::Operation,
 };
 
@@ -124,8 +125,8 @@ pub fn act(bench: &mut Bench, source: &mut Source) {
             let mut words = source.below(8);
             if label == label::TASK {
                 let arguments = match source.below(2) {
-                    0 => [task::UNMAP, source.below(16), source.below(4)],
-                    _ => [task::MAP, source.word() | 8, source.word()],
+                    0 => [task::Unmap::NUMBER, source.below(16), source.below(4)],
+                    _ => [task::Map::NUMBER, source.word() | 8, source.word()],
                 };
                 bench.kernel.utcb(current).message[..3].copy_from_slice(&arguments);
             }
@@ -144,8 +145,8 @@ pub fn act(bench: &mut Bench, source: &mut Source) {
                     let flexpage = Flexpage::capabilities(slots[0], 0, Rights::all());
                     let [first, second] = MapItem::grant(slots[1] << 12, flexpage).to_words();
                     let message = match source.below(4) {
-                        0 => [task::UNMAP, 7 | task::UNMAP_OWN, 1, flexpage.0],
-                        _ => [task::MAP, first, second, 0],
+                        0 => [task::Unmap::NUMBER, 7 | task::Unmap::OWN_TOO, 1, flexpage.0],
+                        _ => [task::Map::NUMBER, first, second, 0],
                     };
                     bench.kernel.utcb(current).message[..4].copy_from_slice(&message);
                     words = 4;

@@ -17,7 +17,8 @@ use protocol::{
     flexpage::{Flexpage, Rights, align_down},
     introspection::mapping::Resource,
     message::{MapItem, MessageTag},
-    object::{CapabilityIndex, label, task},
+    object::{CapabilityIndex, label},
+    operation::{Operation as _, task},
     syscall::{CAPABILITY_SHIFT, Operation},
 };
 
@@ -216,10 +217,10 @@ impl Stage {
         let (resource, number) = (Resource::Memory, (page / PAGE_SIZE) as u32);
         let write = self.below(2) == 0;
         note_use(&mut self.bench, Spot { task: task.position(), resource, number }, write);
-        let own = if self.below(16) == 0 { task::UNMAP_OWN } else { 0 };
+        let own = if self.below(16) == 0 { task::Unmap::OWN_TOO } else { 0 };
         let rights = [7, 7, 7, 2][self.below(4)] | own;
         let flexpage = Flexpage::memory(page, 12, Rights::empty()).0;
-        let message = [task::UNMAP, rights, 1, flexpage];
+        let message = [task::Unmap::NUMBER, rights, 1, flexpage];
         self.bench.message(thread)[..4].copy_from_slice(&message);
         let target = CapabilityIndex::TASK.0 << CAPABILITY_SHIFT | Operation::CALL.0;
         [target, MessageTag::new(label::TASK, 4, 0).0, 0]

@@ -17,7 +17,8 @@ use protocol::{
         record::{Kind, Record, Unresolved, ids},
     },
     message::{MapItem, MessageTag},
-    object::{CapabilityIndex, label, task, thread},
+    object::{CapabilityIndex, label},
+    operation::{Operation as _, task, thread},
     syscall::{CAPABILITY_SHIFT, Operation},
 };
 
@@ -312,7 +313,7 @@ impl Stage {
     /// Takes away what is in a slot of a thread's task.
     fn drop_slot(&mut self, thread: u16, slot: CapabilityIndex) {
         let flexpage = Flexpage::capabilities(slot.0, 0, Rights::empty());
-        let words = [task::UNMAP, 7 | task::UNMAP_OWN, 1, flexpage.0];
+        let words = [task::Unmap::NUMBER, 7 | task::Unmap::OWN_TOO, 1, flexpage.0];
         let tag = self.invoke(thread, CapabilityIndex::TASK, label::TASK, &words);
         assert_eq!(tag, MessageTag::new(0, 4, 0));
     }
@@ -323,7 +324,7 @@ impl Stage {
         let flexpage = Flexpage::capabilities(SLOT.0, 0, Rights::all());
         let send_base = OTHER_SLOT.0 << PAGE_ORDER;
         let [first, second] = MapItem { send_base, grant, flexpage }.to_words();
-        self.invoke(self.server, TASK, label::TASK, &[task::MAP, first, second])
+        self.invoke(self.server, TASK, label::TASK, &[task::Map::NUMBER, first, second])
     }
 
     /// The server waits for a message: somebody sends it one.
@@ -450,7 +451,8 @@ fn it_is_never_copied() {
         stage.bench.give(own, OTHER_SLOT, Object::Console);
         let flexpage = Flexpage::capabilities(SLOT.0, 1, Rights::all());
         let [first, second] = MapItem::map(SLOT.0 << PAGE_ORDER, flexpage).to_words();
-        let tag = stage.invoke(stage.server, TASK, label::TASK, &[task::MAP, first, second]);
+        let tag =
+            stage.invoke(stage.server, TASK, label::TASK, &[task::Map::NUMBER, first, second]);
         assert_eq!(tag, MessageTag(0));
         assert_eq!(stage.object(stage.other, SLOT), None);
         assert_eq!(stage.object(stage.other, OTHER_SLOT), Some(Object::Console));
@@ -525,7 +527,8 @@ fn who_maps_over_it_drops_it() {
         assert_eq!(stage.hand_over(true), MessageTag(0));
         let flexpage = Flexpage::capabilities(CLIENT.0, 0, Rights::all());
         let [first, second] = MapItem::map(OTHER_SLOT.0 << PAGE_ORDER, flexpage).to_words();
-        let tag = stage.invoke(stage.server, TASK, label::TASK, &[task::MAP, first, second]);
+        let tag =
+            stage.invoke(stage.server, TASK, label::TASK, &[task::Map::NUMBER, first, second]);
         assert_eq!(tag, MessageTag(0));
         let client = ThreadIndex::from_position(stage.client);
         assert_eq!(stage.object(stage.other, OTHER_SLOT), Some(Object::Thread(client)));
@@ -547,7 +550,7 @@ fn one_takes_the_place_of_another() {
     stage.run(stage.server);
     let flexpage = Flexpage::capabilities(OTHER_SLOT.0, 0, Rights::all());
     let [first, second] = MapItem::grant(SLOT.0 << PAGE_ORDER, flexpage).to_words();
-    let words = [task::MAP, first, second];
+    let words = [task::Map::NUMBER, first, second];
     let tag = stage.invoke(stage.server, CapabilityIndex::TASK, label::TASK, &words);
     assert_eq!(tag, MessageTag(0));
     assert!(stage.bench.thread(stage.client).is(ThreadState::Ready));
@@ -568,7 +571,7 @@ fn it_ends_with_its_caller() {
             stage.bench.kernel.stop(ThreadIndex::from_position(client));
             stage.bench.kernel.settle();
         } else {
-            let words = [thread::EX_REGS, CODE, 0x1000];
+            let words = [thread::ExRegs::NUMBER, CODE, 0x1000];
             let tag = stage.invoke(stage.other, CLIENT, label::THREAD, &words);
             assert_eq!(tag, MessageTag::new(0, 3, 0));
             assert!(stage.bench.thread(client).is(ThreadState::Ready));
@@ -591,7 +594,7 @@ fn a_later_call_has_another_answer() {
     for way in WAYS {
         let mut stage = Stage::later(way);
         let (server, client) = (stage.server, stage.client);
-        let words = [thread::EX_REGS, CODE, 0x1000];
+        let words = [thread::ExRegs::NUMBER, CODE, 0x1000];
         stage.invoke(stage.other, CLIENT, label::THREAD, &words);
         stage.ask_later(client, way, OTHER_SLOT);
         stage.make_server_run();
@@ -741,7 +744,7 @@ impl Stage {
         match meddling {
             Meddling::Nothing => {}
             Meddling::Cancel | Meddling::CancelAndAskAgain => {
-                let words = [thread::EX_REGS, CODE, 0x1000];
+                let words = [thread::ExRegs::NUMBER, CODE, 0x1000];
                 self.invoke(other, CLIENT, label::THREAD, &words);
                 assert_eq!(self.object(self.server, SLOT), None);
                 if meddling == Meddling::CancelAndAskAgain {
@@ -774,13 +777,13 @@ impl Stage {
             }
             Meddling::Drop => {
                 let flexpage = Flexpage::capabilities(SLOT.0, 0, Rights::empty());
-                let words = [task::UNMAP, 7 | task::UNMAP_OWN, 1, flexpage.0];
+                let words = [task::Unmap::NUMBER, 7 | task::Unmap::OWN_TOO, 1, flexpage.0];
                 self.invoke(other, TASK, label::TASK, &words);
             }
             Meddling::Unmap => {
                 let flexpage =
                     Flexpage::memory(SOURCE + 0x10_0000, PAGE_ORDER + 6, Rights::empty());
-                let words = [task::UNMAP, 7 | task::UNMAP_OWN, 1, flexpage.0];
+                let words = [task::Unmap::NUMBER, 7 | task::Unmap::OWN_TOO, 1, flexpage.0];
                 self.invoke(other, TASK, label::TASK, &words);
             }
         }

@@ -21,7 +21,8 @@ use protocol::{
     introspection::{ThreadState, mapping::Resource},
     kip::PhysicalRange,
     message::MessageTag,
-    object::{CapabilityIndex, label, task, thread},
+    object::{CapabilityIndex, label},
+    operation::{Operation as _, task, thread},
     syscall::{CAPABILITY_SHIFT, Operation},
 };
 
@@ -190,17 +191,17 @@ impl Machine {
             Act::Receive { from } => (GATES + position(from), Operation::RECEIVE, MessageTag(0)),
             Act::Map { to, item } => {
                 let [base, flexpage] = item.encode().to_words();
-                let tag = self.invoke(number, label::TASK, &[task::MAP, base, flexpage]);
+                let tag = self.invoke(number, label::TASK, &[task::Map::NUMBER, base, flexpage]);
                 (TASKS + position(to), Operation::CALL, tag)
             }
             Act::Unmap { thing, take, own } => {
-                let own = if own { task::UNMAP_OWN } else { 0 };
+                let own = if own { task::Unmap::OWN_TOO } else { 0 };
                 let flexpage = thing.flexpage(Rights::empty()).0;
-                let words = [task::UNMAP, Word::from(take.bits()) | own, 1, flexpage];
+                let words = [task::Unmap::NUMBER, Word::from(take.bits()) | own, 1, flexpage];
                 (TASKS + position(0), Operation::CALL, self.invoke(number, label::TASK, &words))
             }
             Act::Cancel { thread } => {
-                let words = [thread::EX_REGS, START, 0];
+                let words = [thread::ExRegs::NUMBER, START, 0];
                 let tag = self.invoke(number, label::THREAD, &words);
                 (THREADS + position(thread), Operation::CALL, tag)
             }
