@@ -17,6 +17,7 @@ mod quick;
 mod random;
 mod restart;
 mod stretch;
+mod tables;
 mod waiting;
 
 pub use model::Bench;
