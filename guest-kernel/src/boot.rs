@@ -190,7 +190,7 @@ fn install_kernel(loader: &LoaderInfo, pool: PhysicalRange) -> kernel_core::boot
     };
     let tables = Tables {
         threads: space.table::<Thread>(THREADS_PER_TASK * tasks),
-        walkers: space.table::<Walker>(THREADS_PER_TASK * tasks),
+        walkers: space.table::<Walker>(THREADS_PER_TASK * tasks + 1),
         tasks: space.table::<Task>(tasks),
         gates: space.table::<Gate>(GATES_PER_TASK * tasks),
         factories: space.table::<Factory>(FACTORIES_PER_TASK * tasks),

@@ -15,6 +15,9 @@ pub mod label {
     pub const EXCEPTION: isize = -5;
     /// An access to an I/O port, from the kernel to a pager ([`crate::fault::PortFault`]).
     pub const PORT_FAULT: isize = -8;
+    /// Nobody holds a gate any more, from the kernel to the thread that it leads to, under the gate's
+    /// label: the last capability is gone that was derived from the first one. No words.
+    pub const GATE_UNHELD: isize = -9;
     /// Asking for memory ([`crate::sigma0`]).
     pub const SIGMA0: isize = -6;
     /// Operations of tasks.

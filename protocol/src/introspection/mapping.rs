@@ -58,7 +58,8 @@ pub enum Resource {
     Ports,
     /// A capability.
     Capability,
-    /// Nothing: the place where an unmap that was interrupted goes on. Its number is the thread's.
+    /// Nothing: the place where an unmap that was interrupted goes on. Its number is the thread's, or
+    /// [`super::NOBODY`] where the kernel takes objects apart.
     Bookmark,
 }
 
@@ -260,7 +261,8 @@ const _: () = assert!(size_of::<FactoryRecord>() == 40);
 )]
 #[repr(C)]
 pub struct LifeRecord {
-    /// The node of its first capability, 0 if it has none.
+    /// The node of its first capability, 0 if it has none. Of one that is dying, the ids
+    /// ([`super::record::ids`]) of who took that away.
     pub root: u32,
     /// The next one that the same factory has made.
     pub next: u32,

@@ -156,6 +156,11 @@ pub enum Kind {
     /// capability index; b: the flexpage word; c: mappings taken away << 32 | mappings left with
     /// fewer rights; d: number of the fault whose answer did this, 0 if none; e: ids of the invoker.
     Unmap = 11,
+    /// An object ended: its first capability was taken away. flags: [`super::mapping::ObjectKind`]; task:
+    /// of a task its number, of a thread the task that it ran in; thread: of a thread its number; a: ids of
+    /// who took it away; b: number among the objects of its kind | generation << 32; c, d: its name; e: the
+    /// label of a gate.
+    ObjectEnded = 12,
 }
 
 /// In [`Kind::Unmap`]'s flags: the task's own mappings too.
@@ -182,12 +187,13 @@ impl Kind {
             9 => Self::ShutDown,
             10 => Self::Resolve,
             11 => Self::Unmap,
+            12 => Self::ObjectEnded,
             _ => return None,
         })
     }
 
     /// The kinds that are written unless the command line says otherwise: all but messages.
-    pub const DEFAULT_ENABLED: u64 = 0b1111_1101_1110;
+    pub const DEFAULT_ENABLED: u64 = 0b1_1111_1101_1110;
 }
 
 /// Why nobody resolved a fault.

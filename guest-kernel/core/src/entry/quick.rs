@@ -104,7 +104,7 @@ impl<M: Machine> Kernel<M> {
             record[word::HEAD] = head(from.head, Kind::Fault, access.bits());
             record[word::A] = address as u64;
             record[word::B] = instruction as u64;
-            record[word::C] = asked(to.ids, from.caller.raw());
+            record[word::C] = asked(to.ids.into(), from.caller.raw());
             record[word::D] = self.faults;
             record[word::E] = from.context.stack() as u64;
             machine.end_record();
@@ -177,7 +177,7 @@ impl<M: Machine> Kernel<M> {
         let machine = &mut self.mappings.machine;
         if !to.is(ThreadState::Receiving)
             || !to.waits_for(server)
-            || !from.senders.is_empty()
+            || !from.has_nothing_to_take()
             || from.undertaking.is_some()
             || self.ready.has_above(to.priority())
             || machine.records(Kind::Message)
@@ -201,7 +201,7 @@ impl<M: Machine> Kernel<M> {
         let caller = from.caller.get()?;
         let to = &self.threads[caller];
         if !to.waits_for(server)
-            || !from.senders.is_empty()
+            || !from.has_nothing_to_take()
             || from.undertaking.is_some()
             || self.ready.has_above(to.priority())
         {
@@ -251,7 +251,7 @@ impl<M: Machine> Kernel<M> {
             record[word::B] = item.flexpage.0 as u64 | (destination as u64) << 32;
             record[word::C] = new.physical().0;
             record[word::D] = to.fault.number;
-            record[word::E] = from.ids | (time - replied) << 32;
+            record[word::E] = u64::from(from.ids) | (time - replied) << 32;
             machine.end_record();
         }
         self.current = faulter.into();

@@ -3,8 +3,9 @@
 
 use crate::{
     mapping::capability::{Object, Slot},
-    memory::machine::Machine,
+    memory::{index::MaybeThread, machine::Machine},
     threads::{
+        gate::Destination,
         kernel::Kernel,
         next::{Next, SystemCall},
         thread::AfterSend,
@@ -70,13 +71,21 @@ impl<M: Machine> Kernel<M> {
 
     /// The end of a time slice: the next thread of the same priority gets the processor.
     pub fn timer_tick(&mut self) {
+        self.next_turn();
+        if self.is_due() {
+            self.mappings.stretch.begin(&mut self.mappings.machine);
+            self.work_off();
+        }
+    }
+
+    fn next_turn(&mut self) {
         let next = if self.current.get().is_some() { Next::Yield } else { Next::Other };
         self.leave_to(next);
     }
 
     #[inline(always)]
     fn go_on(&mut self, next: Next) {
-        if !self.bereaved.is_empty() {
+        if self.is_due() {
             return self.settle_and_go_on(next);
         }
         self.leave_to(next);
@@ -87,8 +96,27 @@ impl<M: Machine> Kernel<M> {
     fn settle_and_go_on(&mut self, next: Next) {
         self.settle();
         self.leave_to(next);
-        if self.mappings.stretch.take_tick() {
-            self.timer_tick();
+        self.mappings.stretch.begin_alone(&mut self.mappings.machine);
+        self.work_off();
+    }
+
+    /// Objects end that no system call takes apart: some of that each time that the kernel is left, more at
+    /// the end of a time slice, and all of it before the processor idles.
+    #[cold]
+    #[inline(never)]
+    fn work_off(&mut self) {
+        loop {
+            let is_done = self.dismantle().is_ok();
+            self.mappings.stretch.end(&mut self.mappings.machine, !is_done);
+            self.settle();
+            self.preempt();
+            if self.mappings.stretch.take_tick() {
+                self.next_turn();
+            }
+            if self.current != MaybeThread::NOBODY || !self.is_due() {
+                return;
+            }
+            self.mappings.stretch.begin(&mut self.mappings.machine);
         }
     }
 
@@ -148,20 +176,29 @@ impl<M: Machine> Kernel<M> {
         let Some(capability) = slot.capability() else {
             return self.refuse(call, IpcError::NoPartner);
         };
-        let (receiver, label) = match capability.object {
-            Object::Gate(gate) => (self.gates[gate].thread(), self.gates[gate].label()),
-            Object::Thread(thread) if call.tag.label() != label::THREAD => (thread, 0),
+        let destination = match capability.object {
+            Object::Gate(gate) => Destination::of(gate, &self.gates[gate]),
+            Object::Thread(thread) if call.tag.label() != label::THREAD => {
+                Some(Destination::thread(thread))
+            }
             _ => return self.invoke_object(call, slot),
         };
-        self.send_or_queue(call, receiver, label, then)
+        match destination {
+            Some(destination) => self.send_or_queue(call, destination, then),
+            None => self.refuse(call, IpcError::NoPartner),
+        }
     }
 
     /// Waits for a message from whoever a slot names.
     fn receive(&mut self, call: SystemCall) -> Next {
-        match self.slot(call).capability().map(|capability| capability.object) {
-            Some(Object::Gate(gate)) => self.receive_from_one(call, self.gates[gate].thread()),
-            Some(Object::Thread(thread)) => self.receive_from_one(call, thread),
-            _ => self.refuse(call, IpcError::NoPartner),
+        let destination = match self.slot(call).capability().map(|capability| capability.object) {
+            Some(Object::Gate(gate)) => Destination::of(gate, &self.gates[gate]),
+            Some(Object::Thread(thread)) => Some(Destination::thread(thread)),
+            _ => None,
+        };
+        match destination {
+            Some(destination) => self.receive_from_one(call, destination),
+            None => self.refuse(call, IpcError::NoPartner),
         }
     }
 }

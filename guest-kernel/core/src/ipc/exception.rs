@@ -46,7 +46,7 @@ impl<M: Machine> Kernel<M> {
             record.flags = vector;
             record.a = error_code as u64;
             record.b = instruction as u64;
-            let handler = self.ids_of(handler.map(|gate| gate.thread()));
+            let handler = self.ids_of(handler.map(|gate| gate.thread));
             record.c = asked(handler, self.threads[thread].caller.raw());
             record.d = self.faults;
             record.e = self.threads[thread].context.stack() as u64;

@@ -7,10 +7,11 @@ use crate::{
     ipc::transfer::{Stopped, Transfer},
     mapping::stretch::Preempted,
     memory::{
-        index::{MaybeThread, ThreadIndex},
+        index::{MaybeGate, MaybeThread, ThreadIndex},
         machine::Machine,
     },
     threads::{
+        gate::Destination,
         kernel::Kernel,
         next::{Next, SystemCall},
         queue::Queue,
@@ -29,11 +30,11 @@ impl<M: Machine> Kernel<M> {
     pub(crate) fn send_or_queue(
         &mut self,
         call: SystemCall,
-        receiver: ThreadIndex,
-        label: Word,
+        destination: Destination,
         then: AfterSend,
     ) -> Next {
-        let message = PendingMessage { tag: call.tag, label, then };
+        let Destination { thread: receiver, label, gate } = destination;
+        let message = PendingMessage { tag: call.tag, label, gate, then };
         if self.threads[receiver].accepts(call.caller) {
             self.send(call, receiver, message)
         } else {
@@ -43,7 +44,7 @@ impl<M: Machine> Kernel<M> {
 
     /// Sends to a thread that waits for it.
     fn send(&mut self, call: SystemCall, receiver: ThreadIndex, message: PendingMessage) -> Next {
-        let (sender, PendingMessage { tag, label, then }) = (call.caller, message);
+        let (sender, PendingMessage { tag, label, then, .. }) = (call.caller, message);
         let transfer = Transfer { worker: sender, sender, receiver };
         match self.transfer(transfer, tag, label) {
             Ok(()) => {}
@@ -116,7 +117,7 @@ impl<M: Machine> Kernel<M> {
     ) {
         self.threads[sender].pending = message;
         self.threads[sender].set_state(ThreadState::Sending, receiver.into());
-        self.enter_queue(sender, Queue::Senders, first);
+        self.enter_queue(sender, Queue::Senders, message.gate, first);
     }
 
     /// Answers the last caller, then waits for the next message.
@@ -124,7 +125,7 @@ impl<M: Machine> Kernel<M> {
         let server = call.caller;
         let Ok(answered) = self.reply(server, call.tag) else { return Next::Restart(call) };
         let thread = &mut self.threads[server];
-        if thread.senders.is_empty() && !call.timeouts.receive_is_zero() {
+        if thread.has_nothing_to_take() && !call.timeouts.receive_is_zero() {
             thread.set_state(ThreadState::Receiving, MaybeThread::NOBODY);
             return Next::switch(answered);
         }
@@ -197,15 +198,21 @@ impl<M: Machine> Kernel<M> {
         if let Some(unanswered) = self.threads[receiver].caller.take() {
             self.lose_reply(unanswered, receiver);
         }
+        // A message that was begun goes on first.
+        if let Some(gate) = self.threads[receiver].unheld.first()
+            && self.threads[receiver].undertaking.is_none()
+        {
+            return self.take_unheld(call, gate);
+        }
         match self.threads[receiver].senders.first() {
             Some(sender) => self.take_message(call, sender),
-            None => self.await_message(call, MaybeThread::NOBODY),
+            None => self.await_message(call, MaybeThread::NOBODY, MaybeGate::NOBODY),
         }
     }
 
     /// Waits for a message from one thread only.
-    pub(crate) fn receive_from_one(&mut self, call: SystemCall, partner: ThreadIndex) -> Next {
-        let receiver = call.caller;
+    pub(crate) fn receive_from_one(&mut self, call: SystemCall, from: Destination) -> Next {
+        let (receiver, partner) = (call.caller, from.thread);
         let queued = self.threads[partner].is(ThreadState::Sending)
             && self.threads[partner].waits_for(receiver);
         if queued {
@@ -214,17 +221,17 @@ impl<M: Machine> Kernel<M> {
         if partner == receiver || self.threads[partner].is(ThreadState::Stopped) {
             return self.refuse(call, IpcError::NoPartner);
         }
-        self.await_message(call, partner.into())
+        self.await_message(call, partner.into(), from.gate)
     }
 
-    fn await_message(&mut self, call: SystemCall, from: MaybeThread) -> Next {
+    fn await_message(&mut self, call: SystemCall, from: MaybeThread, gate: MaybeGate) -> Next {
         let receiver = call.caller;
         if call.timeouts.receive_is_zero() {
             return self.refuse(call, IpcError::Timeout);
         }
         self.abandon(receiver);
         self.threads[receiver].set_state(ThreadState::Receiving, from);
-        self.enter_queue(receiver, Queue::Receivers, false);
+        self.enter_queue(receiver, Queue::Receivers, gate, false);
         Next::Other
     }
 
@@ -232,7 +239,7 @@ impl<M: Machine> Kernel<M> {
     /// only the sender learns that, and the receiver asks again.
     fn take_message(&mut self, call: SystemCall, sender: ThreadIndex) -> Next {
         let receiver = call.caller;
-        let PendingMessage { tag, label, then } = self.threads[sender].pending;
+        let PendingMessage { tag, label, then, .. } = self.threads[sender].pending;
         match then {
             AfterSend::AwaitPager | AfterSend::AwaitHandler => {
                 self.leave_queue(sender);

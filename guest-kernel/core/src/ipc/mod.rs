@@ -6,4 +6,5 @@ pub mod page_fault;
 pub mod port_fault;
 pub mod sigma0_fault;
 pub mod transfer;
+pub mod unheld;
 pub mod waiting;

@@ -9,7 +9,7 @@ use crate::{
         machine::Machine,
     },
     threads::{
-        gate::Gate,
+        gate::Destination,
         kernel::Kernel,
         next::Next,
         thread::{AfterSend, PendingMessage, Thread},
@@ -51,9 +51,9 @@ impl<M: Machine> Kernel<M> {
         let thread = &mut self.threads[faulter];
         thread.begin_fault(self.faults, address, access);
         let (pager, repeated) = (thread.pager(), thread.fault.repeated);
-        let gate = self.gate(faulter, pager).filter(|gate| gate.thread() != faulter);
+        let gate = self.gate(faulter, pager).filter(|gate| gate.thread != faulter);
         if self.traces(Kind::Fault) {
-            let pager = self.ids_of(gate.map(|gate| gate.thread()));
+            let pager = self.ids_of(gate.map(|gate| gate.thread));
             let record = fault_record(time, faulter, &self.threads[faulter], pager);
             self.mappings.machine.record(record);
         }
@@ -65,18 +65,18 @@ impl<M: Machine> Kernel<M> {
             Some(_) if repeated >= REPETITION_LIMIT => {
                 self.unresolved(faulter, Unresolved::NoProgress, 0)
             }
-            Some(gate) if self.threads[gate.thread()].is(ThreadState::Stopped) => {
+            Some(gate) if self.threads[gate.thread].is(ThreadState::Stopped) => {
                 self.unresolved(faulter, Unresolved::NoPager, IpcError::NoPartner as u64)
             }
             Some(gate) => self.offer_fault(faulter, gate, PageFault::TAG, AfterSend::AwaitPager),
         })
     }
 
-    /// The gate at `index` in the thread's task.
-    fn gate(&mut self, thread: ThreadIndex, index: CapabilityIndex) -> Option<Gate> {
+    /// Where the gate at `index` in the thread's task leads to.
+    fn gate(&mut self, thread: ThreadIndex, index: CapabilityIndex) -> Option<Destination> {
         let task = self.task_of(thread);
         let slot = self.mappings.tasks[task].capabilities.slot(&mut self.mappings.machine, index);
-        slot.gate().map(|gate| self.gates[gate])
+        slot.gate().and_then(|gate| Destination::of(gate, &self.gates[gate]))
     }
 
     /// The gate at `index` in the thread's task, if its thread can answer.
@@ -84,10 +84,9 @@ impl<M: Machine> Kernel<M> {
         &mut self,
         faulter: ThreadIndex,
         index: CapabilityIndex,
-    ) -> Option<Gate> {
+    ) -> Option<Destination> {
         let gate = self.gate(faulter, index)?;
-        let is_able =
-            gate.thread() != faulter && !self.threads[gate.thread()].is(ThreadState::Stopped);
+        let is_able = gate.thread != faulter && !self.threads[gate.thread].is(ThreadState::Stopped);
         is_able.then_some(gate)
     }
 
@@ -96,13 +95,13 @@ impl<M: Machine> Kernel<M> {
     pub(crate) fn offer_fault(
         &mut self,
         faulter: ThreadIndex,
-        gate: Gate,
+        gate: Destination,
         tag: MessageTag,
         then: AfterSend,
     ) -> Option<ThreadIndex> {
-        let receiver = gate.thread();
+        let receiver = gate.thread;
         if !self.threads[receiver].accepts(faulter) {
-            let message = PendingMessage { tag, label: gate.label(), then };
+            let message = PendingMessage { tag, label: gate.label, gate: gate.gate, then };
             self.enqueue_sender(faulter, receiver, message, false);
             return None;
         }
@@ -114,7 +113,7 @@ impl<M: Machine> Kernel<M> {
         }
         self.deliver_fault(faulter, receiver, tag, then);
         self.threads[receiver].set_state(ThreadState::Ready, MaybeThread::NOBODY);
-        self.threads[receiver].context.set_result(tag, gate.label());
+        self.threads[receiver].context.set_result(tag, gate.label);
         self.accept_call(receiver, faulter);
         Some(receiver)
     }
@@ -265,7 +264,7 @@ impl<M: Machine> Kernel<M> {
         if !self.traces(Kind::Unresolved) {
             return;
         }
-        let asked = self.fault_gate(thread, asked).map(|gate| gate.thread());
+        let asked = self.fault_gate(thread, asked).map(|gate| gate.thread);
         let time = self.mappings.machine.time();
         let mut record = self.new_record(Kind::Unresolved, time, thread);
         let fault = &self.threads[thread].fault;

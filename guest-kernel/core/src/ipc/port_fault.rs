@@ -189,7 +189,7 @@ impl<M: Machine> Kernel<M> {
         let (pager, repeated) = (thread.pager(), thread.fault.repeated);
         let gate = self.fault_gate(faulter, pager);
         if self.traces(Kind::Fault) {
-            let pager = self.ids_of(gate.map(|gate| gate.thread()));
+            let pager = self.ids_of(gate.map(|gate| gate.thread));
             let record = fault_record(time, faulter, &self.threads[faulter], pager);
             self.mappings.machine.record(record);
         }

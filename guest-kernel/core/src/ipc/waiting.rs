@@ -7,13 +7,13 @@
 use crate::{
     mapping::stretch::BEREAVED_AT_ONCE,
     memory::{
-        index::{MaybeThread, ThreadIndex},
+        index::{GateIndex, MaybeGate, MaybeThread, ThreadIndex},
         machine::Machine,
     },
     threads::{
         kernel::{Kernel, STATUS_ROOT_STOPPED},
         queue::{Queue, ThreadList},
-        thread::AfterSend,
+        thread::{AfterSend, ThreadChain},
     },
 };
 use protocol::{
@@ -23,10 +23,20 @@ use protocol::{
 
 impl<M: Machine> Kernel<M> {
     /// A thread begins to wait in a queue of its partner, at its end or, if it had its turn already, at
-    /// its beginning.
-    pub(crate) fn enter_queue(&mut self, thread: ThreadIndex, queue: Queue, first: bool) {
+    /// its beginning. A gate is what it has named, unless that was the partner.
+    pub(crate) fn enter_queue(
+        &mut self,
+        thread: ThreadIndex,
+        queue: Queue,
+        gate: MaybeGate,
+        first: bool,
+    ) {
         let Some(partner) = self.threads[thread].partner() else { return };
         self.threads[thread].queue = Some(queue);
+        self.threads[thread].gate = gate;
+        if let Some(gate) = gate.get() {
+            self.gates[gate].waiting.push(&mut self.threads, ThreadChain::AtGate, thread);
+        }
         let mut list = *self.threads[partner].queue_mut(queue);
         match first {
             true => list.push_front::<M>(&mut self.threads, thread),
@@ -38,10 +48,18 @@ impl<M: Machine> Kernel<M> {
     /// A thread waits in no queue any more.
     pub(crate) fn leave_queue(&mut self, thread: ThreadIndex) {
         let Some(queue) = self.threads[thread].queue.take() else { return };
+        self.leave_gate(thread);
         let Some(partner) = self.threads[thread].partner() else { return };
         let mut list = *self.threads[partner].queue_mut(queue);
         list.remove::<M>(&mut self.threads, thread);
         *self.threads[partner].queue_mut(queue) = list;
+    }
+
+    /// A thread waits at no gate any more.
+    fn leave_gate(&mut self, thread: ThreadIndex) {
+        if let Some(gate) = self.threads[thread].gate.take() {
+            self.gates[gate].waiting.remove(&mut self.threads, ThreadChain::AtGate, thread);
+        }
     }
 
     /// A thread waits for nobody any more, in a queue or for an answer.
@@ -90,11 +108,7 @@ impl<M: Machine> Kernel<M> {
     /// Tells all the bereaved, and those who are bereaved by that. Interrupts come in between.
     pub(crate) fn settle(&mut self) {
         let mut told = 0;
-        while let Some(thread) = self.bereaved.first() {
-            let mut bereaved = self.bereaved;
-            bereaved.remove::<M>(&mut self.threads, thread);
-            self.bereaved = bereaved;
-            self.tell_loss(thread);
+        while self.settle_one() {
             told += 1;
             if told % BEREAVED_AT_ONCE == 0 {
                 self.mappings.stretch.open_window(&mut self.mappings.machine);
@@ -102,10 +116,31 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    /// Tells a thread that whoever it waits for will do no more for it.
-    fn tell_loss(&mut self, thread: ThreadIndex) {
-        let waited = &mut self.threads[thread];
-        let queue = waited.queue.take();
+    /// Tells the first of the bereaved. False if there is none.
+    pub(crate) fn settle_one(&mut self) -> bool {
+        let Some(thread) = self.bereaved.first() else { return false };
+        let mut bereaved = self.bereaved;
+        bereaved.remove::<M>(&mut self.threads, thread);
+        self.bereaved = bereaved;
+        let queue = self.threads[thread].queue.take();
+        self.leave_gate(thread);
+        self.tell_loss(thread, queue);
+        true
+    }
+
+    /// The first of those that wait at a gate which leads nowhere any more waits no longer. False if there
+    /// is none.
+    pub(crate) fn turn_away(&mut self, gate: GateIndex) -> bool {
+        let Some(thread) = self.gates[gate].waiting.first() else { return false };
+        let queue = self.threads[thread].queue;
+        self.leave_partner(thread);
+        self.tell_loss(thread, queue);
+        true
+    }
+
+    /// Tells a thread that whoever it waits for, or has waited for in a queue, will do no more for it.
+    fn tell_loss(&mut self, thread: ThreadIndex, queue: Option<Queue>) {
+        let waited = &self.threads[thread];
         let state = ThreadState::from_u32(waited.record.state);
         let then = waited.pending.then;
         match (state, queue) {

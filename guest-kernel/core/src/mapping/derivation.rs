@@ -273,11 +273,10 @@ impl<M: Machine> Mappings<M> {
             database::free_node(&mut self.machine, &mut self.factories[giver], source.node);
         }
         let moved = self.machine.node(node);
-        let is_root = moved.depth == 0;
         moved.task = target.task.position();
         moved.place = target.place.granted();
-        if is_root && let Some(object) = source.entry.mortal() {
-            self.lives.set_root(object, node);
+        if let Some(object) = source.entry.mortal() {
+            self.lives.move_root(object, source.node, node);
         }
         if was_watched {
             self.redirect_walks(source.node, Some(node));

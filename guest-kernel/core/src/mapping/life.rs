@@ -69,7 +69,33 @@ pub struct Lives<M: Machine> {
     dying: DueList,
     /// Gates that nobody holds any more, which their threads have not been told yet.
     unheld: DueList,
+    /// Ids of who does what leads to ends.
+    cause: u32,
     machine: PhantomData<M>,
+}
+
+#[cfg(test)]
+impl Life {
+    /// All that is known of it.
+    pub fn record(&self) -> &LifeRecord {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+impl<M: Machine> Lives<M> {
+    /// The next one of those that the same factory has made.
+    pub fn next_made(&self, object: Mortal) -> Option<Mortal> {
+        MaybeMortal(self.of(object).0.next).get()
+    }
+
+    /// Whatever becomes of their first capabilities, the objects that there are now do not end.
+    pub fn forget_roots(&mut self) {
+        let LifeTables { gates, threads, tasks, factories, replies } = &mut self.tables;
+        for table in [gates, threads, tasks, factories, replies] {
+            table.iter_mut().for_each(|life| life.0.root = 0);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -82,7 +108,8 @@ where
         let (gates, threads, tasks) = (gates.clone(), threads.clone(), tasks.clone());
         let (factories, replies) = (factories.clone(), replies.clone());
         let tables = LifeTables { gates, threads, tasks, factories, replies };
-        Self { tables, dying: self.dying, unheld: self.unheld, machine: PhantomData }
+        let Self { dying, unheld, cause, .. } = *self;
+        Self { tables, dying, unheld, cause, machine: PhantomData }
     }
 }
 
@@ -167,9 +194,10 @@ impl Life {
         state: LifeState::None as u16,
     });
 
-    /// The node of its first capability.
+    /// The node of its first capability, if that is there.
     pub fn root(&self) -> Option<NodeIndex> {
-        MaybeNode::from_raw(self.0.root).get()
+        let is_dying = self.is(LifeState::Dying);
+        MaybeNode::from_raw(self.0.root).get().filter(|_| !is_dying)
     }
 
     /// The factory that has paid for it, if one has.
@@ -186,7 +214,7 @@ impl<M: Machine> Lives<M> {
     /// Nobody lives yet.
     pub fn new(tables: LifeTables<M>) -> Self {
         let none = DueList { first: MaybeMortal::NONE };
-        Self { tables, dying: none, unheld: none, machine: PhantomData }
+        Self { tables, dying: none, unheld: none, cause: 0, machine: PhantomData }
     }
 
     /// The life of an object that there is.
@@ -231,9 +259,32 @@ impl<M: Machine> Lives<M> {
         self.unheld.first.get()
     }
 
-    /// The first capability of an object stands at another node from now on.
+    /// Who does what may lead to ends from now on.
+    #[inline(always)]
+    pub(crate) fn set_cause(&mut self, ids: u32) {
+        self.cause = ids;
+    }
+
+    /// Who has ended what is taken apart now.
+    pub(crate) fn cause(&self) -> u64 {
+        self.cause.into()
+    }
+
+    /// What ends because a dying object does was ended by who has ended that.
+    pub(crate) fn inherit_cause(&mut self, dying: Mortal) {
+        self.cause = self.of(dying).0.root;
+    }
+
+    /// The first capability of an object stands at a node.
     pub(crate) fn set_root(&mut self, object: Mortal, root: NodeIndex) {
         self.record(object).root = root.get();
+    }
+
+    /// A capability has moved, which may be the first one.
+    pub(crate) fn move_root(&mut self, object: Mortal, from: NodeIndex, to: NodeIndex) {
+        if self.of(object).root() == Some(from) {
+            self.set_root(object, to);
+        }
     }
 
     /// Puts an object in front of those that it is one of from now on.
@@ -258,6 +309,9 @@ impl<M: Machine> Lives<M> {
         }
         let (next, previous) = (MaybeMortal(record.next_due), MaybeMortal(record.previous_due));
         record.state = LifeState::Living as u16;
+        if is_dying {
+            record.root = 0;
+        }
         (record.next_due, record.previous_due) = (0, 0);
         match previous.get() {
             Some(previous) => self.record(previous).next_due = next.0,
@@ -272,6 +326,7 @@ impl<M: Machine> Lives<M> {
     /// An object whose first capability is gone comes first of those that are to be taken apart.
     pub(crate) fn put_in_front(&mut self, object: Mortal) {
         self.make_due(object, LifeState::Dying);
+        self.record(object).root = self.cause;
     }
 }
 
@@ -310,17 +365,24 @@ impl<M: Machine> Mappings<M> {
         }
     }
 
+    /// Stands for what is to come.
+    pub fn give_back_nodes(
+        &mut self,
+        _: FactoryIndex,
+    ) -> Result<(), crate::mapping::stretch::Preempted> {
+        Ok(())
+    }
+
     /// An object that a factory has made and that is not gone yet.
     pub fn first_made(&self, factory: FactoryIndex) -> Option<Mortal> {
         MaybeMortal(self.lives.of(Mortal::Factory(factory)).0.made).get()
     }
 
-    /// A capability is gone that had this depth in its tree, and is in the tree no more.
+    /// A capability is gone, and `node` is in its tree no more.
     #[cold]
-    pub(crate) fn capability_is_gone(&mut self, capability: Capability, depth: u16) {
+    pub(crate) fn capability_is_gone(&mut self, capability: Capability, node: NodeIndex) {
         let Some(object) = capability.object.mortal() else { return };
-        if depth == 0 {
-            self.lives.record(object).root = 0;
+        if self.lives.of(object).root() == Some(node) {
             self.lives.put_in_front(object);
         } else if let Mortal::Gate(_) = object {
             self.look_for_holders(object);

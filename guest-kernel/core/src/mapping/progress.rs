@@ -12,17 +12,22 @@ use crate::{
         walk::{Tally, Walk},
     },
     memory::{
-        index::{Table, TableIndex, WalkerIndex},
+        frames::NoMemory,
+        index::{FactoryIndex, Table, TableIndex, WalkerIndex},
         machine::Machine,
         node::{MaybeNode, NodeIndex},
     },
 };
-use protocol::{Word, introspection::mapping::Place, message::MapItem};
+use protocol::{
+    Word,
+    introspection::mapping::{MappingNode, Place},
+    message::MapItem,
+};
 
 /// Who can walk through the database.
 pub type Walkers<M> = Table<WalkerIndex, <M as Machine>::Storage<Walker>>;
 
-/// One of them: a thread has one, of the same number.
+/// One of them: the kernel has one, and each thread.
 #[derive(Clone, Copy, Debug)]
 pub struct Walker {
     /// Its bookmark.
@@ -104,6 +109,13 @@ impl<M: Machine> Mappings<M> {
         self.stretch.need(&mut self.machine, steps)
     }
 
+    /// The kernel gets its own walker, the first one, with a bookmark of `factory`.
+    pub(crate) fn begin_to_walk(&mut self, factory: FactoryIndex) -> Result<(), NoMemory> {
+        let bookmark = self.allocate_node(factory)?;
+        *self.machine.node(bookmark) = MappingNode::default();
+        self.walkers.push(Walker::new(bookmark)).map(|_: WalkerIndex| ()).ok_or(NoMemory)
+    }
+
     /// The operation is done.
     #[inline]
     pub(crate) fn end_stretch(&mut self) {
@@ -133,7 +145,8 @@ impl<M: Machine> Mappings<M> {
     /// Puts a walker's bookmark behind a node.
     pub(crate) fn put_bookmark(&mut self, walker: WalkerIndex, behind: NodeIndex) {
         let bookmark = self.walkers[walker].bookmark;
-        database::insert_bookmark(&mut self.machine, behind, bookmark, walker.position());
+        let thread = walker.position().wrapping_sub(1);
+        database::insert_bookmark(&mut self.machine, behind, bookmark, thread);
         self.interrupted_walks += 1;
     }
 

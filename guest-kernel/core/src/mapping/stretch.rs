@@ -54,6 +54,12 @@ impl Stretch {
         self.began = machine.time();
     }
 
+    /// One that nothing follows: there is something else to do.
+    pub fn begin_alone(&mut self, machine: &mut impl Machine) {
+        self.begin(machine);
+        self.windows = 0;
+    }
+
     /// Makes sure of some steps, if need be in the next stretch; or says that it is time for others.
     #[inline(always)]
     pub fn need(&mut self, machine: &mut impl Machine, steps: u32) -> Result<(), Preempted> {

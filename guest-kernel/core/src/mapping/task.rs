@@ -3,9 +3,11 @@
 use crate::{
     mapping::{capability::CapabilityTable, emptying::Emptied, space::Space},
     memory::{
+        chain::Chain,
         frames::{FramePair, KernelFrame},
-        index::{FactoryIndex, Table, TableIndex, TaskIndex, Tenant},
+        index::{FactoryIndex, Table, TableIndex, TaskIndex, Tenant, ThreadIndex},
         machine::Machine,
+        utcb::UtcbReference,
     },
 };
 use protocol::{
@@ -79,6 +81,8 @@ pub struct Task {
     pub space: Space,
     /// Its capabilities.
     pub capabilities: CapabilityTable,
+    /// The threads that run in it.
+    pub threads: Chain<ThreadIndex>,
     /// Who pays for its kernel memory.
     pub factory: FactoryIndex,
     /// The frames of its UTCB area.
@@ -106,6 +110,7 @@ impl Task {
             },
             space,
             capabilities: CapabilityTable::default(),
+            threads: Chain::EMPTY,
             factory,
             utcb_area,
             utcbs: 0,
@@ -123,6 +128,16 @@ impl Task {
     /// Whether a thread has the UTCB at `utcb`, which is in the UTCB area.
     pub fn is_utcb_taken(&self, utcb: Word) -> bool {
         self.utcbs & utcb_bit(utcb) != 0
+    }
+
+    /// No thread has a UTCB any more.
+    pub fn give_up_utcb(&mut self, utcb: UtcbReference) {
+        let is_in =
+            |number: &usize| self.utcb_area.frame(*number).is_some_and(|frame| utcb.is_in(frame));
+        if let Some(number) = (0..MAX_UTCB_FRAMES).find(is_in) {
+            let address = UTCB_AREA + number * PAGE_SIZE + utcb.offset();
+            self.utcbs &= !utcb_bit(address);
+        }
     }
 
     /// Takes the frames of the capability table for `index` out, which must be empty.

@@ -515,7 +515,7 @@ impl<M: Machine> Mappings<M> {
 
     #[inline(never)]
     fn remove_other(&mut self, tally: &mut Tally, node: NodeIndex) {
-        let MappingNode { task, place, depth, .. } = *self.machine.node(node);
+        let MappingNode { task, place, .. } = *self.machine.node(node);
         let task = TaskIndex::from_position(task);
         let mut slot = Slot::EMPTY;
         if place.resource() == Resource::Capability {
@@ -527,7 +527,7 @@ impl<M: Machine> Mappings<M> {
         tally.removed += 1;
         self.drop_node(task, node);
         if let Some(capability) = slot.capability() {
-            self.capability_is_gone(capability, depth);
+            self.capability_is_gone(capability, node);
         }
     }
 

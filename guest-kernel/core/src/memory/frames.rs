@@ -21,6 +21,11 @@ impl KernelFrame {
     pub fn address(self) -> PhysicalAddress {
         PhysicalAddress(self.0.get() as u64)
     }
+
+    /// The same as a word.
+    pub(crate) fn number(self) -> NonZeroUsize {
+        self.0
+    }
 }
 
 /// Two frames, one right behind the other, the first of which lies at a multiple of both: what the pool

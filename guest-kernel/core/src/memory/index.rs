@@ -54,6 +54,11 @@ table_index!(
     WalkerIndex
 );
 
+impl WalkerIndex {
+    /// The kernel itself, when it takes objects apart.
+    pub const KERNEL: Self = Self(0);
+}
+
 impl TaskIndex {
     /// The first task: sigma0.
     pub const SIGMA0: Self = Self(0);
@@ -61,44 +66,61 @@ impl TaskIndex {
     pub const ROOT: Self = Self(1);
 }
 
-/// A thread or nobody, in two bytes, in the encoding that the host reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(transparent)]
-pub struct MaybeThread(u16);
+macro_rules! maybe_index {
+    ($(#[$doc:meta])* $maybe:ident, $index:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(transparent)]
+        pub struct $maybe(u16);
+
+        impl $maybe {
+            /// Nobody.
+            pub const NOBODY: Self = Self(NOBODY);
+
+            /// The one that it is, if it is one.
+            #[inline]
+            pub fn get(self) -> Option<$index> {
+                if self.0 == NOBODY { None } else { Some($index(self.0)) }
+            }
+
+            /// The one that it is, if it is one, leaving nobody.
+            #[inline]
+            pub fn take(&mut self) -> Option<$index> {
+                core::mem::replace(self, Self::NOBODY).get()
+            }
+
+            /// The encoding in introspection records.
+            #[inline]
+            pub fn raw(self) -> u16 {
+                self.0
+            }
+        }
+
+        impl From<$index> for $maybe {
+            #[inline]
+            fn from(index: $index) -> Self {
+                Self(index.0)
+            }
+        }
+    };
+}
+
+maybe_index!(
+    /// A thread or nobody, in two bytes, in the encoding that the host reads.
+    MaybeThread,
+    ThreadIndex
+);
+maybe_index!(
+    /// A gate or none.
+    MaybeGate,
+    GateIndex
+);
 
 impl MaybeThread {
-    /// Nobody.
-    pub const NOBODY: Self = Self(NOBODY);
-
-    /// The thread, if there is one.
-    #[inline]
-    pub fn get(self) -> Option<ThreadIndex> {
-        if self.0 == NOBODY { None } else { Some(ThreadIndex(self.0)) }
-    }
-
     /// The thread that must be there: nobody is an index beyond every table.
     #[inline(always)]
     pub fn expected(self) -> ThreadIndex {
         ThreadIndex(self.0)
-    }
-
-    /// The thread, if there is one, leaving nobody.
-    #[inline]
-    pub fn take(&mut self) -> Option<ThreadIndex> {
-        core::mem::replace(self, Self::NOBODY).get()
-    }
-
-    /// The encoding in introspection records.
-    #[inline]
-    pub fn raw(self) -> u16 {
-        self.0
-    }
-}
-
-impl From<ThreadIndex> for MaybeThread {
-    #[inline]
-    fn from(thread: ThreadIndex) -> Self {
-        Self(thread.0)
     }
 }
 

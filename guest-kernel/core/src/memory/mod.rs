@@ -1,5 +1,6 @@
 //! The kernel's own memory: frames, tables of objects, quotas, and what they are reached through.
 
+pub mod chain;
 pub mod factory;
 pub mod frames;
 pub mod index;

@@ -1,14 +1,13 @@
 //! Where the message registers of threads are.
 
-use crate::memory::frames::KernelFrame;
+use crate::memory::frames::{KernelFrame, PhysicalAddress};
+use core::num::NonZeroUsize;
 use protocol::{PAGE_SIZE, Word, utcb::UTCB_SIZE};
 
-/// A UTCB, by its physical address in a kernel frame.
+/// A UTCB, by its physical address, which lies in a kernel frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UtcbReference {
-    frame: KernelFrame,
-    offset: u16,
-}
+#[repr(transparent)]
+pub struct UtcbReference(NonZeroUsize);
 
 impl UtcbReference {
     /// The UTCB at a byte offset in a frame; `None` unless one begins there.
@@ -16,18 +15,28 @@ impl UtcbReference {
         if offset >= PAGE_SIZE || !offset.is_multiple_of(UTCB_SIZE) {
             return None;
         }
-        Some(Self { frame, offset: offset as u16 })
+        Some(Self(frame.number() | offset))
     }
 
-    /// Its frame.
-    #[inline]
-    pub fn frame(self) -> KernelFrame {
-        self.frame
+    /// The first one of a frame.
+    pub fn first_of(frame: KernelFrame) -> Self {
+        Self(frame.number())
     }
 
-    /// Where it begins in the frame; there is room for a whole UTCB from there on.
+    /// Where it begins.
     #[inline]
-    pub fn offset(self) -> u64 {
-        self.offset.into()
+    pub fn address(self) -> PhysicalAddress {
+        PhysicalAddress(self.0.get() as u64)
+    }
+
+    /// Where it begins in its frame; there is room for a whole UTCB from there on.
+    #[inline]
+    pub fn offset(self) -> usize {
+        self.0.get() % PAGE_SIZE
+    }
+
+    /// Whether it lies in a frame.
+    pub fn is_in(self, frame: KernelFrame) -> bool {
+        self.0.get() - self.offset() == frame.number().get()
     }
 }

@@ -17,7 +17,12 @@ use crate::{
         utcb::UtcbReference,
     },
     objects::invocation::require,
-    threads::{gate::Gate, kernel::Kernel, thread::Thread, undertaking::walker},
+    threads::{
+        gate::{Gate, GateChain},
+        kernel::Kernel,
+        thread::Thread,
+        undertaking::walker,
+    },
 };
 use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
@@ -106,6 +111,9 @@ impl<M: Machine> Kernel<M> {
         }
         self.mappings.factories[factory].charge(self.gates.price())?;
         let gate = self.gates.insert(gate).ok_or(NoMemory)?;
+        if let Some(thread) = self.gates[gate].receiver() {
+            self.threads[thread].gates.push(&mut self.gates, GateChain::OfThread, gate);
+        }
         self.mappings.begin_life(Mortal::Gate(gate), Some(factory));
         Ok(gate)
     }
@@ -198,7 +206,7 @@ impl<M: Machine> Kernel<M> {
         factory: FactoryIndex,
     ) -> Result<ThreadIndex, ObjectError> {
         let priority = self.threads[creator].priority();
-        let utcb = self.threads[creator].utcb;
+        let utcb = UtcbReference::first_of(self.mappings.sigma0.kernel_info_page);
         self.add_thread(factory, utcb, priority)
     }
 

@@ -75,6 +75,10 @@ impl<M: Machine> Kernel<M> {
         } else {
             self.dispatch(caller, slot, tag)
         };
+        if self.current != caller.into() {
+            // It has ended by what it did.
+            return Next::Other;
+        }
         let (answer, next) = match done {
             Ok(Reply { words, next }) => (MessageTag::new(0, words, 0), next),
             Err(Failure::Error(error)) => (error.tag(), Next::Current),

@@ -1,5 +1,6 @@
 //! Kernel objects: how they are made, and their operations.
 
+pub mod dismantling;
 pub mod factory;
 pub mod invocation;
 pub mod start;

@@ -36,6 +36,7 @@ impl<M: Machine> Kernel<M> {
         let factory = Factory::new(self.mappings.pool.left(), NOBODY);
         let factory = self.mappings.factories.insert(factory).ok_or(ObjectError::NoMemory)?;
         self.mappings.begin_life(Mortal::Factory(factory), None);
+        self.mappings.begin_to_walk(factory)?;
         let sigma0_image = self.mappings.sigma0.image;
         let sigma0 = self.start_task(factory, &sigma0_image, b"sigma0", SIGMA0_PRIORITY)?;
         let root_thread = self.start_task(factory, root, b"root", ROOT_PRIORITY)?;

@@ -46,13 +46,16 @@ impl<M: Machine> Kernel<M> {
 
     fn map_into(&mut self, caller: ThreadIndex, task: TaskIndex, item: MapItem) -> Answer {
         let (from, window) = (self.task_of(caller), Flexpage::WHOLE_SPACE);
-        let mut progress = self.begin(caller, Operation::Map { task });
+        let generation = self.mappings.tasks[task].record.generation;
+        let operation = Operation::Map { task, generation };
+        let mut progress = self.begin(caller, operation);
         let item = *progress.item.get_or_insert(item);
         if let Err(preempted) = self.mappings.map_item(&mut progress, from, task, item, window) {
-            self.interrupt(caller, Operation::Map { task }, progress);
+            self.interrupt(caller, operation, progress);
             return Err(preempted.into());
         }
         self.mappings.end_walk(progress.walker);
+        self.dismantle_for(caller, operation, progress)?;
         self.mappings.end_stretch();
         self.trace_replaced(caller, &progress, task, item, 0);
         let outcome = progress.outcome;
@@ -81,7 +84,9 @@ impl<M: Machine> Kernel<M> {
     ) -> Answer {
         let own = rights & task::UNMAP_OWN != 0 && task != TaskIndex::SIGMA0;
         let take = Rights::from_bits_truncate(rights as u8);
-        let mut progress = self.begin(invoker, Operation::Unmap { task });
+        let generation = self.mappings.tasks[task].record.generation;
+        let operation = Operation::Unmap { task, generation };
+        let mut progress = self.begin(invoker, operation);
         while progress.number < count {
             let register = 3 + progress.number;
             let flexpage = Flexpage(self.utcb(invoker).message[register]);
@@ -100,12 +105,13 @@ impl<M: Machine> Kernel<M> {
                     return Err(ObjectError::InvalidArgument.into());
                 }
                 Err(preempted) => {
-                    self.interrupt(invoker, Operation::Unmap { task }, progress);
+                    self.interrupt(invoker, operation, progress);
                     return Err(preempted.into());
                 }
             }
             progress.next();
         }
+        self.dismantle_for(invoker, operation, progress)?;
         self.mappings.end_stretch();
         Ok(Reply::words(3 + count))
     }

@@ -9,7 +9,7 @@ use crate::{
         utcb::UtcbReference,
     },
     objects::invocation::{Answer, NOTHING, Reply, require},
-    threads::{kernel::Kernel, next::Next},
+    threads::{kernel::Kernel, next::Next, thread::ThreadChain},
 };
 use protocol::{
     Word,
@@ -94,10 +94,12 @@ impl<M: Machine> Kernel<M> {
         bound.record.task = task.position();
         bound.utcb = reference;
         bound.head = head_of(task.position(), thread.position());
-        bound.ids = ids(task.position(), thread.position());
+        bound.ids = ids(task.position(), thread.position()) as u32;
         bound.root = self.mappings.tasks[task].space.root();
         bound.context = Context::new(utcb);
-        self.mappings.tasks[task].take_utcb(utcb);
+        let owner = &mut self.mappings.tasks[task];
+        owner.take_utcb(utcb);
+        owner.threads.push(&mut self.threads, ThreadChain::InTask, thread);
         self.utcb(thread).user[0] = utcb;
     }
 

@@ -16,6 +16,7 @@ mod queue;
 mod quick;
 mod random;
 mod restart;
+mod soundness;
 mod stretch;
 mod tables;
 mod waiting;

@@ -16,18 +16,25 @@ use crate::{
     memory::{
         factory::Factory,
         frames::{FramePool, KernelFrame, PhysicalAddress, TableFrame},
-        index::{FactoryIndex, Storage, TableIndex, TaskIndex, ThreadIndex},
+        index::{
+            FactoryIndex, GateIndex, Storage, TableIndex, TaskIndex, ThreadIndex, WalkerIndex,
+        },
         machine::{Counts, Machine},
         node::NodeIndex,
         utcb::UtcbReference,
     },
-    threads::{gate::Gate, kernel::Tables, thread::Thread, undertaking::walker},
+    threads::{
+        gate::{Gate, GateChain},
+        kernel::Tables,
+        thread::Thread,
+        undertaking::walker,
+    },
 };
 use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
     flexpage::{Flexpage, Rights},
     introspection::{
-        NOBODY,
+        NOBODY, ThreadState,
         mapping::MappingNode,
         record::{Kind, MapStatus, Record, Words},
     },
@@ -196,8 +203,9 @@ impl Machine for ModelMachine {
     }
 
     fn utcb(&mut self, utcb: UtcbReference) -> &mut Utcb {
-        let place = utcb.offset() as usize / UTCB_SIZE;
-        &mut self.view::<[Utcb; PAGE_SIZE / UTCB_SIZE]>(utcb.frame())[place]
+        let (number, offset) = frame_number(utcb.address().0);
+        let bytes = &mut self.frame(number)[offset..offset + UTCB_SIZE];
+        Utcb::mut_from_bytes(bytes).expect("size and alignment")
     }
 
     fn copy_message(&mut self, from: UtcbReference, to: UtcbReference, words: usize) {
@@ -219,11 +227,11 @@ impl Machine for ModelMachine {
         self.left_spaces.push(space);
     }
 
-    fn forget_thread(&mut self, _thread: ThreadIndex) {}
-
     fn flush_page(&mut self, root: PhysicalAddress, address: Word) {
         self.flushed.push((root, address));
     }
+
+    fn forget_thread(&mut self, _thread: ThreadIndex) {}
 
     fn user_byte(&mut self, physical: PhysicalAddress) -> u8 {
         assert!(physical.0 < RAM_END, "not RAM: {physical:?}");
@@ -309,6 +317,8 @@ impl Machine for ModelMachine {
 /// A kernel with sigma0, the root task, and whatever a test adds.
 pub struct Bench {
     pub kernel: Kernel<ModelMachine>,
+    /// Gates to threads that are only to come.
+    early: Vec<GateIndex>,
 }
 
 impl Clone for Bench {
@@ -327,7 +337,8 @@ impl Clone for Bench {
         };
         let (threads, gates, ready) = (threads.clone(), gates.clone(), ready.clone());
         let (faults, current, bereaved) = (*faults, *current, *bereaved);
-        Self { kernel: Kernel { mappings, threads, gates, ready, faults, current, bereaved } }
+        let kernel = Kernel { mappings, threads, gates, ready, faults, current, bereaved };
+        Self { kernel, early: self.early.clone() }
     }
 }
 
@@ -356,7 +367,7 @@ impl Bench {
         machine.wanted_records = Kind::DEFAULT_ENABLED | 1 << Kind::Message as u8;
         let tables = Tables {
             threads: Shelf::new(1024),
-            walkers: Shelf::new(1024),
+            walkers: Shelf::new(1025),
             tasks: Shelf::new(1024),
             gates: Shelf::new(1024),
             factories: Shelf::new(64),
@@ -370,7 +381,7 @@ impl Bench {
         };
         let mut kernel = Kernel::new(machine, tables, pool, sigma0);
         kernel.start(&image).expect("start");
-        Self { kernel }
+        Self { kernel, early: Vec::new() }
     }
 
     /// A factory that nobody has a capability to.
@@ -405,9 +416,11 @@ impl Bench {
         let record = &mut kernel.threads[thread].record;
         record.pager = CapabilityIndex::PARENT.0 as u16;
         record.exception_handler = CapabilityIndex::PARENT.0 as u16;
-        let parent = ThreadIndex::from_position(parent);
-        let gate = Gate::new(parent, thread.position().into());
-        let gate = kernel.add_gate(factory, gate).expect("gate");
+        let to_thread = |gate: &GateIndex| kernel.gates[*gate].thread() == thread;
+        for gate in self.early.extract_if(.., |gate| to_thread(gate)).collect::<Vec<_>>() {
+            kernel.threads[thread].gates.push(&mut kernel.gates, GateChain::OfThread, gate);
+        }
+        let gate = self.add_gate(factory, parent, thread.position().into());
         self.give(task, CapabilityIndex::PARENT, Object::Gate(gate));
         self.give(task, CapabilityIndex::TASK, Object::Task(task));
         self.give(task, CapabilityIndex::THREAD, Object::Thread(thread));
@@ -418,15 +431,52 @@ impl Bench {
 
     /// Gives a task a gate to a thread.
     pub fn gate(&mut self, task: TaskIndex, index: CapabilityIndex, thread: u16, label: Word) {
-        let gate = Gate::new(ThreadIndex::from_position(thread), label);
         let factory = self.kernel.mappings.tasks[task].factory;
-        let gate = self.kernel.add_gate(factory, gate).expect("gate");
+        let gate = self.add_gate(factory, thread, label);
         self.give(task, index, Object::Gate(gate));
     }
 
-    pub fn give(&mut self, task: TaskIndex, index: CapabilityIndex, object: Object) {
+    fn add_gate(&mut self, factory: FactoryIndex, thread: u16, label: Word) -> GateIndex {
+        let gate = Gate::new(ThreadIndex::from_position(thread), label);
+        if thread < self.kernel.threads.used() {
+            return self.kernel.add_gate(factory, gate).expect("gate");
+        }
+        let price = self.kernel.gates.price();
+        self.kernel.mappings.factories[factory].charge(price).expect("quota");
+        let gate = self.kernel.gates.insert(gate).expect("room");
+        self.kernel.mappings.begin_life(Mortal::Gate(gate), Some(factory));
+        self.early.push(gate);
+        gate
+    }
+
+    /// Gives a task a capability that nothing is above, whoever else has one: the object must never end.
+    pub fn give_root(&mut self, task: TaskIndex, index: CapabilityIndex, object: Object) {
         let capability = Capability { object, rights: Rights::all() };
         self.kernel.mappings.give(task, index, capability).expect("table");
+    }
+
+    /// Gives a task a capability to an object: the first one, or one that is derived from it.
+    pub fn give(&mut self, task: TaskIndex, index: CapabilityIndex, object: Object) {
+        self.give_with(task, index, Capability { object, rights: Rights::all() });
+    }
+
+    /// The same with some rights only.
+    pub fn give_with(&mut self, task: TaskIndex, index: CapabilityIndex, capability: Capability) {
+        let mappings = &mut self.kernel.mappings;
+        let root = capability.object.mortal().and_then(|object| mappings.lives.of(object).root());
+        let can_derive = capability.rights.contains(Rights::READ);
+        let Some(root) = root.filter(|_| can_derive) else {
+            return mappings.give(task, index, capability).expect("table");
+        };
+        let MappingNode { task: owner, place, .. } = *mappings.machine.node(root);
+        let flexpage = Flexpage::capabilities(place.number() as Word, 0, capability.rights);
+        let item = MapItem { send_base: index.0 << PAGE_ORDER, grant: false, flexpage };
+        let mut progress = Progress::new(WalkerIndex::KERNEL);
+        mappings.stretch.begin(&mut mappings.machine);
+        let owner = TaskIndex::from_position(owner);
+        let window = Flexpage::WHOLE_SPACE;
+        mappings.map_item(&mut progress, owner, task, item, window).expect("short");
+        assert_eq!(progress.outcome.status, MapStatus::Done, "{capability:?} for {task:?}");
     }
 
     pub fn thread(&mut self, number: u16) -> &mut Thread {
@@ -453,6 +503,35 @@ impl Bench {
     /// What the last system call of a thread returned.
     pub fn result(&mut self, thread: u16) -> (MessageTag, Word) {
         self.thread(thread).context.result()
+    }
+
+    /// Takes apart all that is to be.
+    pub fn drain(&mut self) {
+        for pieces in 0.. {
+            if !self.kernel.is_due() {
+                break;
+            }
+            assert!(pieces < 1_000_000, "it never ends");
+            let kernel = &mut self.kernel;
+            kernel.mappings.stretch.begin(&mut kernel.mappings.machine);
+            let _ = kernel.dismantle();
+            kernel.mappings.stretch.take_tick();
+        }
+        self.kernel.preempt();
+    }
+
+    /// How many threads there are.
+    pub fn living_threads(&self) -> usize {
+        let all = (0..self.kernel.threads.used()).map(ThreadIndex::from_position);
+        all.filter(|thread| !self.kernel.threads[*thread].is(ThreadState::Unused)).count()
+    }
+
+    /// The object that a slot of a task has a capability to.
+    pub fn slot(&mut self, task: TaskIndex, index: u32) -> Option<Object> {
+        let mappings = &mut self.kernel.mappings;
+        let index = CapabilityIndex(index as Word);
+        let found = mappings.tasks[task].capabilities.get(&mut mappings.machine, index);
+        found.map(|capability| capability.object)
     }
 
     /// What a task maps at an address.

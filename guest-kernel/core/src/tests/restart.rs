@@ -1,11 +1,12 @@
 //! Preemption points: operations that are interrupted again and again come to the same end.
 
 use super::Bench;
+use crate::threads::undertaking::walker;
 use crate::{
     arch::TABLE_ORDER,
     mapping::space::{DirectoryEntry, Pages},
     memory::{
-        index::{TableIndex, TaskIndex, ThreadIndex, WalkerIndex},
+        index::{TableIndex, TaskIndex, ThreadIndex},
         machine::Machine,
         node::MaybeNode,
     },
@@ -337,7 +338,8 @@ fn a_new_mapping_in_the_place_of_the_old_is_another_one() {
     let mut is_old = true;
     let restarts = chain.unmap(7, page, |chain| {
         let invoker = chain.first;
-        let walk = chain.bench.kernel.mappings.walkers[WalkerIndex::from_position(invoker)].walk;
+        let walk =
+            chain.bench.kernel.mappings.walkers[walker(ThreadIndex::from_position(invoker))].walk;
         if is_old && format!("{walk:?}").contains("phase: Act") {
             is_old = false;
             chain.bench.enter(first, HERE, FRAME + 0x1000, Rights::READ);
@@ -463,7 +465,7 @@ fn a_grant_in_between_saves_nothing_from_an_unmap() {
         }
         let mut is_there = true;
         let restarts = chain.unmap(7, page, |chain| {
-            let walker = WalkerIndex::from_position(chain.first);
+            let walker = walker(ThreadIndex::from_position(chain.first));
             let walk = format!("{:?}", chain.bench.kernel.mappings.walkers[walker].walk);
             if is_there && walk.contains(&format!("phase: {phase}")) {
                 is_there = false;

@@ -54,11 +54,13 @@ impl Chain {
             bench.call(Operation::WAIT, NIL, MessageTag(0));
         }
         let first = bench.kernel.threads.used();
+        let next = |number| first + (number + 1) % length;
         for number in 0..length {
-            let next = first + (number + 1) % length;
-            let thread = bench.spawn(next, 100);
-            let task = bench.task_of(thread);
-            let next = ThreadIndex::from_position(next);
+            bench.spawn(next(number), 100);
+        }
+        for number in 0..length {
+            let task = bench.task_of(first + number);
+            let next = ThreadIndex::from_position(next(number));
             bench.give(task, SLOT, Object::Thread(next));
         }
         bench.kernel.mappings.machine.records.clear();

@@ -1,46 +1,120 @@
 //! IPC gates.
 
-use crate::memory::index::{TableIndex, Tenant, ThreadIndex};
+use crate::memory::{
+    chain::{Chain, Linked, Links},
+    index::{GateIndex, MaybeGate, MaybeThread, TableIndex, Tenant, ThreadIndex},
+};
 use protocol::{
     Word,
-    introspection::{ALIVE, UNUSED, mapping::GateRecord},
+    introspection::{ALIVE, NOBODY, UNUSED, mapping::GateRecord},
 };
 
-/// An IPC gate: a thread under a label, which is how servers tell their clients apart.
+/// An IPC gate: a thread under a label, which is how servers tell their clients apart. Begins with the
+/// record that the host reads. Its size is a power of two, which makes finding it a shift.
 #[derive(Clone, Copy, Debug)]
-#[repr(transparent)]
-pub struct Gate(GateRecord);
+#[repr(C, align(32))]
+pub struct Gate {
+    /// What viewers see; also the kernel's own copy of these facts.
+    pub record: GateRecord,
+    /// Among the gates of its thread.
+    of_thread: Links,
+    /// Among those that its thread is to learn of.
+    unheld: Links,
+    /// Whether it is one of these.
+    pub is_unheld: bool,
+    /// Threads that wait to send through it, or for a message from its thread.
+    pub waiting: Chain<ThreadIndex>,
+}
+
+const _: () = assert!(size_of::<Gate>() == 32);
+
+/// The chains that gates are in.
+#[derive(Clone, Copy, Debug)]
+pub enum GateChain {
+    /// All gates of a thread.
+    OfThread,
+    /// Those of them that nobody holds any more, which the thread has not been told yet.
+    Unheld,
+}
 
 impl Gate {
     /// A gate to `thread`.
     pub fn new(thread: ThreadIndex, label: Word) -> Self {
         let (label, thread, state) = (label as u64, thread.position(), ALIVE as u16);
-        Self(GateRecord { label, thread, state, generation: 1 })
+        Self {
+            record: GateRecord { label, thread, state, generation: 1 },
+            of_thread: Links::NONE,
+            unheld: Links::NONE,
+            is_unheld: false,
+            waiting: Chain::EMPTY,
+        }
     }
 
-    /// Who receives.
+    /// Who receives; an index beyond every table if that thread is gone.
     #[inline(always)]
-    pub fn thread(self) -> ThreadIndex {
-        ThreadIndex::from_position(self.0.thread)
+    pub fn thread(&self) -> ThreadIndex {
+        ThreadIndex::from_position(self.record.thread)
+    }
+
+    /// Who receives, if that thread is not gone.
+    pub fn receiver(&self) -> Option<ThreadIndex> {
+        (self.record.thread != NOBODY).then(|| self.thread())
     }
 
     /// What the receiver gets to see.
     #[inline(always)]
-    pub fn label(self) -> Word {
-        self.0.label as Word
+    pub fn label(&self) -> Word {
+        self.record.label as Word
+    }
+
+    /// Its thread is gone, or it is no longer to be led to.
+    pub fn lead_nowhere(&mut self) {
+        self.record.thread = MaybeThread::NOBODY.raw();
+    }
+}
+
+impl Linked<GateChain> for Gate {
+    fn links(&mut self, kind: GateChain) -> &mut Links {
+        match kind {
+            GateChain::OfThread => &mut self.of_thread,
+            GateChain::Unheld => &mut self.unheld,
+        }
+    }
+}
+
+/// Where a message goes, or is waited for from.
+#[derive(Clone, Copy, Debug)]
+pub struct Destination {
+    /// The thread.
+    pub thread: ThreadIndex,
+    /// The label that it gets to see.
+    pub label: Word,
+    /// The gate that leads there, unless it was named itself.
+    pub gate: MaybeGate,
+}
+
+impl Destination {
+    /// A thread that is named itself.
+    pub fn thread(thread: ThreadIndex) -> Self {
+        Self { thread, label: 0, gate: MaybeGate::NOBODY }
+    }
+
+    /// Where a gate leads to, if that is anywhere.
+    pub fn of(index: GateIndex, gate: &Gate) -> Option<Self> {
+        Some(Self { thread: gate.receiver()?, label: gate.label(), gate: index.into() })
     }
 }
 
 impl Tenant for Gate {
     fn generation(&mut self) -> &mut u32 {
-        &mut self.0.generation
+        &mut self.record.generation
     }
 
     fn vacate(&mut self) {
-        self.0.state = UNUSED as u16;
+        self.record.state = UNUSED as u16;
     }
 
     fn next_vacant(&mut self) -> &mut u16 {
-        &mut self.0.thread
+        &mut self.record.thread
     }
 }

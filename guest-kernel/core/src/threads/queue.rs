@@ -19,6 +19,7 @@ pub enum Queue {
 
 /// Threads in a row, linked both ways.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub struct ThreadList {
     first: MaybeThread,
     last: MaybeThread,
@@ -32,6 +33,12 @@ impl ThreadList {
     #[inline(always)]
     pub fn is_empty(&self) -> bool {
         self.first == MaybeThread::NOBODY
+    }
+
+    /// The number of the first one, or nobody's.
+    #[inline(always)]
+    pub fn first_raw(&self) -> u16 {
+        self.first.raw()
     }
 
     /// The first one.

@@ -3,8 +3,12 @@
 use crate::{
     arch::Context,
     memory::{
-        frames::PhysicalAddress,
-        index::{FactoryIndex, MaybeThread, Table, TableIndex, TaskIndex, Tenant, ThreadIndex},
+        chain::{Chain, Linked, Links},
+        frames::{KernelFrame, PhysicalAddress},
+        index::{
+            FactoryIndex, GateIndex, MaybeGate, MaybeThread, Table, TableIndex, TaskIndex, Tenant,
+            ThreadIndex,
+        },
         machine::Machine,
         node::MaybeNode,
         utcb::UtcbReference,
@@ -35,6 +39,8 @@ pub struct PendingMessage {
     pub tag: MessageTag,
     /// Label of the gate that it was sent through.
     pub label: Word,
+    /// That gate.
+    pub gate: MaybeGate,
     /// What the sender does once the message was taken.
     pub then: AfterSend,
 }
@@ -86,15 +92,25 @@ pub struct Thread {
     /// [`head_of`](protocol::introspection::record::head_of) this thread, for trace records.
     pub head: u64,
     /// [`ids`] of this thread, for trace records.
-    pub ids: u64,
+    pub ids: u32,
     /// Who called it last and has had no answer yet.
     pub caller: MaybeThread,
+    /// Gates to it that nobody holds any more, which it has not been told yet.
+    pub unheld: Chain<GateIndex>,
     /// Threads that wait to send to it.
     pub senders: ThreadList,
     /// Threads that wait for a message from it and nobody else.
     pub receivers: ThreadList,
     /// The queue of its partner that it waits in itself, if it waits in one.
     pub queue: Option<Queue>,
+    /// The gate that it waits at, if it waits in such a queue and has named no thread.
+    pub gate: MaybeGate,
+    /// Among those that wait there.
+    at_gate: Links,
+    /// Gates to it.
+    pub gates: Chain<GateIndex>,
+    /// Among the threads of its task.
+    in_task: Links,
     /// Links of that queue.
     pub next_waiting: MaybeThread,
     /// Links of that queue.
@@ -139,16 +155,26 @@ impl Thread {
             utcb,
             root: PhysicalAddress(0),
             head: 0,
-            ids: ids(NOBODY, NOBODY),
+            ids: ids(NOBODY, NOBODY) as u32,
             caller: MaybeThread::NOBODY,
+            unheld: Chain::EMPTY,
             senders: ThreadList::EMPTY,
             receivers: ThreadList::EMPTY,
             queue: None,
+            gate: MaybeGate::NOBODY,
+            at_gate: Links::NONE,
+            gates: Chain::EMPTY,
+            in_task: Links::NONE,
             next_waiting: MaybeThread::NOBODY,
             previous_waiting: MaybeThread::NOBODY,
             ready_next: MaybeThread::NOBODY,
             ready_previous: MaybeThread::NOBODY,
-            pending: PendingMessage { tag: MessageTag(0), label: 0, then: AfterSend::Continue },
+            pending: PendingMessage {
+                tag: MessageTag(0),
+                label: 0,
+                gate: MaybeGate::NOBODY,
+                then: AfterSend::Continue,
+            },
             fault: FaultState {
                 number: 0,
                 address: 0,
@@ -206,6 +232,13 @@ impl Thread {
         self.accepts_all() && self.caller == MaybeThread::NOBODY
     }
 
+    /// Whether nobody waits to send to it, and nothing is to be told to it.
+    #[inline(always)]
+    pub fn has_nothing_to_take(&self) -> bool {
+        // Both at once: they lie side by side.
+        u32::from(self.unheld.raw()) | u32::from(self.senders.first_raw()) << 16 == u32::MAX
+    }
+
     /// Those who wait in one of its queues.
     pub fn queue_mut(&mut self, queue: Queue) -> &mut ThreadList {
         match queue {
@@ -252,6 +285,15 @@ impl Thread {
         fault.message[1] = word1;
     }
 
+    /// It runs in no task any more. There is a UTCB at the beginning of `frame`, as in each.
+    pub fn leave_task(&mut self, frame: KernelFrame) {
+        self.record.task = NOBODY;
+        self.utcb = UtcbReference::first_of(frame);
+        self.root = PhysicalAddress(0);
+        self.head = 0;
+        self.ids = ids(NOBODY, NOBODY) as u32;
+    }
+
     /// A record about this thread, which is number `index`, with the rest still zero.
     pub fn new_record(&self, kind: Kind, time: u64, index: ThreadIndex) -> Record {
         Record {
@@ -288,5 +330,23 @@ impl Tenant for Thread {
 
     fn next_vacant(&mut self) -> &mut u16 {
         &mut self.record.task
+    }
+}
+
+/// The chains that threads are in, beside queues.
+#[derive(Clone, Copy, Debug)]
+pub enum ThreadChain {
+    /// Those that wait at a gate.
+    AtGate,
+    /// The threads of a task.
+    InTask,
+}
+
+impl Linked<ThreadChain> for Thread {
+    fn links(&mut self, kind: ThreadChain) -> &mut Links {
+        match kind {
+            ThreadChain::AtGate => &mut self.at_gate,
+            ThreadChain::InTask => &mut self.in_task,
+        }
     }
 }

@@ -32,11 +32,15 @@ pub enum Operation {
     Map {
         /// Who gets it.
         task: TaskIndex,
+        /// Which of those that have that number.
+        generation: u32,
     },
     /// A list of flexpages.
     Unmap {
         /// In whose terms.
         task: TaskIndex,
+        /// Which of those that have that number.
+        generation: u32,
     },
 }
 
@@ -49,16 +53,17 @@ pub struct Undertaking {
     pub progress: Progress,
 }
 
-/// A thread as it walks through the mapping database.
+/// A thread as it walks through the mapping database: before all of them comes the kernel itself.
 #[inline(always)]
 pub(crate) fn walker(thread: ThreadIndex) -> WalkerIndex {
-    WalkerIndex::from_position(thread.position())
+    WalkerIndex::from_position(thread.position() + 1)
 }
 
 impl<M: Machine> Kernel<M> {
     /// Begins an operation of a thread, or goes on with it.
     pub(crate) fn begin(&mut self, thread: ThreadIndex, operation: Operation) -> Progress {
         self.mappings.stretch.begin(&mut self.mappings.machine);
+        self.mappings.lives.set_cause(self.threads[thread].ids);
         if self.threads[thread].undertaking.is_some() {
             return self.resume(thread, operation);
         }

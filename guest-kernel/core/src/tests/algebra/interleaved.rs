@@ -71,11 +71,18 @@ impl Storm {
     pub fn add_actor(&mut self) -> u16 {
         let thread = self.bench.spawn(1, 100);
         let own = self.bench.task_of(thread);
-        for number in 0..TASKS {
-            let task = TaskIndex::from_position(number);
-            let index = CapabilityIndex(FIRST_TASK + Word::from(number));
-            self.bench.give(own, index, Object::Task(task));
+        for number in 0..self.bench.kernel.mappings.tasks.used().min(TASKS) {
+            self.bench.give_root(own, index_of(number), Object::Task(number_of(number)));
         }
+        let new = index_of(own.position());
+        for other in self.actors.iter().map(|actor| number_of(actor.task)) {
+            let mappings = &mut self.bench.kernel.mappings;
+            if mappings.tasks[other].capabilities.is_free(&mut mappings.machine, new) {
+                self.bench.give_root(other, new, Object::Task(own));
+            }
+        }
+        // What this is about is the database.
+        self.bench.kernel.mappings.lives.forget_roots();
         self.actors.push(Actor { thread, task: own.position(), under_way: None });
         self.dying = None;
         own.position()
@@ -186,7 +193,7 @@ impl Storm {
         // Every entry is in one of the trees, and no node is anywhere else.
         let rows: BTreeSet<_> = found.iter().map(|row| row.spot).collect();
         same("entries", rows, spots.into_iter().collect())?;
-        let nodes = found.len() + usize::from(self.bench.kernel.threads.used());
+        let nodes = found.len() + 1 + self.bench.living_threads();
         same("nodes", reader.count_nodes()? as usize, nodes)
     }
 
@@ -221,4 +228,13 @@ fn interleaved_operations_leave_the_database_sound() {
     for often in [total.mapped, total.granted, total.unmapped, total.restarts] {
         assert!(often > 1000, "{total:?}");
     }
+}
+
+fn number_of(task: u16) -> TaskIndex {
+    TaskIndex::from_position(task)
+}
+
+/// Where everybody has a capability to a task.
+fn index_of(task: u16) -> CapabilityIndex {
+    CapabilityIndex(FIRST_TASK + Word::from(task))
 }

@@ -124,8 +124,14 @@ impl Laboratory {
         let own = bench.task_of(supervisor);
         for number in 0..TASKS {
             let task = TaskIndex::from_position(number);
-            bench.give(own, CapabilityIndex(FIRST_TASK + Word::from(number)), Object::Task(task));
+            bench.give_root(
+                own,
+                CapabilityIndex(FIRST_TASK + Word::from(number)),
+                Object::Task(task),
+            );
         }
+        // What this is about is the database.
+        bench.kernel.mappings.lives.forget_roots();
         let mut world = World::new(BLOCK, NEAR as usize, is_owned);
         let reader = Reader::new(&bench);
         for task in 0..bench.kernel.mappings.tasks.used() {
@@ -259,8 +265,8 @@ impl Laboratory {
             }
         }
         same("mappings", found.len(), self.world.mappings.len())?;
-        // Each thread has a node for its bookmark.
-        let nodes = found.len() + usize::from(self.bench.kernel.threads.used());
+        // The kernel and each thread have a node for a bookmark.
+        let nodes = found.len() + 1 + self.bench.living_threads();
         same("nodes", reader.count_nodes()? as usize, nodes)?;
         let mut left = found.iter().map(|row| row.spot).peekable();
         for spot in &self.before {

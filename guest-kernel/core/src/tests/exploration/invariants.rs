@@ -3,11 +3,14 @@
 use super::machine::{Machine, PLAYERS, START};
 use crate::{
     memory::{
-        index::{FactoryIndex, TableIndex, TaskIndex, ThreadIndex, WalkerIndex},
+        index::{FactoryIndex, TableIndex, TaskIndex, ThreadIndex},
         node::MaybeNode,
     },
     tests::algebra::{Check, Row, database::Reader, same, specification::Spot, trees},
-    threads::queue::{Queue, ThreadList},
+    threads::{
+        queue::{Queue, ThreadList},
+        undertaking::walker,
+    },
 };
 use protocol::{
     PAGE_ORDER, Word,
@@ -111,7 +114,7 @@ pub fn check_threads(machine: &mut Machine) -> Check {
         let runs = is_current != ready.contains(&index.position());
         same("whether it can run", runs, thread.is(ThreadState::Ready))?;
         let is_restarted = runs && thread.context.instruction() != START;
-        let walker = WalkerIndex::from_position(index.position());
+        let walker = walker(index);
         let walk = kernel.mappings.walkers[walker].walk;
         if thread.undertaking.is_some() && !is_restarted {
             return Err(format!("{number} has an undertaking that it does not go on with"));
@@ -232,7 +235,7 @@ fn hash_thread(machine: &mut Machine, number: u16, index: ThreadIndex, hash: &mu
         format!("{:?}", thread.pending).hash(hash);
     }
     if let Some(undertaking) = thread.undertaking {
-        let walker = WalkerIndex::from_position(index.position());
+        let walker = walker(index);
         let walk = machine.bench.kernel.mappings.walkers[walker].walk;
         format!("{undertaking:?} {walk:?}").hash(hash);
         let reader = Reader::new(&machine.bench);

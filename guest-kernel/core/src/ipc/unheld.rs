@@ -1,0 +1,86 @@
+//! Gates that nobody holds any more: their threads are told so, and can drop what they keep for whom
+//! the gate was for.
+//!
+//! Nobody holds a gate when the last capability is gone that was derived from its first one. The message
+//! waits until the thread does, in no memory but the gate, and comes before those of others. It never
+//! comes if somebody holds the gate again by then.
+
+use crate::{
+    mapping::life::Mortal,
+    memory::{
+        index::{GateIndex, ThreadIndex},
+        machine::Machine,
+    },
+    threads::{
+        gate::GateChain,
+        kernel::Kernel,
+        next::{Next, SystemCall},
+    },
+};
+use protocol::{
+    introspection::{
+        NOBODY,
+        record::{Kind, Record},
+    },
+    message::MessageTag,
+    object::label,
+};
+
+const TAG: MessageTag = MessageTag::new(label::GATE_UNHELD, 0, 0);
+
+impl<M: Machine> Kernel<M> {
+    /// The last capability to a gate is gone that was derived from its first one: tells its thread, at
+    /// once if that waits for anybody.
+    pub(crate) fn note_unheld(&mut self, gate: GateIndex) {
+        self.mappings.lives.clear_due(Mortal::Gate(gate));
+        let Some(thread) = self.gates[gate].receiver() else { return };
+        if self.gates[gate].is_unheld || self.mappings.is_held(gate) {
+            return;
+        }
+        if self.threads[thread].accepts_all() {
+            self.tell_unheld(thread, gate);
+            self.make_ready(thread);
+        } else {
+            self.gates[gate].is_unheld = true;
+            self.threads[thread].unheld.push(&mut self.gates, GateChain::Unheld, gate);
+        }
+    }
+
+    /// A thread that asks for the next message learns that nobody holds a gate any more, if that is still
+    /// so.
+    #[cold]
+    pub(crate) fn take_unheld(&mut self, call: SystemCall, gate: GateIndex) -> Next {
+        let thread = call.caller;
+        self.forget_unheld(thread, gate);
+        if self.mappings.is_held(gate) {
+            return Next::Restart(call);
+        }
+        self.abandon(thread);
+        self.tell_unheld(thread, gate);
+        Next::Current
+    }
+
+    /// A thread is not to learn of a gate any more, if it was.
+    pub(crate) fn forget_unheld(&mut self, thread: ThreadIndex, gate: GateIndex) {
+        if core::mem::take(&mut self.gates[gate].is_unheld) {
+            self.threads[thread].unheld.remove(&mut self.gates, GateChain::Unheld, gate);
+        }
+    }
+
+    fn tell_unheld(&mut self, thread: ThreadIndex, gate: GateIndex) {
+        let label = self.gates[gate].label();
+        self.threads[thread].context.set_result(TAG, label);
+        if self.traces(Kind::Message) {
+            self.mappings.machine.record(Record {
+                time: self.mappings.machine.time(),
+                kind: Kind::Message as u8,
+                task: NOBODY,
+                thread: NOBODY,
+                a: self.ids_of(Some(thread)),
+                b: TAG.widened(),
+                c: label as u64,
+                ..Record::default()
+            });
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! How objects end: those whose first capability is gone are taken apart, one after the other and each in
+//! bounded pieces, in between which others may run and do anything.
+//!
+//! All of it is in tables: what an object still has says how far it has come. So whoever goes on with it,
+//! and whatever has become of others meanwhile, does the next piece of the first one in the list. What it
+//! held alone ends too, and comes to stand before it.
+
+use crate::{
+    mapping::{database, life::Mortal, progress::Progress, stretch::Preempted, walk::Effect},
+    memory::{
+        index::{
+            FactoryIndex, GateIndex, MaybeThread, TableIndex, TaskIndex, ThreadIndex, WalkerIndex,
+        },
+        machine::Machine,
+        node::MaybeNode,
+    },
+    threads::{
+        gate::GateChain,
+        kernel::{Kernel, STATUS_ROOT_STOPPED},
+        thread::ThreadChain,
+        undertaking::Operation,
+    },
+};
+use protocol::introspection::{
+    NAME_LENGTH, NOBODY, ThreadRecord, ThreadState,
+    record::{Kind, Record},
+};
+
+/// Steps that it costs to tell somebody of a loss, at most.
+const TELL_STEPS: u32 = 36;
+
+/// Steps that a piece of the end of a gate or thread costs.
+const PIECE_STEPS: u32 = 24;
+
+/// Steps that it costs to come to what a task or factory still has. Not many: there must be enough left to
+/// take some of that away.
+const COME_STEPS: u32 = 4;
+
+impl<M: Machine> Kernel<M> {
+    /// Whether an object waits to be taken apart, or a thread to be told of one.
+    #[inline(always)]
+    pub(crate) fn is_due(&self) -> bool {
+        !self.bereaved.is_empty() || self.mappings.lives.is_due()
+    }
+
+    /// Takes apart all that is to be. The thread that runs may be among it: nobody does then.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn dismantle(&mut self) -> Result<(), Preempted> {
+        loop {
+            if !self.bereaved.is_empty() {
+                self.mappings.spend(TELL_STEPS)?;
+                self.settle_one();
+                continue;
+            }
+            if let Some(Mortal::Gate(gate)) = self.mappings.lives.first_unheld() {
+                self.mappings.spend(PIECE_STEPS)?;
+                self.note_unheld(gate);
+                continue;
+            }
+            let Some(object) = self.mappings.lives.first_dying() else {
+                self.mappings.end_walk(WalkerIndex::KERNEL);
+                return Ok(());
+            };
+            let steps = match object {
+                Mortal::Task(_) | Mortal::Factory(_) => COME_STEPS,
+                _ => PIECE_STEPS,
+            };
+            self.mappings.spend(steps)?;
+            self.mappings.lives.inherit_cause(object);
+            match object {
+                Mortal::Gate(gate) => self.dismantle_gate(gate),
+                Mortal::Thread(thread) => self.dismantle_thread(thread),
+                Mortal::Task(task) => self.dismantle_task(task)?,
+                Mortal::Factory(factory) => self.dismantle_factory(factory)?,
+                // It is nothing but its capability.
+                Mortal::Reply(_) => self.mappings.end_life(object),
+            }
+        }
+    }
+
+    /// The same at the end of an operation of a thread, which goes on with it when it was left.
+    pub(crate) fn dismantle_for(
+        &mut self,
+        thread: ThreadIndex,
+        operation: Operation,
+        progress: Progress,
+    ) -> Result<(), Preempted> {
+        if !self.is_due() {
+            return Ok(());
+        }
+        let done = self.dismantle();
+        if done.is_err() && self.current == thread.into() {
+            self.interrupt(thread, operation, progress);
+        }
+        done
+    }
+
+    /// The next piece of a gate's end: whoever waits at it learns that.
+    fn dismantle_gate(&mut self, gate: GateIndex) {
+        if let Some(thread) = self.gates[gate].receiver() {
+            self.forget_unheld(thread, gate);
+            self.threads[thread].gates.remove(&mut self.gates, GateChain::OfThread, gate);
+            self.gates[gate].lead_nowhere();
+        } else if !self.turn_away(gate) {
+            let record = Record { e: self.gates[gate].label() as u64, ..OF_NOBODY };
+            self.finish(Mortal::Gate(gate), self.gates.price(), record);
+            self.gates.remove(gate);
+        }
+    }
+
+    /// The next piece of a thread's end.
+    fn dismantle_thread(&mut self, thread: ThreadIndex) {
+        if !self.threads[thread].is(ThreadState::Stopped) {
+            self.stop_for_good(thread);
+        } else if let Some(gate) = self.threads[thread].gates.first() {
+            self.forget_unheld(thread, gate);
+            self.threads[thread].gates.remove(&mut self.gates, GateChain::OfThread, gate);
+            self.gates[gate].lead_nowhere();
+        } else {
+            let ThreadRecord { task, factory, bookmark, name, .. } = self.threads[thread].record;
+            self.unbind(thread);
+            self.mappings.machine.forget_thread(thread);
+            if let Some(bookmark) = MaybeNode::from_raw(bookmark).get() {
+                let factory = &mut self.mappings.factories[FactoryIndex::from_position(factory)];
+                database::free_node(&mut self.mappings.machine, factory, bookmark);
+            }
+            let [c, d] = name_words(name);
+            let record = Record { task, thread: thread.position(), c, d, ..OF_NOBODY };
+            self.finish(Mortal::Thread(thread), self.threads.price(), record);
+            self.threads.remove(thread);
+        }
+    }
+
+    /// The next piece of a task's end.
+    fn dismantle_task(&mut self, task: TaskIndex) -> Result<(), Preempted> {
+        if matches!(task, TaskIndex::SIGMA0 | TaskIndex::ROOT) {
+            self.end_machine(Mortal::Task(task));
+        } else if let Some(thread) = self.mappings.tasks[task].threads.first() {
+            self.mappings.spend(PIECE_STEPS)?;
+            self.stop_for_good(thread);
+            self.unbind(thread);
+        } else {
+            self.mappings.empty_task(WalkerIndex::KERNEL, task)?;
+            let [c, d] = name_words(self.mappings.tasks[task].record.name);
+            let record = Record { task: task.position(), c, d, ..OF_NOBODY };
+            self.finish(Mortal::Task(task), self.mappings.tasks.price(), record);
+            self.mappings.tasks.remove(task);
+        }
+        Ok(())
+    }
+
+    /// The next piece of a factory's end: all that it has made ends before.
+    fn dismantle_factory(&mut self, factory: FactoryIndex) -> Result<(), Preempted> {
+        if self.mappings.factories[factory].record.parent == NOBODY {
+            // All that there is was made from it.
+            self.end_machine(Mortal::Factory(factory));
+            return Ok(());
+        }
+        if let Some(object) = self.mappings.first_made(factory) {
+            return match self.mappings.lives.of(object).root() {
+                Some(root) => {
+                    let mut progress = Progress::new(WalkerIndex::KERNEL);
+                    self.mappings.unmap_tree(&mut progress, root, Effect::REMOVE, true)
+                }
+                None => {
+                    self.mappings.lives.put_in_front(object);
+                    Ok(())
+                }
+            };
+        }
+        self.mappings.give_back_nodes(factory)?;
+        let price = self.mappings.factories[factory].record.limit + self.mappings.factories.price();
+        self.finish(Mortal::Factory(factory), price, OF_NOBODY);
+        self.mappings.factories.remove(factory);
+        Ok(())
+    }
+
+    /// Stops a thread, whatever it is in, if it is not stopped already.
+    fn stop_for_good(&mut self, thread: ThreadIndex) {
+        if self.threads[thread].is(ThreadState::Stopped) {
+            return;
+        }
+        if self.current == thread.into() {
+            self.current = MaybeThread::NOBODY;
+        } else if self.threads[thread].is(ThreadState::Ready) {
+            self.ready.remove(&mut self.threads, thread);
+        }
+        self.stop(thread);
+    }
+
+    /// A stopped thread runs in no task any more.
+    fn unbind(&mut self, thread: ThreadIndex) {
+        let Some(task) = self.threads[thread].bound_task() else { return };
+        let owner = &mut self.mappings.tasks[task];
+        owner.threads.remove(&mut self.threads, ThreadChain::InTask, thread);
+        owner.give_up_utcb(self.threads[thread].utcb);
+        self.mappings.machine.forget_thread(thread);
+        self.threads[thread].leave_task(self.mappings.sigma0.kernel_info_page);
+    }
+
+    /// An object is in pieces: its price goes back to who has paid it. `record` says what only it knew.
+    fn finish(&mut self, object: Mortal, price: u64, record: Record) {
+        if self.traces(Kind::ObjectEnded) {
+            let (kind, index) = object.kind();
+            self.mappings.machine.record(Record {
+                time: self.mappings.machine.time(),
+                kind: Kind::ObjectEnded as u8,
+                flags: kind as u8,
+                a: self.mappings.lives.cause(),
+                b: u64::from(index) | u64::from(self.generation(object)) << 32,
+                ..record
+            });
+        }
+        if let Some(factory) = self.mappings.lives.of(object).factory() {
+            self.mappings.factories[factory].refund(price);
+        }
+        self.mappings.end_life(object);
+    }
+
+    fn generation(&self, object: Mortal) -> u32 {
+        match object {
+            Mortal::Gate(gate) => self.gates[gate].record.generation,
+            Mortal::Factory(factory) => self.mappings.factories[factory].record.generation,
+            Mortal::Reply(thread) | Mortal::Thread(thread) => {
+                self.threads[thread].record.generation
+            }
+            Mortal::Task(task) => self.mappings.tasks[task].record.generation,
+        }
+    }
+
+    /// What all others come from is not taken apart: the machine ends.
+    fn end_machine(&mut self, object: Mortal) {
+        self.mappings.lives.clear_due(object);
+        self.mappings.machine.shut_down(STATUS_ROOT_STOPPED);
+    }
+}
+
+/// A record of an object that is in no task.
+const OF_NOBODY: Record = Record {
+    sequence: 0,
+    time: 0,
+    kind: 0,
+    flags: 0,
+    order: 0,
+    cpu: 0,
+    task: NOBODY,
+    thread: NOBODY,
+    a: 0,
+    b: 0,
+    c: 0,
+    d: 0,
+    e: 0,
+};
+
+/// A name as two words of a record.
+fn name_words(name: [u8; NAME_LENGTH]) -> [u64; 2] {
+    let word = |half: usize| u64::from_le_bytes(core::array::from_fn(|byte| name[8 * half + byte]));
+    [word(0), word(1)]
+}
