@@ -365,14 +365,6 @@ impl<M: Machine> Mappings<M> {
         }
     }
 
-    /// Stands for what is to come.
-    pub fn give_back_nodes(
-        &mut self,
-        _: FactoryIndex,
-    ) -> Result<(), crate::mapping::stretch::Preempted> {
-        Ok(())
-    }
-
     /// An object that a factory has made and that is not gone yet.
     pub fn first_made(&self, factory: FactoryIndex) -> Option<Mortal> {
         MaybeMortal(self.lives.of(Mortal::Factory(factory)).0.made).get()

@@ -149,7 +149,11 @@ fn check_lives(bench: &mut Bench, census: &Census) -> Check {
             let machine = &mut bench.kernel.mappings.machine;
             let MappingNode { task, place, depth, .. } =
                 *crate::memory::machine::Machine::node(machine, root);
-            same(&format!("the resource of the root of {object:?}"), place.resource(), Resource::Capability)?;
+            same(
+                &format!("the resource of the root of {object:?}"),
+                place.resource(),
+                Resource::Capability,
+            )?;
             same("the depth of a root", depth, 0)?;
             let slot = bench.slot(TaskIndex::from_position(task), place.number());
             same("what a root is of", slot.and_then(Object::mortal), Some(object))?;
