@@ -405,6 +405,11 @@ impl<M: Machine> Mappings<M> {
             {
                 let entry = spot.entry(&mut self.machine);
                 let moves = item.grant && from != TaskIndex::SIGMA0;
+                // There is never more than one capability to an answer.
+                if entry.reply().is_some() && !moves {
+                    progress.done += PAGE_SIZE;
+                    continue;
+                }
                 let own = moves.then_some((from, capability_place(source), spot));
                 let spot = self.capability_spot(to, target)?;
                 let target = Target { task: to, place: capability_place(target), spot };

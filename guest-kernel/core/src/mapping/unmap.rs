@@ -154,7 +154,7 @@ impl<M: Machine> Mappings<M> {
 }
 
 impl Tally {
-    /// What the processor has noted, as [`protocol::object::task::UNMAP`] returns it.
+    /// What the processor has noted, as [`protocol::operation::task::Unmap`] returns it.
     pub fn usage_bits(self) -> Word {
         let bit = |set, right: Rights| if set { Word::from(right.bits()) } else { 0 };
         bit(self.noted.is_accessed(), Rights::READ) | bit(self.noted.is_dirty(), Rights::WRITE)

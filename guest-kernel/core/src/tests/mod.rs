@@ -15,6 +15,7 @@ mod ports;
 mod queue;
 mod quick;
 mod random;
+mod replies;
 mod restart;
 mod soundness;
 mod stretch;

@@ -3,6 +3,7 @@
 use super::{
     alphabet::Act,
     machine::{Machine, PLAYERS},
+    replies,
 };
 use crate::{
     mapping::database::NEAR,
@@ -43,7 +44,8 @@ pub fn check(
     after: &[Row],
 ) -> Result<bool, String> {
     // What is interrupted stands between the mappings.
-    if before.bench.kernel.mappings.interrupted_walks != 0 {
+    // Nor are answers that were set aside: they are not mapped.
+    if before.bench.kernel.mappings.interrupted_walks != 0 || replies::are_among(rows) {
         return Ok(false);
     }
     let own = before.task(number).position();
