@@ -9,7 +9,7 @@ use std::{
 const ARCHITECTURES: [&str; 2] = ["amd64", "ia32"];
 
 /// Without these the command could not keep what its help promises.
-const REQUIRED: [&str; 11] = [
+const REQUIRED: [&str; 12] = [
     "kernel",
     "sigma0",
     "root-task",
@@ -21,6 +21,7 @@ const REQUIRED: [&str; 11] = [
     "slides",
     "stress",
     "attack",
+    "elevator",
 ];
 
 fn main() {

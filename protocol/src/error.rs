@@ -64,14 +64,14 @@ impl ObjectError {
 pub enum IpcError {
     /// The partner was not ready and the timeout was zero.
     Timeout = 2,
-    /// The capability is empty, is no IPC partner, or its thread is gone.
+    /// The capability is empty, is no IPC partner, or its thread is gone; nobody waits for an answer.
     NoPartner = 4,
     /// Somebody cancelled the operation (`ex_regs`).
     Cancelled = 6,
     /// An item did not fit the receive window.
     WindowOverflow = 8,
-    /// The partner took the message and will never answer: it died, or waited for the next
-    /// message without replying.
+    /// The partner took the message and will never answer: it died, waited for the next message
+    /// without replying, or dropped the answer that it had set aside.
     ReplyLost = 10,
     /// The kernel had no memory to enter a mapping.
     MapFailed = 12,

@@ -24,6 +24,7 @@ pub mod kip;
 pub mod layout;
 pub mod message;
 pub mod object;
+pub mod operation;
 pub mod program;
 pub mod sigma0;
 pub mod syscall;

@@ -1,9 +1,5 @@
-//! Kernel objects: their protocols (message labels), their operations and the capabilities that a
-//! task starts with.
-//!
-//! An object is invoked by a call to its capability with its protocol as the label and the
-//! operation in message register 0. The answer's label is 0 or a negated
-//! [`crate::error::ObjectError`]. Capabilities in arguments are indices in the invoker's table.
+//! Kernel objects: their protocols (message labels) and the capabilities that a task starts with. What
+//! they can be asked for is in [`crate::operation`].
 
 use crate::Word;
 
@@ -43,104 +39,6 @@ pub mod label {
     /// is the one to a page fault, with the page in the caller's receive window; the caller maps it
     /// on. That way a pager needs to know only those pages that it has an opinion about.
     pub const PAGE_IN: isize = -31;
-}
-
-/// Operations of a factory (label [`label::FACTORY`]); all need the control right.
-/// Message registers: `0: operation, 1: index of an empty slot for the new capability, 2..: arguments`.
-pub mod factory {
-    use crate::Word;
-    /// A task. Argument: flexpage of its UTCB area ([`crate::layout::UTCB_AREA`], order 12 to 16).
-    pub const CREATE_TASK: Word = 1;
-    /// A thread, not yet bound to a task. No arguments.
-    pub const CREATE_THREAD: Word = 2;
-    /// An IPC gate. Arguments: label, capability of the thread that receives.
-    pub const CREATE_GATE: Word = 3;
-    /// A factory with a quota of its own. Argument: limit in bytes, taken from this one.
-    pub const CREATE_FACTORY: Word = 4;
-}
-
-/// Operations of a task (label [`label::TASK`]); both need the modify right.
-pub mod task {
-    use crate::Word;
-    /// Maps a flexpage of the invoker's task into this one. Message registers: `0: operation,
-    /// 1 and 2: a map item (send base and flags, flexpage)`. The receive window is the whole space.
-    pub const MAP: Word = 1;
-    /// Takes rights away from all mappings that were derived, directly or not, from this task's
-    /// mappings of some flexpages (of memory, ports or capabilities); with [`UNMAP_OWN`] from this
-    /// task's own mappings too. Nobody else has to agree. Message registers: `0: operation, 1: the
-    /// rights to take away ([`crate::flexpage::Rights`]) and [`UNMAP_OWN`], 2: number of flexpages
-    /// (at most [`UNMAP_MAX_FLEXPAGES`]), 3..: the flexpages with their rights clear`. The read
-    /// right is the mapping itself: without it, it is gone. No rights at all is allowed: then
-    /// nothing is taken away.
-    ///
-    /// Of all memory that it covers it returns and clears what the processor notes: the answer has
-    /// the flexpages again in registers 3 and up, with [`crate::flexpage::Rights::READ`] if a page
-    /// was accessed and [`crate::flexpage::Rights::WRITE`] if one was written.
-    ///
-    /// What a flexpage covers are whole mappings: of a superpage that it touches, the derived small
-    /// pages outside it stay, but derived superpages, and the task's own, count as covered.
-    pub const UNMAP: Word = 2;
-    /// In [`UNMAP`]: the task's own mappings too. sigma0 never loses its own.
-    pub const UNMAP_OWN: Word = 1 << 3;
-    /// The most flexpages of one [`UNMAP`].
-    pub const UNMAP_MAX_FLEXPAGES: usize = crate::utcb::MESSAGE_REGISTERS - 3;
-}
-
-/// Operations of a thread (label [`label::THREAD`]); they need the control right.
-pub mod thread {
-    use crate::Word;
-    /// Binds the thread and sets its handlers. Message registers: `0: operation, 1: pager,
-    /// 2: exception handler (both indices in the table of the task that the thread runs in),
-    /// 3: capability of the task to bind to, 4: address of its UTCB in that task's UTCB area`.
-    pub const CONTROL: Word = 1;
-    /// Sets instruction and stack pointer and lets the thread run (lecture, "ex_regs"). Message
-    /// registers: `0: operation, 1: instruction pointer, 2: stack pointer`. [`KEEP`] leaves one
-    /// as it is. An IPC that the thread is in is cancelled. The answer has the old values in 1, 2.
-    pub const EX_REGS: Word = 2;
-    /// For [`EX_REGS`]: leave this register as it is.
-    pub const KEEP: Word = Word::MAX;
-}
-
-/// Operations of the console (label [`label::CONSOLE`]).
-pub mod console {
-    use crate::Word;
-    /// Writes bytes. Message registers: `0: operation, 1: number of bytes, 2..: the bytes, packed
-    /// little-endian`. At most [`MAX_BYTES`].
-    pub const WRITE: Word = 1;
-    /// The most bytes that one message writes.
-    pub const MAX_BYTES: usize = (crate::utcb::MESSAGE_REGISTERS - 2) * size_of::<Word>();
-}
-
-/// Operations of the scheduler (label [`label::SCHEDULER`]).
-pub mod scheduler {
-    use crate::Word;
-    /// Message registers: `0: operation, 1: capability of a thread, 2: priority 0 to 255`. A thread
-    /// starts with its creator's priority. Needs the control right on the thread.
-    pub const SET_PRIORITY: Word = 1;
-    /// Gives the rest of the time slice to the next thread of the same priority.
-    pub const YIELD: Word = 2;
-}
-
-/// Operations of the debugger object (label [`label::DEBUGGER`]).
-pub mod debugger {
-    use crate::Word;
-    /// Names a task, which needs the right to modify it, or a thread, which needs that to control it, for
-    /// viewers. Message registers: `0: operation, 1: its capability,
-    /// 2: index of the boot module with its image and symbols or [`NO_IMAGE`], 3: length,
-    /// 4..: the name, packed little-endian`. Longer names are cut at
-    /// [`crate::introspection::NAME_LENGTH`].
-    pub const SET_NAME: Word = 1;
-    /// In [`SET_NAME`]: the object has no image.
-    pub const NO_IMAGE: Word = Word::MAX;
-    /// Does nothing: the null system call of the benchmarks.
-    pub const NULL: Word = 2;
-}
-
-/// Operations of the platform object (label [`label::PLATFORM`]).
-pub mod platform {
-    use crate::Word;
-    /// Ends the machine. Message registers: `0: operation, 1: exit status, 0 to 127`.
-    pub const SHUT_DOWN: Word = 1;
 }
 
 /// An index into a task's capability table.

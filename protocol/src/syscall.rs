@@ -51,6 +51,21 @@ impl Operation {
     pub const WAIT: Self = Self(2 | 4);
     /// Answer the last caller, then wait for a message from anybody.
     pub const REPLY_AND_WAIT: Self = Self(1 | 2 | 4 | 8);
+    /// Send to the capability, then wait for a message from anybody. Only with an answer that was set aside
+    /// ([`Self::SET_ASIDE`]), because nobody has to wait for that to be taken.
+    pub const ANSWER_AND_WAIT: Self = Self(1 | 2 | 4);
+    /// Set aside the answer to the thread that called last: it becomes a capability in the slot that is named,
+    /// which must be empty, and nothing is owed any more.
+    ///
+    /// A message that is sent to the capability is the answer, whoever sends it, and does all that an
+    /// answer does; then the capability is gone. It can be granted, but not mapped: there is never more than
+    /// one. When its caller stops waiting it is gone too; when it is unmapped the caller learns that
+    /// no answer will come.
+    ///
+    /// Fails with [`NoPartner`](crate::error::IpcError::NoPartner) if nothing is owed, with
+    /// [`InvalidArgument`](crate::error::IpcError::InvalidArgument) if the slot is not empty or there is none,
+    /// and with [`MapFailed`](crate::error::IpcError::MapFailed) if there is no memory for the capability.
+    pub const SET_ASIDE: Self = Self(8);
 
     /// Whether all bits of `other` are set.
     #[inline]

@@ -122,6 +122,14 @@ fn arguments_and_files_arrive(on: Target) {
     assert!(ran.stdout.contains("digits") && ran.stdout.contains("10"), "{}", ran.stdout);
 }
 
+/// Safe code of a program has no way to change what a reference leads to.
+fn what_a_reference_leads_to_stays(on: Target) {
+    let ran = on.checked(&["--quiet", "--module", &on.assist("alias")]).expect_status(0);
+    let expected =
+        "mapped: Err(NotOpen)\nfor others to write: None\nfor others to read: true\nit is 1\n";
+    assert_eq!(ran.stdout, expected);
+}
+
 fn a_pager_of_ones_own_answers_for_its_area(on: Target) {
     let ran = on.checked(&["squares", "--json"]).expect_status(0);
     assert!(ran.stdout.starts_with("7 squared is 49\n12 squared is 144\n"), "{}", ran.stdout);
@@ -167,6 +175,7 @@ on_every_target! {
     memory_that_runs_out_is_an_error_of_the_program_that_wants_it,
     a_quota_of_kernel_memory_limits_one_program_alone,
     arguments_and_files_arrive,
+    what_a_reference_leads_to_stays,
     a_pager_of_ones_own_answers_for_its_area,
     hostile_programs_harm_only_themselves,
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Machine, Ran, Target, hex, named, on_every_target, tree};
+use common::{Machine, Ran, Target, hex, lines, named, on_every_target, tree};
 use serde_json::{Value, json};
 
 /// Where pagers offer what they have.
@@ -368,7 +368,48 @@ fn revoke_tree(on: Target) {
     expect_sound(&machine);
 }
 
+/// Thirty clients fault, and a pager with one thread keeps all of them waiting until the last one is
+/// there; it answers in the order of their blocks, which is not the one in which they came.
+fn elevator(on: Target) {
+    const CLIENTS: u64 = 30;
+    let scenario = Scenario::run(on, "elevator");
+    scenario.expect_output(&["pager: 30 wait"]);
+    let of_client = |number| format!("client{number}");
+    let mut faults: Vec<&Value> = Vec::new();
+    for number in 0..CLIENTS {
+        let name = of_client(number);
+        let block = number * 7 % CLIENTS;
+        let answer = (AREA + block * PAGE, "r", "map r-- elevator".to_owned());
+        assert_eq!(scenario.answers(&name), [answer], "{name}");
+        faults.extend(scenario.faults(&name));
+        let line = format!("block {block} is here");
+        assert!(scenario.ran.stdout.contains(&line[1..]), "{}", scenario.ran.stdout);
+    }
+    let number = |fault: &Value, key: &str| fault[key].as_u64().expect("a number");
+    assert!(faults.iter().all(|fault| fault["result"] == "resumed" && fault["by"] == "elevator"));
+    if on.has_steady_clock() {
+        // All had asked before the first one was answered.
+        let last_received = faults.iter().map(|fault| number(fault, "received")).max();
+        let first_answered = faults.iter().map(|fault| number(fault, "answered")).min();
+        assert!(last_received < first_answered, "{last_received:?}, {first_answered:?}");
+        let order = |key: &str| {
+            let mut faults = faults.clone();
+            faults.sort_by_key(|fault| number(fault, key));
+            faults.into_iter().map(|fault| hex(&fault["va"])).collect::<Vec<_>>()
+        };
+        assert!(order("answered").is_sorted());
+        assert!(!order("received").is_sorted());
+    }
+
+    let machine = Machine::after(on, "elevator");
+    let tasks = lines(&machine.view(&["tasks", "--json"]).expect_status(0));
+    let waits = |task: &&Value| !task["threads"][0]["reply"].is_null();
+    assert_eq!(tasks.iter().filter(waits).count(), 0, "{tasks:?}");
+    expect_sound(&machine);
+}
+
 on_every_target! {
+    elevator,
     map,
     grant,
     unmap,

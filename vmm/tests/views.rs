@@ -93,6 +93,40 @@ fn tasks_say_who_pages_them_and_what_they_have(on: Target) {
     }
 }
 
+/// Two clients wait for answers that their pager, which expects a third one, has set aside.
+fn tasks_say_who_waits_for_which_reply(on: Target) {
+    let image = on.image("elevator").display().to_string();
+    let [pager, one, two] = [
+        format!("{image},name=disk,pager 3"),
+        format!("{image},name=one,pager=disk,client 1"),
+        format!("{image},name=two,pager=disk,client 2"),
+    ];
+    let machine = Machine::run(on, &["--module", &pager, "--module", &one, "--module", &two]);
+    machine.wait_until_idle("two");
+    let tasks = lines(&machine.view(&["tasks", "--json"]).expect_status(0));
+    let mut slots = Vec::new();
+    for client in ["one", "two"] {
+        let thread = &named(&tasks, client)["threads"][0];
+        assert_eq!((&thread["state"], &thread["partner"]), (&"page_fault".into(), &Value::Null));
+        let reply = &thread["reply"];
+        let holder = &named(&tasks, "disk")["number"];
+        assert_eq!((&reply["holder_name"], &reply["holder"]), (&"disk".into(), holder));
+        slots.push(reply["capability"].as_u64().expect("a number"));
+    }
+    assert_ne!(slots[0], slots[1]);
+    assert_eq!(named(&tasks, "disk")["threads"][0]["reply"], Value::Null);
+    let text = machine.view(&["tasks"]).expect_status(0).stdout;
+    for slot in &slots {
+        let state = format!("page fault, waits for the reply that disk has as capability {slot}");
+        assert!(text.lines().any(|line| line.ends_with(&state)), "{text}");
+    }
+    let table = machine.view(&["map", "disk", "--caps"]).expect_status(0).stdout;
+    for client in ["one", "two"] {
+        assert!(table.contains(&format!("the answer that {client} waits for")), "{table}");
+    }
+    machine.view(&["check"]).expect_status(0);
+}
+
 fn a_map_shows_ranges_and_where_they_came_from(on: Target) {
     let machine = Machine::start(on);
     let map = machine.json(&["map", "second"]);
@@ -480,7 +514,7 @@ fn nothing_is_wrong_while_tasks_map_at_random(on: Target) {
     let for_ever = common::file(scenario.replace(" 200\"", " 1000000\"").as_bytes());
     let path = for_ever.path().display().to_string();
     let machine = Machine::run(on, &[&path]);
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + common::PATIENCE;
     let is_busy = |check: &Value| most_of(check, "tasks") == 14 && most_of(check, "derived") > 500;
     let has_begun = |ran: &Ran| lines(ran).iter().any(is_busy);
     loop {
@@ -504,6 +538,7 @@ fn most_of(check: &Value, unit: &str) -> u64 {
 
 on_every_target!(
     tasks_say_who_pages_them_and_what_they_have,
+    tasks_say_who_waits_for_which_reply,
     a_map_shows_ranges_and_where_they_came_from,
     a_frame_has_a_tree,
     a_dry_run_says_what_an_unmap_would_take,

@@ -7,20 +7,22 @@ use runtime::{
     protocol::{
         PAGE_ORDER, PAGE_SIZE,
         flexpage::{Flexpage, Rights},
-        message::MapItem,
+        layout::PAGER_AREA,
     },
+    share::{Item, Shareable},
 };
 
-const START: usize = 0x2000_0000;
+const START: usize = PAGER_AREA;
 
 pub fn run(length: usize) {
     let mut memory = Pool::new().page().expect("a page");
-    memory.bytes()[0] = 1;
+    memory.fill(1);
     let mut from = memory.address();
     for number in 0..length {
         let to = START + number * PAGE_SIZE;
         let page = Flexpage::memory(from, PAGE_ORDER, Rights::READ);
-        if let Err(error) = TASK.map(MapItem::map(to, page)) {
+        let page = Shareable::new(page).expect("nobody can write there");
+        if let Err(error) = TASK.map(Item::map(to, page)) {
             println!("chain: {number}, then: {error}");
             return;
         }

@@ -14,19 +14,20 @@ use runtime::{
     protocol::{
         PAGE_ORDER, PAGE_SIZE, Word,
         flexpage::{Flexpage, Rights},
-        message::MapItem,
+        layout::PAGER_AREA,
         object::CapabilityIndex,
     },
+    share::{Item, Shareable},
 };
 
 const THREAD: CapabilityIndex = CapabilityIndex(40);
 
 /// Mapped from the page, and what is mapped from that.
-const CHILD: Word = 0x2000_0000;
-const GRANDCHILDREN: Word = 0x2100_0000;
+const CHILD: Word = PAGER_AREA;
+const GRANDCHILDREN: Word = PAGER_AREA + 0x100_0000;
 const COUNT: usize = 700;
 /// Mapped from the page before the child: they come to stand behind it in the list.
-const SIBLINGS: Word = 0x2040_0000;
+const SIBLINGS: Word = PAGER_AREA + 0x40_0000;
 
 /// Rounds without an interruption.
 const MOST_ROUNDS: usize = 2000;
@@ -36,19 +37,20 @@ static IS_BUSY: AtomicUsize = AtomicUsize::new(0);
 static ROUNDS: AtomicUsize = AtomicUsize::new(0);
 static IS_OVER: AtomicUsize = AtomicUsize::new(0);
 
-fn page(address: Word) -> Flexpage {
-    Flexpage::memory(address, PAGE_ORDER, Rights::READ)
+fn page(address: Word) -> Shareable {
+    let page = Flexpage::memory(address, PAGE_ORDER, Rights::READ);
+    Shareable::new(page).expect("nobody can write there")
 }
 
 fn map(from: Word, to: Word) {
     // What it comes from may be gone by now.
-    let _ = TASK.map(MapItem::map(to, page(from)));
+    let _ = TASK.map(Item::map(to, page(from)));
 }
 
 pub fn run(rounds: usize) {
     let mut pool = Pool::new();
     let mut memory = pool.page().expect("a page");
-    memory.bytes()[0] = 1;
+    memory.fill(1);
     PAGE.store(memory.address(), SeqCst);
     let mut stack = pool.take(thread::STACK_ORDER).expect("a stack");
     thread::start(thread::create(THREAD, 1), take_back, &mut stack);

@@ -7,6 +7,7 @@
 //! system call between the sender's and the server's. So it needs no timer.
 
 use crate::THROUGH;
+use core::array;
 use runtime::{
     capability::SERVER,
     ipc,
@@ -14,8 +15,10 @@ use runtime::{
     message, println,
     protocol::{
         flexpage::{Flexpage, Rights},
-        message::{MapItem, MessageTag},
+        layout::PAGER_AREA,
+        message::MessageTag,
     },
+    share::Item,
 };
 
 /// To the server: take what is in the message. The server itself never says that to anybody.
@@ -28,7 +31,7 @@ const ORDER: u32 = 20;
 /// Items of a message: with 1024 pages no system call gets to its end at once.
 const ITEMS: usize = 4;
 /// Where they arrive: over and over again.
-const WINDOW: Flexpage = Flexpage::memory(0x2000_0000, ORDER + 2, Rights::all());
+const WINDOW: Flexpage = Flexpage::memory(PAGER_AREA, ORDER + 2, Rights::all());
 const ROUNDS: usize = 6;
 
 /// The server. It has a capability to the victim, which it calls once only: when both are through.
@@ -63,11 +66,11 @@ pub fn misuse() {
     let mut pool = Pool::new();
     let memories = [(); 2].map(|()| pool.take(ORDER).expect("memory"));
     for round in 0..ROUNDS {
-        for number in 0..ITEMS {
-            let flexpage = memories[(round + number) % 2].flexpage(Rights::READ);
-            message::write_items(2 * number, [MapItem::map(number << ORDER, flexpage)]);
-        }
-        let _ = SERVER.call(MessageTag::new(TAKE, 0, ITEMS));
+        let items: [Item; ITEMS] = array::from_fn(|number| {
+            let memory = &memories[(round + number) % 2];
+            Item::map(number << ORDER, memory.flexpage(Rights::READ))
+        });
+        let _ = SERVER.call_with(TAKE, 0, items);
     }
 }
 

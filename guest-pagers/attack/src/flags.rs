@@ -60,7 +60,8 @@ pub fn direction(_: &mut Laboratory, entry: Word) {
         message,
         protocol::{
             message::MessageTag,
-            object::{CapabilityIndex, console, debugger, label},
+            object::{CapabilityIndex, label},
+            operation::{Operation as _, console, debugger},
             syscall::{CAPABILITY_SHIFT, Operation},
         },
     };
@@ -70,13 +71,14 @@ pub fn direction(_: &mut Laboratory, entry: Word) {
         system_call_backwards(entry, target, MessageTag::new(protocol, words, 0).0)
     };
     println!("df: by a jump to the entry");
-    message::write(0, [console::WRITE, TEXT.len()]);
+    message::write(0, console::Write { length: TEXT.len() }.encode());
     message::write_bytes(2, TEXT);
     let words = 2 + TEXT.len().div_ceil(size_of::<Word>());
     let written = call(CapabilityIndex::CONSOLE, label::CONSOLE, words);
     let name = b"attack";
-    let object = CapabilityIndex::TASK.0;
-    message::write(0, [debugger::SET_NAME, object, debugger::NO_IMAGE, name.len()]);
+    let object = CapabilityIndex::TASK;
+    let request = debugger::SetName { object, image: None, length: name.len() };
+    message::write(0, request.encode());
     message::write_bytes(4, name);
     let named = call(CapabilityIndex::DEBUGGER, label::DEBUGGER, 5);
     // A long message, whose protocol its receiver does not know.

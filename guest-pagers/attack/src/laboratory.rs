@@ -90,9 +90,10 @@ impl Laboratory {
         let mut stack = pool.take(thread::STACK_ORDER).expect("a stack");
         let handler = thread::create(HANDLER, 1);
         thread::start(handler, handle, &mut stack);
-        let gate = FACTORY.create_gate(HANDLER_GATE, 0, handler).expect("a gate");
+        let gate = FACTORY.create_gate_at(HANDLER_GATE, 0, handler).expect("a gate");
         let parent = CapabilityIndex::PARENT;
-        THREAD.control(parent, gate.index(), TASK, thread::utcb(0)).expect("a handler");
+        // SAFETY: it is this thread's own task and UTCB.
+        unsafe { THREAD.control(parent, gate.index(), TASK, thread::utcb(0)).expect("a handler") };
         Self { page, _stack: stack }
     }
 
@@ -109,9 +110,8 @@ impl Laboratory {
     /// Runs it; after an exception it may go on where it was, so many times.
     pub fn attempt_again(&mut self, code: &Code, retries: usize) -> Outcome {
         // Wherever it may jump to in the page, it comes back.
-        let page = self.page.bytes();
-        page[..2 * code.bytes().len()].fill(arch::RETURN);
-        page[..code.bytes().len()].copy_from_slice(code.bytes());
+        self.page.values()[..2 * code.bytes().len()].iter().for_each(|byte| byte.set(arch::RETURN));
+        self.page.write(0, code.bytes());
         VECTOR.store(NOTHING, SeqCst);
         RETRIES.store(retries, SeqCst);
         STEPS.store(MOST_STEPS, SeqCst);
@@ -149,6 +149,7 @@ fn handle_exception() -> Result<ipc::Received, runtime::protocol::error::IpcErro
     // The way back is some steps, too.
     STEPS.store(MOST_STEPS, SeqCst);
     let [instruction, stack] = arch::way_back();
-    THREAD.ex_regs(instruction, stack).expect("the first thread is there");
+    // SAFETY: the first thread has left there the registers that it needs.
+    unsafe { THREAD.ex_regs(instruction, stack).expect("the first thread is there") };
     ipc::wait()
 }

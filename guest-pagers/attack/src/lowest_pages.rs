@@ -7,11 +7,8 @@ use runtime::{
     capability::TASK,
     memory::{Memory, Pool},
     println,
-    protocol::{
-        PAGE_ORDER, PAGE_SIZE,
-        flexpage::{Flexpage, Rights},
-        message::MapItem,
-    },
+    protocol::{PAGE_SIZE, flexpage::Rights},
+    share::Item,
 };
 
 /// In ring 0 this ends the machine, with this status: out 0xf4, al; in ring 3 it is an exception.
@@ -35,17 +32,16 @@ pub fn run(laboratory: &mut Laboratory, mode: &str) {
     let mapped = match mode {
         "ldt" => {
             let gate = call_gate(page.address() + PAYLOAD_OFFSET);
-            page.bytes()[..16].copy_from_slice(&gate);
-            page.bytes()[PAYLOAD_OFFSET..][..PAYLOAD.len()].copy_from_slice(&PAYLOAD);
+            page.write(0, &gate);
+            page.write(PAYLOAD_OFFSET, &PAYLOAD);
             map(&page, 0)
         }
         "cstar" => {
-            page.bytes()[..PAYLOAD.len()].copy_from_slice(&PAYLOAD);
+            page.write(0, &PAYLOAD);
             map(&page, 0)
         }
         _ => {
-            let places = page.bytes().as_chunks_mut::<2>().0;
-            places.fill(LOOP);
+            page.values().iter().for_each(|place| place.set(LOOP));
             map(&page, PAGE_SIZE).and(map(&page, LAST_PAGE))
         }
     };
@@ -57,8 +53,8 @@ pub fn run(laboratory: &mut Laboratory, mode: &str) {
 }
 
 fn map(page: &Memory, address: usize) -> runtime::Result<()> {
-    let flexpage = Flexpage::memory(page.address(), PAGE_ORDER, Rights::all());
-    TASK.map(MapItem::map(address, flexpage))
+    // SAFETY: nothing of this program is so far down.
+    unsafe { TASK.map_anywhere(Item::map(address, page.flexpage(Rights::all()))) }
 }
 
 /// What is tried.

@@ -16,11 +16,13 @@ use runtime::{
     protocol::{
         PAGE_ORDER, PAGE_SIZE, Word,
         flexpage::{Flexpage, Rights, align_down},
-        message::{MapItem, MessageTag},
+        layout::PAGER_AREA,
+        message::MessageTag,
         object::CapabilityIndex,
         syscall::{CAPABILITY_SHIFT, Operation, Timeouts},
     },
     random::Random,
+    share::{Item, Shareable},
 };
 
 const THREADS: usize = 3;
@@ -31,7 +33,7 @@ const FIRST_CAPABILITY: Word = 100;
 const CAPABILITIES: Word = 64;
 
 /// Where mappings come and go: 16 MiB.
-const AREA: Word = 0x2000_0000;
+const AREA: Word = PAGER_AREA;
 const AREA_PAGES: Word = 1 << 12;
 
 static SEED: AtomicUsize = AtomicUsize::new(0);
@@ -46,7 +48,13 @@ fn thread(number: usize) -> Cap<Thread> {
 }
 
 fn begin(number: usize) {
-    let _ = thread(number).ex_regs(body as *const () as usize, STACKS[number].load(SeqCst));
+    // SAFETY: what it leaves it leaves in nobody's hands: from the beginning, it uses its own stack only.
+    let _ =
+        unsafe { thread(number).ex_regs(body as *const () as usize, STACKS[number].load(SeqCst)) };
+}
+
+fn open(flexpage: Flexpage) -> Shareable {
+    Shareable::new(flexpage).expect("it is open memory")
 }
 
 pub fn run(seed: u64, operations: usize) {
@@ -57,14 +65,14 @@ pub fn run(seed: u64, operations: usize) {
     SOURCE.store(source.address(), SeqCst);
     for top in &STACKS {
         let mut stack = pool.take(thread::STACK_ORDER).expect("a stack");
-        stack.bytes().fill(0);
+        stack.fill(0);
         top.store(thread::top(&stack), SeqCst);
     }
     for number in 0..THREADS {
         let slot = CapabilityIndex(FIRST_THREAD + number);
         let thread = thread::create(slot, number + 1);
         let gate = CapabilityIndex(FIRST_GATE + number);
-        FACTORY.create_gate(gate, number, thread).expect("a gate");
+        FACTORY.create_gate_at(gate, number, thread).expect("a gate");
     }
     (0..THREADS).for_each(begin);
     watch(operations);
@@ -112,7 +120,8 @@ impl Dice {
         match self.below(14) {
             0..=3 => {
                 let item = self.item();
-                let _ = TASK.map(item);
+                // SAFETY: see `item`.
+                let _ = unsafe { TASK.map_anywhere(item) };
             }
             4 | 5 => self.unmap_pages(),
             6 => self.unmap_capabilities(),
@@ -123,13 +132,15 @@ impl Dice {
                 let slot = CapabilityIndex(FIRST_CAPABILITY + self.below(CAPABILITIES));
                 let label = self.number();
                 let receiver = thread(self.below(THREADS));
-                let _ = FACTORY.create_gate(slot, label, receiver);
+                let _ = FACTORY.create_gate_at(slot, label, receiver);
             }
             12 => {
                 let operation =
                     if self.below(2) == 0 { Operation::WAIT } else { Operation::REPLY_AND_WAIT };
                 let tag = MessageTag::new(0, self.below(3), 0);
-                let _ = ipc::invoke(CapabilityIndex::NIL, operation, tag, Timeouts::ZERO);
+                // SAFETY: there are no items; what arrives does so in the area.
+                let _ =
+                    unsafe { ipc::invoke(CapabilityIndex::NIL, operation, tag, Timeouts::ZERO) };
             }
             _ => {
                 let _ = DEBUGGER.null();
@@ -158,22 +169,24 @@ impl Dice {
         Flexpage::memory(align_down(base + offset, order), order, self.rights())
     }
 
-    fn item(&mut self) -> MapItem {
+    /// Where nothing else of this program is: a word at random is in no area of it, or changes nothing there
+    /// that matters.
+    fn item(&mut self) -> Item {
         match self.below(8) {
             0 => {
                 let own = if self.below(2) == 0 { 1 } else { FIRST_CAPABILITY };
                 let from = own + self.below(10);
                 let to = FIRST_CAPABILITY + self.below(CAPABILITIES);
                 let capabilities =
-                    Flexpage::capabilities(from, self.below(3) as u32, self.rights());
-                MapItem::map(to << CAPABILITY_SHIFT, capabilities)
+                    Shareable::capabilities(from, self.below(3) as u32, self.rights());
+                Item::map(to << CAPABILITY_SHIFT, capabilities)
             }
-            1 => MapItem::grant(self.place(), self.page_of_area()),
+            1 => Item::grant(self.place(), open(self.page_of_area())),
             2 => {
-                let words = [self.number(), self.number() & !2];
-                MapItem::from_words(words).unwrap_or(MapItem::map(0, Flexpage::NIL))
+                let (to, flexpage) = (self.number(), Flexpage(self.number() & !2));
+                Item::map(to, Shareable::new(flexpage).expect("nobody can write there"))
             }
-            _ => MapItem::map(self.place(), self.page()),
+            _ => Item::map(self.place(), open(self.page())),
         }
     }
 
@@ -227,7 +240,7 @@ impl Dice {
         message::set_receive_window(self.page_of_area());
         let items = self.below(3);
         for number in 0..items {
-            message::write_items(2 + 2 * number, [self.item()]);
+            message::write(2 + 2 * number, self.item().to_words());
         }
         let gate = match self.below(4) {
             0 => SERVER.index(),
@@ -236,6 +249,7 @@ impl Dice {
         let operation = Operation(self.below(16));
         let timeouts = Timeouts(self.below(2) | self.below(2) << 16);
         let tag = MessageTag::new(0, 2, items);
-        let _ = ipc::invoke(gate, operation, tag, timeouts);
+        // SAFETY: others may get what the items name.
+        let _ = unsafe { ipc::invoke(gate, operation, tag, timeouts) };
     }
 }

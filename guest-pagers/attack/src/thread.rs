@@ -21,14 +21,16 @@ pub const fn top(stack: &Memory) -> Word {
 
 /// Makes a thread with UTCB `number`, and its capability in `slot`.
 pub fn create(slot: CapabilityIndex, number: usize) -> Cap<Thread> {
-    let thread = FACTORY.create_thread(slot).expect("a thread");
+    let thread = FACTORY.create_thread_at(slot).expect("a thread");
     let parent = CapabilityIndex::PARENT;
-    thread.control(parent, parent, TASK, utcb(number)).expect("its task");
+    // SAFETY: it does nothing yet, and the UTCB is its own.
+    unsafe { thread.control(parent, parent, TASK, utcb(number)).expect("its task") };
     thread
 }
 
 /// Lets it run `body`, from the beginning, on a stack of which all is there: nobody pages a pager.
 pub fn start(thread: Cap<Thread>, body: extern "C" fn() -> !, stack: &mut Memory) {
-    stack.bytes().fill(0);
-    thread.ex_regs(body as *const () as usize, top(stack)).expect("it runs");
+    stack.fill(0);
+    // SAFETY: the stack is there and nobody else's, and `body` is a function that never returns.
+    unsafe { thread.ex_regs(body as *const () as usize, top(stack)).expect("it runs") };
 }

@@ -19,20 +19,20 @@ const MORE: usize = 5;
 pub fn run() -> i32 {
     let clients = program::arguments().split_whitespace().nth(1);
     let mut clients = clients.and_then(|text| text.parse::<usize>().ok()).unwrap_or(1);
-    let mut memory = Pool::new().take(ORDER).expect("memory");
+    let memory = Pool::new().take(ORDER).expect("memory");
     let (mut looks, mut more) = (0, MORE);
     while more > 0 {
         let mark = 0x0bad_cafe ^ looks;
-        for (number, byte) in memory.bytes().iter_mut().enumerate() {
-            *byte = (number / PAGE_SIZE) as u8 ^ mark as u8;
+        let bytes = memory.values::<u8>();
+        for (number, byte) in bytes.iter().enumerate() {
+            byte.set((number / PAGE_SIZE) as u8 ^ mark as u8);
         }
         if !arch::keeps_registers(mark, TURNS) {
             println!("victim: somebody has changed its registers");
             return 1;
         }
         let expected = |number: usize| (number / PAGE_SIZE) as u8 ^ mark as u8;
-        let bytes = memory.bytes();
-        if let Some(at) = (0..bytes.len()).find(|at| bytes[*at] != expected(*at)) {
+        if let Some(at) = (0..bytes.len()).find(|at| bytes[*at].get() != expected(*at)) {
             println!("victim: somebody has changed its memory at {at:#x}");
             return 1;
         }

@@ -12,6 +12,7 @@ use runtime::{
     capability::{DEBUGGER, SERVER, check},
     message, println,
     protocol::{PAGE_SIZE, Word, message::MessageTag},
+    share::Item,
 };
 
 /// Measures everything and prints the report: one line of JSON, in ticks of the time stamp counter.
@@ -28,9 +29,10 @@ pub fn run() -> Result<()> {
     if echo([5, 6, 7, 8])? != [5, 6, 7, 8] {
         return Err(Error::BadAnswer);
     }
+    let ipc_call_later = Spread::of(|_| ask(server::LATER, []))?;
     let mapping = mapping::measure()?;
     println!(
-        r#"{{"known_loop":{known_loop},"samples":{SAMPLES},"null_syscall":{null_syscall},"ipc_call":{ipc_call},"ipc_call_4_words":{ipc_call_4_words},"page_fault":{page_fault},{mapping}}}"#
+        r#"{{"known_loop":{known_loop},"samples":{SAMPLES},"null_syscall":{null_syscall},"ipc_call":{ipc_call},"ipc_call_4_words":{ipc_call_4_words},"page_fault":{page_fault},"ipc_call_later":{ipc_call_later},{mapping}}}"#
     );
     Ok(())
 }
@@ -46,8 +48,8 @@ fn echo<const N: usize>(words: [Word; N]) -> Result<[Word; N]> {
     if answer.words() == N { Ok(message::read(0)) } else { Err(Error::BadAnswer) }
 }
 
-/// Sends the server a request with `items` items, which are in the message registers.
+/// Sends the server a request with these items.
 #[inline(always)]
-pub fn ask(request: isize, items: usize) -> Result<()> {
-    check(SERVER.call(MessageTag::new(request, 0, items))?).map(|_| ())
+pub fn ask<const N: usize>(request: isize, items: [Item; N]) -> Result<()> {
+    check(SERVER.call_with(request, 0, items)?).map(|_| ())
 }

@@ -6,14 +6,9 @@ use runtime::{
     Error, Result,
     capability::TASK,
     memory::{Memory, Pool},
-    message,
     objects::Take,
-    protocol::{
-        PAGE_ORDER, PAGE_SIZE, Word,
-        flexpage::{Flexpage, Rights},
-        layout::PAGER_AREA,
-        message::MapItem,
-    },
+    protocol::{PAGE_ORDER, PAGE_SIZE, Word, flexpage::Rights, layout::PAGER_AREA},
+    share::{Item, Shareable},
 };
 
 /// Mappings to take back at once. The first is none at all: what an unmap takes in any case.
@@ -35,7 +30,7 @@ pub struct Costs {
 /// Measures everything.
 pub fn measure() -> Result<Costs> {
     let mut page = Pool::new().page()?;
-    page.bytes().fill(0);
+    page.fill(0);
     let shared = page.flexpage(Rights::READ_WRITE);
     let (map, unmap) = map_and_unmap(shared)?;
     let one_item = Spread::of_few(|_| Ok(()), |round| touch_all(server::AT_ONCE, round))?;
@@ -50,12 +45,9 @@ pub fn measure() -> Result<Costs> {
 }
 
 /// A call that brings the server a page, and taking that page back.
-fn map_and_unmap(page: Flexpage) -> Result<(Spread, Spread)> {
-    let accept = || ask(server::ACCEPT, 0);
-    let give = || {
-        message::write_items(0, [MapItem::map(server::WINDOW, page)]);
-        ask(server::ECHO, 1)
-    };
+fn map_and_unmap(page: Shareable) -> Result<(Spread, Spread)> {
+    let accept = || ask(server::ACCEPT, []);
+    let give = || ask(server::ECHO, [Item::map(server::WINDOW, page)]);
     let take_back = || TASK.unmap([page], Take::EVERYTHING);
     let prepare_map = |_| {
         take_back()?;
@@ -69,7 +61,7 @@ fn map_and_unmap(page: Flexpage) -> Result<(Spread, Spread)> {
     let unmap = Spread::of_prepared(prepare_unmap, |_| take_back())?;
     // What was measured did what it should: the server can write to the page until it is taken back.
     prepare_unmap(0)?;
-    ask(server::WRITE, 0)?;
+    ask(server::WRITE, [])?;
     let written = [take_back()?, take_back()?].map(|[noted]| noted.written);
     if written == [true, false] { Ok((map, unmap)) } else { Err(Error::BadAnswer) }
 }
@@ -90,17 +82,17 @@ fn revoke(page: &Memory, count: usize) -> Result<Spread> {
 
 /// Maps `page` to this task itself, `count` times side by side. What is there already is mapped on,
 /// as much at once as can be.
-fn copy(page: Flexpage, count: usize) -> Result<()> {
+fn copy(page: Shareable, count: usize) -> Result<()> {
     let mut done = 0;
     while done < count {
         let (source, size) = match done {
             0 => (page, 1),
             _ => {
                 let order = done.trailing_zeros().min((count - done).ilog2());
-                (Flexpage::memory(COPIES, order + PAGE_ORDER, Rights::READ_WRITE), 1 << order)
+                (server::open_page(COPIES, order + PAGE_ORDER)?, 1 << order)
             }
         };
-        TASK.map(MapItem::map(COPIES + done * PAGE_SIZE, source))?;
+        TASK.map(Item::map(COPIES + done * PAGE_SIZE, source))?;
         done += size;
     }
     Ok(())

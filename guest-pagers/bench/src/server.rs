@@ -2,7 +2,7 @@
 
 use crate::{client::PAGES, probe::touch};
 use runtime::{
-    Result,
+    Error, Result,
     capability::PARENT,
     memory::{self, Pool},
     message,
@@ -16,6 +16,7 @@ use runtime::{
         layout::PAGER_AREA,
         message::MessageTag,
     },
+    share::Shareable,
 };
 
 /// Label of a message that is answered with the same words.
@@ -26,6 +27,9 @@ pub const ACCEPT: isize = 2;
 
 /// Request to write to that page.
 pub const WRITE: isize = 3;
+
+/// Message whose answer is set aside before it is given.
+pub const LATER: isize = 4;
 
 /// Where a page of the client arrives in the server.
 pub const WINDOW: Word = PAGER_AREA;
@@ -53,20 +57,34 @@ const BLOCK_ORDER: u32 = 21;
 /// Gets and touches the pages to hand out, then serves for ever.
 pub fn run() -> Result<()> {
     let mut pool = Pool::new();
-    let mut pages = [Flexpage::NIL; PAGES];
-    for page in &mut pages {
-        let mut memory = pool.page()?;
-        memory.bytes().fill(0);
-        *page = memory.flexpage(Rights::READ_WRITE);
+    let first = page(&mut pool)?;
+    let mut pages = [first; PAGES];
+    for other in &mut pages[1..] {
+        *other = page(&mut pool)?;
     }
     let block = block()?;
-    serve(&mut Server { pages, block })
+    serve(&mut Server { pages, block, window: Flexpage::NIL })
+}
+
+/// A page that is there.
+fn page(pool: &mut Pool) -> Result<Shareable> {
+    let mut memory = pool.page()?;
+    memory.fill(0);
+    Ok(memory.flexpage(Rights::READ_WRITE))
+}
+
+/// A piece of open memory of this program.
+pub fn open_page(address: Word, order: u32) -> Result<Shareable> {
+    let page = Flexpage::memory(address, order, Rights::READ_WRITE);
+    Shareable::new(page).ok_or(Error::Object(ObjectError::InvalidArgument))
 }
 
 struct Server {
-    pages: [Flexpage; PAGES],
+    pages: [Shareable; PAGES],
     /// 512 pages side by side.
     block: Word,
+    /// What it accepts.
+    window: Flexpage,
 }
 
 /// Gets a block. It comes in two parts, so that it cannot come as a superpage.
@@ -92,16 +110,32 @@ impl Pager for Server {
         }
     }
 
-    fn request(&mut self, _client: Client, tag: MessageTag) -> Answer {
+    fn request(&mut self, client: Client, tag: MessageTag) -> Answer {
         match (tag.label(), tag.words()) {
             (ECHO, 0) => Answer::words([]),
             (ECHO, 4) => Answer::words(message::read::<4>(0)),
+            (LATER, 0) => later(client),
+            _ => self.other_request(tag),
+        }
+    }
+}
+
+fn later(client: Client) -> Answer {
+    match client.later() {
+        Ok(reply) => Answer::words([]).to(reply),
+        Err(error) => error.into(),
+    }
+}
+
+impl Server {
+    /// What is no part of a measurement.
+    #[cold]
+    #[inline(never)]
+    fn other_request(&mut self, tag: MessageTag) -> Answer {
+        match (tag.label(), tag.words()) {
             (ACCEPT, 0) => {
-                message::set_receive_window(Flexpage::memory(
-                    WINDOW,
-                    PAGE_ORDER,
-                    Rights::READ_WRITE,
-                ));
+                self.window = Flexpage::memory(WINDOW, PAGE_ORDER, Rights::READ_WRITE);
+                message::set_receive_window(self.window);
                 Answer::words([])
             }
             (WRITE, 0) => {
@@ -111,18 +145,23 @@ impl Pager for Server {
             _ => Answer::refuse(ObjectError::BadProtocol),
         }
     }
-}
 
-impl Server {
     /// A fault in a block, or on what the server has no opinion about.
-    fn other_fault(&self, client: Client, fault: PageFault) -> Answer {
+    fn other_fault(&mut self, client: Client, fault: PageFault) -> Answer {
         let order = match fault.address {
             ONE_BY_ONE..AT_ONCE => PAGE_ORDER,
             AT_ONCE..AFTER => BLOCK_ORDER,
-            _ => return forward(client, fault),
+            _ => {
+                let answer = forward(client, fault);
+                // What was to arrive next is still to come.
+                message::set_receive_window(self.window);
+                return answer;
+            }
         };
         let inside = fault.address & low_mask(BLOCK_ORDER);
-        let page = Flexpage::memory(self.block + inside, order, Rights::READ_WRITE);
-        Answer::map(align_down(fault.address, order), page)
+        match open_page(self.block + inside, order) {
+            Ok(page) => Answer::map(align_down(fault.address, order), page),
+            Err(error) => error.into(),
+        }
     }
 }

@@ -23,14 +23,14 @@ impl Pager for LazySquares {
         if !(layout::PAGER_AREA..layout::HEAP_BASE).contains(&fault.address) {
             return forward(client, fault);
         }
-        let mut page = match self.pool.page() {
+        let page = match self.pool.page() {
             Ok(page) => page,
             Err(error) => return error.into(),
         };
         let first = (fault.address - layout::PAGER_AREA) & !0xfff;
         let squares = page.values::<u64>();
         for (number, square) in (first / size_of::<u64>()..).zip(squares) {
-            *square = (number as u64).pow(2);
+            square.set((number as u64).pow(2));
         }
         Answer::map(fault.address, page.flexpage(Rights::READ))
     }

@@ -5,6 +5,7 @@
 //! second one must get the same frame.
 
 use arrayvec::ArrayVec;
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use protocol::{PAGE_ORDER, Word, layout::USER_END};
 
 /// Entries of a table; it fills one page of memory.
@@ -12,7 +13,7 @@ pub const TABLE_ENTRIES: usize = 1024;
 
 /// One table. An entry of a lower table is a frame's number, one of an upper table the number of a
 /// lower table plus 1; 0 means none. (Frame 0 does not exist: nobody hands out address 0.)
-pub type Table = [u32; TABLE_ENTRIES];
+pub type Table = [AtomicU32; TABLE_ENTRIES];
 
 const TABLE_ORDER: u32 = TABLE_ENTRIES.trailing_zeros();
 const _: () = assert!(USER_END >> PAGE_ORDER >> TABLE_ORDER <= TABLE_ENTRIES);
@@ -20,7 +21,7 @@ const _: () = assert!(USER_END >> PAGE_ORDER >> TABLE_ORDER <= TABLE_ENTRIES);
 /// The tables of all programs of a pager: at most `N`, each in memory that the caller brings.
 #[derive(Debug, Default)]
 pub struct FrameTables<'t, const N: usize> {
-    tables: ArrayVec<&'t mut Table, N>,
+    tables: ArrayVec<&'t Table, N>,
 }
 
 /// One program's pages: the number of its upper table.
@@ -34,14 +35,14 @@ impl<'t, const N: usize> FrameTables<'t, N> {
     }
 
     /// A new program without pages. `table` becomes its upper table; `None` if there are `N`.
-    pub fn new_space(&mut self, table: &'t mut Table) -> Option<Space> {
+    pub fn new_space(&mut self, table: &'t Table) -> Option<Space> {
         self.add(table).map(Space)
     }
 
     /// The frame behind the page at `address`.
     pub fn get(&self, space: Space, address: Word) -> Option<Word> {
         let lower = self.lower(space, address)?;
-        let frame = self.tables[lower][lower_index(address)];
+        let frame = self.tables[lower][lower_index(address)].load(Relaxed);
         (frame != 0).then_some((frame as Word) << PAGE_ORDER)
     }
 
@@ -51,28 +52,30 @@ impl<'t, const N: usize> FrameTables<'t, N> {
     }
 
     /// Adds a lower table for the pages around `address`; `None` if there are `N` tables.
-    pub fn add_table(&mut self, space: Space, address: Word, table: &'t mut Table) -> Option<()> {
+    pub fn add_table(&mut self, space: Space, address: Word, table: &'t Table) -> Option<()> {
         let number = self.add(table)?;
-        self.tables[space.0 as usize][upper_index(address)?] = number + 1;
+        let entry = &self.tables[space.0 as usize][upper_index(address)?];
+        entry.store(number + 1, Relaxed);
         Some(())
     }
 
     /// Notes that `frame` stands behind the page at `address`; `None` if it lacks a table.
     pub fn set(&mut self, space: Space, address: Word, frame: Word) -> Option<()> {
         let lower = self.lower(space, address)?;
-        self.tables[lower][lower_index(address)] = u32::try_from(frame >> PAGE_ORDER).ok()?;
+        let number = u32::try_from(frame >> PAGE_ORDER).ok()?;
+        self.tables[lower][lower_index(address)].store(number, Relaxed);
         Some(())
     }
 
-    fn add(&mut self, table: &'t mut Table) -> Option<u32> {
+    fn add(&mut self, table: &'t Table) -> Option<u32> {
         let number = u32::try_from(self.tables.len()).ok()?;
-        table.fill(0);
+        table.iter().for_each(|entry| entry.store(0, Relaxed));
         self.tables.try_push(table).ok()?;
         Some(number)
     }
 
     fn lower(&self, space: Space, address: Word) -> Option<usize> {
-        let entry = self.tables[space.0 as usize][upper_index(address)?];
+        let entry = self.tables[space.0 as usize][upper_index(address)?].load(Relaxed);
         entry.checked_sub(1).map(|number| number as usize)
     }
 }
@@ -92,8 +95,8 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::HashMap;
 
-    fn table() -> &'static mut Table {
-        Box::leak(Box::new([u32::MAX; TABLE_ENTRIES]))
+    fn table() -> &'static Table {
+        Box::leak(Box::new([const { AtomicU32::new(u32::MAX) }; TABLE_ENTRIES]))
     }
 
     proptest! {

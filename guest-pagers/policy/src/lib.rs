@@ -10,6 +10,7 @@
 //! | [`ports`] | which I/O ports a program may have |
 //! | [`regions`] | what lies at an address of a program |
 //! | [`frames`] | which frame a program's page already has |
+//! | [`slots`] | which slots of a table are free |
 //! | [`words`] | lines, words and bytes of a text |
 //!
 //! Everything here takes input that may be wrong, answers with an error then, and never panics.
@@ -24,4 +25,5 @@ pub mod ports;
 pub mod programs;
 pub mod ranges;
 pub mod regions;
+pub mod slots;
 pub mod words;

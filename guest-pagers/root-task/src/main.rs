@@ -33,10 +33,11 @@ use runtime::{
         error::ObjectError,
         fault::{Exception, PageFault, PortFault},
         flexpage::{Flexpage, Rights, align_down},
-        message::{MapItem, MessageTag},
+        message::MessageTag,
         object::label,
         sigma0::{REQUEST_ANY, REQUEST_AT},
     },
+    share::Item,
 };
 
 runtime::boot_entry!(main);
@@ -147,7 +148,7 @@ impl Root {
         match self.paging.memory.take(order) {
             Ok(memory) => {
                 let address = memory.address();
-                let item = MapItem::map(address, memory.flexpage(Rights::all()));
+                let item = Item::map(address, memory.flexpage(Rights::all()));
                 Answer::message([address], [item])
             }
             Err(error) => error.into(),

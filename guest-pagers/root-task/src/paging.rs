@@ -10,7 +10,7 @@ use policy::{
 };
 use runtime::{
     Error,
-    memory::{Pool, touch},
+    memory::{Memory, Pool, touch},
     protocol::{
         PAGE_ORDER, Word,
         boot::{ModuleKind, pad_name},
@@ -18,8 +18,9 @@ use runtime::{
         flexpage::{Flexpage, Rights},
         program::{ARGUMENTS_LENGTH, MAX_FILES, ProgramInfo},
     },
+    share::Shareable,
 };
-use zerocopy::FromBytes;
+use zerocopy::{FromZeros, IntoBytes};
 
 /// Tables for the pages that programs have of their own: each is for 4 MiB of a program.
 const MAX_TABLES: usize = 512;
@@ -104,7 +105,7 @@ impl Paging {
         index: ProgramIndex,
         program: &Program<'static>,
         fault: PageFault,
-    ) -> Result<Flexpage, Refused> {
+    ) -> Result<Shareable, Refused> {
         let backing = find(&program.image, &self.files, fault.address, fault.access)
             .map_err(|_| Refused::NoPage)?;
         match backing {
@@ -112,61 +113,59 @@ impl Paging {
             Backing::File { file, offset } => page_of(self.contents[file], offset, Rights::READ),
             Backing::Private { offset, length, skip, rights } => {
                 let source = &program.module.bytes[offset..offset + length];
-                let fill = |page: &mut [u8]| {
-                    page[..skip].fill(0);
-                    page[skip..skip + length].copy_from_slice(source);
-                    page[skip + length..].fill(0);
-                };
+                let fill = |page: &mut Memory| page.write(skip, source);
                 self.private_page(index, fault.address, rights, fill)
             }
             Backing::Info => {
                 let (bundle, files) = (self.bundle, self.files.clone());
-                let fill = |page: &mut [u8]| write_info(page, program, bundle, &files);
+                let fill = |page: &mut Memory| write_info(page, program, bundle, &files);
                 self.private_page(index, fault.address, Rights::READ, fill)
             }
         }
     }
 
-    /// The program's own frame at `address`; if it has none yet, a new one with the contents that
-    /// `fill` gives it.
+    /// The program's own frame at `address`; if it has none yet, a new one of zeros and what `fill` writes
+    /// to it.
     fn private_page(
         &mut self,
         index: ProgramIndex,
         address: Word,
         rights: Rights,
-        fill: impl FnOnce(&mut [u8]),
-    ) -> Result<Flexpage, Refused> {
+        fill: impl FnOnce(&mut Memory),
+    ) -> Result<Shareable, Refused> {
         let space = self.spaces[index.number()];
         if let Some(frame) = self.frames.get(space, address) {
-            return Ok(Flexpage::memory(frame, PAGE_ORDER, rights));
+            let page = Flexpage::memory(frame, PAGE_ORDER, rights);
+            return Shareable::new(page).ok_or(Refused::NoPage);
         }
         if self.frames.lacks_table(space, address) {
             let table = self.table().map_err(|_| Refused::NoMemory)?;
             self.frames.add_table(space, address, table).ok_or(Refused::NoMemory)?;
         }
         let mut page = self.memory.page().map_err(|_| Refused::NoMemory)?;
-        fill(page.bytes());
+        page.fill(0);
+        fill(&mut page);
         self.frames.set(space, address, page.address()).ok_or(Refused::NoMemory)?;
         Ok(page.flexpage(rights))
     }
 
-    fn table(&mut self) -> Result<&'static mut Table, Error> {
-        let entries = self.memory.page()?.into_values::<u32>();
-        <&mut Table>::try_from(entries).map_err(|_| Error::BadAnswer)
+    fn table(&mut self) -> Result<&'static Table, Error> {
+        let entries = self.memory.page()?.into_atomics();
+        <&Table>::try_from(entries).map_err(|_| Error::BadAnswer)
     }
 }
 
 /// The page of `bytes`, which begin on a page boundary, that begins at `offset`.
-fn page_of(bytes: &'static [u8], offset: usize, rights: Rights) -> Result<Flexpage, Refused> {
+fn page_of(bytes: &'static [u8], offset: usize, rights: Rights) -> Result<Shareable, Refused> {
     let first = bytes.get(offset).ok_or(Refused::NoPage)?;
     // Nobody can map on what he has not got.
     touch(first);
-    Ok(Flexpage::memory(core::ptr::from_ref(first).addr(), PAGE_ORDER, rights))
+    let page = Flexpage::memory(core::ptr::from_ref(first).addr(), PAGE_ORDER, rights);
+    Shareable::new(page).ok_or(Refused::NoPage)
 }
 
-fn write_info(page: &mut [u8], program: &Program, bundle: Bundle, files: &Files) {
-    page.fill(0);
-    let Ok((info, _)) = ProgramInfo::mut_from_prefix(page) else { return };
+fn write_info(page: &mut Memory, program: &Program, bundle: Bundle, files: &Files) {
+    let mut info = ProgramInfo::new_zeroed();
     let arguments = program.module.arguments.as_bytes();
     info.arguments[..arguments.len()].copy_from_slice(arguments);
     info.arguments_length = arguments.len() as u32;
@@ -177,4 +176,5 @@ fn write_info(page: &mut [u8], program: &Program, bundle: Bundle, files: &Files)
         area.name = pad_name(module.name.as_bytes());
         info.file_count += 1;
     }
+    page.write(0, info.as_bytes());
 }

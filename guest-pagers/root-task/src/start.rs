@@ -5,7 +5,9 @@ use core::fmt;
 use policy::programs::{MAX_PROGRAMS, ProgramIndex, Programs};
 use runtime::{
     Error, Result,
-    capability::{CONSOLE, Cap, DEBUGGER, FACTORY, Factory, Gate, SCHEDULER, THREAD, Task, Thread},
+    capability::{CONSOLE, Cap, DEBUGGER, FACTORY, Gate, SCHEDULER, THREAD, Task},
+    objects::Resident,
+    owned::Owned,
     protocol::{
         PAGE_ORDER, Word,
         flexpage::{Flexpage, Rights},
@@ -33,17 +35,14 @@ impl fmt::Display for StartError {
     }
 }
 
-#[derive(Clone, Copy)]
 struct Body {
-    /// One of its own, if the manifest sets a quota.
-    factory: Option<Cap<Factory>>,
-    task: Cap<Task>,
-    thread: Cap<Thread>,
+    task: Owned<Task>,
+    thread: Resident,
 }
 
 /// Starts all programs. None of them runs before all are there: each can rely on its gates.
 pub fn start(programs: &Programs<'static>) -> core::result::Result<(), StartError> {
-    let mut starter = Starter { programs, bodies: ArrayVec::new(), next: FIRST_SLOT };
+    let mut starter = Starter { programs, bodies: ArrayVec::new() };
     for step in [Starter::create, Starter::connect, Starter::set_off] {
         for (index, program) in programs.iter() {
             step(&mut starter, index).map_err(|error| StartError {
@@ -53,78 +52,74 @@ pub fn start(programs: &Programs<'static>) -> core::result::Result<(), StartErro
             })?;
         }
     }
+    // What a program has is to be seen after its end, too.
+    for Body { task, thread } in starter.bodies {
+        task.leak();
+        thread.leak();
+    }
     Ok(())
 }
-
-const FIRST_SLOT: Word = CapabilityIndex::FIRST_FREE.0;
 
 struct Starter<'p> {
     programs: &'p Programs<'static>,
     bodies: ArrayVec<Body, MAX_PROGRAMS>,
-    /// The next empty slot of this task's capability table.
-    next: Word,
 }
 
 impl Starter<'_> {
     /// A task and a thread with the program's name. What they and their mappings take of the kernel's
     /// memory counts against the program's quota.
     fn create(&mut self, index: ProgramIndex) -> Result<()> {
-        let module = &self.programs[index].module;
+        let program = &self.programs[index];
         let utcb_area = Flexpage::memory(UTCB_AREA, PAGE_ORDER, Rights::READ_WRITE);
-        let quota = self.programs[index].quota();
-        let factory = quota.map(|limit| FACTORY.create_factory(self.slot(), limit)).transpose()?;
+        let factory = program.quota().map(|limit| FACTORY.create_factory(limit)).transpose()?;
+        let factory = factory.map(Owned::leak);
         let payer = factory.unwrap_or(FACTORY);
-        let task = payer.create_task(self.slot(), utcb_area)?;
-        let thread = payer.create_thread(self.slot())?;
-        DEBUGGER.set_name(task, Some(module.index), module.name)?;
-        self.bodies.push(Body { factory, task, thread });
+        let task = payer.create_task(utcb_area)?;
+        if let Some(factory) = factory {
+            task.map(factory.item(CapabilityIndex::FACTORY, Rights::all()))?;
+        }
+        DEBUGGER.set_name(*task, Some(program.module.index), program.module.name)?;
+        let pager = match program.pager {
+            None => CapabilityIndex::PARENT,
+            Some(_) => CapabilityIndex::PAGER,
+        };
+        let thread = payer.create_thread()?;
+        let thread = thread.bind(&task, pager, CapabilityIndex::PARENT, UTCB_AREA)?;
+        self.bodies.push(Body { task, thread });
         Ok(())
     }
 
-    /// The capabilities that the program starts with, its pager and its priority.
+    /// The capabilities that the program starts with, and its priority.
     fn connect(&mut self, index: ProgramIndex) -> Result<()> {
-        let Body { factory, task, thread } = self.bodies[index.number()];
+        let Body { task, thread } = &self.bodies[index.number()];
         let program = &self.programs[index];
         task.map(task.item(CapabilityIndex::TASK, Rights::all()))?;
         task.map(thread.item(CapabilityIndex::THREAD, Rights::all()))?;
         task.map(CONSOLE.item(CapabilityIndex::CONSOLE, Rights::READ))?;
         task.map(DEBUGGER.item(CapabilityIndex::DEBUGGER, Rights::READ))?;
-        if let Some(factory) = factory {
-            task.map(factory.item(CapabilityIndex::FACTORY, Rights::all()))?;
-        }
-
-        let parent = FACTORY.create_gate(self.slot(), Programs::label(index), THREAD)?;
+        let parent = FACTORY.create_gate(Programs::label(index), THREAD)?.leak();
         task.map(parent.item(CapabilityIndex::PARENT, Rights::READ))?;
         if let Some(server) = program.server {
             let gate = self.gate(index, server)?;
             task.map(gate.item(CapabilityIndex::SERVER, Rights::READ))?;
         }
-        let pager = match program.pager {
-            None => CapabilityIndex::PARENT,
-            Some(pager) => {
-                let gate = self.gate(index, pager)?;
-                task.map(gate.item(CapabilityIndex::PAGER, Rights::READ))?;
-                CapabilityIndex::PAGER
-            }
-        };
-        thread.control(pager, CapabilityIndex::PARENT, task, UTCB_AREA)?;
-        SCHEDULER.set_priority(thread, program.module.entry.priority as Word)
+        if let Some(pager) = program.pager {
+            let gate = self.gate(index, pager)?;
+            task.map(gate.item(CapabilityIndex::PAGER, Rights::READ))?;
+        }
+        SCHEDULER.set_priority(**thread, program.module.entry.priority.min(255) as u8)
     }
 
     /// The first instruction, and the fault that comes with it.
     fn set_off(&mut self, index: ProgramIndex) -> Result<()> {
         let entry = self.programs[index].image.entry;
-        self.bodies[index.number()].thread.ex_regs(entry, STACK_END).map(|_| ())
+        self.bodies[index.number()].thread.start(entry, STACK_END).map(|_| ())
     }
 
     /// A gate through which program `from` reaches program `to`.
-    fn gate(&mut self, from: ProgramIndex, to: ProgramIndex) -> Result<Cap<Gate>> {
+    fn gate(&self, from: ProgramIndex, to: ProgramIndex) -> Result<Cap<Gate>> {
         let label = self.programs[from].label_between_programs();
-        FACTORY.create_gate(self.slot(), label, self.bodies[to.number()].thread)
-    }
-
-    fn slot(&mut self) -> CapabilityIndex {
-        self.next += 1;
-        CapabilityIndex(self.next - 1)
+        let gate = FACTORY.create_gate(label, *self.bodies[to.number()].thread)?;
+        Ok(gate.leak())
     }
 }

@@ -5,7 +5,7 @@ use policy::bundle::{Bundle, BundleError};
 use protocol::{
     Word,
     kip::{KIP_MAGIC, KernelInfoPage, PhysicalRange},
-    layout::{KERNEL_INFO_PAGE, ONE_TO_ONE_END, ROOT_TASK_BASE},
+    layout::{KERNEL_INFO_PAGE, ONE_TO_ONE_END, ROOT_TASK_BASE, SIGMA0_BASE},
 };
 
 /// The kernel info page.
@@ -43,6 +43,15 @@ pub fn bundle() -> Result<Bundle<'static>, BundleError> {
 /// Whether this program is linked above all memory that is mapped 1:1, as sigma0 and the root task
 /// are: then such memory cannot arrive on top of the program itself.
 pub(crate) fn sees_memory_one_to_one() -> bool {
-    let code: fn() -> bool = sees_memory_one_to_one;
-    code as usize >= ROOT_TASK_BASE
+    own_address() >= ROOT_TASK_BASE
+}
+
+/// Whether this program is sigma0.
+pub(crate) fn is_sigma0() -> bool {
+    own_address() >= SIGMA0_BASE
+}
+
+fn own_address() -> Word {
+    let code: fn() -> Word = own_address;
+    code as Word
 }

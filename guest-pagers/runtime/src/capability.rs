@@ -1,12 +1,15 @@
 //! Capabilities with the type of the object behind them.
 
-use crate::{Error, Result, ipc, message};
+use crate::{
+    Error, Result, ipc, message,
+    share::{Item, Shareable},
+};
 use core::{fmt, marker::PhantomData};
 use protocol::{
     Word,
     error::ObjectError,
-    flexpage::{Flexpage, Rights},
-    message::{MapItem, MessageTag},
+    flexpage::Rights,
+    message::MessageTag,
     object::{CapabilityIndex, label},
 };
 
@@ -80,24 +83,29 @@ impl<T> Cap<T> {
     }
 
     /// The item that maps it to `index` in the receiver's table, with these rights.
-    pub const fn item(self, index: CapabilityIndex, rights: Rights) -> MapItem {
-        let flexpage = Flexpage::capabilities(self.index.0, 0, rights);
-        MapItem::map(index.0 << protocol::syscall::CAPABILITY_SHIFT, flexpage)
+    pub const fn item(self, index: CapabilityIndex, rights: Rights) -> Item {
+        Item::map(index.0 << protocol::syscall::CAPABILITY_SHIFT, self.flexpage(rights))
+    }
+
+    /// The flexpage that it is, with these rights.
+    pub const fn flexpage(self, rights: Rights) -> Shareable {
+        Shareable::capabilities(self.index.0, 0, rights)
     }
 }
 
 impl<T: Object> Cap<T> {
     /// Calls the object with these words; a refusal is an error.
     #[inline]
-    pub fn invoke<const N: usize>(self, words: [Word; N]) -> Result<MessageTag> {
+    pub(crate) fn invoke<const N: usize>(self, words: [Word; N]) -> Result<MessageTag> {
         message::write(0, words);
         self.invoke_prepared(N)
     }
 
     /// As [`Self::invoke`], with `words` words that are in the message registers already.
     #[inline]
-    pub fn invoke_prepared(self, words: usize) -> Result<MessageTag> {
-        check(ipc::call(self.index, MessageTag::new(T::PROTOCOL, words, 0))?)
+    pub(crate) fn invoke_prepared(self, words: usize) -> Result<MessageTag> {
+        // SAFETY: there are no items, and the methods of tasks and threads see to what they do.
+        check(unsafe { ipc::call_any(self.index, MessageTag::new(T::PROTOCOL, words, 0))? })
     }
 }
 
@@ -113,15 +121,34 @@ impl Cap<Gate> {
     pub fn call(self, tag: MessageTag) -> Result<MessageTag> {
         Ok(ipc::call(self.index, tag)?)
     }
+
+    /// Sends `words` words that are in the message registers, and these items, and waits for the answer.
+    /// The label is not one of the kernel's.
+    #[inline]
+    pub fn call_with<const N: usize>(
+        self,
+        label: isize,
+        words: usize,
+        items: [Item; N],
+    ) -> Result<MessageTag> {
+        assert!(label >= 0, "the label is one of the kernel's");
+        message::write_items(words, &items);
+        // SAFETY: others may get what these items name.
+        unsafe { Ok(ipc::call_any(self.index, MessageTag::new(label, words, N))?) }
+    }
 }
 
 /// The answer's tag, or the error that it reports.
 #[inline]
 pub fn check(answer: MessageTag) -> Result<MessageTag> {
-    match answer.label() {
-        0 => Ok(answer),
-        label => Err(ObjectError::from_label(label).map_or(Error::Other(label), Error::Object)),
-    }
+    if answer.label() == 0 { Ok(answer) } else { Err(refusal(answer)) }
+}
+
+#[cold]
+#[inline(never)]
+fn refusal(answer: MessageTag) -> Error {
+    let label = answer.label();
+    ObjectError::from_label(label).map_or(Error::Other(label), Error::Object)
 }
 
 /// This task.

@@ -2,7 +2,10 @@
 
 use crate::capability::CONSOLE;
 use core::fmt::{self, Write};
-use protocol::object::console::MAX_BYTES;
+use protocol::operation::console;
+
+/// The most bytes of one message.
+const MAX_BYTES: usize = console::Write::MAX_BYTES;
 
 /// Prints to the console.
 #[macro_export]

@@ -17,6 +17,8 @@ pub enum Error {
     Other(isize),
     /// The answer lacks what it must have.
     BadAnswer,
+    /// What would arrive would do so where something else of this program may be ([`crate::share`]).
+    NotOpen,
 }
 
 impl Error {
@@ -42,6 +44,7 @@ impl fmt::Display for Error {
         let text = match self {
             Self::Other(label) => return write!(f, "the object answered with label {label}"),
             Self::BadAnswer => "the answer lacks what it must have",
+            Self::NotOpen => "something else of this program may be where it would arrive",
             Self::Ipc(error) => match error {
                 IpcError::Timeout => "the partner was not ready",
                 IpcError::NoPartner => "there is nobody behind the capability",

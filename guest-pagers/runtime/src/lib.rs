@@ -19,9 +19,14 @@
 //! | module | what for |
 //! |---|---|
 //! | [`pager`] | being the pager of other programs: implement [`pager::Pager`], call [`pager::serve`] |
+//! | [`reply`] | answering later, and serving others meanwhile |
 //! | [`memory`] | getting memory from one's parent |
 //! | [`program`] | arguments and files |
 //! | [`capability`], [`objects`] | the kernel's objects, one method an operation: making tasks, taking memory back |
+//! | [`owned`] | objects that end with the value that stands for them |
+//! | [`reply`] | answers that come later |
+//! | [`share`] | what others may get, and where something may arrive |
+//! | [`slot`] | slots for capabilities |
 //! | [`ipc`], [`message`] | plain messages |
 //! | [`parent`] | what a parent does for its child: memory, I/O ports, the end |
 //! | [`port`] | I/O ports |
@@ -43,11 +48,15 @@ pub mod ipc;
 pub mod memory;
 pub mod message;
 pub mod objects;
+pub mod owned;
 pub mod pager;
 pub mod parent;
 pub mod port;
 pub mod program;
 pub mod random;
+pub mod reply;
+pub mod share;
+pub mod slot;
 #[doc(hidden)]
 pub mod start;
 

@@ -1,10 +1,15 @@
 //! Memory from one's parent.
 
-use crate::{Error, Result, boot, capability::PARENT, parent::Arrived};
+use crate::{
+    Error, Result, boot,
+    capability::PARENT,
+    parent::Arrived,
+    share::{Shareable, Volatile},
+};
 use core::{
     ops::Range,
     ptr, slice,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicU32, AtomicUsize, Ordering},
 };
 use policy::ranges::RangeList;
 use protocol::{
@@ -15,10 +20,8 @@ use protocol::{
 };
 use zerocopy::{FromBytes, IntoBytes};
 
-/// Memory that belongs to this program: `2^order` bytes.
-///
-/// When it has been mapped to others with the right to write, they change it: don't keep
-/// references to its contents then.
+/// Memory that belongs to this program: `2^order` bytes. It is open (see [`crate::share`]): it can be
+/// mapped to others with any right while this program reads and writes it.
 #[derive(Debug)]
 pub struct Memory {
     address: Word,
@@ -32,30 +35,63 @@ impl Memory {
     }
 
     /// The flexpage that maps all of it to somebody, with these rights.
-    pub const fn flexpage(&self, rights: Rights) -> Flexpage {
-        Flexpage::memory(self.address, self.order, rights)
+    pub const fn flexpage(&self, rights: Rights) -> Shareable {
+        Shareable::open(self.address, self.order, rights)
     }
 
-    /// Its bytes. What is in them at first is undefined.
-    pub fn bytes(&mut self) -> &mut [u8] {
-        let first = ptr::with_exposed_provenance_mut(self.address);
-        // SAFETY: a `Memory` stands for mapped memory that arrived from the parent for nobody
-        // else, where nothing else lies, and is the only one for it. Any bytes are valid.
-        unsafe { slice::from_raw_parts_mut(first, 1 << self.order) }
+    /// The flexpage that maps the `2^order` bytes around byte `offset` of it.
+    ///
+    /// # Panics
+    /// If that is not all inside.
+    pub fn piece(&self, offset: usize, order: u32, rights: Rights) -> Shareable {
+        assert!(order <= self.order && offset >> self.order == 0, "the piece is not inside");
+        Shareable::open(self.address + offset, order, rights)
     }
 
-    /// Its contents as an array of plain values.
-    pub fn values<T: FromBytes + IntoBytes>(&mut self) -> &mut [T] {
-        // The memory is aligned to its size.
-        <[T]>::mut_from_bytes(self.bytes()).unwrap_or_default()
+    /// Its contents as plain values. What they are at first is undefined.
+    pub fn values<T: FromBytes + IntoBytes>(&self) -> &[Volatile<T>] {
+        let length = (1 << self.order) / const { non_zero_size::<T>() };
+        // SAFETY: the memory is there, aligned to its size, for as long as `self`, and only cells lead to
+        // it. If it is taken away, an access faults.
+        unsafe { slice::from_raw_parts(ptr::with_exposed_provenance(self.address), length) }
     }
 
-    /// Its contents as an array of plain values, for ever.
-    pub fn into_values<T: FromBytes + IntoBytes>(mut self) -> &'static mut [T] {
-        let values: *mut [T] = self.values();
-        // SAFETY: `self` is used up, so that this is the only reference; memory is never given back.
-        unsafe { &mut *values }
+    /// Its contents for ever.
+    pub fn into_atomics(self) -> &'static [AtomicU32] {
+        let length = (1 << self.order) / size_of::<AtomicU32>();
+        // SAFETY: `self` is used up, so that only these cells lead to the memory, which is aligned, is
+        // never given back, and holds numbers whatever is in it.
+        unsafe { slice::from_raw_parts(ptr::with_exposed_provenance(self.address), length) }
     }
+
+    /// Sets all of its bytes.
+    pub fn fill(&mut self, byte: u8) {
+        // SAFETY: the memory is there; the exclusive borrow keeps all cells away.
+        unsafe { ptr::write_bytes(self.first_byte(), byte, 1 << self.order) }
+    }
+
+    /// Copies `bytes` to its byte `offset` and after.
+    ///
+    /// # Panics
+    /// If there is no room for them.
+    pub fn write(&mut self, offset: usize, bytes: &[u8]) {
+        let room = (1usize << self.order).checked_sub(offset);
+        assert!(room.is_some_and(|room| bytes.len() <= room), "there is no room for the bytes");
+        // SAFETY: as in `fill`; the bytes fit, and no reference leads to open memory.
+        unsafe {
+            ptr::copy_nonoverlapping(bytes.as_ptr(), self.first_byte().add(offset), bytes.len());
+        }
+    }
+
+    fn first_byte(&mut self) -> *mut u8 {
+        ptr::with_exposed_provenance_mut(self.address)
+    }
+}
+
+/// The size of a type that is not empty.
+pub(crate) const fn non_zero_size<T>() -> usize {
+    assert!(size_of::<T>() > 0, "a type without size has no cells");
+    size_of::<T>()
 }
 
 /// Reads a byte, so that its page is there: only what a task has itself can it map to others.
@@ -154,10 +190,9 @@ impl Pool {
     }
 
     fn request(&self, order: u32) -> Result<Range<Word>> {
-        let request = |window| PARENT.request_any(order, window);
         let Arrived { address, order: arrived, rights } = match self.arrival {
-            Arrival::OneToOne => request(Flexpage::WHOLE_SPACE)?,
-            Arrival::ReceiveArea => receive(order, request)?,
+            Arrival::OneToOne => PARENT.request_one_to_one(order)?,
+            Arrival::ReceiveArea => receive(order, |window| PARENT.request_any(order, window))?,
         };
         if arrived != order || !rights.contains(Rights::READ_WRITE) {
             return Err(Error::BadAnswer);

@@ -3,7 +3,10 @@
 //! Whatever sends a message in between (printing does) overwrites the registers: read what came
 //! first, write what goes last.
 
-use crate::arch;
+use crate::{
+    arch,
+    share::{Item, may_arrive},
+};
 use core::ptr;
 use protocol::{
     Word,
@@ -81,14 +84,17 @@ pub fn items(tag: MessageTag) -> impl Iterator<Item = MapItem> {
 /// # Panics
 /// If there are more than fit.
 #[inline]
-pub fn write_items<const N: usize>(first: usize, items: [MapItem; N]) {
-    for (number, item) in items.into_iter().enumerate() {
+pub(crate) fn write_items(first: usize, items: &[Item]) {
+    for (number, item) in items.iter().enumerate() {
         write(first + 2 * number, item.to_words());
     }
 }
 
 /// Makes a call whose answer may bring something: what it brings arrives in `window`. Nothing else
 /// may arrive there later.
+///
+/// # Panics
+/// As [`set_receive_window`].
 #[inline]
 pub fn accept<T>(window: Flexpage, call: impl FnOnce() -> T) -> T {
     set_receive_window(window);
@@ -98,8 +104,22 @@ pub fn accept<T>(window: Flexpage, call: impl FnOnce() -> T) -> T {
 }
 
 /// Sets what this thread accepts from messages: nothing after it started, [`Flexpage::NIL`].
+///
+/// # Panics
+/// If something else of this program may be there ([`may_arrive`]).
 #[inline]
 pub fn set_receive_window(window: Flexpage) {
+    assert!(may_arrive(window), "the receive window is not open memory: {window:?}");
+    // SAFETY: just seen.
+    unsafe { set_any_receive_window(window) }
+}
+
+/// Sets what this thread accepts, wherever that is.
+///
+/// # Safety
+/// No reference of this program leads to where something arrives.
+#[inline]
+pub unsafe fn set_any_receive_window(window: Flexpage) {
     // SAFETY: as in `get`.
     unsafe { ptr::addr_of_mut!((*arch::utcb()).buffer[0]).write(window.0) }
 }

@@ -1,76 +1,128 @@
 //! The operations of the kernel's objects, one method each.
 
 use crate::{
-    Result,
+    Error, Result,
     capability::{
         Cap, Console, Debugger, Factory, Gate, Object, Platform, Scheduler, Task, Thread,
     },
     message,
+    owned::Owned,
+    share::Item,
 };
+use core::ops::Deref;
 use protocol::{
     Word,
     flexpage::{Flexpage, Rights},
     introspection::NAME_LENGTH,
-    message::MapItem,
-    object::{CapabilityIndex, console, debugger, factory, platform, scheduler, task, thread},
+    object::CapabilityIndex,
+    operation::{Operation, console, debugger, factory, platform, scheduler, task, thread},
 };
 
 impl Cap<Factory> {
-    /// Makes a task with this UTCB area and puts its capability into the empty slot `slot`.
-    pub fn create_task(self, slot: CapabilityIndex, utcb_area: Flexpage) -> Result<Cap<Task>> {
-        self.invoke([factory::CREATE_TASK, slot.0, utcb_area.0])?;
-        Ok(Cap::new(slot))
+    /// Makes a task with this UTCB area.
+    pub fn create_task(self, utcb_area: Flexpage) -> Result<Owned<Task>> {
+        Owned::create(|slot| {
+            self.invoke(factory::CreateTask { slot, utcb_area }.encode())?;
+            Ok(Cap::new(slot))
+        })
     }
 
-    /// Makes a thread; [`Cap::<Thread>::control`] and [`Cap::<Thread>::ex_regs`] bring it to life.
-    pub fn create_thread(self, slot: CapabilityIndex) -> Result<Cap<Thread>> {
-        self.invoke([factory::CREATE_THREAD, slot.0])?;
-        Ok(Cap::new(slot))
+    /// Makes a thread; [`Owned::<Thread>::bind`] and [`Resident::start`] bring it to life.
+    pub fn create_thread(self) -> Result<Owned<Thread>> {
+        Owned::create(|slot| self.create_thread_at(slot))
     }
 
     /// Makes a gate: messages to it arrive at `receiver` with `label`.
-    pub fn create_gate(
+    pub fn create_gate(self, label: Word, receiver: Cap<Thread>) -> Result<Owned<Gate>> {
+        Owned::create(|slot| self.create_gate_at(slot, label, receiver))
+    }
+
+    /// Makes a factory that can use up to `limit` bytes of this one's kernel memory.
+    pub fn create_factory(self, limit: Word) -> Result<Owned<Factory>> {
+        Owned::create(|slot| {
+            self.invoke(factory::CreateFactory { slot, limit }.encode())?;
+            Ok(Cap::new(slot))
+        })
+    }
+
+    /// Makes a thread and puts its capability into the empty slot `slot`.
+    pub fn create_thread_at(self, slot: CapabilityIndex) -> Result<Cap<Thread>> {
+        self.invoke(factory::CreateThread { slot }.encode())?;
+        Ok(Cap::new(slot))
+    }
+
+    /// Makes a gate and puts its capability into the empty slot `slot`.
+    pub fn create_gate_at(
         self,
         slot: CapabilityIndex,
         label: Word,
         receiver: Cap<Thread>,
     ) -> Result<Cap<Gate>> {
-        self.invoke([factory::CREATE_GATE, slot.0, label, receiver.index().0])?;
-        Ok(Cap::new(slot))
-    }
-
-    /// Makes a factory that can use up to `limit` bytes of this one's kernel memory.
-    pub fn create_factory(self, slot: CapabilityIndex, limit: Word) -> Result<Cap<Factory>> {
-        self.invoke([factory::CREATE_FACTORY, slot.0, limit])?;
+        let receiver = receiver.index();
+        self.invoke(factory::CreateGate { slot, label, receiver }.encode())?;
         Ok(Cap::new(slot))
     }
 }
 
 impl Cap<Task> {
-    /// Maps something of this program's into the task.
-    pub fn map(self, item: MapItem) -> Result<()> {
-        let [base, flexpage] = item.to_words();
-        self.invoke([task::MAP, base, flexpage]).map(|_| ())
+    /// Maps something of this program's into the task, which may be its own: so it must arrive where
+    /// nothing else of this program is ([`crate::share`]), else the error is [`Error::NotOpen`]. Where it
+    /// arrives in a task of one's own making, an [`Owned`] one, does not matter.
+    pub fn map(self, item: Item) -> Result<()> {
+        if !item.may_arrive_here() {
+            return Err(Error::NotOpen);
+        }
+        // SAFETY: just seen.
+        unsafe { self.map_anywhere(item) }
+    }
+
+    /// As [`Self::map`], to anywhere.
+    ///
+    /// # Safety
+    /// If the task is this program's own, no reference leads to where the item arrives.
+    pub unsafe fn map_anywhere(self, item: Item) -> Result<()> {
+        let item = item.map_item();
+        self.invoke(task::Map { item }.encode()).map(|_| ())
     }
 
     /// Takes from everybody who got something of these flexpages from the task, directly or not, what
     /// `take` says; nobody has to agree. Says what was done to the memory of each flexpage since the
     /// last time: the processor notes that, and the notes begin anew.
-    pub fn unmap<const N: usize>(self, flexpages: [Flexpage; N], take: Take) -> Result<[Use; N]> {
-        const { assert!(N <= task::UNMAP_MAX_FLEXPAGES, "too many flexpages for one message") };
-        message::write(0, [task::UNMAP, take.0, N]);
-        message::write(FIRST_FLEXPAGE, flexpages.map(|page| page.with_rights(Rights::empty()).0));
-        self.invoke_prepared(FIRST_FLEXPAGE + N)?;
-        Ok(message::read(FIRST_FLEXPAGE).map(|word| Use::of(Flexpage(word))))
+    ///
+    /// What the task itself loses faults when it is touched again: memory from a [`crate::memory::Pool`]
+    /// does not come back, all else is paged in as it was.
+    pub fn unmap<const N: usize>(
+        self,
+        flexpages: [impl Into<Flexpage>; N],
+        take: Take,
+    ) -> Result<[Use; N]> {
+        const FIRST: usize = task::Unmap::FIRST_FLEXPAGE;
+        const {
+            assert!(N <= task::Unmap::MAX_FLEXPAGES, "too many flexpages for one message");
+        }
+        let flexpages = flexpages.map(|page| page.into().with_rights(Rights::empty()).0);
+        let Take { rights, own_too } = take;
+        message::write(0, task::Unmap { take: rights, own_too, flexpages: N }.encode());
+        message::write(FIRST, flexpages);
+        self.invoke_prepared(FIRST + N)?;
+        Ok(message::read(FIRST).map(|word| Use::of(Flexpage(word))))
     }
 }
 
-/// Where the flexpages of an unmap begin.
-const FIRST_FLEXPAGE: usize = 3;
+impl Owned<Task> {
+    /// Maps something of this program's into the task. Where it arrives is the task's affair.
+    pub fn map(&self, item: Item) -> Result<()> {
+        // SAFETY: a task that this program has made is not its own.
+        unsafe { self.cap().map_anywhere(item) }
+    }
+}
 
 /// What [`Cap::<Task>::unmap`] takes away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Take(Word);
+pub struct Take {
+    rights: Rights,
+    own_too: bool,
+}
 
 impl Take {
     /// Nothing: to learn what was done to memory.
@@ -80,12 +132,12 @@ impl Take {
 
     /// These rights of the mappings that were derived. The right to read is the mapping itself.
     pub const fn rights(rights: Rights) -> Self {
-        Self(rights.bits() as Word)
+        Self { rights, own_too: false }
     }
 
     /// The same of the task's own mappings too.
     pub const fn own_too(self) -> Self {
-        Self(self.0 | task::UNMAP_OWN)
+        Self { own_too: true, ..self }
     }
 }
 
@@ -107,46 +159,100 @@ impl Use {
 
 impl Cap<Thread> {
     /// Binds the thread to a task. Pager and exception handler are indices in that task's table.
-    pub fn control(
+    ///
+    /// # Safety
+    /// If the task is this program's own, its new thread is one of this program's, with all that follows.
+    pub unsafe fn control(
         self,
         pager: CapabilityIndex,
         exception_handler: CapabilityIndex,
         task: Cap<Task>,
         utcb: Word,
     ) -> Result<()> {
-        self.invoke([thread::CONTROL, pager.0, exception_handler.0, task.index().0, utcb])
-            .map(|_| ())
+        let task = task.index();
+        self.invoke(thread::Control { pager, exception_handler, task, utcb }.encode()).map(|_| ())
     }
 
-    /// Sets instruction and stack pointer ([`thread::KEEP`] leaves one) and lets the thread run;
+    /// Sets instruction and stack pointer ([`thread::ExRegs::KEEP`] leaves one) and lets the thread run;
     /// gives the old ones.
-    pub fn ex_regs(self, instruction: Word, stack: Word) -> Result<(Word, Word)> {
-        self.invoke([thread::EX_REGS, instruction, stack])?;
+    ///
+    /// # Safety
+    /// If it is a thread of this program, what it does from there on is sound.
+    pub unsafe fn ex_regs(self, instruction: Word, stack: Word) -> Result<(Word, Word)> {
+        self.invoke(thread::ExRegs { instruction, stack }.encode())?;
         Ok((message::get(1), message::get(2)))
+    }
+}
+
+impl Owned<Thread> {
+    /// Binds the thread to another task. Pager and exception handler are indices in that task's table.
+    pub fn bind(
+        self,
+        task: &Owned<Task>,
+        pager: CapabilityIndex,
+        exception_handler: CapabilityIndex,
+        utcb: Word,
+    ) -> Result<Resident> {
+        // SAFETY: a task that this program has made is not its own.
+        unsafe { self.control(pager, exception_handler, task.cap(), utcb)? };
+        Ok(Resident(self))
+    }
+}
+
+/// A thread of another task.
+#[derive(Debug)]
+pub struct Resident(Owned<Thread>);
+
+impl Resident {
+    /// Sets instruction and stack pointer ([`thread::ExRegs::KEEP`] leaves one) and lets the thread run;
+    /// gives the old ones.
+    pub fn start(&self, instruction: Word, stack: Word) -> Result<(Word, Word)> {
+        // SAFETY: what it does it does to that task.
+        unsafe { self.0.ex_regs(instruction, stack) }
+    }
+
+    /// Ends it; see [`Owned::end`].
+    pub fn end(self) -> Result<()> {
+        self.0.end()
+    }
+
+    /// Lets it live without this value; see [`Owned::leak`].
+    pub fn leak(self) -> Cap<Thread> {
+        self.0.leak()
+    }
+}
+
+impl Deref for Resident {
+    type Target = Cap<Thread>;
+
+    fn deref(&self) -> &Cap<Thread> {
+        &self.0
     }
 }
 
 impl Cap<Console> {
     /// Writes bytes, in as many messages as it takes.
     pub fn write(self, bytes: &[u8]) -> Result<()> {
-        for piece in bytes.chunks(console::MAX_BYTES) {
-            message::write(0, [console::WRITE, piece.len()]);
-            message::write_bytes(2, piece);
-            self.invoke_prepared(2 + piece.len().div_ceil(size_of::<Word>()))?;
+        const FIRST: usize = console::Write::FIRST_BYTES;
+        for piece in bytes.chunks(console::Write::MAX_BYTES) {
+            message::write(0, console::Write { length: piece.len() }.encode());
+            message::write_bytes(FIRST, piece);
+            self.invoke_prepared(FIRST + piece.len().div_ceil(size_of::<Word>()))?;
         }
         Ok(())
     }
 }
 
 impl Cap<Scheduler> {
-    /// Sets a thread's priority, 0 to 255.
-    pub fn set_priority(self, thread: Cap<Thread>, priority: Word) -> Result<()> {
-        self.invoke([scheduler::SET_PRIORITY, thread.index().0, priority]).map(|_| ())
+    /// Sets a thread's priority.
+    pub fn set_priority(self, thread: Cap<Thread>, priority: u8) -> Result<()> {
+        let thread = thread.index();
+        self.invoke(scheduler::SetPriority { thread, priority }.encode()).map(|_| ())
     }
 
     /// Lets the next thread of the same priority run.
     pub fn yield_now(self) -> Result<()> {
-        self.invoke([scheduler::YIELD]).map(|_| ())
+        self.invoke(scheduler::Yield.encode()).map(|_| ())
     }
 }
 
@@ -160,22 +266,24 @@ impl Cap<Debugger> {
         name: &str,
     ) -> Result<()> {
         let name = &name.as_bytes()[..name.len().min(NAME_LENGTH)];
-        let image = image.unwrap_or(debugger::NO_IMAGE);
-        message::write(0, [debugger::SET_NAME, object.index().0, image, name.len()]);
-        message::write_bytes(4, name);
-        self.invoke_prepared(4 + name.len().div_ceil(size_of::<Word>())).map(|_| ())
+        const FIRST: usize = debugger::SetName::FIRST_BYTES;
+        let image = image.and_then(|image| u32::try_from(image).ok());
+        let request = debugger::SetName { object: object.index(), image, length: name.len() };
+        message::write(0, request.encode());
+        message::write_bytes(FIRST, name);
+        self.invoke_prepared(FIRST + name.len().div_ceil(size_of::<Word>())).map(|_| ())
     }
 
     /// Does nothing: the shortest call of an object.
     #[inline]
     pub fn null(self) -> Result<()> {
-        self.invoke([debugger::NULL]).map(|_| ())
+        self.invoke(debugger::Null.encode()).map(|_| ())
     }
 }
 
 impl Cap<Platform> {
     /// Ends the machine with an exit status. Comes back only if this task must not do that.
     pub fn shut_down(self, status: u8) -> Result<()> {
-        self.invoke([platform::SHUT_DOWN, status.into()]).map(|_| ())
+        self.invoke(platform::ShutDown { status }.encode()).map(|_| ())
     }
 }

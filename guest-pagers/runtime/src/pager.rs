@@ -1,13 +1,22 @@
 //! Being a pager: a thread that is asked when others fault, and answers with mappings.
 
-use crate::{Error, capability::PARENT, ipc, ipc::Received, memory, message};
+use crate::{
+    Error,
+    capability::PARENT,
+    ipc,
+    ipc::Received,
+    memory, message,
+    reply::Reply,
+    share::{Item, Shareable},
+};
 use protocol::{
     PAGE_ORDER, Word,
     error::ObjectError,
     fault::{Exception, PageFault, PortFault},
     flexpage::{Flexpage, align_down},
-    message::{MapItem, MessageTag},
-    object::label,
+    message::MessageTag,
+    object::{CapabilityIndex, label},
+    syscall::{CAPABILITY_SHIFT, Operation, Timeouts},
 };
 
 /// Who sent a message: the label of the gate that it came through.
@@ -43,66 +52,144 @@ pub trait Pager {
     }
 }
 
-/// The answer to a message: its words are in the message registers already, so make it last.
-#[derive(Clone, Copy, Debug)]
+/// The answer to a message. Its words are in the message registers already, so make it last.
+#[derive(Debug)]
 #[must_use]
-pub struct Answer(Option<MessageTag>);
+pub struct Answer {
+    /// What gives it and waits for the next message: [`Operation::REPLY_AND_WAIT`] for whoever asked last,
+    /// [`Operation::ANSWER_AND_WAIT`] with the slot for somebody else, or only [`Operation::WAIT`] where
+    /// there is none.
+    target: Word,
+    content: Content,
+}
+
+/// Items are written at the last moment: what else may get into the registers is no item.
+#[derive(Clone, Copy, Debug)]
+enum Content {
+    Words(MessageTag),
+    /// The usual one.
+    Item(Item),
+    Items {
+        words: usize,
+        items: [Item; MAX_ITEMS],
+        count: usize,
+    },
+}
+
+/// The most items of an answer.
+pub const MAX_ITEMS: usize = 4;
 
 impl Answer {
+    /// For whoever asked last.
+    #[inline(always)]
+    const fn of(content: Content) -> Self {
+        Self { target: Operation::REPLY_AND_WAIT.0, content }
+    }
+
+    /// This answer is for another client, who waits for it: give this one back to [`serve`]. Whoever
+    /// asked last, and whose answer was not set aside, gets none.
+    #[inline(always)]
+    pub fn to(self, reply: Reply) -> Self {
+        let slot = reply.into_slot();
+        Self { target: slot.0 << CAPABILITY_SHIFT | Operation::ANSWER_AND_WAIT.0, ..self }
+    }
+
+    /// Whom it is for, if not whoever asked last.
+    #[inline(always)]
+    fn reply(target: Word) -> Option<Reply> {
+        let slot = CapabilityIndex(target >> CAPABILITY_SHIFT);
+        (slot != CapabilityIndex::NIL).then(|| Reply::from_slot(slot))
+    }
+
     /// Maps `flexpage`, which this program must have itself, to `address` of the client.
     #[inline(always)]
-    pub fn map(address: Word, flexpage: Flexpage) -> Self {
-        message::write(0, MapItem::map(address, flexpage).to_words());
-        Self(Some(MessageTag::new(0, 0, 1)))
+    pub fn map(address: Word, flexpage: Shareable) -> Self {
+        Self::of(Content::Item(Item::map(address, flexpage)))
     }
 
     /// As [`Self::map`], but this program's own mapping moves to the client. What was derived from it
     /// before stays.
     #[inline]
-    pub fn grant(address: Word, flexpage: Flexpage) -> Self {
-        Self::items([MapItem::grant(address, flexpage)])
+    pub fn grant(address: Word, flexpage: Shareable) -> Self {
+        Self::of(Content::Item(Item::grant(address, flexpage)))
     }
 
     /// Gives I/O ports, which this program must have itself, to the client.
     pub fn ports(ports: Flexpage) -> Self {
-        Self::items([MapItem::map(ports.address() << PAGE_ORDER, ports)])
+        let Some(shareable) = Shareable::new(ports) else {
+            return Self::refuse(ObjectError::InvalidArgument);
+        };
+        Self::of(Content::Item(Item::map(ports.address() << PAGE_ORDER, shareable)))
     }
 
-    /// Maps and grants all these.
+    /// Maps and grants all these: at most [`MAX_ITEMS`].
     #[inline]
-    pub fn items<const N: usize>(items: [MapItem; N]) -> Self {
+    pub fn items<const N: usize>(items: [Item; N]) -> Self {
         Self::message([], items)
     }
 
     /// Success, and these words.
+    #[inline]
     pub fn words<const N: usize>(words: [Word; N]) -> Self {
-        Self::message(words, [])
+        message::write(0, words);
+        Self::of(Content::Words(MessageTag::new(0, N, 0)))
     }
 
     /// Success, these words, and all these mappings. There are
     /// [`protocol::utcb::MESSAGE_REGISTERS`]; an item takes two.
     #[inline]
-    pub fn message<const W: usize, const I: usize>(words: [Word; W], items: [MapItem; I]) -> Self {
+    pub fn message<const W: usize, const I: usize>(words: [Word; W], items: [Item; I]) -> Self {
+        const { assert!(I <= MAX_ITEMS, "too many items for one answer") };
         message::write(0, words);
-        message::write_items(W, items);
-        Self(Some(MessageTag::new(0, W, I)))
+        let none = Item::map(0, Shareable::NOTHING);
+        let all = core::array::from_fn(|number| items.get(number).copied().unwrap_or(none));
+        Self::of(Content::Items { words: W, items: all, count: I })
     }
 
     /// No. A client that faulted is stopped.
     pub const fn refuse(error: ObjectError) -> Self {
-        Self(Some(error.tag()))
+        Self::of(Content::Words(error.tag()))
     }
 
-    /// Nothing: for messages whose sender waits for no answer.
+    /// Nothing: for messages whose sender waits for no answer, or for one that comes later.
     pub const fn nothing() -> Self {
-        Self(None)
+        Self { target: Operation::WAIT.0, content: Content::Words(MessageTag(0)) }
     }
 
     /// Sends the answer now, without waiting for the next message.
     pub fn send(self) {
-        if let Some(tag) = self.0 {
-            // A client that is gone needs no answer.
-            let _ = ipc::reply(tag);
+        if self.is_nothing() {
+            return;
+        }
+        let tag = self.finish();
+        match Self::reply(self.target) {
+            // SAFETY: the items, if any, have been written just now.
+            Some(reply) => unsafe { reply.give(tag) },
+            None => {
+                // SAFETY: the items, if any, have been written just now. A client that is gone needs no
+                // answer.
+                let _ = unsafe { ipc::reply_any(tag) };
+            }
+        }
+    }
+
+    pub(crate) const fn is_nothing(&self) -> bool {
+        self.target == Operation::WAIT.0
+    }
+
+    /// Writes the items, and gives the tag.
+    #[inline(always)]
+    fn finish(&self) -> MessageTag {
+        match self.content {
+            Content::Words(tag) => tag,
+            Content::Item(item) => {
+                message::write(0, item.to_words());
+                MessageTag::new(0, 0, 1)
+            }
+            Content::Items { words, items, count } => {
+                message::write_items(words, &items[..count]);
+                MessageTag::new(0, words, count)
+            }
         }
     }
 }
@@ -118,14 +205,30 @@ pub fn forward(client: Client, fault: PageFault) -> Answer {
 
 /// Serves for ever.
 pub fn serve(pager: &mut impl Pager) -> ! {
-    let mut incoming = ipc::wait();
+    let mut given = Answer::nothing();
     loop {
-        incoming = match incoming.map(|received| answer(pager, received)) {
-            Ok(Answer(Some(tag))) => ipc::reply_and_wait(tag),
-            // The last answer did not reach its client, which is gone, or there was none.
-            Ok(Answer(None)) | Err(_) => ipc::wait(),
+        let (target, tag) = (given.target, given.finish());
+        // SAFETY: the items, if any, have been written just now.
+        given = match unsafe { ipc::invoke_target(target, tag, Timeouts::NEVER) } {
+            Ok(received) => {
+                if let Some(reply) = Answer::reply(target) {
+                    reply.is_given();
+                }
+                answer(pager, received)
+            }
+            Err(_) => after_failure(target),
         };
     }
+}
+
+/// What a server does whose last answer did not reach its client, which is gone.
+#[cold]
+#[inline(never)]
+fn after_failure(target: Word) -> Answer {
+    if let Some(reply) = Answer::reply(target) {
+        reply.is_given();
+    }
+    Answer::nothing()
 }
 
 /// Serves all who wait by now.
@@ -137,9 +240,15 @@ pub fn serve_pending(pager: &mut impl Pager) {
 
 #[inline(always)]
 fn answer(pager: &mut impl Pager, received: Received) -> Answer {
-    let client = Client(received.label);
-    match received.tag.label() {
-        label::PAGE_FAULT => pager.page_fault(client, PageFault::from_words(message::read(0))),
+    let (client, label) = (Client(received.label), received.tag.label());
+    // The two that are asked for most.
+    if label == label::PAGE_FAULT {
+        return pager.page_fault(client, PageFault::from_words(message::read(0)));
+    }
+    if label >= 0 {
+        return pager.request(client, received.tag);
+    }
+    match label {
         label::PORT_FAULT => pager.port_fault(client, PortFault::from_words(message::read(0))),
         label::EXCEPTION => pager.exception(client, Exception::from_words(message::read(0))),
         _ => pager.request(client, received.tag),

@@ -5,6 +5,7 @@ use crate::{
     capability::{Cap, Parent, check},
     ipc, message,
     pager::Client,
+    share::Shareable,
 };
 use protocol::{
     Word,
@@ -28,8 +29,8 @@ pub struct Arrived {
 
 impl Arrived {
     /// The flexpage that maps it on to somebody.
-    pub const fn flexpage(self) -> Flexpage {
-        Flexpage::memory(self.address, self.order, self.rights)
+    pub const fn flexpage(self) -> Shareable {
+        Shareable::open(self.address, self.order, self.rights)
     }
 }
 
@@ -39,6 +40,16 @@ impl Cap<Parent> {
         receive(window, || self.invoke([REQUEST_ANY, order as Word]))
     }
 
+    /// Asks for any free memory, to have it at the addresses that it has there.
+    pub(crate) fn request_one_to_one(self, order: u32) -> Result<Arrived> {
+        // SAFETY: the root task is linked above all memory that sigma0 hands out, and does not refer to
+        // what it asks for.
+        unsafe { message::set_any_receive_window(Flexpage::WHOLE_SPACE) };
+        let answer = self.invoke([REQUEST_ANY, order as Word]);
+        message::set_receive_window(Flexpage::NIL);
+        arrived(answer?)
+    }
+
     /// Asks for the memory at `flexpage`; it arrives in `window`.
     pub fn request_at(self, flexpage: Flexpage, window: Flexpage) -> Result<Arrived> {
         receive(window, || self.invoke([REQUEST_AT, flexpage.0]))
@@ -46,7 +57,7 @@ impl Cap<Parent> {
 
     /// Asks for I/O ports; they arrive where they are.
     pub fn request_ports(self, ports: Flexpage) -> Result<()> {
-        receive(Flexpage::WHOLE_SPACE, || self.invoke([REQUEST_AT, ports.0])).map(|_| ())
+        receive(ports, || self.invoke([REQUEST_AT, ports.0])).map(|_| ())
     }
 
     /// Asks for the page that `client`, whose pager this program is, faulted on; it arrives in
@@ -68,7 +79,11 @@ impl Cap<Parent> {
 
 /// The one item that the answer to `call` brings.
 fn receive(window: Flexpage, call: impl FnOnce() -> Result<MessageTag>) -> Result<Arrived> {
-    let tag = message::accept(window, call)?;
+    arrived(message::accept(window, call)?)
+}
+
+/// The one item of an answer.
+fn arrived(tag: MessageTag) -> Result<Arrived> {
     let item = message::item(tag.words()).filter(|_| tag.items() == 1).ok_or(Error::BadAnswer)?;
     let (order, rights) = (item.flexpage.order(), item.flexpage.rights());
     if rights.is_empty() {

@@ -4,6 +4,8 @@ use crate::{
     arch,
     capability::{PARENT, PLATFORM},
     ipc,
+    memory::non_zero_size,
+    share::Volatile,
 };
 use core::{ptr, slice, str};
 use protocol::{
@@ -12,7 +14,7 @@ use protocol::{
     layout::{FILES_BASE, FILES_END, HEAP_BASE, PAGER_AREA, PROGRAM_INFO},
     program::{FileArea, ProgramInfo},
 };
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 /// A file of the manifest. Its bytes come in when they are touched.
 #[derive(Clone, Copy, Debug)]
@@ -53,15 +55,15 @@ pub fn exit(status: i32) -> ! {
 }
 
 /// What this program's own pager offers it from [`PAGER_AREA`] on, as `length` plain values. They
-/// come in when they are touched.
+/// come in when they are touched, and others may change them.
 ///
 /// # Panics
 /// If the area is not that large.
-pub fn pager_area<T: FromBytes>(length: usize) -> &'static [T] {
-    let size = length.checked_mul(size_of::<T>());
+pub fn pager_area<T: FromBytes + IntoBytes>(length: usize) -> &'static [Volatile<T>] {
+    let size = length.checked_mul(const { non_zero_size::<T>() });
     assert!(size.is_some_and(|size| size <= HEAP_BASE - PAGER_AREA), "the area is not that large");
-    // SAFETY: the area is page-aligned, below the heap and above the program; nothing in this
-    // program writes there, any bytes make valid values, and it is for the pager to keep them.
+    // SAFETY: the area is page-aligned, below the heap and above the program, and open: only cells lead
+    // there.
     unsafe { slice::from_raw_parts(ptr::with_exposed_provenance(PAGER_AREA), length) }
 }
 

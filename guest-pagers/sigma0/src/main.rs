@@ -27,10 +27,11 @@ use runtime::{
         fault::{PageFault, PortFault},
         flexpage::{Flexpage, Kind, align_down},
         layout::{ROOT_TASK_BASE, SIGMA0_BASE},
-        message::{MapItem, MessageTag},
+        message::MessageTag,
         object::label,
         sigma0::{REQUEST_ANY, REQUEST_AT},
     },
+    share::{Item, Shareable},
 };
 
 runtime::boot_entry!(main);
@@ -105,7 +106,7 @@ impl Pager for Sigma0 {
 impl Sigma0 {
     /// Where to map what, for a fault on `page` of the root task: its image's file is used as it
     /// is, all else is memory 1:1.
-    fn find(&mut self, page: Word, fault: PageFault) -> Option<(Word, Flexpage)> {
+    fn find(&mut self, page: Word, fault: PageFault) -> Option<(Word, Shareable)> {
         let (address, flexpage) = if let Some(segment) = self.root_image.segment(page) {
             let source = self.root_file + segment.file_page(page);
             (page, Flexpage::memory(source, PAGE_ORDER, segment.rights))
@@ -113,7 +114,8 @@ impl Sigma0 {
             let block = self.holdings.touch(page).ok().flatten()?;
             (block.address, one_to_one(block))
         };
-        flexpage.rights().contains(needed(fault.access)).then_some((address, flexpage))
+        let is_enough = flexpage.rights().contains(needed(fault.access));
+        Some((address, Shareable::new(flexpage)?)).filter(|_| is_enough)
     }
 
     fn any(&mut self, order: Word) -> Answer {
@@ -122,10 +124,7 @@ impl Sigma0 {
             _ => return Answer::refuse(ObjectError::OutOfRange),
         };
         match self.holdings.take(order) {
-            Ok(Some(block)) => {
-                let item = MapItem::map(block.address, one_to_one(block));
-                Answer::message([block.address], [item])
-            }
+            Ok(Some(block)) => give(block, |item| Answer::message([block.address], [item])),
             Ok(None) | Err(TooManyPieces) => Answer::refuse(ObjectError::NoMemory),
         }
     }
@@ -138,7 +137,7 @@ impl Sigma0 {
             return Answer::refuse(ObjectError::InvalidArgument);
         };
         match self.holdings.take_at(area) {
-            Ok(Some(block)) => Answer::map(block.address, one_to_one(block)),
+            Ok(Some(block)) => give(block, |item| Answer::items([item])),
             Ok(None) | Err(TooManyPieces) => Answer::refuse(ObjectError::NoMemory),
         }
     }
@@ -149,6 +148,13 @@ fn ports(ports: Flexpage) -> Answer {
     match ports.port_area() {
         Some(_) => Answer::ports(ports),
         None => Answer::refuse(ObjectError::InvalidArgument),
+    }
+}
+
+fn give(block: Block, answer: impl FnOnce(Item) -> Answer) -> Answer {
+    match Shareable::new(one_to_one(block)) {
+        Some(flexpage) => answer(Item::map(block.address, flexpage)),
+        None => Answer::refuse(ObjectError::PermissionDenied),
     }
 }
 

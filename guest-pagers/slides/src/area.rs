@@ -1,18 +1,19 @@
 //! The pages that the pagers here offer: page 0 is at the beginning of the pager area. Others may
-//! write there too, or take a page away: so each access is one of its own, to the page's first word.
+//! write there too, or take a page away. What is read and written is a page's first word.
 
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use runtime::{
     capability::{SERVER, check},
     memory::Memory,
     message,
     program::pager_area,
     protocol::{
-        PAGE_SIZE, Word,
+        PAGE_ORDER, PAGE_SIZE, Word,
         fault::PageFault,
+        flexpage::{Flexpage, Rights},
         layout::{HEAP_BASE, PAGER_AREA},
         message::MessageTag,
     },
+    share::{Shareable, Volatile},
 };
 
 const WORDS_A_PAGE: usize = PAGE_SIZE / size_of::<Word>();
@@ -22,17 +23,23 @@ pub const fn address(number: usize) -> Word {
     PAGER_AREA + number * PAGE_SIZE
 }
 
+/// Page `number`, for somebody who may read it.
+pub fn page(number: usize) -> Shareable {
+    let page = Flexpage::memory(address(number), PAGE_ORDER, Rights::READ);
+    Shareable::new(page).expect("the pager area is open memory")
+}
+
 /// Reads the first word of page `number`.
 pub fn read(number: usize) -> Word {
-    word(number).load(Relaxed)
+    word(number).get()
 }
 
 /// Writes the first word of page `number`.
 pub fn write(number: usize, value: Word) {
-    word(number).store(value, Relaxed);
+    word(number).set(value);
 }
 
-fn word(number: usize) -> &'static AtomicUsize {
+fn word(number: usize) -> &'static Volatile<Word> {
     &pager_area((HEAP_BASE - PAGER_AREA) / size_of::<Word>())[number * WORDS_A_PAGE]
 }
 
@@ -43,8 +50,8 @@ pub fn page_of(fault: PageFault) -> Option<usize> {
 }
 
 /// The first word of page `number` of some memory.
-pub fn word_in(memory: &mut Memory, number: usize) -> &mut AtomicUsize {
-    &mut memory.values()[number * WORDS_A_PAGE]
+pub fn word_in(memory: &Memory, number: usize) -> &Volatile<Word> {
+    &memory.values()[number * WORDS_A_PAGE]
 }
 
 /// Asks this program's server something, and gives the first words of its answer.

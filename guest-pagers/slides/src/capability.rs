@@ -14,9 +14,10 @@ use runtime::{
         Word,
         error::{IpcError, ObjectError},
         flexpage::{Flexpage, Rights},
-        message::{MapItem, MessageTag},
+        message::MessageTag,
         object::CapabilityIndex,
     },
+    share::{Item, Shareable},
 };
 
 /// To the owner: map me your gate.
@@ -32,6 +33,8 @@ const CALL: isize = 5;
 
 /// To the echo: answer with word 0 and your caller.
 const ECHO: isize = 6;
+
+const NO_FLEXPAGES: [Flexpage; 0] = [];
 
 /// Where the app wants its capabilities.
 const MAPPED: CapabilityIndex = CapabilityIndex(32);
@@ -54,10 +57,10 @@ pub fn app() {
     let task = Cap::<Task>::new(OWNERS_TASK);
     receive(MAP_TASK, OWNERS_TASK, Rights::READ);
     let refused = Err(Error::Object(ObjectError::PermissionDenied));
-    assert_eq!(task.unmap([], Take::NOTHING), refused);
+    assert_eq!(task.unmap(NO_FLEXPAGES, Take::NOTHING), refused);
     println!("app: the owner's task came without the right to modify it: the kernel refuses");
     receive(MAP_TASK, OWNERS_TASK, Rights::READ_WRITE);
-    assert_eq!(task.unmap([], Take::NOTHING), Ok([]));
+    assert_eq!(task.unmap(NO_FLEXPAGES, Take::NOTHING), Ok([]));
     println!("app: it came again with that right: rights grow to what is allowed");
 
     let []: [Word; 0] = ask(REVOKE, []);
@@ -105,19 +108,19 @@ impl Pager for Owner {
 
 impl Owner {
     fn answer(&mut self, what: isize) -> Result<Answer> {
-        let gate = Flexpage::capabilities(SERVER.index().0, 0, Rights::READ);
+        let gate = SERVER.flexpage(Rights::READ);
         Ok(match what {
-            MAP => Answer::items([MapItem::map(0, gate)]),
+            MAP => Answer::items([Item::map(0, gate)]),
             GRANT => {
                 // A second capability in its own table, made from the first.
                 TASK.map(SERVER.item(COPY, Rights::READ))?;
-                let copy = Flexpage::capabilities(COPY.0, 0, Rights::READ);
-                Answer::items([MapItem::grant(0, copy)])
+                let copy = Shareable::capabilities(COPY.0, 0, Rights::READ);
+                Answer::items([Item::grant(0, copy)])
             }
             MAP_TASK => {
                 let rights = Rights::from_bits_truncate(message::get(0) as u8);
-                let task = Flexpage::capabilities(TASK.index().0, 0, rights);
-                Answer::items([MapItem::map(0, task)])
+                let task = TASK.flexpage(rights);
+                Answer::items([Item::map(0, task)])
             }
             REVOKE => {
                 // The copy was granted away, so that there is nobody behind it any more.

@@ -50,8 +50,8 @@ impl Pager for Friend {
 pub fn pager() -> ! {
     let mut pool = Pool::new();
     let mut new_page = |value| {
-        let mut page = pool.page().expect("a page");
-        *area::word_in(&mut page, 0).get_mut() = value;
+        let page = pool.page().expect("a page");
+        area::word_in(&page, 0).set(value);
         page
     };
     serve(&mut GrantPager { page: new_page(1), other: new_page(3), has_tried_again: false })

@@ -7,10 +7,7 @@ use runtime::{
     pager::{Answer, Client, Pager, forward, serve},
     println,
     protocol::{
-        PAGE_ORDER, PAGE_SIZE, Word,
-        fault::PageFault,
-        flexpage::{Flexpage, Rights},
-        message::MessageTag,
+        PAGE_ORDER, PAGE_SIZE, Word, fault::PageFault, flexpage::Rights, message::MessageTag,
     },
 };
 
@@ -42,9 +39,9 @@ pub fn app() {
 
 /// Offers its memory twice: first page by page, then as a whole.
 pub fn pager() -> ! {
-    let mut memory = Pool::new().take(ORDER).expect("a mebibyte");
+    let memory = Pool::new().take(ORDER).expect("a mebibyte");
     for number in 0..PAGES {
-        *area::word_in(&mut memory, number).get_mut() = number;
+        area::word_in(&memory, number).set(number);
     }
     serve(&mut ManyPager { memory, faults: 0 })
 }
@@ -59,8 +56,8 @@ impl Pager for ManyPager {
         let Some(number) = area::page_of(fault) else { return forward(client, fault) };
         self.faults += 1;
         if number < PAGES {
-            let address = self.memory.address() + number * PAGE_SIZE;
-            return Answer::map(fault.address, Flexpage::memory(address, PAGE_ORDER, Rights::READ));
+            let page = self.memory.piece(number * PAGE_SIZE, PAGE_ORDER, Rights::READ);
+            return Answer::map(fault.address, page);
         }
         // The second copy is aligned to its size too: the send base may lie anywhere in it.
         Answer::map(fault.address, self.memory.flexpage(Rights::READ))

@@ -7,15 +7,13 @@
 //! | 2 | first an address at which it has nothing itself, then its page |
 
 use crate::area;
-use core::sync::atomic::Ordering::Relaxed;
 use runtime::{
     memory::{Memory, Pool},
     pager::{Answer, Client, Pager, forward, serve},
     println,
     protocol::{
-        PAGE_ORDER,
         fault::{Access, PageFault},
-        flexpage::{Flexpage, Rights},
+        flexpage::Rights,
     },
 };
 
@@ -46,14 +44,14 @@ struct MapPager {
 impl Pager for MapPager {
     fn page_fault(&mut self, client: Client, fault: PageFault) -> Answer {
         let Some(number) = area::page_of(fault) else { return forward(client, fault) };
-        let value = area::word_in(&mut self.page, 0).load(Relaxed);
+        let value = area::word_in(&self.page, 0).get();
         let is_write = fault.access.contains(Access::WRITE);
         let flexpage = match number {
             1 if !is_write => self.page.flexpage(Rights::READ),
             2 if !self.has_tried_nothing => {
                 self.has_tried_nothing = true;
                 println!("pager: page 2: sends what it has not got itself");
-                Flexpage::memory(area::address(0), PAGE_ORDER, Rights::READ)
+                area::page(0)
             }
             _ => self.page.flexpage(Rights::READ_WRITE),
         };

@@ -10,11 +10,9 @@ use runtime::{
     pager::{Answer, Client, Pager, forward, serve},
     println,
     protocol::{
-        PAGE_ORDER, PAGE_SIZE, Word,
-        fault::PageFault,
-        flexpage::{Flexpage, Rights},
-        message::MessageTag,
+        PAGE_ORDER, PAGE_SIZE, Word, fault::PageFault, flexpage::Rights, message::MessageTag,
     },
+    share::Shareable,
 };
 
 /// Small pages that the pager offers a second time, behind the superpage.
@@ -65,9 +63,9 @@ fn faults() -> Word {
 
 /// Offers a superpage, and behind it some of its pages as small ones.
 pub fn pager() -> ! {
-    let mut memory = Pool::new().take(superpage_order()).expect("a superpage");
+    let memory = Pool::new().take(superpage_order()).expect("a superpage");
     for number in 0..pages() {
-        *area::word_in(&mut memory, number).get_mut() = number;
+        area::word_in(&memory, number).set(number);
     }
     serve(&mut SuperPager { memory, faults: 0 })
 }
@@ -78,8 +76,8 @@ struct SuperPager {
 }
 
 impl SuperPager {
-    fn piece(&self, page: usize, order: u32) -> Flexpage {
-        Flexpage::memory(self.memory.address() + page * PAGE_SIZE, order, Rights::READ)
+    fn piece(&self, page: usize, order: u32) -> Shareable {
+        self.memory.piece(page * PAGE_SIZE, order, Rights::READ)
     }
 }
 

@@ -11,19 +11,13 @@
 //! ```
 
 use crate::area::{self, ask};
-use core::sync::atomic::Ordering::Relaxed;
 use runtime::{
     capability::TASK,
     memory::{Memory, Pool},
     objects::Take,
     pager::{Answer, Client, Pager, forward, serve},
     println,
-    protocol::{
-        PAGE_ORDER, Word,
-        fault::PageFault,
-        flexpage::{Flexpage, Rights},
-        message::MessageTag,
-    },
+    protocol::{Word, fault::PageFault, flexpage::Rights, message::MessageTag},
 };
 
 /// To the next smaller number: how many tasks are you and those after you, and what is the sum of
@@ -63,8 +57,7 @@ impl Pager for Node {
         }
         // Only what it has itself can it map: if need be, it faults now.
         area::read(0);
-        let page = Flexpage::memory(area::address(0), PAGE_ORDER, Rights::READ);
-        Answer::map(fault.address, page)
+        Answer::map(fault.address, area::page(0))
     }
 
     fn request(&mut self, _: Client, tag: MessageTag) -> Answer {
@@ -80,8 +73,8 @@ impl Pager for Node {
 
 /// The root of the tree: the page is its own.
 pub fn top() -> ! {
-    let mut page = Pool::new().page().expect("a page");
-    *area::word_in(&mut page, 0).get_mut() = 1;
+    let page = Pool::new().page().expect("a page");
+    area::word_in(&page, 0).set(1);
     serve(&mut Top { page })
 }
 
@@ -99,13 +92,13 @@ impl Pager for Top {
 
     fn request(&mut self, _: Client, tag: MessageTag) -> Answer {
         if tag.label() == READ {
-            return Answer::words([1, area::word_in(&mut self.page, 0).load(Relaxed)]);
+            return Answer::words([1, area::word_in(&self.page, 0).get()]);
         }
         let value = runtime::message::get(0);
         if let Err(error) = TASK.unmap([self.page.flexpage(Rights::READ)], Take::EVERYTHING) {
             return error.into();
         }
-        area::word_in(&mut self.page, 0).store(value, Relaxed);
+        area::word_in(&self.page, 0).set(value);
         Answer::words([])
     }
 }

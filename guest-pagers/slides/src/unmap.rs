@@ -2,7 +2,6 @@
 //! and nobody has to agree.
 
 use crate::area::{self, ask};
-use core::sync::atomic::Ordering::Relaxed;
 use runtime::{
     Error,
     capability::TASK,
@@ -76,7 +75,7 @@ impl Pager for UnmapPager {
             return forward(client, fault);
         }
         let write = fault.access.contains(Access::WRITE);
-        let value = area::word_in(&mut self.page, 0).load(Relaxed);
+        let value = area::word_in(&self.page, 0).get();
         println!("pager: {} fault: my page reads {value}", if write { "write" } else { "read" });
         Answer::map(fault.address, self.page.flexpage(Rights::READ_WRITE))
     }
@@ -105,7 +104,7 @@ impl UnmapPager {
         if what == TAKE_OWN_TOO {
             // The old one is no longer there to be mapped, or to be read.
             self.page = self.pool.page()?;
-            *area::word_in(&mut self.page, 0).get_mut() = 100;
+            area::word_in(&self.page, 0).set(100);
         }
         Ok(done)
     }

@@ -16,8 +16,9 @@ use runtime::{
         PAGE_ORDER, PAGE_SIZE, Word,
         error::ObjectError,
         flexpage::{Flexpage, Rights},
-        message::{MapItem, MessageTag},
+        message::MessageTag,
     },
+    share::Item,
 };
 
 /// The sender's pages.
@@ -81,9 +82,9 @@ fn draw(name: &str, pages: Range<usize>, full: Range<usize>, contents: fn(usize)
 
 /// Sends what it is told to.
 pub fn sender() -> ! {
-    let mut memory = Pool::new().take(ORDER).expect("eight pages");
+    let memory = Pool::new().take(ORDER).expect("eight pages");
     for number in 0..PAGES {
-        *area::word_in(&mut memory, number).get_mut() = number;
+        area::word_in(&memory, number).set(number);
     }
     serve(&mut Sender { memory })
 }
@@ -95,11 +96,10 @@ struct Sender {
 impl Pager for Sender {
     fn request(&mut self, _: Client, tag: MessageTag) -> Answer {
         let [page, order, base] = message::read(0);
-        if tag.label() != SEND || tag.words() != 3 || page >= PAGES {
+        if tag.label() != SEND || tag.words() != 3 || page >= PAGES || order > ORDER as Word {
             return Answer::refuse(ObjectError::InvalidArgument);
         }
-        let address = self.memory.address() + page * PAGE_SIZE;
-        let flexpage = Flexpage::memory(address, order as u32, Rights::READ);
-        Answer::items([MapItem::map(base, flexpage)])
+        let flexpage = self.memory.piece(page * PAGE_SIZE, order as u32, Rights::READ);
+        Answer::items([Item::map(base, flexpage)])
     }
 }

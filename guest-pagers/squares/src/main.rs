@@ -14,7 +14,7 @@ fn main() -> i32 {
     let squares = pager_area::<u64>(NUMBERS);
     let mut mistakes = 0;
     for number in [7, 12, 1_000, 16_000_000] {
-        let square = squares[number];
+        let square = squares[number].get();
         println!("{number} squared is {square}");
         mistakes += i32::from(square != (number as u64).pow(2));
     }

@@ -1,6 +1,5 @@
 //! What all tasks have: some memory, some I/O ports, some capabilities, always at the same place.
 
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use runtime::{
     port::Port,
     program::pager_area,
@@ -9,6 +8,7 @@ use runtime::{
         flexpage::{Flexpage, Rights},
         layout::PAGER_AREA,
     },
+    share::Volatile,
 };
 
 /// Memory: 4 MiB, one or two superpages.
@@ -39,14 +39,14 @@ pub const fn ports() -> Flexpage {
 const MARK: Word = 0x5afe_0000;
 
 /// Words 0 and 1 of a page.
-fn words(page: usize) -> &'static [AtomicUsize] {
+fn words(page: usize) -> &'static [Volatile<Word>] {
     const WORDS_A_PAGE: usize = PAGE_SIZE / size_of::<Word>();
     &pager_area(PAGES * WORDS_A_PAGE)[page * WORDS_A_PAGE..][..2]
 }
 
 /// Writes the page's number into it: done once, by the top task.
 pub fn number(page: usize) {
-    words(page)[0].store(MARK | page, Relaxed);
+    words(page)[0].set(MARK | page);
 }
 
 /// Reads the number of whatever page is there now.
@@ -54,7 +54,7 @@ pub fn number(page: usize) {
 /// # Panics
 /// If it is no page of an arena.
 pub fn read(page: usize) -> usize {
-    let word = words(page)[0].load(Relaxed);
+    let word = words(page)[0].get();
     let number = word ^ MARK;
     assert!(number < PAGES, "page {page} reads {word:#x}: not of the arena");
     number
@@ -62,7 +62,7 @@ pub fn read(page: usize) -> usize {
 
 /// Writes to whatever page is there now.
 pub fn write(page: usize, value: Word) {
-    words(page)[1].store(value, Relaxed);
+    words(page)[1].set(value);
 }
 
 /// Reads a port, at which there is nothing.

@@ -7,10 +7,10 @@ use runtime::{
         PAGE_ORDER, PAGE_SIZE, Word,
         flexpage::{Flexpage, Rights},
         layout::PAGER_AREA,
-        message::MapItem,
         syscall::CAPABILITY_SHIFT,
     },
     random::Random,
+    share::{Item, Shareable},
 };
 
 /// What can be mapped.
@@ -81,8 +81,8 @@ impl Dice {
         }
     }
 
-    /// An item that maps a piece of the arena to anywhere in the arena.
-    pub fn item(&mut self, resource: Resource) -> MapItem {
+    /// An item that maps, or grants, a piece of the arena to anywhere in the arena.
+    pub fn item(&mut self, resource: Resource, grant: bool) -> Item {
         let place = match resource {
             Resource::Memory => PAGER_AREA + self.page() * PAGE_SIZE,
             Resource::Ports => {
@@ -92,7 +92,8 @@ impl Dice {
                 (arena::FIRST_CAPABILITY + self.below(arena::CAPABILITIES)) << CAPABILITY_SHIFT
             }
         };
-        MapItem::map(place, self.piece(resource))
+        let piece = Shareable::new(self.piece(resource)).expect("the arena is open memory");
+        if grant { Item::grant(place, piece) } else { Item::map(place, piece) }
     }
 
     /// What to take away.

@@ -13,8 +13,9 @@ use runtime::{
         fault::{Access, PageFault, PortFault},
         flexpage::{Flexpage, Rights, align_down},
         layout::PAGER_AREA,
-        message::{MapItem, MessageTag},
+        message::MessageTag,
     },
+    share::{Item, Shareable},
 };
 
 /// To the server: give me something of the kind in word 0.
@@ -77,10 +78,13 @@ impl Worker {
     }
 
     /// Maps or, unless this is the top task, grants.
-    fn item(&mut self, resource: Resource) -> MapItem {
-        let item = self.dice.item(resource);
-        let grant = !self.is_top && self.dice.below(3) == 0;
-        MapItem { grant, ..item }
+    fn item(&mut self, resource: Resource) -> Item {
+        let grant = self.may_grant();
+        self.dice.item(resource, grant)
+    }
+
+    fn may_grant(&mut self) -> bool {
+        !self.is_top && self.dice.below(3) == 0
     }
 }
 
@@ -100,10 +104,10 @@ impl Pager for Worker {
         }
         let page = Flexpage::memory(PAGER_AREA + page * PAGE_SIZE, PAGE_ORDER, Rights::all());
         let others = [self.dice.resource(), self.dice.resource()];
-        let [first, second] = others.map(|resource| self.dice.item(resource));
-        let helps = MapItem::map(align_down(fault.address, PAGE_ORDER), page);
-        let grant = !self.is_top && self.dice.below(3) == 0;
-        Answer::items([first, second, MapItem { grant, ..helps }])
+        let [first, second] = others.map(|resource| self.dice.item(resource, false));
+        let page = Shareable::new(page).expect("the arena is open memory");
+        let item = if self.may_grant() { Item::grant } else { Item::map };
+        Answer::items([first, second, item(align_down(fault.address, PAGE_ORDER), page)])
     }
 
     fn port_fault(&mut self, _: Client, fault: PortFault) -> Answer {

@@ -5,19 +5,25 @@
 
 extern crate alloc;
 
-use alloc::vec::Vec;
+use alloc::{vec, vec::Vec};
 use core::hint::black_box;
 use runtime::{
     arch,
+    capability::TASK,
     memory::Pool,
     println,
     program::{arguments, files, pager_area},
+    protocol::{
+        PAGE_ORDER, PAGE_SIZE,
+        flexpage::{Flexpage, Rights},
+    },
+    share::{Item, Shareable},
 };
 
 runtime::entry!(main);
 
 const USAGE: &str = "test-assist: the arguments are one of: panic | exit STATUS | undefined | hole | \
-                     recurse DEPTH | heap MIB | memory | files | arguments";
+                     recurse DEPTH | heap MIB | memory | alias | files | arguments";
 
 const MIB: usize = 1 << 20;
 
@@ -30,10 +36,11 @@ fn main() -> i32 {
         // An exception that nobody handles
         (Some("undefined"), _) => arch::stop(),
         // Without a pager of its own, a program has nothing there
-        (Some("hole"), _) => println!("there is {}", pager_area::<u8>(1)[0]),
+        (Some("hole"), _) => println!("there is {}", pager_area::<u8>(1)[0].get()),
         (Some("recurse"), Some(depth)) => println!("{}", recurse(depth.into())),
         (Some("heap"), Some(size)) => println!("{}", fill(usize::from(size) * MIB)),
         (Some("memory"), _) => use_up_memory(),
+        (Some("alias"), _) => alias(),
         (Some("files"), _) => list_files(),
         (Some("arguments"), _) => println!("{}", arguments()),
         _ => {
@@ -63,10 +70,26 @@ fn use_up_memory() {
     let mut pool = Pool::new();
     for number in 0.. {
         match pool.take(MIB.trailing_zeros()) {
-            Ok(mut memory) => memory.bytes().fill(1),
+            Ok(mut memory) => memory.fill(1),
             Err(error) => return println!("{number} MiB, then: {error}"),
         }
     }
+}
+
+/// Tries to map a page to where a reference leads, and to let others write there.
+fn alias() {
+    let block = vec![1u8; 2 * PAGE_SIZE];
+    let start = block.as_ptr().addr();
+    let inside = start.next_multiple_of(PAGE_SIZE);
+    let byte = &block[inside - start];
+    let mut page = Pool::new().page().expect("a page");
+    page.fill(2);
+    let mapped = TASK.map(Item::map(inside, page.flexpage(Rights::READ_WRITE)));
+    println!("mapped: {mapped:?}");
+    let page_of_block = |rights| Shareable::new(Flexpage::memory(inside, PAGE_ORDER, rights));
+    println!("for others to write: {:?}", page_of_block(Rights::READ_WRITE));
+    println!("for others to read: {}", page_of_block(Rights::READ).is_some());
+    println!("it is {}", black_box(byte));
 }
 
 /// One line a file: name, length, and the sum of all bytes.

@@ -253,6 +253,10 @@ impl ThreadState {
 /// In [`ThreadRecord::task`] and in trace records: no task, no thread, or the kernel itself.
 pub const NOBODY: u16 = u16::MAX;
 
+/// In [`ThreadRecord::partner`]: no thread in particular. The answer was set aside, and is with whoever has
+/// the reply capability ([`mapping::ObjectKind::Reply`]) to the thread.
+pub const SET_ASIDE: u16 = NOBODY - 1;
+
 /// A thread as viewers see it. Its index in the table is the thread's number.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(8))]
@@ -263,7 +267,7 @@ pub struct ThreadRecord {
     pub generation: u32,
     /// The task it runs in, or [`NOBODY`]. If it is unused, the next entry that is, or [`NOBODY`].
     pub task: u16,
-    /// The thread it waits for, or [`NOBODY`].
+    /// The thread it waits for, [`NOBODY`] or [`SET_ASIDE`].
     pub partner: u16,
     /// Priority, 0 to 255.
     pub priority: u16,

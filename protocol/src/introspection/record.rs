@@ -123,7 +123,7 @@ pub enum Kind {
     /// c: physical address of the first page; d: number of the fault that it answers, 0 if none;
     /// e: ids of the sender << 32 | number of table entries written. For ports and capabilities
     /// (see the flexpage's type) a has ports or indices, orders count them, and c is 0. If nobody
-    /// receives because a task was given something by `task::MAP`, thread is [`super::NOBODY`].
+    /// receives because a task was given something by [`Map`](crate::operation::task::Map), thread is [`super::NOBODY`].
     Map = 2,
     /// The thread runs on after a fault or exception. a: number of the fault; b: time at which the
     /// pager got the message; c: time at which its answer entered the kernel; d: tag of the

@@ -52,6 +52,7 @@ pub static AMD64: Architecture = Architecture {
     budget: Budget {
         page_fault: 720,
         ipc_call: 380,
+        reply_later: 250,
         null_syscall: 135,
         unmap: 400,
         map: 300,
@@ -87,6 +88,7 @@ pub static IA32: Architecture = Architecture {
     budget: Budget {
         page_fault: 720,
         ipc_call: 380,
+        reply_later: 287,
         null_syscall: 135,
         unmap: 400,
         map: 300,

@@ -43,7 +43,8 @@ fn show(out: &mut Output, look: &Look<'_>, names: &HashMap<u16, String>) -> io::
         for thread in &task.threads {
             let Thread { number, priority, .. } = thread;
             let pager = look.snapshot.pager_of(*number).and_then(|pager| names.get(&pager));
-            let (pager, state) = (pager.map_or("-", String::as_str), describe(thread, names));
+            let pager = pager.map_or("-", String::as_str);
+            let state = describe(look, thread, names);
             writeln!(out, "{left}  {number:>6}  {priority:>8}  {pager:<10}  {state}")?;
             left = " ".repeat(left.chars().count());
         }
@@ -75,7 +76,10 @@ fn thread_names(look: &Look<'_>) -> HashMap<u16, String> {
     threads.map(|thread| (thread.number, look.snapshot.thread_name(thread.number))).collect()
 }
 
-fn describe(thread: &Thread, names: &HashMap<u16, String>) -> String {
+fn describe(look: &Look<'_>, thread: &Thread, names: &HashMap<u16, String>) -> String {
+    if thread.waits_for_reply {
+        return with_name(thread, describe_reply(look, thread));
+    }
     let partner = thread.partner.and_then(|partner| names.get(&partner));
     let whom = partner.map_or("somebody", String::as_str);
     let state = match thread.state {
@@ -93,9 +97,33 @@ fn describe(thread: &Thread, names: &HashMap<u16, String>) -> String {
         Some(ThreadState::Exception) => format!("exception, at its handler {whom}"),
         Some(ThreadState::Stopped) => "stopped for good".to_owned(),
     };
+    with_name(thread, state)
+}
+
+fn with_name(thread: &Thread, state: String) -> String {
     match &thread.name {
         Some(name) => format!("{name}: {state}"),
         None => state,
+    }
+}
+
+/// What a thread does whose answer was set aside, and who has that.
+fn describe_reply(look: &Look<'_>, thread: &Thread) -> String {
+    let what = match thread.state {
+        Some(ThreadState::PageFault) => "page fault",
+        Some(ThreadState::PortFault) => "port fault",
+        Some(ThreadState::Exception) => "exception",
+        _ => "call",
+    };
+    match look.snapshot.holder_of_reply(thread.number) {
+        Some(reply) => {
+            let holder = look.snapshot.task_name(reply.task);
+            format!(
+                "{what}, waits for the reply that {holder} has as capability {}",
+                reply.number()
+            )
+        }
+        None => format!("{what}, waits for a reply that nobody has any more"),
     }
 }
 
@@ -118,6 +146,14 @@ fn task_json(look: &Look<'_>, task: &Task, names: &HashMap<u16, String>) -> Valu
     let snapshot = &look.snapshot;
     let thread = |thread: &Thread| {
         let pager = snapshot.pager_of(thread.number);
+        let reply = snapshot.holder_of_reply(thread.number).filter(|_| thread.waits_for_reply);
+        let reply = reply.map(|reply| {
+            json!({
+                "holder": reply.task,
+                "holder_name": snapshot.task_name(reply.task),
+                "capability": reply.number(),
+            })
+        });
         json!({
             "number": thread.number,
             "name": names.get(&thread.number),
@@ -127,6 +163,7 @@ fn task_json(look: &Look<'_>, task: &Task, names: &HashMap<u16, String>) -> Valu
             "pager_name": pager.and_then(|pager| names.get(&pager)),
             "partner": thread.partner,
             "partner_name": thread.partner.and_then(|partner| names.get(&partner)),
+            "reply": reply,
         })
     };
     let number = snapshot.factory_of(task.number);

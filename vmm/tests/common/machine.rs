@@ -1,6 +1,6 @@
 //! A machine that runs while others look into it.
 
-use super::{Ran, Target, finish, glass, require_kvm};
+use super::{PATIENCE, Ran, TIMEOUT, Target, finish, glass, require_kvm};
 use serde_json::Value;
 use std::{
     path::PathBuf,
@@ -46,7 +46,7 @@ impl Machine {
             require_kvm();
         }
         let child = within(&folder)
-            .args(["run", "--quiet", "--timeout", "120s"])
+            .args(["run", "--quiet", "--timeout", TIMEOUT])
             .args(target.options())
             .args(what)
             .stdout(std::process::Stdio::null())
@@ -57,13 +57,14 @@ impl Machine {
 
     /// Until there is a program `last` and no thread has anything to do any more.
     pub fn wait_until_idle(&self, last: &str) {
-        let deadline = Instant::now() + Duration::from_secs(100);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let ran = self.view(&["tasks", "--json"]);
             let tasks = lines(&ran);
             let is_idle = |task: &Value| {
-                let state = &task["threads"][0]["state"];
-                state == "receiving" || state == "stopped"
+                let thread = &task["threads"][0];
+                let is_in = |state| thread["state"] == state;
+                is_in("receiving") || is_in("stopped") || !thread["reply"].is_null()
             };
             if tasks.iter().any(|task| task["name"] == last) && tasks.iter().all(is_idle) {
                 return;

@@ -29,11 +29,15 @@ use std::{
     io::Write,
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
+    time::Duration,
 };
 use tempfile::NamedTempFile;
 
-/// Longer than any test's guest runs, even on a busy machine whose KVM interprets ring 0.
-const TIMEOUT: &str = "120s";
+/// Longer than any test's guest runs, even on a busy machine whose processor is emulated.
+const TIMEOUT: &str = "900s";
+
+/// The same for what a test waits for.
+pub const PATIENCE: Duration = Duration::from_secs(900);
 
 /// What a run of `glass` left behind.
 #[derive(Debug)]

@@ -1,4 +1,5 @@
 //! Into the kernel and out of it.
 
 pub mod quick;
+mod quick_reply;
 pub mod system_call;

@@ -31,7 +31,8 @@ use protocol::{
     },
     layout::{MAPPABLE_END, MAPPABLE_START, USER_END},
     message::{MapItem, MessageTag},
-    object::{CapabilityIndex, debugger, task},
+    object::CapabilityIndex,
+    operation::{Operation as _, debugger::Null, task::Unmap},
     syscall::{CAPABILITY_SHIFT, Operation},
 };
 
@@ -66,6 +67,7 @@ impl<M: Machine> Kernel<M> {
             (0, Operation::REPLY_AND_WAIT) => self.quick_answer(MessageTag(tag)),
             (ONE_ITEM, Operation::REPLY_AND_WAIT) => self.quick_answer_with_item(MessageTag(tag)),
             (ONE_ITEM, Operation::CALL) => self.quick_call_with_item(index, MessageTag(tag)),
+            (0, operation) => self.quick_reply(operation, index, MessageTag(tag)),
             _ => None,
         }
     }
@@ -161,7 +163,7 @@ impl<M: Machine> Kernel<M> {
     #[inline(always)]
     fn quick_nothing(&mut self, caller: ThreadIndex) -> Option<()> {
         let thread = &mut self.threads[caller];
-        if self.mappings.machine.utcb(thread.utcb).message[0] != debugger::NULL {
+        if self.mappings.machine.utcb(thread.utcb).message[0] != Null::NUMBER {
             return None;
         }
         thread.context.set_result(MessageTag::default(), 0);
@@ -332,7 +334,7 @@ impl<M: Machine> Kernel<M> {
         Some(())
     }
 
-    /// [`task::UNMAP`] of all of one page of memory from which little was derived.
+    /// [`Unmap`] of all of one page of memory from which little was derived.
     #[inline(never)]
     fn quick_unmap(
         &mut self,
@@ -342,7 +344,7 @@ impl<M: Machine> Kernel<M> {
     ) -> Option<()> {
         let [operation, rights, count, flexpage, ..] = self.utcb(invoker).message;
         let flexpage = Flexpage(flexpage);
-        let is_plain = (operation, count, tag.words()) == (task::UNMAP, 1, 4)
+        let is_plain = (operation, count, tag.words()) == (Unmap::NUMBER, 1, 4)
             && rights & Word::from(Rights::READ.bits()) != 0
             && flexpage.kind() == FlexpageKind::Memory
             && flexpage.order() == PAGE_ORDER
@@ -351,7 +353,7 @@ impl<M: Machine> Kernel<M> {
         if !is_plain {
             return None;
         }
-        let own = rights & task::UNMAP_OWN != 0 && task != TaskIndex::SIGMA0;
+        let own = rights & Unmap::OWN_TOO != 0 && task != TaskIndex::SIGMA0;
         let tally = self.mappings.unmap_one_page(task, flexpage.address(), own)?;
         self.utcb(invoker).message[3] |= tally.usage_bits();
         self.threads[invoker].context.set_result(MessageTag::new(0, 4, 0), 0);
@@ -425,7 +427,7 @@ impl<M: Machine> Mappings<M> {
 
 /// A server has answered, and waits; its caller goes on.
 #[inline(always)]
-fn answer(server: &mut Thread, caller: &mut Thread) {
+pub(super) fn answer(server: &mut Thread, caller: &mut Thread) {
     server.caller = MaybeThread::NOBODY;
     server.set_state(ThreadState::Receiving, MaybeThread::NOBODY);
     caller.set_state(ThreadState::Ready, MaybeThread::NOBODY);

@@ -2,8 +2,14 @@
 //! goes on, and nothing else is left behind.
 
 use crate::{
-    mapping::capability::{Object, Slot},
-    memory::{index::MaybeThread, machine::Machine},
+    mapping::{
+        capability::{Object, Slot},
+        stretch::Preempted,
+    },
+    memory::{
+        index::{MaybeThread, ThreadIndex},
+        machine::Machine,
+    },
     threads::{
         gate::Destination,
         kernel::Kernel,
@@ -160,6 +166,8 @@ impl<M: Machine> Kernel<M> {
             Operation::WAIT => self.wait(call),
             Operation::RECEIVE => self.receive(call),
             Operation(REPLY_ONLY) => self.reply_and_go_on(call),
+            Operation::ANSWER_AND_WAIT => self.answer_and_wait(call),
+            Operation::SET_ASIDE => self.set_aside(call),
             _ => self.refuse(call, IpcError::InvalidArgument),
         }
     }
@@ -181,11 +189,34 @@ impl<M: Machine> Kernel<M> {
             Object::Thread(thread) if call.tag.label() != label::THREAD => {
                 Some(Destination::thread(thread))
             }
+            Object::Reply(caller) if then == AfterSend::Continue => {
+                return self.answer_and_go_on(call, caller);
+            }
             _ => return self.invoke_object(call, slot),
         };
         match destination {
             Some(destination) => self.send_or_queue(call, destination, then),
             None => self.refuse(call, IpcError::NoPartner),
+        }
+    }
+
+    /// Answers whoever waits for the answer that a slot holds, then waits for a message.
+    fn answer_and_wait(&mut self, call: SystemCall) -> Next {
+        match self.slot(call).capability().map(|capability| capability.object) {
+            Some(Object::Reply(caller)) => match self.answer_later(call, caller) {
+                Ok(answered) => self.wait_after_answer(call, answered),
+                Err(Preempted) => Next::Restart(call),
+            },
+            Some(_) => self.refuse(call, IpcError::InvalidArgument),
+            None => self.refuse(call, IpcError::NoPartner),
+        }
+    }
+
+    /// The same, and goes on.
+    fn answer_and_go_on(&mut self, call: SystemCall, caller: ThreadIndex) -> Next {
+        match self.answer_later(call, caller) {
+            Ok(answered) => self.go_on_after_answer(call, answered),
+            Err(Preempted) => Next::Restart(call),
         }
     }
 

@@ -45,7 +45,7 @@ impl<M: Machine> Kernel<M> {
     /// Sends to a thread that waits for it.
     fn send(&mut self, call: SystemCall, receiver: ThreadIndex, message: PendingMessage) -> Next {
         let (sender, PendingMessage { tag, label, then, .. }) = (call.caller, message);
-        let transfer = Transfer { worker: sender, sender, receiver };
+        let transfer = Transfer::of_sender(sender, receiver);
         match self.transfer(transfer, tag, label) {
             Ok(()) => {}
             Err(Stopped::Failed(error)) => return self.refuse(call, error),
@@ -122,10 +122,19 @@ impl<M: Machine> Kernel<M> {
 
     /// Answers the last caller, then waits for the next message.
     pub(crate) fn reply_and_wait(&mut self, call: SystemCall) -> Next {
-        let server = call.caller;
-        let Ok(answered) = self.reply(server, call.tag) else { return Next::Restart(call) };
-        let thread = &mut self.threads[server];
-        if thread.has_nothing_to_take() && !call.timeouts.receive_is_zero() {
+        let Ok(answered) = self.reply(call.caller, call.tag) else { return Next::Restart(call) };
+        self.wait_after_answer(call, answered)
+    }
+
+    /// An answer was given, and `answered` goes on; then its server waits for the next message.
+    pub(crate) fn wait_after_answer(
+        &mut self,
+        call: SystemCall,
+        answered: Option<ThreadIndex>,
+    ) -> Next {
+        let thread = &mut self.threads[call.caller];
+        let is_idle = thread.caller == MaybeThread::NOBODY && thread.has_nothing_to_take();
+        if is_idle && !call.timeouts.receive_is_zero() {
             thread.set_state(ThreadState::Receiving, MaybeThread::NOBODY);
             return Next::switch(answered);
         }
@@ -141,6 +150,15 @@ impl<M: Machine> Kernel<M> {
     /// Answers the last caller.
     pub(crate) fn reply_and_go_on(&mut self, call: SystemCall) -> Next {
         let Ok(answered) = self.reply(call.caller, call.tag) else { return Next::Restart(call) };
+        self.go_on_after_answer(call, answered)
+    }
+
+    /// The same, and its server goes on.
+    pub(crate) fn go_on_after_answer(
+        &mut self,
+        call: SystemCall,
+        answered: Option<ThreadIndex>,
+    ) -> Next {
         self.threads[call.caller].context.set_result(MessageTag::default(), 0);
         if let Some(answered) = answered {
             self.ready.push_back(&mut self.threads, answered);
@@ -158,17 +176,27 @@ impl<M: Machine> Kernel<M> {
         if caller == server || !self.threads[caller].waits_for(server) {
             return Ok(None);
         }
-        if !self.threads[caller].is(ThreadState::Receiving) {
-            return self.answer_fault(server, caller, tag);
+        let answered = self.answer(Transfer::of_sender(server, caller), tag);
+        if answered.is_err() {
+            self.threads[server].caller = caller.into();
         }
-        let transfer = Transfer { worker: server, sender: server, receiver: caller };
+        answered
+    }
+
+    /// Answers a thread that waits for that. Returns it, ready but not queued, if it goes on now.
+    pub(crate) fn answer(
+        &mut self,
+        transfer: Transfer,
+        tag: MessageTag,
+    ) -> Result<Option<ThreadIndex>, Preempted> {
+        let caller = transfer.receiver;
+        if !self.threads[caller].is(ThreadState::Receiving) {
+            return self.answer_fault(transfer, tag);
+        }
         match self.transfer(transfer, tag, 0) {
             Ok(()) => self.threads[caller].context.set_result(tag, 0),
             Err(Stopped::Failed(error)) => self.fail(caller, error),
-            Err(Stopped::Preempted) => {
-                self.threads[server].caller = caller.into();
-                return Err(Preempted);
-            }
+            Err(Stopped::Preempted) => return Err(Preempted),
         }
         self.threads[caller].set_state(ThreadState::Ready, MaybeThread::NOBODY);
         Ok(Some(caller))
@@ -177,15 +205,15 @@ impl<M: Machine> Kernel<M> {
     /// An answer to a fault or an exception.
     fn answer_fault(
         &mut self,
-        server: ThreadIndex,
-        faulter: ThreadIndex,
+        transfer: Transfer,
         tag: MessageTag,
     ) -> Result<Option<ThreadIndex>, Preempted> {
+        let Transfer { sender: server, receiver: faulter, .. } = transfer;
         match ThreadState::from_u32(self.threads[faulter].record.state) {
             Some(ThreadState::PageFault | ThreadState::PortFault) => {
                 let is_traced = self.mappings.machine.enabled_records() != 0;
                 let replied = if is_traced { self.mappings.machine.time() } else { 0 };
-                self.resolve_or_not(faulter, server, tag, replied)
+                self.resolve_or_not(transfer, tag, replied)
             }
             Some(ThreadState::Exception) => Ok(self.answer_exception(faulter, server, tag)),
             _ => Ok(None),
@@ -246,7 +274,7 @@ impl<M: Machine> Kernel<M> {
                 self.deliver_fault(sender, receiver, tag, then);
             }
             AfterSend::Continue | AfterSend::AwaitReply => {
-                let transfer = Transfer { worker: receiver, sender, receiver };
+                let transfer = Transfer::of_receiver(sender, receiver);
                 match self.transfer(transfer, tag, label) {
                     Ok(()) => self.leave_queue(sender),
                     Err(Stopped::Failed(error)) => {

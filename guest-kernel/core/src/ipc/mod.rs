@@ -4,6 +4,7 @@ pub mod exception;
 pub mod message;
 pub mod page_fault;
 pub mod port_fault;
+pub mod reply;
 pub mod sigma0_fault;
 pub mod transfer;
 pub mod unheld;

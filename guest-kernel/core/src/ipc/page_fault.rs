@@ -2,7 +2,10 @@
 //! answer into mappings.
 
 use crate::{
-    ipc::{port_fault::GENERAL_PROTECTION_VECTOR, transfer::Stopped},
+    ipc::{
+        port_fault::GENERAL_PROTECTION_VECTOR,
+        transfer::{Stopped, Transfer},
+    },
     mapping::{item::suffices, space::Pages, stretch::Preempted},
     memory::{
         index::{MaybeThread, TaskIndex, ThreadIndex},
@@ -150,16 +153,16 @@ impl<M: Machine> Kernel<M> {
     /// stays unresolved.
     pub(crate) fn resolve_or_not(
         &mut self,
-        faulter: ThreadIndex,
-        pager: ThreadIndex,
+        transfer: Transfer,
         tag: MessageTag,
         replied: u64,
     ) -> Result<Option<ThreadIndex>, Preempted> {
+        let Transfer { sender: pager, receiver: faulter, .. } = transfer;
         if tag.label() != 0 {
             self.unresolved_later(faulter, Unresolved::Refused, tag.widened());
             return Ok(None);
         }
-        match self.map_answer(pager, faulter, tag) {
+        match self.map_answer(transfer, tag) {
             Ok(true) if !self.threads[faulter].fault.access.contains(Access::PORT) => {
                 self.threads[faulter].fault.repeated = 0;
             }
@@ -168,10 +171,7 @@ impl<M: Machine> Kernel<M> {
                 self.unresolved_later(faulter, Unresolved::MapFailed, error as u64);
                 return Ok(None);
             }
-            Err(Stopped::Preempted) => {
-                self.threads[pager].caller = faulter.into();
-                return Err(Preempted);
-            }
+            Err(Stopped::Preempted) => return Err(Preempted),
         }
         self.threads[faulter].set_state(ThreadState::Ready, MaybeThread::NOBODY);
         if self.traces(Kind::Resume) {

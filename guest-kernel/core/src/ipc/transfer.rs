@@ -44,6 +44,16 @@ pub(crate) struct Transfer {
 }
 
 impl Transfer {
+    /// A message that its sender delivers.
+    pub fn of_sender(sender: ThreadIndex, receiver: ThreadIndex) -> Self {
+        Self { worker: sender, sender, receiver }
+    }
+
+    /// A message that its receiver takes.
+    pub fn of_receiver(sender: ThreadIndex, receiver: ThreadIndex) -> Self {
+        Self { worker: receiver, sender, receiver }
+    }
+
     pub fn operation(self, tag: MessageTag) -> Operation {
         Operation::Transfer { sender: self.sender, receiver: self.receiver, tag }
     }
@@ -54,15 +64,13 @@ impl<M: Machine> Kernel<M> {
     /// otherwise the tables have to be looked at.
     pub(crate) fn map_answer(
         &mut self,
-        pager: ThreadIndex,
-        faulter: ThreadIndex,
+        transfer: Transfer,
         tag: MessageTag,
     ) -> Result<bool, Stopped> {
-        let transfer = Transfer { worker: pager, sender: pager, receiver: faulter };
-        let mut progress = self.begin(pager, transfer.operation(tag));
+        let mut progress = self.begin(transfer.worker, transfer.operation(tag));
         while progress.number < tag.items() {
             let item = self.send_item(&mut progress, transfer, tag, Flexpage::WHOLE_SPACE)?;
-            progress.resolved |= self.allows(faulter, item, progress.outcome);
+            progress.resolved |= self.allows(transfer.receiver, item, progress.outcome);
             progress.next();
         }
         self.mappings.end_stretch();

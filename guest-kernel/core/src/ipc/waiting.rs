@@ -65,6 +65,7 @@ impl<M: Machine> Kernel<M> {
     /// A thread waits for nobody any more, in a queue or for an answer.
     pub(crate) fn leave_partner(&mut self, thread: ThreadIndex) {
         self.leave_queue(thread);
+        self.end_reply(thread);
         if let Some(partner) = self.threads[thread].partner() {
             self.abandon_with(partner, thread);
             if self.threads[partner].caller == thread.into() {

@@ -52,7 +52,7 @@ pub struct Capability {
     pub rights: Rights,
 }
 
-/// The protocol of each kind of object, 0 for gates and empty slots.
+/// The protocol of each kind of object, 0 for gates, answers and empty slots.
 const PROTOCOLS: [isize; 16] = {
     let mut protocols = [0; 16];
     protocols[ObjectKind::Thread as usize] = label::THREAD;
@@ -127,6 +127,20 @@ impl Slot {
         let is_task = self.kind() == ObjectKind::Task as u8;
         let found = is_task && self.rights().contains(Rights::WRITE);
         found.then_some(TaskIndex::from_position(self.0.index()))
+    }
+
+    /// One that holds the answer that a thread waits for.
+    #[inline(always)]
+    pub fn of_reply(caller: ThreadIndex) -> Self {
+        let rights = Rights::all().bits();
+        Self(CapabilitySlot::new(ObjectKind::Reply, rights, caller.position()))
+    }
+
+    /// The thread that waits for it, if the slot holds an answer that was set aside.
+    #[inline(always)]
+    pub fn reply(self) -> Option<ThreadIndex> {
+        let is_reply = self.kind() == ObjectKind::Reply as u8;
+        is_reply.then_some(ThreadIndex::from_position(self.0.index()))
     }
 
     /// Whether it holds the debugger object, the only one with an operation of no effect at all.

@@ -1,4 +1,4 @@
-//! Map items: what becomes of those in a pager's answer, in a message, and in `task::MAP`.
+//! Map items: what becomes of those in a pager's answer, in a message, and in [`Map`](protocol::operation::task::Map).
 
 use crate::{
     mapping::{

@@ -287,6 +287,30 @@ impl<M: Machine> Lives<M> {
         }
     }
 
+    /// The answer that a thread waits for is a capability from now on, whose node this is. Nobody has paid
+    /// for it.
+    #[inline(always)]
+    pub(crate) fn begin_reply(&mut self, caller: ThreadIndex, root: NodeIndex) {
+        let life = &mut self.tables.replies[usize::from(caller.position())].0;
+        (life.root, life.state) = (root.get(), LifeState::Living as u16);
+    }
+
+    /// It is none any more. Returns the node, if it is one.
+    pub(crate) fn end_reply(&mut self, caller: ThreadIndex) -> Option<NodeIndex> {
+        let reply = Mortal::Reply(caller);
+        let root = self.of(reply).root();
+        self.clear_due(reply);
+        self.forget_reply(caller);
+        root
+    }
+
+    /// The capability to an answer is gone, and nobody is to learn that.
+    #[inline(always)]
+    pub(crate) fn forget_reply(&mut self, caller: ThreadIndex) {
+        let life = &mut self.tables.replies[usize::from(caller.position())].0;
+        (life.root, life.state) = (0, LifeState::None as u16);
+    }
+
     /// Puts an object in front of those that it is one of from now on.
     fn make_due(&mut self, object: Mortal, state: LifeState) {
         self.clear_due(object);
@@ -301,6 +325,8 @@ impl<M: Machine> Lives<M> {
     }
 
     /// Nothing is due to an object any more.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn clear_due(&mut self, object: Mortal) {
         let record = self.record(object);
         let is_dying = record.state == LifeState::Dying as u16;
@@ -333,6 +359,10 @@ impl<M: Machine> Lives<M> {
 impl<M: Machine> Mappings<M> {
     /// An object begins to live that `factory` has made and paid for, or nobody.
     pub(crate) fn begin_life(&mut self, object: Mortal, factory: Option<FactoryIndex>) {
+        if let Mortal::Thread(thread) = object {
+            // There is room for the answer that it may wait for.
+            self.lives.record(Mortal::Reply(thread));
+        }
         let state = LifeState::Living as u16;
         let Some(factory) = factory else {
             *self.lives.record(object) = LifeRecord { state, ..Life::NONE.0 };
@@ -363,14 +393,6 @@ impl<M: Machine> Mappings<M> {
         if let Some(next) = MaybeMortal(next).get() {
             self.lives.record(next).previous = previous;
         }
-    }
-
-    /// Stands for what is to come.
-    pub fn give_back_nodes(
-        &mut self,
-        _: FactoryIndex,
-    ) -> Result<(), crate::mapping::stretch::Preempted> {
-        Ok(())
     }
 
     /// An object that a factory has made and that is not gone yet.

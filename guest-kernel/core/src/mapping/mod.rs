@@ -10,6 +10,7 @@ pub mod life;
 pub mod map_pages;
 pub mod mappings;
 pub mod progress;
+mod reply;
 pub mod sigma0;
 pub mod space;
 pub mod stretch;

@@ -68,6 +68,8 @@ impl<M: Machine> Mappings<M> {
         own: bool,
     ) -> Result<(), Preempted> {
         let size = area.size();
+        // What covers a table, and takes all that is in it, takes it too.
+        let takes_tables = own && take.contains(Rights::READ) && size >= 1 << TABLE_ORDER;
         while progress.done < size {
             self.spend(LOOK_STEPS)?;
             let address = area.base() + progress.done;
@@ -101,6 +103,9 @@ impl<M: Machine> Mappings<M> {
                         )?;
                     }
                     progress.done += PAGE_SIZE;
+                    if takes_tables && progress.done.is_multiple_of(1 << TABLE_ORDER) {
+                        self.remove_if_empty(task, pages, address);
+                    }
                     continue;
                 }
             }
@@ -149,7 +154,7 @@ impl<M: Machine> Mappings<M> {
 }
 
 impl Tally {
-    /// What the processor has noted, as [`protocol::object::task::UNMAP`] returns it.
+    /// What the processor has noted, as [`protocol::operation::task::Unmap`] returns it.
     pub fn usage_bits(self) -> Word {
         let bit = |set, right: Rights| if set { Word::from(right.bits()) } else { 0 };
         bit(self.noted.is_accessed(), Rights::READ) | bit(self.noted.is_dirty(), Rights::WRITE)

@@ -556,7 +556,7 @@ impl<M: Machine> Mappings<M> {
     }
 
     #[inline(always)]
-    fn drop_node(&mut self, task: TaskIndex, node: NodeIndex) {
+    pub(crate) fn drop_node(&mut self, task: TaskIndex, node: NodeIndex) {
         let place = self.machine.node(node).place;
         self.forget_walks(node, place);
         database::unlink(&mut self.machine, node);

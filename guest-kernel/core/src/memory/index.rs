@@ -2,7 +2,7 @@
 
 use core::marker::PhantomData;
 use core::ops::{DerefMut, Index, IndexMut};
-use protocol::introspection::NOBODY;
+use protocol::introspection::{NOBODY, SET_ASIDE};
 
 /// An index newtype over `u16`.
 pub trait TableIndex: Copy {
@@ -136,6 +136,9 @@ pub trait Storage: DerefMut<Target = [Self::Object]> {
     fn push(&mut self, object: Self::Object) -> bool;
 }
 
+/// The most objects of a table: the numbers from there on stand for none.
+const MOST: usize = SET_ASIDE as usize;
+
 /// An object that has a place in its table for a time: another one has it later.
 pub trait Tenant {
     /// How many objects have had this place, with it.
@@ -160,10 +163,10 @@ pub struct Table<I, S> {
 }
 
 impl<I: TableIndex, S: Storage> Table<I, S> {
-    /// A table without any object yet (it grows to at most 65535), for tasks that can spend so many
+    /// A table without any object yet (it grows to at most [`MOST`]), for tasks that can spend so many
     /// bytes of memory in all.
     pub fn new(objects: S, memory: u64) -> Self {
-        let capacity = objects.capacity().clamp(1, NOBODY.into()) as u64;
+        let capacity = objects.capacity().clamp(1, MOST) as u64;
         let price = memory.div_ceil(capacity).max(size_of::<S::Object>() as u64);
         Self { objects, price, vacant: NOBODY, index: PhantomData }
     }
@@ -196,7 +199,7 @@ impl<I: TableIndex, S: Storage> Table<I, S> {
 
     /// Whether all places have been used.
     fn has_no_room(&self) -> bool {
-        self.objects.len() >= self.objects.capacity().min(NOBODY.into())
+        self.objects.len() >= self.objects.capacity().min(MOST)
     }
 }
 

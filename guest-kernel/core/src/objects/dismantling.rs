@@ -74,7 +74,7 @@ impl<M: Machine> Kernel<M> {
                 Mortal::Task(task) => self.dismantle_task(task)?,
                 Mortal::Factory(factory) => self.dismantle_factory(factory)?,
                 // It is nothing but its capability.
-                Mortal::Reply(_) => self.mappings.end_life(object),
+                Mortal::Reply(caller) => self.lose_set_aside(caller),
             }
         }
     }

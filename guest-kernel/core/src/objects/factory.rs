@@ -30,7 +30,7 @@ use protocol::{
     flexpage::{Flexpage, Rights},
     introspection::{mapping::MappingNode, record::Kind},
     layout::{KERNEL_INFO_PAGE, UTCB_AREA},
-    object::{CapabilityIndex, factory},
+    operation::factory::{CreateFactory, CreateGate, CreateTask, Request},
 };
 
 /// Pairs of frames of a new space, with the page table of the info page and the UTCB area.
@@ -40,16 +40,14 @@ const SPACE_PAIRS: usize = SPINE_PAIRS + DIRECTORY_FRAMES + 1;
 const FULL: Rights = Rights::all();
 
 impl<M: Machine> Kernel<M> {
-    /// The operations of [`protocol::object::factory`]. `arguments` are message registers 2 and 3.
-    /// If it fails, nothing was made, and paid at most for tables and nodes that are used later.
+    /// Makes what is asked for. If it fails, nothing was made, and paid at most for tables and nodes that are used later.
     pub(crate) fn create(
         &mut self,
         creator: ThreadIndex,
         factory: FactoryIndex,
-        operation: Word,
-        slot: CapabilityIndex,
-        arguments: [Word; 2],
+        request: Request,
     ) -> Result<(), ObjectError> {
+        let slot = request.slot();
         let task = self.task_of(creator);
         if !self.mappings.tasks[task].capabilities.is_free(&mut self.mappings.machine, slot) {
             return Err(ObjectError::Busy);
@@ -58,7 +56,7 @@ impl<M: Machine> Kernel<M> {
         let spot = self.mappings.capability_spot(task, slot)?;
         let payer = self.mappings.tasks[task].factory;
         let node = self.mappings.allocate_node(payer)?;
-        let made = self.make(creator, factory, operation, arguments);
+        let made = self.make(creator, factory, request);
         match made {
             Ok(object) => {
                 let capability = Capability { object, rights: FULL };
@@ -78,26 +76,26 @@ impl<M: Machine> Kernel<M> {
         &mut self,
         creator: ThreadIndex,
         factory: FactoryIndex,
-        operation: Word,
-        arguments: [Word; 2],
+        request: Request,
     ) -> Result<Object, ObjectError> {
-        Ok(match operation {
-            factory::CREATE_TASK => {
-                let task = self.create_task(factory, Flexpage(arguments[0]))?;
+        Ok(match request {
+            Request::CreateTask(CreateTask { utcb_area, .. }) => {
+                let task = self.create_task(factory, utcb_area)?;
                 self.trace_creation(Kind::TaskCreated, task, None, Some(creator));
                 Object::Task(task)
             }
-            factory::CREATE_THREAD => Object::Thread(self.create_thread(creator, factory)?),
-            factory::CREATE_GATE => {
-                let capability = self.capability(creator, arguments[1])?;
+            Request::CreateThread(_) => Object::Thread(self.create_thread(creator, factory)?),
+            Request::CreateGate(CreateGate { label, receiver, .. }) => {
+                let capability = self.capability(creator, receiver)?;
                 let Object::Thread(thread) = capability.object else {
                     return Err(ObjectError::InvalidArgument);
                 };
                 require(capability.rights, Rights::EXECUTE)?;
-                Object::Gate(self.add_gate(factory, Gate::new(thread, arguments[0]))?)
+                Object::Gate(self.add_gate(factory, Gate::new(thread, label))?)
             }
-            factory::CREATE_FACTORY => Object::Factory(self.add_factory(factory, arguments[0])?),
-            _ => return Err(ObjectError::NoSuchObject),
+            Request::CreateFactory(CreateFactory { limit, .. }) => {
+                Object::Factory(self.add_factory(factory, limit)?)
+            }
         })
     }
 

@@ -21,8 +21,8 @@ use protocol::{
     flexpage::Rights,
     introspection::{NAME_LENGTH, ThreadState, record::Kind},
     message::MessageTag,
-    object::{CapabilityIndex, console, debugger, factory, platform, scheduler},
-    utcb::MESSAGE_REGISTERS,
+    object::CapabilityIndex,
+    operation::{console, debugger, factory, platform, scheduler},
 };
 
 /// What an operation returns.
@@ -103,59 +103,46 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    /// The first `N` message registers, if the message has as many.
-    pub(crate) fn arguments<const N: usize>(
-        &mut self,
-        caller: ThreadIndex,
-        tag: MessageTag,
-    ) -> Result<[Word; N], ObjectError> {
-        if tag.words() < N {
-            return Err(ObjectError::MessageTooShort);
-        }
-        let message = &self.utcb(caller).message;
-        Ok(core::array::from_fn(|register| message[register]))
+    /// The words of a message with this tag.
+    pub(crate) fn words(&mut self, caller: ThreadIndex, tag: MessageTag) -> &[Word] {
+        &self.utcb(caller).message[..tag.words()]
     }
 
     pub(crate) fn capability(
         &mut self,
         caller: ThreadIndex,
-        index: Word,
+        index: CapabilityIndex,
     ) -> Result<Capability, ObjectError> {
         let task = self.task_of(caller);
-        let index = CapabilityIndex(index);
         let found = self.mappings.tasks[task].capabilities.get(&mut self.mappings.machine, index);
         found.ok_or(ObjectError::NoSuchCapability)
     }
 
     fn debugger_operation(&mut self, caller: ThreadIndex, tag: MessageTag) -> Answer {
-        let [operation] = self.arguments(caller, tag)?;
-        match operation {
-            debugger::NULL => NOTHING,
-            debugger::SET_NAME => self.set_name(caller, tag),
-            _ => Err(ObjectError::UnknownOperation.into()),
+        match debugger::Request::decode(self.words(caller, tag))? {
+            debugger::Request::Null(_) => NOTHING,
+            debugger::Request::SetName(request) => self.set_name(caller, tag, request),
         }
     }
 
-    fn set_name(&mut self, caller: ThreadIndex, tag: MessageTag) -> Answer {
-        let [_, index, image, length] = self.arguments(caller, tag)?;
-        let length = length.min(NAME_LENGTH);
-        if tag.words() < 4 + length.div_ceil(size_of::<Word>()) {
-            return Err(ObjectError::MessageTooShort.into());
-        }
+    fn set_name(
+        &mut self,
+        caller: ThreadIndex,
+        tag: MessageTag,
+        request: debugger::SetName,
+    ) -> Answer {
+        let debugger::SetName { object, image, length } = request;
         let mut bytes = [0; NAME_LENGTH];
-        let words = &self.utcb(caller).message[4..];
-        unpack(words, &mut bytes[..length]);
+        let words = &self.words(caller, tag)[debugger::SetName::FIRST_BYTES..];
+        unpack(words, &mut bytes[..length.min(NAME_LENGTH)])?;
         let name = pad_name(&bytes);
-        let capability = self.capability(caller, index)?;
+        let capability = self.capability(caller, object)?;
         match capability.object {
             Object::Task(task) => {
                 require(capability.rights, Rights::WRITE)?;
                 let record = &mut self.mappings.tasks[task].record;
                 record.name = name;
-                record.image = match u32::try_from(image) {
-                    Ok(image) if image != u32::MAX => image + 1,
-                    _ => 0,
-                };
+                record.image = image.map_or(0, |image| image + 1);
             }
             Object::Thread(thread) => {
                 require(capability.rights, Rights::EXECUTE)?;
@@ -169,16 +156,11 @@ impl<M: Machine> Kernel<M> {
     // Printing shall not lengthen the way of other operations, and is to be found by its name.
     #[inline(never)]
     fn console_operation(&mut self, caller: ThreadIndex, tag: MessageTag) -> Answer {
-        let [operation, length] = self.arguments(caller, tag)?;
-        if operation != console::WRITE {
-            return Err(ObjectError::UnknownOperation.into());
-        }
-        let words = length.div_ceil(size_of::<Word>());
-        if length > console::MAX_BYTES || tag.words() < 2 + words {
-            return Err(ObjectError::MessageTooShort.into());
-        }
-        let mut bytes = [0; (MESSAGE_REGISTERS - 2) * size_of::<Word>()];
-        unpack(&self.utcb(caller).message[2..], &mut bytes[..length]);
+        let console::Request::Write(console::Write { length }) =
+            console::Request::decode(self.words(caller, tag))?;
+        let mut bytes = [0; console::Write::MAX_BYTES];
+        let words = &self.words(caller, tag)[console::Write::FIRST_BYTES..];
+        unpack(words, &mut bytes[..length])?;
         for byte in &bytes[..length] {
             self.mappings.machine.write_console(*byte);
         }
@@ -186,14 +168,8 @@ impl<M: Machine> Kernel<M> {
     }
 
     fn platform_operation(&mut self, caller: ThreadIndex, tag: MessageTag) -> Answer {
-        let [operation, status] = self.arguments(caller, tag)?;
-        if operation != platform::SHUT_DOWN {
-            return Err(ObjectError::UnknownOperation.into());
-        }
-        let status = u8::try_from(status).map_err(|_| ObjectError::OutOfRange)?;
-        if status > 127 {
-            return Err(ObjectError::OutOfRange.into());
-        }
+        let platform::Request::ShutDown(platform::ShutDown { status }) =
+            platform::Request::decode(self.words(caller, tag))?;
         if self.traces(Kind::ShutDown) {
             let time = self.mappings.machine.time();
             let mut record = self.new_record(Kind::ShutDown, time, caller);
@@ -205,21 +181,17 @@ impl<M: Machine> Kernel<M> {
     }
 
     fn scheduler_operation(&mut self, caller: ThreadIndex, tag: MessageTag) -> Answer {
-        let [operation] = self.arguments(caller, tag)?;
-        match operation {
-            scheduler::SET_PRIORITY => {
-                let [_, index, priority] = self.arguments(caller, tag)?;
-                let capability = self.capability(caller, index)?;
+        match scheduler::Request::decode(self.words(caller, tag))? {
+            scheduler::Request::SetPriority(scheduler::SetPriority { thread, priority }) => {
+                let capability = self.capability(caller, thread)?;
                 let Object::Thread(thread) = capability.object else {
                     return Err(ObjectError::InvalidArgument.into());
                 };
                 require(capability.rights, Rights::EXECUTE)?;
-                let priority = u8::try_from(priority).map_err(|_| ObjectError::OutOfRange)?;
                 self.set_priority(caller, thread, priority);
                 Ok(Reply { words: 0, next: Next::Best })
             }
-            scheduler::YIELD => Ok(Reply { words: 0, next: Next::Yield }),
-            _ => Err(ObjectError::UnknownOperation.into()),
+            scheduler::Request::Yield(_) => Ok(Reply { words: 0, next: Next::Yield }),
         }
     }
 
@@ -242,27 +214,21 @@ impl<M: Machine> Kernel<M> {
         tag: MessageTag,
     ) -> Answer {
         require(rights, Rights::EXECUTE)?;
-        let [operation, slot] = self.arguments(caller, tag)?;
-        let needed = match operation {
-            factory::CREATE_THREAD => 2,
-            factory::CREATE_GATE => 4,
-            _ => 3,
-        };
-        if tag.words() < needed {
-            return Err(ObjectError::MessageTooShort.into());
-        }
-        let message = &self.utcb(caller).message;
-        let arguments = [message[2], message[3]];
-        self.create(caller, index, operation, CapabilityIndex(slot), arguments)?;
+        let request = factory::Request::decode(self.words(caller, tag))?;
+        self.create(caller, index, request)?;
         NOTHING
     }
 }
 
-/// Unpacks bytes from little-endian words; stops at the shorter of both.
-fn unpack(words: &[Word], bytes: &mut [u8]) {
+/// Unpacks bytes from little-endian words.
+fn unpack(words: &[Word], bytes: &mut [u8]) -> Result<(), ObjectError> {
+    if size_of_val(words) < bytes.len() {
+        return Err(ObjectError::MessageTooShort);
+    }
     for (chunk, word) in bytes.chunks_mut(size_of::<Word>()).zip(words) {
         chunk.copy_from_slice(&word.to_le_bytes()[..chunk.len()]);
     }
+    Ok(())
 }
 
 /// An error unless `rights` include `needed`.

@@ -9,7 +9,6 @@ use crate::{
     threads::{kernel::Kernel, trace::Unmapping, undertaking::Operation},
 };
 use protocol::{
-    Word,
     error::ObjectError,
     flexpage::{Flexpage, Rights},
     introspection::{
@@ -17,7 +16,7 @@ use protocol::{
         record::{Kind, MapStatus},
     },
     message::{MapItem, MessageTag},
-    object::task,
+    operation::task::{Map, Request, Unmap},
 };
 
 impl<M: Machine> Kernel<M> {
@@ -28,19 +27,13 @@ impl<M: Machine> Kernel<M> {
         rights: Rights,
         tag: MessageTag,
     ) -> Answer {
-        let [operation, first, second] = self.arguments(caller, tag)?;
         require(rights, Rights::WRITE)?;
-        match operation {
-            task::MAP => {
-                let item = MapItem::from_words([first, second]);
-                self.map_into(caller, task, item.ok_or(ObjectError::InvalidArgument)?)
+        match Request::decode(self.words(caller, tag))? {
+            Request::Map(Map { item }) => self.map_into(caller, task, item),
+            Request::Unmap(unmap) if tag.words() < Unmap::FIRST_FLEXPAGE + unmap.flexpages => {
+                Err(ObjectError::MessageTooShort.into())
             }
-            task::UNMAP if second > task::UNMAP_MAX_FLEXPAGES => {
-                Err(ObjectError::OutOfRange.into())
-            }
-            task::UNMAP if tag.words() < 3 + second => Err(ObjectError::MessageTooShort.into()),
-            task::UNMAP => self.unmap(caller, task, first, second),
-            _ => Err(ObjectError::UnknownOperation.into()),
+            Request::Unmap(unmap) => self.unmap(caller, task, unmap),
         }
     }
 
@@ -74,21 +67,15 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    /// [`task::UNMAP`]: takes rights away in the terms of `task`.
-    pub(crate) fn unmap(
-        &mut self,
-        invoker: ThreadIndex,
-        task: TaskIndex,
-        rights: Word,
-        count: Word,
-    ) -> Answer {
-        let own = rights & task::UNMAP_OWN != 0 && task != TaskIndex::SIGMA0;
-        let take = Rights::from_bits_truncate(rights as u8);
+    /// Takes rights away in the terms of `task`.
+    fn unmap(&mut self, invoker: ThreadIndex, task: TaskIndex, unmap: Unmap) -> Answer {
+        let Unmap { take, own_too, flexpages } = unmap;
+        let own = own_too && task != TaskIndex::SIGMA0;
         let generation = self.mappings.tasks[task].record.generation;
         let operation = Operation::Unmap { task, generation };
         let mut progress = self.begin(invoker, operation);
-        while progress.number < count {
-            let register = 3 + progress.number;
+        while progress.number < flexpages {
+            let register = Unmap::FIRST_FLEXPAGE + progress.number;
             let flexpage = Flexpage(self.utcb(invoker).message[register]);
             let done = self.mappings.unmap_flexpage(&mut progress, task, flexpage, take, own);
             self.utcb(invoker).message[register] |= progress.tally.usage_bits();
@@ -113,6 +100,6 @@ impl<M: Machine> Kernel<M> {
         }
         self.dismantle_for(invoker, operation, progress)?;
         self.mappings.end_stretch();
-        Ok(Reply::words(3 + count))
+        Ok(Reply::words(Unmap::FIRST_FLEXPAGE + flexpages))
     }
 }

@@ -18,7 +18,8 @@ use protocol::{
     introspection::record::{Kind, head_of, ids},
     layout::USER_END,
     message::MessageTag,
-    object::thread,
+    object::CapabilityIndex,
+    operation::thread::{Control, ExRegs, Request},
     utcb::SELF_OFFSET,
 };
 
@@ -30,27 +31,25 @@ impl<M: Machine> Kernel<M> {
         rights: Rights,
         tag: MessageTag,
     ) -> Answer {
-        let [operation] = self.arguments(caller, tag)?;
         require(rights, Rights::EXECUTE)?;
-        match operation {
-            thread::CONTROL => {
-                let [_, pager, handler, task, utcb] = self.arguments(caller, tag)?;
-                let index = |word| u16::try_from(word).map_err(|_| ObjectError::OutOfRange);
-                let (pager, handler) = (index(pager)?, index(handler)?);
+        match Request::decode(self.words(caller, tag))? {
+            Request::Control(Control { pager, exception_handler, task, utcb }) => {
+                let index = |index: CapabilityIndex| {
+                    u16::try_from(index.0).map_err(|_| ObjectError::OutOfRange)
+                };
+                let (pager, handler) = (index(pager)?, index(exception_handler)?);
                 self.bind(caller, thread, task, utcb)?;
                 let record = &mut self.threads[thread].record;
                 (record.pager, record.exception_handler) = (pager, handler);
                 NOTHING
             }
-            thread::EX_REGS => {
-                let [_, instruction, stack] = self.arguments(caller, tag)?;
-                let old = self.exchange_registers(caller, thread, instruction, stack)?;
+            Request::ExRegs(new) => {
+                let old = self.exchange_registers(caller, thread, new)?;
                 let message = &mut self.utcb(caller).message;
                 message[1] = old[0];
                 message[2] = old[1];
                 Ok(Reply { words: 3, next: Next::Best })
             }
-            _ => Err(ObjectError::UnknownOperation.into()),
         }
     }
 
@@ -59,7 +58,7 @@ impl<M: Machine> Kernel<M> {
         &mut self,
         caller: ThreadIndex,
         thread: ThreadIndex,
-        task: Word,
+        task: CapabilityIndex,
         utcb: Word,
     ) -> Result<(), ObjectError> {
         let capability = self.capability(caller, task)?;
@@ -108,16 +107,15 @@ impl<M: Machine> Kernel<M> {
         &mut self,
         caller: ThreadIndex,
         thread: ThreadIndex,
-        instruction: Word,
-        stack: Word,
+        new: ExRegs,
     ) -> Result<[Word; 2], ObjectError> {
         if self.threads[thread].bound_task().is_none() {
             return Err(ObjectError::InvalidArgument);
         }
         let context = &self.threads[thread].context;
         let old = [context.instruction(), context.stack()];
-        let keep = |new: Word, old: Word| if new == thread::KEEP { old } else { new };
-        let (instruction, stack) = (keep(instruction, old[0]), keep(stack, old[1]));
+        let keep = |new: Word, old: Word| if new == ExRegs::KEEP { old } else { new };
+        let (instruction, stack) = (keep(new.instruction, old[0]), keep(new.stack, old[1]));
         if instruction >= USER_END {
             return Err(ObjectError::OutOfRange);
         }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     arch::{TABLE_ENTRIES, TABLE_ORDER},
     ipc::port_fault::{GENERAL_PROTECTION_VECTOR, PORTS_IN_WORD},
-    mapping::{capability::Object, space::DirectoryEntry},
+    mapping::{capability::Object, life::Mortal, space::DirectoryEntry},
     memory::index::{FactoryIndex, TableIndex, TaskIndex, ThreadIndex},
     threads::queue::Queue,
 };
@@ -17,10 +17,12 @@ use protocol::{
     PAGE_SIZE, Word,
     fault::Access,
     flexpage::{Flexpage, KERNEL_PORTS, Rights},
-    introspection::{NOBODY, ThreadState, UNUSED, record::Kind},
+    introspection::{NOBODY, SET_ASIDE, ThreadState, UNUSED, record::Kind},
     layout::{KERNEL_INFO_PAGE, USER_END, UTCB_AREA},
     message::{MapItem, MessageTag},
-    object::{CapabilityIndex, label, task},
+    object::{CapabilityIndex, label},
+    operation::{Operation as _, task},
+    syscall::Operation,
 };
 
 /// Enough to reach every state many times over, in a few seconds.
@@ -29,6 +31,9 @@ const STEPS: usize = 4_000_000;
 /// Everybody has capabilities from here on; the last one is a task.
 const FIRST_INDEX: Word = 5;
 const TASK_INDEX: Word = 10;
+
+/// Everybody may have answers from here on that were set aside.
+const FIRST_REPLY: Word = 20;
 
 /// Where every task has an I/O instruction, and the frame that it is in.
 const CODE: Word = 0x40_0000;
@@ -119,18 +124,38 @@ pub fn act(bench: &mut Bench, source: &mut Source) {
             let window = source.word();
             bench.kernel.utcb(current).buffer[0] = window;
             let label = [-11, -12, -13, -14, -15, -23, 0, 0][source.below(8)] as isize;
-            let words = source.below(8);
+            let mut words = source.below(8);
             if label == label::TASK {
                 let arguments = match source.below(2) {
-                    0 => [task::UNMAP, source.below(16), source.below(4)],
-                    _ => [task::MAP, source.word() | 8, source.word()],
+                    0 => [task::Unmap::NUMBER, source.below(16), source.below(4)],
+                    _ => [task::Map::NUMBER, source.word() | 8, source.word()],
                 };
                 bench.kernel.utcb(current).message[..3].copy_from_slice(&arguments);
             }
             let items = if source.below(3) == 0 { source.below(4) } else { 0 };
+            let mut operation = [1, 2, 3, 3, 3, 6, 9, 15][source.below(8)];
+            let mut index = if label == label::TASK { TASK_INDEX } else { source.below(14) };
+            match source.below(48) {
+                0 => {
+                    // What it owes it sets aside ...
+                    (operation, index) = (Operation::SET_ASIDE.0, FIRST_REPLY + source.below(4));
+                }
+                // ... or it gives, hands on or drops what it has set aside.
+                1 => (operation, index) = ([1, 7][source.below(2)], FIRST_REPLY + source.below(4)),
+                2 if label == label::TASK => {
+                    let slots = [0, 1].map(|_| FIRST_REPLY + source.below(4));
+                    let flexpage = Flexpage::capabilities(slots[0], 0, Rights::all());
+                    let [first, second] = MapItem::grant(slots[1] << 12, flexpage).to_words();
+                    let message = match source.below(4) {
+                        0 => [task::Unmap::NUMBER, 7 | task::Unmap::OWN_TOO, 1, flexpage.0],
+                        _ => [task::Map::NUMBER, first, second, 0],
+                    };
+                    bench.kernel.utcb(current).message[..4].copy_from_slice(&message);
+                    words = 4;
+                }
+                _ => {}
+            }
             let tag = (label << 16) as Word | items << 6 | words;
-            let operation = [1, 2, 3, 3, 3, 6, 9, 15][source.below(8)];
-            let index = if label == label::TASK { TASK_INDEX } else { source.below(14) };
             let timeouts = [0, 0, 1, 1 << 16 | 1][source.below(4)];
             bench.kernel.system_call(index << 12 | operation, tag, timeouts);
         }
@@ -162,7 +187,12 @@ fn check_threads(bench: &mut Bench) {
             ThreadState::Unused => continue,
             _ => assert_eq!((queue, partner), (None, NOBODY), "thread {number}, {state:?}"),
         }
-        if state != ThreadState::Ready && partner != NOBODY && queue.is_none() {
+        let root = bench.kernel.mappings.lives.of(Mortal::Reply(index)).root();
+        // Or it was dropped, and its caller is about to learn that.
+        let is_dropped = partner == SET_ASIDE && root.is_none() && bench.kernel.is_due();
+        let is_sound = root.is_some() == (partner == SET_ASIDE) || is_dropped;
+        assert!(is_sound, "thread {number} and its answer");
+        if state != ThreadState::Ready && partner < SET_ASIDE && queue.is_none() {
             let server = ThreadIndex::from_position(partner);
             assert_eq!(
                 bench.kernel.threads[server].caller,
@@ -252,7 +282,8 @@ fn anything_that_tasks_do_leaves_the_kernel_sound() {
     let mut bench = fresh.clone();
     let mut source = Source(Random::new(2));
     let mut seen = [0; 16];
-    let (mut port_faults, mut steps_with_ports, mut crowds) = (0, 0, 1);
+    let (mut port_faults, mut steps_with_ports, mut steps_with_replies) = (0, 0, 0);
+    let mut crowds = 1;
     for step in 0..STEPS {
         // Some preemption points are passed, some not.
         bench.kernel.mappings.machine.is_restless = step % 3 == 0;
@@ -273,6 +304,9 @@ fn anything_that_tasks_do_leaves_the_kernel_sound() {
             let about_ports = access.contains(Access::PORT);
             port_faults += u32::from(record.kind == Kind::Fault as u8 && about_ports);
         }
+        let mut threads = (0..bench.kernel.threads.used()).map(ThreadIndex::from_position);
+        let waits = threads.any(|thread| bench.kernel.threads[thread].waits_for_reply());
+        steps_with_replies += u32::from(waits);
         steps_with_ports += u32::from(bench.kernel.mappings.machine.ports.is_some());
         bench.kernel.mappings.machine.console.clear();
         if step % 64 == 0 {
@@ -291,4 +325,5 @@ fn anything_that_tasks_do_leaves_the_kernel_sound() {
     }
     assert!(seen[Kind::ObjectEnded as usize] > 100, "{crowds} crowds: {seen:?}");
     assert!(port_faults > 1000 && steps_with_ports > 1000, "{port_faults}, {steps_with_ports}");
+    assert!(steps_with_replies > 1000, "{steps_with_replies}");
 }

@@ -8,13 +8,17 @@ use super::{
     algebra::{database::note_use, specification::Spot},
     random::Random,
 };
-use crate::memory::index::{MaybeThread, TableIndex, ThreadIndex};
+use crate::{
+    mapping::capability::Object,
+    memory::index::{MaybeThread, TableIndex, ThreadIndex},
+};
 use protocol::{
     PAGE_SIZE, Word,
     flexpage::{Flexpage, Rights, align_down},
     introspection::mapping::Resource,
     message::{MapItem, MessageTag},
-    object::{CapabilityIndex, label, task},
+    object::{CapabilityIndex, label},
+    operation::{Operation as _, task},
     syscall::{CAPABILITY_SHIFT, Operation},
 };
 
@@ -32,6 +36,9 @@ const WINDOW: Word = 0x800_0000;
 /// Gates of clients to the servers.
 const FIRST_SERVER: Word = 20;
 
+/// Where servers have answers to clients that they have set aside.
+const FIRST_LATER: Word = 40;
+
 /// What a thread does and knows.
 #[derive(Clone, Debug, Default)]
 struct Player {
@@ -39,6 +46,8 @@ struct Player {
     call: [Word; 3],
     /// Of a server: the client whose call it took last.
     client: Option<u16>,
+    /// Of a server: the clients whose answers it has set aside.
+    later: Vec<u16>,
     /// Of a client: the number of the server's answer.
     answer: Option<usize>,
 }
@@ -54,6 +63,8 @@ pub struct Stage {
     restarts: usize,
     messages: usize,
     answers: usize,
+    /// Of these, how many servers had set aside.
+    later: usize,
     unmaps: usize,
     /// All messages that were composed, with who did.
     log: Vec<(u16, MessageTag)>,
@@ -87,7 +98,7 @@ impl Stage {
         }
         let players = vec![Player::default(); usize::from(servers + clients)];
         let random = Random::new(seed);
-        let (restarts, messages, answers, unmaps, log) = (0, 0, 0, 0, Vec::new());
+        let (restarts, messages, answers, later, unmaps, log) = (0, 0, 0, 0, 0, Vec::new());
         let is_calm = false;
         Self {
             bench,
@@ -99,6 +110,7 @@ impl Stage {
             restarts,
             messages,
             answers,
+            later,
             unmaps,
             log,
         }
@@ -110,7 +122,13 @@ impl Stage {
 
     /// One system call of the thread that runs, or the end of its time slice.
     pub fn act(&mut self) {
-        let Some(current) = self.bench.kernel.current.get() else { panic!("nobody can run") };
+        let Some(current) = self.bench.kernel.current.get() else {
+            // All clients wait for answers that were set aside.
+            let is_patient = |player: &Player| !player.later.is_empty();
+            assert!(self.players.iter().any(is_patient), "nobody can run");
+            self.send_elsewhere();
+            return self.bench.kernel.timer_tick();
+        };
         let number = current.position().checked_sub(self.first).expect("the others wait");
         let is_restless = self.below(3) != 0 && !self.is_calm;
         self.bench.kernel.mappings.machine.is_restless = is_restless;
@@ -199,10 +217,10 @@ impl Stage {
         let (resource, number) = (Resource::Memory, (page / PAGE_SIZE) as u32);
         let write = self.below(2) == 0;
         note_use(&mut self.bench, Spot { task: task.position(), resource, number }, write);
-        let own = if self.below(16) == 0 { task::UNMAP_OWN } else { 0 };
+        let own = if self.below(16) == 0 { task::Unmap::OWN_TOO } else { 0 };
         let rights = [7, 7, 7, 2][self.below(4)] | own;
         let flexpage = Flexpage::memory(page, 12, Rights::empty()).0;
-        let message = [task::UNMAP, rights, 1, flexpage];
+        let message = [task::Unmap::NUMBER, rights, 1, flexpage];
         self.bench.message(thread)[..4].copy_from_slice(&message);
         let target = CapabilityIndex::TASK.0 << CAPABILITY_SHIFT | Operation::CALL.0;
         [target, MessageTag::new(label::TASK, 4, 0).0, 0]
@@ -222,6 +240,17 @@ impl Stage {
 
     fn serve(&mut self, number: u16) -> [Word; 3] {
         let client = self.players[usize::from(number)].client.take();
+        if let Some(client) = client
+            && self.below(3) == 0
+        {
+            self.players[usize::from(number)].later.push(client);
+            let slot = FIRST_LATER + Word::from(client);
+            return [slot << CAPABILITY_SHIFT | Operation::SET_ASIDE.0, 0, 0];
+        }
+        let has_later = !self.players[usize::from(number)].later.is_empty();
+        if client.is_none() && has_later && self.below(2) == 0 {
+            return self.answer_later(number);
+        }
         let (operation, tag) = match (client, self.below(4)) {
             (Some(client), 1..) => {
                 let tag = self.compose(number, 0);
@@ -233,6 +262,30 @@ impl Stage {
         [operation.0, tag.0, 0]
     }
 
+    /// Answers one of those whose answers were set aside, if it waits for that still.
+    fn answer_later(&mut self, number: u16) -> [Word; 3] {
+        let count = self.players[usize::from(number)].later.len();
+        let chosen = self.below(count as u64);
+        let client = self.players[usize::from(number)].later.swap_remove(chosen);
+        let slot = FIRST_LATER + Word::from(client);
+        let waiting = ThreadIndex::from_position(self.first + client);
+        let task = self.bench.task_of(self.first + number);
+        let mappings = &mut self.bench.kernel.mappings;
+        let found = mappings.tasks[task]
+            .capabilities
+            .get(&mut mappings.machine, CapabilityIndex(slot))
+            .map(|capability| capability.object);
+        if let Some(Object::Reply(caller)) = found {
+            assert_eq!(caller, waiting);
+            let operation = [Operation::SEND, Operation::ANSWER_AND_WAIT][self.below(2)];
+            let tag = self.compose(number, 0);
+            self.players[usize::from(client)].answer = Some(self.log.len() - 1);
+            self.later += 1;
+            return [slot << CAPABILITY_SHIFT | operation.0, tag.0, 0];
+        }
+        [Operation::WAIT.0, 0, 0]
+    }
+
     /// What the last system call of a thread brought it.
     fn check(&mut self, number: u16) {
         let thread = self.first + number;
@@ -241,7 +294,9 @@ impl Stage {
         if begun == [0; 3] || tag.is_ipc_error() {
             return;
         }
-        if number < self.servers {
+        if number < self.servers && !Operation(begun[0]).contains(Operation::WAIT) {
+            assert_eq!(tag, MessageTag(0), "an answer was set aside, or was given");
+        } else if number < self.servers {
             let serial = self.received(number, tag);
             assert_eq!(Word::from(self.log[serial].0), label, "the words of another one");
             self.messages += 1;
@@ -285,7 +340,7 @@ fn everybody_gets_the_words_that_were_meant_for_them() {
             stage.bench.kernel.mappings.machine.records.clear();
             stage.bench.kernel.mappings.machine.flushed.clear();
         }
-        for often in [stage.restarts, stage.messages, stage.answers, stage.unmaps] {
+        for often in [stage.restarts, stage.messages, stage.answers, stage.later, stage.unmaps] {
             assert!(often > STEPS / 100, "{often} with {servers} servers and {clients} clients");
         }
     }

@@ -16,9 +16,11 @@ mod ports;
 mod queue;
 mod quick;
 mod random;
+mod replies;
 mod restart;
 mod soundness;
 mod stretch;
+mod tables;
 mod waiting;
 
 pub use model::Bench;

@@ -11,7 +11,8 @@ use protocol::{
     flexpage::{Flexpage, Rights},
     layout::UTCB_AREA,
     message::MessageTag,
-    object::{CAPABILITY_TABLE_SIZE, CapabilityIndex, debugger, factory, label, thread},
+    object::{CAPABILITY_TABLE_SIZE, CapabilityIndex, label},
+    operation::{Operation as _, debugger, factory, thread},
     syscall::Operation,
     utcb::UTCB_SIZE,
 };
@@ -75,10 +76,10 @@ impl Program {
 fn ways() -> [[Word; 4]; 4] {
     let area = Flexpage::memory(UTCB_AREA, PAGE_ORDER, Rights::READ_WRITE).0;
     [
-        [factory::CREATE_TASK, SLOT, area, 0],
-        [factory::CREATE_THREAD, SLOT, 0, 0],
-        [factory::CREATE_GATE, SLOT, 7, CapabilityIndex::THREAD.0],
-        [factory::CREATE_FACTORY, SLOT, 0, 0],
+        [factory::CreateTask::NUMBER, SLOT, area, 0],
+        [factory::CreateThread::NUMBER, SLOT, 0, 0],
+        [factory::CreateGate::NUMBER, SLOT, 7, CapabilityIndex::THREAD.0],
+        [factory::CreateFactory::NUMBER, SLOT, 0, 0],
     ]
 }
 
@@ -138,10 +139,14 @@ fn a_utcb_is_of_one_thread() {
     let mut program = Program::new(u64::MAX / 2);
     let bind = |program: &mut Program, slot: Word, utcb: Word| {
         let own = CapabilityIndex::TASK.0;
-        program.call(CapabilityIndex(slot), label::THREAD, [thread::CONTROL, 4, 4, own, utcb])
+        program.call(
+            CapabilityIndex(slot),
+            label::THREAD,
+            [thread::Control::NUMBER, 4, 4, own, utcb],
+        )
     };
     for slot in [SLOT, SLOT + 1] {
-        assert_eq!(program.create([factory::CREATE_THREAD, slot]), Ok(()));
+        assert_eq!(program.create([factory::CreateThread::NUMBER, slot]), Ok(()));
     }
     assert_eq!(bind(&mut program, SLOT, UTCB_AREA), Err(ObjectError::Busy), "the first thread's");
     let second = UTCB_AREA + UTCB_SIZE;
@@ -165,7 +170,7 @@ fn a_name_is_given_by_who_controls_the_object() {
             let slot = CapabilityIndex(SLOT + Word::from(rights.bits()) + 8 * own.0);
             let given = Capability { object, rights };
             program.bench.give_with(program.task, slot, given);
-            let name = [debugger::SET_NAME, slot.0, debugger::NO_IMAGE, 1, 0x61];
+            let name = [debugger::SetName::NUMBER, slot.0, Word::MAX, 1, 0x61];
             let named = program.call(CapabilityIndex::DEBUGGER, label::DEBUGGER, name);
             let wanted = rights.contains(needed).then_some(()).ok_or(ObjectError::PermissionDenied);
             assert_eq!(named, wanted, "{object:?} with {rights:?}");

@@ -15,7 +15,8 @@ use protocol::{
     },
     layout::USER_END,
     message::{MapItem, MessageTag},
-    object::{CapabilityIndex, label, task},
+    object::{CapabilityIndex, label},
+    operation::{Operation as _, task},
     syscall::Operation,
 };
 
@@ -296,8 +297,8 @@ fn a_port_that_is_taken_away_is_gone_at_once() {
     assert_eq!(known(&bench, client).len(), 1);
     let page = Flexpage::io_ports(0x3ff, 0);
     bench.message(client)[..4].copy_from_slice(&[
-        task::UNMAP,
-        Word::from(Rights::READ.bits()) | task::UNMAP_OWN,
+        task::Unmap::NUMBER,
+        Word::from(Rights::READ.bits()) | task::Unmap::OWN_TOO,
         1,
         page.0,
     ]);

@@ -21,7 +21,8 @@ use protocol::{
         record::{Kind, Record},
     },
     message::{MapItem, MessageTag},
-    object::{CapabilityIndex, label, task},
+    object::{CapabilityIndex, label},
+    operation::{Operation as _, task},
     syscall::{CAPABILITY_SHIFT, Operation, Timeouts},
 };
 
@@ -74,7 +75,7 @@ impl Chain {
     /// Unmaps in the first task's terms, with `between` done each time that it is interrupted. Returns
     /// how often.
     fn unmap(&mut self, rights: Word, flexpage: Flexpage, between: impl FnMut(&mut Self)) -> usize {
-        let restarts = self.call([task::UNMAP, rights, 1, flexpage.0], between);
+        let restarts = self.call([task::Unmap::NUMBER, rights, 1, flexpage.0], between);
         assert_eq!(self.bench.result(self.first).0, MessageTag::new(0, 4, 0));
         restarts
     }
@@ -150,7 +151,7 @@ fn an_unmap_that_is_interrupted_takes_all_in_the_end() {
 #[test]
 fn a_short_unmap_takes_all_too() {
     for (length, is_watched) in (2..10).flat_map(|length| [(length, false), (length, true)]) {
-        for own in [0, task::UNMAP_OWN] {
+        for own in [0, task::Unmap::OWN_TOO] {
             let mut chain = Chain::new(length);
             chain.bench.kernel.mappings.machine.is_restless = false;
             let mut node = chain.node(0, HERE);
@@ -186,7 +187,7 @@ fn at_the_end_of_the_time_slice_others_run() {
     let mut chain = Chain::new(12);
     let (first, other) = (chain.first, chain.bench.spawn(1, 255));
     let flexpage = Flexpage::memory(HERE, 12, Rights::empty());
-    chain.bench.message(first)[..4].copy_from_slice(&[task::UNMAP, 7, 1, flexpage.0]);
+    chain.bench.message(first)[..4].copy_from_slice(&[task::Unmap::NUMBER, 7, 1, flexpage.0]);
     let mut ran = 0;
     loop {
         while chain.bench.current() != first {
@@ -212,11 +213,11 @@ fn with_its_own_mapping_and_one_right_only() {
     let mut chain = Chain::new(12);
     let flexpage = Flexpage::memory(HERE, 12, Rights::empty());
     let write = Word::from(Rights::WRITE.bits());
-    assert!(chain.unmap(write | task::UNMAP_OWN, flexpage, |_| {}) > 2);
+    assert!(chain.unmap(write | task::Unmap::OWN_TOO, flexpage, |_| {}) > 2);
     for task in 0..12 {
         assert_eq!(chain.rights(task, HERE), Some(Rights::READ_EXECUTE), "task {task}");
     }
-    assert!(chain.unmap(7 | task::UNMAP_OWN, flexpage, |_| {}) > 2);
+    assert!(chain.unmap(7 | task::Unmap::OWN_TOO, flexpage, |_| {}) > 2);
     assert!((0..12).all(|task| chain.rights(task, HERE).is_none()));
     let [reduced, removed] = chain.unmap_records()[..] else { panic!("two records") };
     assert_eq!((reduced.c, removed.c), (23, 23 << 32));
@@ -229,7 +230,7 @@ fn what_others_do_in_between_breaks_nothing() {
     let flexpage = Flexpage::memory(HERE, 12, Rights::empty());
     let mut address = HERE + 0x10_0000;
     let write = Word::from(Rights::WRITE.bits());
-    chain.unmap(write | task::UNMAP_OWN, flexpage, |chain| {
+    chain.unmap(write | task::Unmap::OWN_TOO, flexpage, |chain| {
         if address < HERE + 0x12_0000 {
             address += PAGE_SIZE;
             chain.map(0, 3, address, Rights::all());
@@ -243,7 +244,7 @@ fn what_others_do_in_between_breaks_nothing() {
         }
     }
     let mut victim = Some(chain.tasks[1]);
-    chain.unmap(7 | task::UNMAP_OWN, flexpage, |chain| {
+    chain.unmap(7 | task::Unmap::OWN_TOO, flexpage, |chain| {
         if let Some(victim) = victim.take() {
             let item =
                 MapItem::map(HERE, Flexpage::memory(FRAME as Word + 0x1000, 12, Rights::READ));
@@ -263,7 +264,7 @@ fn what_was_to_be_replaced_may_be_gone() {
     chain.bench.enter(first, other, FRAME + 0x1000, Rights::READ);
     let [base, flexpage] = MapItem::map(HERE, Flexpage::memory(other, 12, Rights::READ)).to_words();
     let mut is_there = true;
-    let restarts = chain.call([task::MAP, base, flexpage], |chain| {
+    let restarts = chain.call([task::Map::NUMBER, base, flexpage], |chain| {
         if core::mem::take(&mut is_there) {
             let page = Flexpage::memory(HERE, 12, Rights::all());
             let (to, item) = (chain.tasks[5], MapItem::grant(elsewhere, page));
@@ -383,7 +384,7 @@ fn nobody_keeps_more_rights_than_a_grant_leaves() {
     let page = Flexpage::memory(HERE, 12, Rights::READ);
     let [base, flexpage] = MapItem::grant(HERE + 0x7000, page).to_words();
     let mut address = HERE + 0x10_0000;
-    let restarts = chain.call([task::MAP, base, flexpage], |chain| {
+    let restarts = chain.call([task::Map::NUMBER, base, flexpage], |chain| {
         address += PAGE_SIZE;
         chain.map(0, 3, address, Rights::all());
     });

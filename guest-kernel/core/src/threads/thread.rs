@@ -22,7 +22,7 @@ use protocol::{
     Word,
     fault::{Access, PageFault},
     introspection::{
-        NAME_LENGTH, NOBODY, ThreadRecord, ThreadState,
+        NAME_LENGTH, NOBODY, SET_ASIDE, ThreadRecord, ThreadState,
         record::{Kind, Record, ids},
     },
     message::MessageTag,
@@ -95,6 +95,8 @@ pub struct Thread {
     pub ids: u32,
     /// Who called it last and has had no answer yet.
     pub caller: MaybeThread,
+    /// Who has begun to give it an answer that was set aside, and was interrupted.
+    pub answerer: MaybeThread,
     /// Gates to it that nobody holds any more, which it has not been told yet.
     pub unheld: Chain<GateIndex>,
     /// Threads that wait to send to it.
@@ -157,6 +159,7 @@ impl Thread {
             head: 0,
             ids: ids(NOBODY, NOBODY) as u32,
             caller: MaybeThread::NOBODY,
+            answerer: MaybeThread::NOBODY,
             unheld: Chain::EMPTY,
             senders: ThreadList::EMPTY,
             receivers: ThreadList::EMPTY,
@@ -250,7 +253,19 @@ impl Thread {
     /// The thread that it waits for, if it waits for one.
     pub fn partner(&self) -> Option<ThreadIndex> {
         let partner = self.record.partner;
-        if partner == NOBODY { None } else { Some(ThreadIndex::from_position(partner)) }
+        (partner < SET_ASIDE).then_some(ThreadIndex::from_position(partner))
+    }
+
+    /// Whether it waits for an answer that was set aside, and for no thread.
+    #[inline(always)]
+    pub fn waits_for_reply(&self) -> bool {
+        self.record.partner == SET_ASIDE
+    }
+
+    /// The answer that it waits for is set aside.
+    #[inline(always)]
+    pub fn await_reply(&mut self) {
+        self.record.partner = SET_ASIDE;
     }
 
     /// Whether it waits for `partner`, in whatever state.

@@ -29,12 +29,15 @@ extern "C" fn _start() -> ! {
 }
 
 /// The system call: capability and operation, tag, timeouts; gives the answer's tag and label.
+///
+/// # Safety
+/// As [`crate::ipc::invoke`].
 #[inline(always)]
-pub fn syscall(target: Word, tag: Word, timeouts: Word) -> (Word, Word) {
+pub unsafe fn syscall(target: Word, tag: Word, timeouts: Word) -> (Word, Word) {
     let (answer, label);
     // SAFETY: `syscall` enters the kernel, which keeps all registers that are not named here and
     // touches no memory of this task but its UTCB (reached by raw pointers only, see `message`) and
-    // what arrives in its receive window (memory that nothing refers to before, see `memory`).
+    // what arrives in its receive window (open memory, see `share`), as far as the caller vouches.
     unsafe {
         asm!(
             "syscall",

@@ -14,6 +14,8 @@ pub struct GuestReport {
     pub ipc_call: u64,
     /// The same with four message words each way.
     pub ipc_call_4_words: u64,
+    /// The same without words, where the answer is set aside before it is given.
+    pub ipc_call_later: u64,
     /// Touching a page that a pager in another task maps.
     pub page_fault: u64,
     /// A call that maps a page to the other task, and its answer.
@@ -41,6 +43,11 @@ impl GuestReport {
         self.ipc_call_map.saturating_sub(self.ipc_call)
     }
 
+    /// What it adds to a call that its answer is set aside and given later.
+    pub fn reply_later(&self) -> u64 {
+        self.ipc_call_later.saturating_sub(self.ipc_call)
+    }
+
     /// What each of 512 pages takes that come by one flexpage, without touching it.
     pub fn page_of_item(&self) -> f64 {
         self.map_512_one_item.saturating_sub(self.touch_512) as f64 / 512.0
@@ -60,6 +67,7 @@ impl GuestReport {
             null_syscall: self.null_syscall / ticks,
             ipc_call: self.ipc_call / ticks,
             ipc_call_4_words: self.ipc_call_4_words / ticks,
+            ipc_call_later: self.ipc_call_later / ticks,
             page_fault: self.page_fault / ticks,
             ipc_call_map: self.ipc_call_map / ticks,
             unmap_1: self.unmap_1 / ticks,
@@ -89,6 +97,7 @@ impl GuestReport {
             null_syscall: median("null_syscall")?,
             ipc_call: median("ipc_call")?,
             ipc_call_4_words: median("ipc_call_4_words")?,
+            ipc_call_later: median("ipc_call_later")?,
             page_fault: median("page_fault")?,
             ipc_call_map: median("ipc_call_map")?,
             unmap_1: median("unmap_1")?,
@@ -113,7 +122,7 @@ fn revoke(median: impl Fn(&str) -> Result<u64>) -> Result<[u64; REVOKED.len()]> 
 mod tests {
     use super::GuestReport;
 
-    const LINE: &str = r#"{"known_loop":2000003,"null_syscall":{"median":99},"ipc_call":{"median":400},"ipc_call_4_words":{"median":410},"page_fault":{"median":900},"ipc_call_map":{"median":650},"unmap_1":{"median":300},"map_512_one_item":{"median":27648},"map_512_faults":{"median":460800},"touch_512":{"median":2048},"revoke_0":{"median":100},"revoke_1":{"median":150},"revoke_10":{"median":610},"revoke_100":{"median":5200},"revoke_1000":{"median":52100},"revoke_10000":{"median":520100}}"#;
+    const LINE: &str = r#"{"known_loop":2000003,"null_syscall":{"median":99},"ipc_call":{"median":400},"ipc_call_4_words":{"median":410},"ipc_call_later":{"median":620},"page_fault":{"median":900},"ipc_call_map":{"median":650},"unmap_1":{"median":300},"map_512_one_item":{"median":27648},"map_512_faults":{"median":460800},"touch_512":{"median":2048},"revoke_0":{"median":100},"revoke_1":{"median":150},"revoke_10":{"median":610},"revoke_100":{"median":5200},"revoke_1000":{"median":52100},"revoke_10000":{"median":520100}}"#;
 
     #[test]
     fn the_report_is_found_among_other_output() {
@@ -121,6 +130,7 @@ mod tests {
         assert_eq!((report.known_loop, report.null_syscall), (2_000_003, 99));
         assert_eq!((report.ipc_call, report.ipc_call_4_words, report.page_fault), (400, 410, 900));
         assert_eq!((report.map_1(), report.unmap_1, report.page_of_item()), (250, 300, 50.0));
+        assert_eq!(report.reply_later(), 220);
         assert_eq!((report.map_512_faults, report.touch_512), (460_800, 2048));
         assert_eq!(report.revoke_each(), [50.0, 51.0, 51.0, 52.0, 52.0]);
     }

@@ -20,6 +20,7 @@ pub fn json(counts: &Counts, times: Option<&Times>) -> Value {
         "ipc_call": traced.ipc_call,
         "ipc_call_untraced": untraced.ipc_call,
         "ipc_call_4_words": traced.ipc_call_4_words,
+        "reply_later": traced.reply_later(),
         "null_syscall": traced.null_syscall,
         "null_syscall_untraced": untraced.null_syscall,
         "unmap_1": traced.unmap_1,
@@ -90,10 +91,16 @@ fn write_counts(text: &mut String, counts: &Counts) -> std::fmt::Result {
     };
     row("", "traced", "untraced", "budget", others::NAME)?;
     type Operation = fn(&GuestReport) -> u64;
-    let rows: [(&str, Operation, String, &str); 9] = [
+    let rows: [(&str, Operation, String, &str); 10] = [
         ("page fault", |run| run.page_fault, budget.page_fault.to_string(), others.page_fault),
         (CALL, |run| run.ipc_call, budget.ipc_call.to_string(), others.ipc_call),
         ("call and reply, 4 words", |run| run.ipc_call_4_words, String::new(), ""),
+        (
+            "an answer that comes later",
+            GuestReport::reply_later,
+            budget.reply_later.to_string(),
+            "",
+        ),
         (NULL, |run| run.null_syscall, budget.null_syscall.to_string(), others.null_syscall),
         ("unmap a page, one mapping", |run| run.unmap_1, budget.unmap.to_string(), ""),
         ("a page in a message", GuestReport::map_1, budget.map.to_string(), ""),
@@ -157,6 +164,7 @@ mod tests {
         null_syscall: 99,
         ipc_call: 444,
         ipc_call_4_words: 455,
+        ipc_call_later: 644,
         page_fault: 1111,
         ipc_call_map: 666,
         unmap_1: 333,
@@ -182,6 +190,7 @@ mod tests {
             ("page_fault", 1111),
             ("page_fault_untraced", 1010),
             ("ipc_call", 444),
+            ("reply_later", 200),
             ("null_syscall", 99),
             ("unmap_1", 333),
             ("map_1", 222),

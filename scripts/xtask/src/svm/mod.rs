@@ -61,8 +61,8 @@ struct Task {
 
 /// What is expected of a job.
 enum Expected {
-    /// That it is a test program and passes.
-    Tests,
+    /// That it is a test and passes.
+    Test,
     /// That it ends well.
     Success,
     /// That it prints a report of the benchmark.
@@ -80,7 +80,7 @@ struct Report<'t> {
 pub fn test(workspace: &Workspace, total: &mut Tally) -> Result<bool> {
     let linux = Linux::get(workspace)?;
     let programs = Programs::build(workspace)?;
-    let lists = [everything(&programs), shadow(&programs)?, counting(&programs)];
+    let lists = [everything(&programs)?, shadow(&programs)?, counting(&programs)];
     let scratch = Scratch::new(workspace)?;
     let files = scratch.0.join("files");
     pack(&files, &scratch.0, workspace, &linux, &programs, &lists)?;
@@ -99,11 +99,14 @@ pub fn test(workspace: &Workspace, total: &mut Tally) -> Result<bool> {
 }
 
 /// Every test that hangs on what runs a machine, with nested page tables.
-fn everything(programs: &Programs) -> List {
-    let is_wanted = |name: &str| !FILES_LEFT_OUT.contains(&name);
-    let wanted = programs.tests.iter().filter(|(name, _)| is_wanted(name));
-    let tasks = wanted.map(|(name, program)| test_task(name, program)).collect();
-    List { name: "nested", nested_paging: true, is_counting: false, tasks }
+fn everything(programs: &Programs) -> Result<List> {
+    let mut tasks = Vec::new();
+    for (name, program) in &programs.tests {
+        if !FILES_LEFT_OUT.contains(&name.as_str()) {
+            tasks.extend(test_tasks(name, program)?);
+        }
+    }
+    Ok(List { name: "nested", nested_paging: true, is_counting: false, tasks })
 }
 
 /// A few of them, with shadow page tables, and tasks that map and unmap at random.
@@ -112,7 +115,7 @@ fn shadow(programs: &Programs) -> Result<List> {
     for wanted in WITH_SHADOW_PAGING {
         let found = programs.tests.iter().find(|(name, _)| name == wanted);
         let (name, program) = found.with_context(|| format!("there is no test file {wanted}"))?;
-        tasks.push(test_task(name, program));
+        tasks.extend(test_tasks(name, program)?);
     }
     for Architecture { name, .. } in ALL {
         let glass = programs.glass.display().to_string();
@@ -124,7 +127,7 @@ fn shadow(programs: &Programs) -> Result<List> {
     Ok(List { name: "shadow", nested_paging: false, is_counting: false, tasks })
 }
 
-/// The benchmark, with nested page tables and instructions counted.
+/// The benchmark, with nested page tables.
 fn counting(programs: &Programs) -> List {
     let runs = ALL.into_iter().flat_map(counted::runs_of);
     let task = |run: counted::Run| Task {
@@ -132,19 +135,25 @@ fn counting(programs: &Programs) -> List {
         job: Job { command: run.command(&programs.glass.display().to_string()) },
         expected: Expected::Report(run),
     };
-    List {
-        name: "counting",
-        nested_paging: true,
-        is_counting: true,
-        tasks: runs.map(task).collect(),
-    }
+    let tasks = runs.map(task).collect();
+    List { name: "counting", nested_paging: true, is_counting: true, tasks }
 }
 
-fn test_task(name: &str, program: &Path) -> Task {
-    let mut command = vec![program.display().to_string(), "--skip".to_owned(), LEFT_OUT.to_owned()];
-    // Its other tests boot nothing.
-    command.extend((name == "machine").then(|| "kvm::".to_owned()));
-    Task { name: name.to_owned(), job: Job { command }, expected: Expected::Tests }
+/// A job for each test of a program that runs there.
+fn test_tasks(file: &str, program: &Path) -> Result<Vec<Task>> {
+    let tests = programs::list_tests(program)?;
+    let is_there = |test: &&String| {
+        // The other tests of that file boot nothing.
+        !test.contains(LEFT_OUT) && (file != "machine" || test.starts_with("kvm::"))
+    };
+    let task = |test: &String| Task {
+        name: format!("{file}, {test}"),
+        job: Job {
+            command: vec![program.display().to_string(), "--exact".to_owned(), test.clone()],
+        },
+        expected: Expected::Test,
+    };
+    Ok(tests.iter().filter(is_there).map(task).collect())
 }
 
 /// Writes the machine's files.
@@ -213,26 +222,23 @@ fn lock<'m, 't>(report: &'m Mutex<Report<'t>>) -> MutexGuard<'m, Report<'t>> {
 }
 
 impl Report<'_> {
-    /// Shows what a job printed, and counts it.
+    /// Counts a job, and shows what it printed if it failed.
     fn take(&mut self, list: &List, task: &Task, ended: Ended) {
         let Ended { status, output, took } = ended;
         let paging = if list.nested_paging { "nested" } else { "shadow" };
-        say(&format!("svm: {} with {paging} paging, {} s", task.name, took.as_secs()));
+        let result = if status == 0 { "ok".to_owned() } else { format!("status {status}") };
+        say(&format!("svm: {paging}: {} ... {result}, {} s", task.name, took.as_secs()));
+        if status != 0 {
+            println!("{output}");
+        }
         match &task.expected {
-            Expected::Tests => {
-                println!("{output}");
-                self.is_success &= self.total.add_program(&output, status == 0);
-            }
+            Expected::Test => self.is_success &= self.total.add_program(&output, status == 0),
             Expected::Success => {
-                println!("{output}");
                 self.total.add_test(status == 0);
                 self.is_success &= status == 0;
             }
             // What it says is judged when all reports are there.
             Expected::Report(run) => self.counted.push((*run, output)),
-        }
-        if status != 0 {
-            say(&format!("svm: {} ended with status {status}", task.name));
         }
     }
 }

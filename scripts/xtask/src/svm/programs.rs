@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::{
     env,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Command, Stdio},
 };
 
 /// Programs of the host that tests start.
@@ -82,6 +82,20 @@ fn kind(artifact: &Value) -> Option<(Kind<'_>, &str)> {
         ("lib", "machine", true) => Some((Kind::Test(name), path)),
         _ => None,
     }
+}
+
+/// The names of the tests of a test program.
+pub fn list_tests(program: &Path) -> Result<Vec<String>> {
+    let output = Command::new(program)
+        .args(["--list", "--format", "terse"])
+        .output()
+        .with_context(|| format!("cannot start {program:?}"))?;
+    if !output.status.success() {
+        bail!("{program:?} does not list its tests");
+    }
+    let lines = String::from_utf8_lossy(&output.stdout);
+    let tests = lines.lines().filter_map(|line| line.strip_suffix(": test"));
+    Ok(tests.map(str::to_owned).collect())
 }
 
 /// The tools: where each is to be, and where it is here.

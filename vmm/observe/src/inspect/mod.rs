@@ -39,8 +39,8 @@ use crate::{
     paging::{Geometry, Walk},
 };
 use protocol::introspection::{
-    HEADER_MAGIC, HEADER_VERSION, Header, NOBODY, PortCache, Table, TaskRecord, ThreadRecord,
-    ThreadState,
+    HEADER_MAGIC, HEADER_VERSION, Header, NOBODY, PortCache, SET_ASIDE, Table, TaskRecord,
+    ThreadRecord, ThreadState,
 };
 use thiserror::Error;
 
@@ -115,6 +115,8 @@ pub struct Thread {
     pub priority: u16,
     /// The thread that it waits for; its pager, after a page fault.
     pub partner: Option<u16>,
+    /// Whether it waits for an answer that was set aside: see [`Snapshot::holder_of_reply`].
+    pub waits_for_reply: bool,
 }
 
 impl<'m> Guest<'m> {
@@ -161,7 +163,8 @@ impl<'m> Guest<'m> {
                     name: printable(&record.name),
                     state: ThreadState::from_u32(record.state),
                     priority: record.priority,
-                    partner: (record.partner != NOBODY).then_some(record.partner),
+                    partner: (record.partner < SET_ASIDE).then_some(record.partner),
+                    waits_for_reply: record.partner == SET_ASIDE,
                 });
             }
         }
@@ -193,8 +196,15 @@ where
     T: zerocopy::FromBytes + zerocopy::IntoBytes,
 {
     let count = table.count.min(most.into()) as u16;
-    (0..count).map_while(move |number| {
-        let address = table.stride.checked_mul(number.into())?.checked_add(table.address)?;
-        Some((number, read_value(memory, address).ok()?))
-    })
+    (0..count).map_while(move |number| Some((number, entry(memory, table, number)?)))
+}
+
+/// An entry of a table, if it is in memory.
+fn entry<T>(memory: &dyn GuestMemory, table: Table, number: u16) -> Option<T>
+where
+    T: zerocopy::FromBytes + zerocopy::IntoBytes,
+{
+    let address = table.stride.checked_mul(number.into())?.checked_add(table.address)?;
+    let is_there = u64::from(number) < table.count;
+    is_there.then(|| read_value(memory, address).ok()).flatten()
 }

@@ -9,7 +9,7 @@
 use super::{
     Guest, MOST_GATES, MOST_RECORDS,
     check::{Report, Rule, Violation},
-    entries,
+    entries, entry,
     forest::{Forest, Member},
     frame::{Content, Frame},
     mapping::{Mapping, Target},
@@ -26,8 +26,11 @@ use crate::{
 use protocol::{
     PAGE_ORDER,
     introspection::{
-        CAPABILITY_TABLE_FRAMES, Header, Table, TaskRecord, ThreadRecord,
-        mapping::{CapabilitySlot, FactoryRecord, GateRecord, MappingNode, ObjectKind, Resource},
+        CAPABILITY_TABLE_FRAMES, Header, SET_ASIDE, Table, TaskRecord, ThreadRecord,
+        mapping::{
+            CapabilitySlot, FactoryRecord, GateRecord, LifeRecord, MappingNode, ObjectKind,
+            Resource,
+        },
     },
     kip::PhysicalRange,
 };
@@ -342,6 +345,27 @@ impl<'m> Snapshot<'m> {
             Some(ObjectKind::Gate) => self.gates.get(usize::from(slot.index())),
             _ => None,
         }
+    }
+
+    /// Whether a thread waits for an answer that was set aside.
+    pub fn waits_for_reply(&self, thread: u16) -> bool {
+        let record = self.threads.get(usize::from(thread));
+        record.is_some_and(|record| record.partner == SET_ASIDE)
+    }
+
+    /// The capability to the answer that a thread waits for, if that was set aside.
+    pub fn holder_of_reply(&self, thread: u16) -> Option<Mapping> {
+        let root = self.life_of_reply(thread)?.root;
+        let record = self.node(root).filter(|_| root != 0)?;
+        let mapping = self.mapping_of(root, &record)?;
+        let Target::Object(slot) = mapping.target else { return None };
+        let is_reply = (slot.kind(), slot.index()) == (Some(ObjectKind::Reply), thread);
+        is_reply.then_some(mapping)
+    }
+
+    /// How long the answer lives that a thread waits for.
+    pub(super) fn life_of_reply(&self, thread: u16) -> Option<LifeRecord> {
+        entry(self.guest.memory, self.header.lives.replies, thread)
     }
 
     /// A thread as people name it: its task's name, and its own if it has one.

@@ -19,7 +19,8 @@ use protocol::{
     flexpage::Flexpage,
     introspection::{ThreadState, mapping::Resource},
     message::MessageTag,
-    object::{CapabilityIndex, label, task},
+    object::{CapabilityIndex, label},
+    operation::{Operation as _, task},
     syscall::Operation as SystemCall,
 };
 use std::collections::BTreeSet;
@@ -154,14 +155,14 @@ impl Storm {
                     let [base, flexpage] = item.to_words();
                     self.seen.mapped += 1;
                     self.seen.granted += usize::from(item.grant);
-                    (to, vec![task::MAP, base, flexpage])
+                    (to, vec![task::Map::NUMBER, base, flexpage])
                 }
                 Operation::Unmap { task, taken, flexpages }
                     if flexpages.iter().copied().all(is_page_or_port) =>
                 {
                     self.seen.unmapped += 1;
                     let words = flexpages.iter().map(|flexpage| flexpage.0);
-                    let head = [task::UNMAP, taken, flexpages.len()];
+                    let head = [task::Unmap::NUMBER, taken, flexpages.len()];
                     (task, head.into_iter().chain(words).collect())
                 }
                 _ => continue,

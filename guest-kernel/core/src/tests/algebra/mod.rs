@@ -25,7 +25,8 @@ use protocol::{
     introspection::{mapping::Resource, record::MapStatus},
     layout::MAPPABLE_START,
     message::{MapItem, MessageTag},
-    object::{CapabilityIndex, label, task},
+    object::{CapabilityIndex, label},
+    operation::{Operation as _, task},
     syscall::Operation as SystemCall,
 };
 use specification::{Spot, World};
@@ -139,7 +140,6 @@ impl Laboratory {
                 let found = reader.found(spot).expect("something");
                 world.add_root(spot, found.size, found.what, found.rights);
             }
-            world.add_table(Spot { task, resource: Resource::Memory, number: 0xb_ffff });
         }
         let before = world.mappings.keys().copied().collect();
         let mut laboratory = Self { bench, world, supervisor, before, seen: Seen::default() };
@@ -199,7 +199,7 @@ impl Laboratory {
         const START: Word = 0x40_0100;
         let supervisor = self.supervisor;
         let message = self.bench.message(supervisor);
-        message[..3].copy_from_slice(&[task::UNMAP, taken, flexpages.len()]);
+        message[..3].copy_from_slice(&[task::Unmap::NUMBER, taken, flexpages.len()]);
         for (register, flexpage) in message[3..].iter_mut().zip(flexpages) {
             *register = flexpage.with_rights(Rights::empty()).0;
         }
@@ -223,7 +223,7 @@ impl Laboratory {
         }
         self.seen.restarts += restarts;
         let taken_rights = Rights::from_bits_truncate(taken as u8);
-        let own = taken & task::UNMAP_OWN != 0;
+        let own = taken & task::Unmap::OWN_TOO != 0;
         let count = self.world.mappings.len();
         let mut wanted = Vec::new();
         let valid = flexpages.iter().take_while(|page| specification::units(**page).is_some());

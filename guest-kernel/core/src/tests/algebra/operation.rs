@@ -11,7 +11,8 @@ use protocol::{
     introspection::mapping::Resource,
     layout::{MAPPABLE_END, MAPPABLE_START},
     message::MapItem,
-    object::{CAPABILITY_TABLE_SIZE, task},
+    object::CAPABILITY_TABLE_SIZE,
+    operation::task,
 };
 use std::fmt;
 
@@ -176,7 +177,7 @@ impl Source {
             6 => 0,
             _ => self.below(8) as u8,
         };
-        let own = if self.one_in(2) { task::UNMAP_OWN } else { 0 };
+        let own = if self.one_in(2) { task::Unmap::OWN_TOO } else { 0 };
         let count = if self.one_in(4) { 1 + self.below(3) } else { 1 };
         let flexpages = (0..count).map(|_| {
             let resource = self.resource();

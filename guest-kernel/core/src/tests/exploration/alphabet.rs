@@ -55,11 +55,11 @@ pub struct Item {
 }
 
 impl Item {
-    const fn map(thing: Thing, place: u8) -> Self {
+    pub const fn map(thing: Thing, place: u8) -> Self {
         Self { thing, place, rights: Rights::all(), grant: false }
     }
 
-    const fn grant(self) -> Self {
+    pub const fn grant(self) -> Self {
         Self { grant: true, ..self }
     }
 
@@ -97,6 +97,15 @@ pub enum Act {
         from: Other,
     },
     ReplyAndWait {
+        item: Option<Item>,
+    },
+    /// Sets aside what it owes, in one of the two slots.
+    SetAside {
+        slot: u8,
+    },
+    /// Answers from one of the two slots, and waits if it is without an item.
+    Later {
+        slot: u8,
         item: Option<Item>,
     },
     /// Writes to a page that it does not have; its pager is the next thread.
@@ -139,10 +148,10 @@ pub fn words_of(kind: Kind, sender: u16) -> [Word; 2] {
 }
 
 const PAGE: Item = Item::map(Thing::Page(0), 0);
-const BOTH: Item = Item::map(Thing::BothPages, 0);
+pub const BOTH: Item = Item::map(Thing::BothPages, 0);
 const SLOT: Item = Item::map(Thing::Slot(0), 0);
 
-const fn unmap(thing: Thing, take: Rights, own: bool) -> Act {
+pub const fn unmap(thing: Thing, take: Rights, own: bool) -> Act {
     Act::Unmap { thing, take, own }
 }
 

@@ -1,6 +1,9 @@
 //! What is true after every step of the small machine, and when two of its states are the same.
 
-use super::machine::{Machine, PLAYERS, START};
+use super::{
+    machine::{Machine, PLAYERS, START},
+    replies,
+};
 use crate::{
     memory::{
         index::{FactoryIndex, TableIndex, TaskIndex, ThreadIndex},
@@ -131,6 +134,7 @@ pub fn check_threads(machine: &mut Machine) -> Check {
         }
         check_reason(machine, index)?;
     }
+    replies::check(machine)?;
     same("interrupted walks", kernel.mappings.interrupted_walks, walks)
 }
 
@@ -172,8 +176,12 @@ fn check_reason(machine: &Machine, index: ThreadIndex) -> Check {
     let is_sound = match (state, thread.queue) {
         (Some(ThreadState::Sending), Some(Queue::Senders)) => true,
         (Some(ThreadState::Receiving), Some(Queue::Receivers)) => thread.partner().is_some(),
-        (Some(ThreadState::Receiving), None) => thread.partner().is_none() || is_owed,
-        (Some(ThreadState::PageFault | ThreadState::Exception), None) => is_owed,
+        (Some(ThreadState::Receiving), None) => {
+            thread.accepts_all() || is_owed != thread.waits_for_reply()
+        }
+        (Some(ThreadState::PageFault | ThreadState::Exception), None) => {
+            is_owed != thread.waits_for_reply()
+        }
         (Some(ThreadState::Ready | ThreadState::Stopped), None) => thread.partner().is_none(),
         _ => false,
     };
@@ -222,7 +230,7 @@ pub fn fingerprint(machine: &mut Machine, rows: &[Row]) -> u64 {
 fn hash_thread(machine: &mut Machine, number: u16, index: ThreadIndex, hash: &mut impl Hasher) {
     let thread = &machine.bench.kernel.threads[index];
     let record = &thread.record;
-    (record.state, record.partner, thread.caller.raw()).hash(hash);
+    (record.state, record.partner, thread.caller.raw(), thread.answerer.raw()).hash(hash);
     let fault = &thread.fault;
     (fault.address, fault.repeated, fault.instruction).hash(hash);
     for queue in [Queue::Senders, Queue::Receivers] {

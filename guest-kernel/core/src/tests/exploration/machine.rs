@@ -15,12 +15,14 @@ use crate::{
 };
 use protocol::{
     PAGE_SIZE, Word,
+    error::ObjectError,
     fault::{Access, PageFault},
     flexpage::{Flexpage, Rights},
     introspection::{ThreadState, mapping::Resource},
     kip::PhysicalRange,
     message::MessageTag,
-    object::{CapabilityIndex, label, task, thread},
+    object::{CapabilityIndex, label},
+    operation::{Operation as _, task, thread},
     syscall::{CAPABILITY_SHIFT, Operation},
 };
 
@@ -73,6 +75,8 @@ pub struct Machine {
     pub fixed_nodes: u32,
     /// Memory of the kernel, handed out or not.
     pub memory: u64,
+    /// Whether answers may come from others than those who were called.
+    pub hands_on: bool,
 }
 
 impl Machine {
@@ -85,8 +89,14 @@ impl Machine {
         for number in 0..PLAYERS {
             bench.spawn(first + (number + 1) % PLAYERS, 100);
         }
-        let mut machine =
-            Self { bench, players: Default::default(), first, fixed_nodes: 0, memory: 0 };
+        let mut machine = Self {
+            bench,
+            players: Default::default(),
+            first,
+            fixed_nodes: 0,
+            memory: 0,
+            hands_on: false,
+        };
         let tasks = [0, 1, 2].map(|number| machine.task(number));
         for number in 0..PLAYERS {
             let (thread, own) = (machine.thread(number), machine.task(number));
@@ -181,19 +191,29 @@ impl Machine {
             Act::Receive { from } => (GATES + position(from), Operation::RECEIVE, MessageTag(0)),
             Act::Map { to, item } => {
                 let [base, flexpage] = item.encode().to_words();
-                let tag = self.invoke(number, label::TASK, &[task::MAP, base, flexpage]);
+                let tag = self.invoke(number, label::TASK, &[task::Map::NUMBER, base, flexpage]);
                 (TASKS + position(to), Operation::CALL, tag)
             }
             Act::Unmap { thing, take, own } => {
-                let own = if own { task::UNMAP_OWN } else { 0 };
+                let own = if own { task::Unmap::OWN_TOO } else { 0 };
                 let flexpage = thing.flexpage(Rights::empty()).0;
-                let words = [task::UNMAP, Word::from(take.bits()) | own, 1, flexpage];
+                let words = [task::Unmap::NUMBER, Word::from(take.bits()) | own, 1, flexpage];
                 (TASKS + position(0), Operation::CALL, self.invoke(number, label::TASK, &words))
             }
             Act::Cancel { thread } => {
-                let words = [thread::EX_REGS, START, 0];
+                let words = [thread::ExRegs::NUMBER, START, 0];
                 let tag = self.invoke(number, label::THREAD, &words);
                 (THREADS + position(thread), Operation::CALL, tag)
+            }
+            Act::SetAside { slot } => {
+                (SLOTS + Word::from(slot), Operation::SET_ASIDE, MessageTag(0))
+            }
+            Act::Later { slot, item } => {
+                let operation = match item {
+                    None => Operation::ANSWER_AND_WAIT,
+                    Some(_) => Operation::SEND,
+                };
+                (SLOTS + Word::from(slot), operation, ipc(self, Kind::Reply, item))
             }
             Act::Fault { .. } => (0, Operation(0), MessageTag(0)),
         };
@@ -306,12 +326,19 @@ impl Machine {
                 Ok(())
             }
             _ if tag.is_ipc_error() => Ok(()),
-            Act::Send { .. } => same("the answer to a send", tag, MessageTag(0)),
+            // There may be an object of another kind.
+            Act::Later { item: Some(_), .. } if tag == ObjectError::BadProtocol.tag() => Ok(()),
+            Act::SetAside { .. } => same("what is set aside", tag, MessageTag(0)),
+            Act::Send { .. } | Act::Later { item: Some(_), .. } => {
+                same("the answer to a send", tag, MessageTag(0))
+            }
             Act::Call { to, .. } => self.check_message(number, tag, from, Some(position(to))),
             Act::Receive { from: other } => {
                 self.check_message(number, tag, from, Some(position(other)))
             }
-            Act::Wait | Act::ReplyAndWait { .. } => self.check_message(number, tag, from, None),
+            Act::Wait | Act::ReplyAndWait { .. } | Act::Later { item: None, .. } => {
+                self.check_message(number, tag, from, None)
+            }
         }
     }
 
@@ -326,13 +353,15 @@ impl Machine {
         let message = *self.bench.message(self.first + number);
         let is_answer = from == 0;
         let sender = match (is_answer, expected) {
+            // Whoever it was handed to.
+            (true, Some(_)) if self.hands_on => message[0] as u16 >> 4,
             (true, Some(expected)) => self.first + expected,
             (true, None) => {
                 return Err(format!("{number} got an answer that it had not asked for"));
             }
             (false, _) => from as u16,
         };
-        if let Some(expected) = expected {
+        if let Some(expected) = expected.filter(|_| !(is_answer && self.hands_on)) {
             same("who sends", sender, self.first + expected)?;
         }
         if tag == PageFault::TAG {

@@ -18,6 +18,7 @@
 mod alphabet;
 mod invariants;
 mod machine;
+mod replies;
 mod specified;
 
 use super::algebra::Row;
@@ -60,7 +61,8 @@ struct Exploration {
 
 impl Exploration {
     fn new(alphabet: &'static [Act]) -> Self {
-        let start = Machine::new();
+        let mut start = Machine::new();
+        start.hands_on = alphabet.iter().any(|act| matches!(act, Act::SetAside { .. }));
         Self { alphabet, start, seen: HashSet::new(), steps: 0, left: 0, specified: 0 }
     }
 

@@ -3,6 +3,7 @@
 use super::{
     alphabet::Act,
     machine::{Machine, PLAYERS},
+    replies,
 };
 use crate::{
     mapping::database::NEAR,
@@ -12,7 +13,7 @@ use crate::{
         specification::{Mapping, Spot, World},
     },
 };
-use protocol::{flexpage::Flexpage, flexpage::Rights, introspection::mapping::Resource};
+use protocol::flexpage::{Flexpage, Rights};
 use std::collections::BTreeMap;
 
 /// What the mappings are of which the kernel has these rows.
@@ -43,16 +44,12 @@ pub fn check(
     after: &[Row],
 ) -> Result<bool, String> {
     // What is interrupted stands between the mappings.
-    if before.bench.kernel.mappings.interrupted_walks != 0 {
+    // Nor are answers that were set aside: they are not mapped.
+    if before.bench.kernel.mappings.interrupted_walks != 0 || replies::are_among(rows) {
         return Ok(false);
     }
     let own = before.task(number).position();
     let mut world = world(rows);
-    for number in 0..PLAYERS {
-        let task = before.task(number).position();
-        let number = super::alphabet::PAGES >> protocol::PAGE_ORDER;
-        world.add_table(Spot { task, resource: Resource::Memory, number: number as u32 });
-    }
     match act {
         Some(Act::Map { to, item }) => {
             let to = before.task((number + u16::from(to)) % PLAYERS).position();

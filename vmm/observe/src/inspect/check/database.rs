@@ -141,6 +141,7 @@ fn exists(snapshot: &Snapshot, slot: CapabilitySlot) -> bool {
         Some(ObjectKind::Thread) => is_below(snapshot.threads.len()),
         Some(ObjectKind::Task) => snapshot.task(index).is_some(),
         Some(ObjectKind::Factory) => is_below(snapshot.factories.len()),
+        Some(ObjectKind::Reply) => snapshot.waits_for_reply(index),
         // There is one of each of the others.
         Some(_) => index == 0,
     }
@@ -221,6 +222,6 @@ fn object(slot: CapabilitySlot) -> u32 {
 }
 
 fn is_one_of_many(slot: CapabilitySlot) -> bool {
-    use ObjectKind::{Factory, Gate, Task, Thread};
-    matches!(slot.kind(), Some(Gate | Thread | Task | Factory))
+    use ObjectKind::{Factory, Gate, Reply, Task, Thread};
+    matches!(slot.kind(), Some(Gate | Thread | Task | Factory | Reply))
 }

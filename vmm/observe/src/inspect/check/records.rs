@@ -5,8 +5,8 @@ use crate::{inspect::Snapshot, paging::TABLE_SIZE};
 use protocol::{
     boot::trim_name,
     introspection::{
-        ALIVE, Header, NOBODY, Table, TaskRecord, ThreadRecord, ThreadState, UNUSED,
-        mapping::{FactoryRecord, GateRecord},
+        ALIVE, Header, NOBODY, SET_ASIDE, Table, TaskRecord, ThreadRecord, ThreadState, UNUSED,
+        mapping::{FactoryRecord, GateRecord, LifeState},
     },
 };
 
@@ -42,8 +42,9 @@ pub(super) fn check(snapshot: &Snapshot, report: &mut Report) {
             Some(format!("its state is {state}")),
         );
     }
-    for (number, record) in snapshot.threads.iter().enumerate() {
+    for (number, record) in (0..=u16::MAX).zip(&snapshot.threads) {
         let problem = thread_problem(record, snapshot);
+        let problem = problem.or_else(|| reply_problem(record, snapshot, number));
         report.judge(Rule::Records, || format!("thread {number}"), problem);
     }
     for (number, record) in (0..=u16::MAX).zip(&snapshot.factories) {
@@ -96,11 +97,22 @@ fn thread_problem(record: &ThreadRecord, snapshot: &Snapshot) -> Option<String> 
         _ if priority > 255 => Some(format!("its priority is {priority}")),
         ThreadState::Inactive if task == NOBODY => None,
         _ if !task_is_alive => Some(format!("it runs in task {task}, which is not alive")),
-        _ if waits && record.partner != NOBODY && !partner_exists => {
+        _ if waits && record.partner < SET_ASIDE && !partner_exists => {
             Some(format!("it waits for thread {}, which does not exist", record.partner))
         }
         _ => None,
     }
+}
+
+/// Somebody has the answer that a thread waits for if that was set aside, or has just dropped it.
+fn reply_problem(record: &ThreadRecord, snapshot: &Snapshot, number: u16) -> Option<String> {
+    let life = snapshot.life_of_reply(number).unwrap_or_default();
+    let is_dropped = life.state == LifeState::Dying as u16;
+    let is_lost = record.partner == SET_ASIDE
+        && record.state != ThreadState::Unused as u32
+        && !is_dropped
+        && snapshot.holder_of_reply(number).is_none();
+    is_lost.then(|| "it waits for an answer that was set aside, and nobody has that".to_owned())
 }
 
 fn factory_problem(record: &FactoryRecord, snapshot: &Snapshot, number: u16) -> Option<String> {
