@@ -236,7 +236,7 @@ pub struct FactoryRecord {
     pub used: u64,
     /// Its first free node, 0 if there is none.
     pub free_nodes: u32,
-    /// Nodes in the frames that it has paid for.
+    /// Nodes in the frames that it has paid for, without the first one of each pair of frames.
     pub nodes: u32,
     /// The factory that it was made from, or [`super::NOBODY`]. If it is unused, the next entry that is,
     /// or [`super::NOBODY`].
@@ -245,9 +245,14 @@ pub struct FactoryRecord {
     pub state: u16,
     /// Counts the factories that have had this table entry, with this one.
     pub generation: u32,
+    /// The first node of the last pair of frames that it has paid for, or 0. It is of no mapping: the
+    /// next one in it is the first node of the pair before, or 0.
+    pub node_frames: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<FactoryRecord>() == 32);
+const _: () = assert!(size_of::<FactoryRecord>() == 40);
 
 /// How long an object lives: as long as its first capability. Objects are named by their kind
 /// ([`ObjectKind`], bits 0 to 15) and index (bits 16 to 31), 0 for none.

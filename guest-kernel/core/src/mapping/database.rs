@@ -15,8 +15,8 @@ use protocol::introspection::{
     mapping::{MAX_DEPTH, MappingNode, Place, Resource},
 };
 
-/// Nodes in a pair of frames.
-pub const NODES_PER_PAIR: u32 = PAIR_SIZE as u32 / size_of::<MappingNode>() as u32;
+/// Nodes in a pair of frames, behind the one that leads to the next pair of the same factory.
+pub const NODES_PER_PAIR: u32 = PAIR_SIZE as u32 / size_of::<MappingNode>() as u32 - 1;
 
 /// The depth of bookmarks: deeper than every mapping, so that they end no subtree.
 const BOOKMARK_DEPTH: u16 = u16::MAX;

@@ -15,7 +15,7 @@ use crate::{
         walk::Effect,
     },
     memory::{
-        frames::TableFrame,
+        frames::{FramePair, TableFrame},
         index::{TaskIndex, WalkerIndex},
         machine::Machine,
     },
@@ -34,21 +34,24 @@ const LOOK_STEPS: u32 = 4;
 const SEARCH_STEPS: u32 = 15;
 
 /// Steps that clearing a piece of a frame costs.
-const CLEAR_STEPS: u32 = 12;
+pub(crate) const CLEAR_STEPS: u32 = 12;
 
 /// Steps that giving a space's frames back costs.
 const SPACE_STEPS: u32 = 36;
 
 /// What is empty is found in groups of words.
-type Group = [Word; 64 / size_of::<Word>()];
+type Group = [Word; 8];
 const GROUPS: usize = PAGE_SIZE / size_of::<Group>();
 
 /// So many of them are looked through at once.
 const GROUPS_AT_ONCE: usize = 16;
 
-/// A frame is cleared piece by piece.
-type Piece = [Word; 512 / size_of::<Word>()];
+/// Frames are cleared piece by piece.
+type Piece = [Word; 64];
 const PIECES: usize = PAGE_SIZE / size_of::<Piece>();
+
+/// Pieces of a pair of frames.
+pub(crate) const PAIR_PIECES: usize = 2 * PIECES;
 
 /// How far the emptying of a task has come. All before is empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +60,7 @@ pub enum Emptied {
     Pages(Pages, Word),
     /// Pages and ports, and the capabilities before this one.
     Capabilities(CapabilityIndex),
-    /// All that it had, and so many pieces of the last pair of frames that it has for UTCBs.
+    /// All that it had. Of the last pair of frames that it has for UTCBs so many pieces are left.
     Utcbs(usize),
     /// All that it was made of.
     Whole,
@@ -88,8 +91,10 @@ impl<M: Machine> Mappings<M> {
                 Emptied::Capabilities(index) if index.0 < CAPABILITY_TABLE_SIZE => {
                     self.empty_capabilities(&mut progress, task, index)?
                 }
-                Emptied::Capabilities(_) => Emptied::Utcbs(0),
-                Emptied::Utcbs(piece) => self.empty_utcbs(task, piece)?,
+                Emptied::Capabilities(_) => {
+                    Emptied::Utcbs(self.tasks[task].utcb_area.frames_of_last() * PIECES)
+                }
+                Emptied::Utcbs(left) => self.empty_utcbs(task, left)?,
                 Emptied::Whole => break,
             };
             self.tasks[task].emptied = emptied;
@@ -118,7 +123,7 @@ impl<M: Machine> Mappings<M> {
         let index = table_index(address);
         let reached = index + self.empty_entries(progress, Spot::<Entry>::new(table, index))?;
         if reached == TABLE_ENTRIES {
-            self.remove_table(task, spot, table);
+            self.remove_table(task, pages, address);
         }
         Ok(Emptied::Pages(pages, start + (reached << PAGE_ORDER)))
     }
@@ -178,31 +183,56 @@ impl<M: Machine> Mappings<M> {
     }
 
     /// Clears another piece of the frames of UTCBs, which tasks have written.
-    fn empty_utcbs(&mut self, task: TaskIndex, piece: usize) -> Result<Emptied, Preempted> {
-        let Some(frame) = self.tasks[task].utcb_area.last_frame() else {
-            return self.empty_space(task);
-        };
-        self.spend(CLEAR_STEPS)?;
-        self.machine.view::<[Piece; PIECES]>(frame)[piece % PIECES].fill(0);
-        if piece + 1 < PIECES {
-            return Ok(Emptied::Utcbs(piece + 1));
+    fn empty_utcbs(&mut self, task: TaskIndex, left: usize) -> Result<Emptied, Preempted> {
+        if self.tasks[task].utcb_area.last().is_none() {
+            return Ok(self.empty_space(task));
         }
-        let factory = self.tasks[task].factory;
-        if let Some(frames) = self.tasks[task].utcb_area.remove_last() {
+        self.spend(CLEAR_STEPS)?;
+        let dying = &mut self.tasks[task];
+        if let Some(frames) = dying.utcb_area.last()
+            && let Some(piece) = left.checked_sub(1)
+        {
+            clear_piece(&mut self.machine, frames, piece);
+            return Ok(Emptied::Utcbs(piece));
+        }
+        let factory = dying.factory;
+        if let Some(frames) = dying.utcb_area.remove_last() {
             self.give_back(factory, frames);
         }
-        Ok(Emptied::Utcbs(0))
+        Ok(Emptied::Utcbs(PAIR_PIECES))
     }
 
     /// Gives the frames back that a space begins with.
-    fn empty_space(&mut self, task: TaskIndex) -> Result<Emptied, Preempted> {
-        self.spend(SPACE_STEPS)?;
+    fn empty_space(&mut self, task: TaskIndex) -> Emptied {
+        self.stretch.go_on_with(&mut self.machine, SPACE_STEPS);
+        self.stretch.account(SPACE_STEPS);
         let factory = self.tasks[task].factory;
         let frames = self.tasks[task].space.take_apart(&mut self.machine);
         for pair in frames {
             self.give_back(factory, pair);
         }
-        Ok(Emptied::Whole)
+        Emptied::Whole
+    }
+    /// Gives the page table for `address` back if nothing stands in it. False if something does, or if
+    /// there is none.
+    #[cold]
+    pub(crate) fn remove_if_empty(&mut self, task: TaskIndex, pages: Pages, address: Word) -> bool {
+        let table = self.tasks[task].space.table(&mut self.machine, pages, address);
+        let Some(table) = table else { return false };
+        let mut looked = 0;
+        while looked < GROUPS {
+            let more = empty_groups(&mut self.machine, table, looked);
+            self.stretch.account(SEARCH_STEPS);
+            // It cannot be left here: others would enter something where it has looked. And if it is left
+            // soon, and begins again, it must have come further.
+            self.stretch.go_on_with(&mut self.machine, SEARCH_STEPS);
+            if more == 0 {
+                return false;
+            }
+            looked += more;
+        }
+        self.remove_table(task, pages, address);
+        true
     }
 }
 
@@ -212,6 +242,12 @@ fn end_of(pages: Pages) -> Word {
         Pages::Memory => USER_END,
         Pages::Ports => IO_PORTS << PAGE_ORDER,
     }
+}
+
+/// Clears a piece of a pair of frames.
+pub(crate) fn clear_piece(machine: &mut impl Machine, frames: &FramePair, piece: usize) {
+    let frame = if piece < PIECES { frames.first() } else { frames.second() };
+    machine.view::<[Piece; PIECES]>(frame)[piece % PIECES].fill(0);
 }
 
 /// How many groups of a frame are zero from one on, of those that are looked through at once.

@@ -75,7 +75,20 @@ pub struct Lives<M: Machine> {
 }
 
 #[cfg(test)]
+impl Life {
+    /// All that is known of it.
+    pub fn record(&self) -> &LifeRecord {
+        &self.0
+    }
+}
+
+#[cfg(test)]
 impl<M: Machine> Lives<M> {
+    /// The next one of those that the same factory has made.
+    pub fn next_made(&self, object: Mortal) -> Option<Mortal> {
+        MaybeMortal(self.of(object).0.next).get()
+    }
+
     /// Whatever becomes of their first capabilities, the objects that there are now do not end.
     pub fn forget_roots(&mut self) {
         let LifeTables { gates, threads, tasks, factories, replies } = &mut self.tables;
@@ -322,6 +335,9 @@ impl<M: Machine> Lives<M> {
         }
         let (next, previous) = (MaybeMortal(record.next_due), MaybeMortal(record.previous_due));
         record.state = LifeState::Living as u16;
+        if is_dying {
+            record.root = 0;
+        }
         (record.next_due, record.previous_due) = (0, 0);
         match previous.get() {
             Some(previous) => self.record(previous).next_due = next.0,
@@ -336,6 +352,7 @@ impl<M: Machine> Lives<M> {
     /// An object whose first capability is gone comes first of those that are to be taken apart.
     pub(crate) fn put_in_front(&mut self, object: Mortal) {
         self.make_due(object, LifeState::Dying);
+        self.record(object).root = self.cause;
     }
 }
 
@@ -378,14 +395,6 @@ impl<M: Machine> Mappings<M> {
         }
     }
 
-    /// Stands for what is to come.
-    pub fn give_back_nodes(
-        &mut self,
-        _: FactoryIndex,
-    ) -> Result<(), crate::mapping::stretch::Preempted> {
-        Ok(())
-    }
-
     /// An object that a factory has made and that is not gone yet.
     pub fn first_made(&self, factory: FactoryIndex) -> Option<Mortal> {
         MaybeMortal(self.lives.of(Mortal::Factory(factory)).0.made).get()
@@ -396,7 +405,6 @@ impl<M: Machine> Mappings<M> {
     pub(crate) fn capability_is_gone(&mut self, capability: Capability, node: NodeIndex) {
         let Some(object) = capability.object.mortal() else { return };
         if self.lives.of(object).root() == Some(node) {
-            self.lives.record(object).root = self.lives.cause;
             self.lives.put_in_front(object);
         } else if let Mortal::Gate(_) = object {
             self.look_for_holders(object);

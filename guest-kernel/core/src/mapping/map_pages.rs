@@ -204,8 +204,8 @@ impl<M: Machine> Mappings<M> {
         Ok(())
     }
 
-    /// Whether a superpage can be entered: there is no page table in its place, and of memory it does
-    /// not cover what cannot be mapped.
+    /// Whether a superpage can be entered: there is no page table in its place, unless that was empty and
+    /// is gone now, and of memory it does not cover what cannot be mapped.
     fn takes_superpage(&mut self, run: &Run, destination: Word) -> bool {
         if run.pages == Pages::Memory && align_down(destination, TABLE_ORDER) < MAPPABLE_START {
             return false;
@@ -213,6 +213,7 @@ impl<M: Machine> Mappings<M> {
         let space = &self.tasks[run.to].space;
         let entry = space.directory_entry(&mut self.machine, run.pages, destination);
         !matches!(entry, DirectoryEntry::Table(_))
+            || self.remove_if_empty(run.to, run.pages, destination)
     }
 
     fn map_superpage(

@@ -3,10 +3,11 @@
 use crate::{
     mapping::{
         database::{NODES_PER_PAIR, take_node},
+        emptying::{CLEAR_STEPS, PAIR_PIECES, clear_piece},
         life::{LifeTables, Lives},
         progress::{Walker, Walkers},
         sigma0::Sigma0,
-        stretch::Stretch,
+        stretch::{Preempted, Stretch},
         task::{Task, Tasks},
     },
     memory::{
@@ -14,7 +15,7 @@ use crate::{
         frames::{FramePair, FramePool, NoMemory, PAIR_SIZE},
         index::{FactoryIndex, Table},
         machine::Machine,
-        node::NodeIndex,
+        node::{MaybeNode, NodeIndex},
     },
 };
 
@@ -103,18 +104,41 @@ impl<M: Machine> Mappings<M> {
         }
     }
 
-    /// Buys a pair of frames of nodes. As it is zero, each of its nodes is followed by the next one
-    /// already.
+    /// Buys a pair of frames of nodes. The first one leads to the pair before. As they are zero, each of
+    /// the others is followed by the next one already.
     #[cold]
     #[inline(never)]
     fn stock_nodes(&mut self, factory: FactoryIndex) -> Result<(), NoMemory> {
         self.stretch.account(STOCK_STEPS);
-        let first = NodeIndex::first_of(&self.allocate(factory)?).ok_or(NoMemory)?;
-        let last = first.further(NODES_PER_PAIR - 1).ok_or(NoMemory)?;
+        let link = NodeIndex::first_of(self.allocate(factory)?).ok_or(NoMemory)?;
+        let first = link.further(1).ok_or(NoMemory)?;
+        let last = link.further(NODES_PER_PAIR).ok_or(NoMemory)?;
         self.machine.node(last).next = last.get().wrapping_add(1).wrapping_neg();
         let record = &mut self.factories[factory].record;
+        self.machine.node(link).next = record.node_frames;
+        record.node_frames = link.get();
         record.free_nodes = first.get();
         record.nodes += NODES_PER_PAIR;
+        Ok(())
+    }
+
+    /// Gives the frames of the nodes of a factory back, which ends: none of its nodes is used any more.
+    pub fn give_back_nodes(&mut self, factory: FactoryIndex) -> Result<(), Preempted> {
+        while let Some(link) = MaybeNode::from_raw(self.factories[factory].record.node_frames).get()
+            && let Some(frames) = link.into_frames()
+        {
+            self.spend(CLEAR_STEPS)?;
+            let Factory { record, cleared } = &mut self.factories[factory];
+            (record.free_nodes, record.nodes) = (0, 0);
+            // From the end on: the link goes last.
+            *cleared += 1;
+            let (piece, before) = (PAIR_PIECES - *cleared, self.machine.node(link).next);
+            clear_piece(&mut self.machine, &frames, piece);
+            if piece == 0 {
+                (record.node_frames, *cleared) = (before, 0);
+                self.give_back(factory, frames);
+            }
+        }
         Ok(())
     }
 }

@@ -91,6 +91,14 @@ impl Stretch {
         self.begin_next(machine);
     }
 
+    /// The same unless there are so many steps left; afterwards there are.
+    pub(crate) fn go_on_with(&mut self, machine: &mut impl Machine, steps: u32) {
+        if self.left < steps {
+            self.go_on(machine);
+            self.left = STEPS_ON;
+        }
+    }
+
     fn begin_next(&mut self, machine: &mut impl Machine) {
         let now = machine.time();
         machine.publish_stretch(now.saturating_sub(self.began), true);

@@ -44,16 +44,16 @@ impl<M: Machine> Mappings<M> {
         Ok(table)
     }
 
-    /// Gives a page table back that is empty.
-    #[cold]
-    pub(crate) fn remove_table(
-        &mut self,
-        task: TaskIndex,
-        directory_spot: Spot<Entry>,
-        table: TableFrame,
-    ) {
-        directory_spot.take(&mut self.machine);
-        self.give_back(self.tasks[task].factory, table.into_pair());
+    /// Gives the page table for `address` back, which is there and empty.
+    pub(crate) fn remove_table(&mut self, task: TaskIndex, pages: Pages, address: Word) {
+        let owner = &self.tasks[task];
+        let Some(spot) = owner.space.directory_spot(pages, address) else { return };
+        let Some(table) = spot.take(&mut self.machine).table_frame() else { return };
+        if pages == Pages::Memory {
+            // The processor may have noted where the table is.
+            self.machine.flush_page(owner.space.root(), address);
+        }
+        self.give_back(owner.factory, table.into_pair());
     }
 
     pub(crate) fn need_port_directory(&mut self, task: TaskIndex) -> Result<(), NoMemory> {

@@ -53,17 +53,20 @@ impl UtcbArea {
         (number < self.frames.into()).then_some(frame)
     }
 
-    /// The last one.
-    pub fn last_frame(&self) -> Option<KernelFrame> {
-        self.frame(usize::from(self.frames).checked_sub(1)?)
+    /// The last pair of them.
+    pub fn last(&self) -> Option<&FramePair> {
+        self.pairs.iter().flatten().next_back()
     }
 
-    /// Takes the last one away, which must be zero. If that was the last one of a pair, returns the pair.
+    /// Frames of the area in that.
+    pub fn frames_of_last(&self) -> usize {
+        if self.frames.is_multiple_of(2) { 2 } else { 1 }
+    }
+
+    /// Takes that away.
     pub fn remove_last(&mut self) -> Option<FramePair> {
-        self.frames = self.frames.saturating_sub(1);
-        let is_first = self.frames.is_multiple_of(2);
-        let pair = self.pairs.get_mut(usize::from(self.frames / 2))?;
-        if is_first { pair.take() } else { None }
+        self.frames = self.frames.saturating_sub(2);
+        self.pairs.iter_mut().rev().find_map(Option::take)
     }
 }
 

@@ -68,6 +68,8 @@ impl<M: Machine> Mappings<M> {
         own: bool,
     ) -> Result<(), Preempted> {
         let size = area.size();
+        // What covers a table, and takes all that is in it, takes it too.
+        let takes_tables = own && take.contains(Rights::READ) && size >= 1 << TABLE_ORDER;
         while progress.done < size {
             self.spend(LOOK_STEPS)?;
             let address = area.base() + progress.done;
@@ -101,6 +103,9 @@ impl<M: Machine> Mappings<M> {
                         )?;
                     }
                     progress.done += PAGE_SIZE;
+                    if takes_tables && progress.done.is_multiple_of(1 << TABLE_ORDER) {
+                        self.remove_if_empty(task, pages, address);
+                    }
                     continue;
                 }
             }

@@ -15,25 +15,21 @@ pub type Factories<M> = Table<FactoryIndex, <M as Machine>::Storage<Factory>>;
 
 /// A quota of kernel memory.
 #[derive(Clone, Copy, Debug)]
-#[repr(transparent)]
+#[repr(C)]
 pub struct Factory {
     /// What viewers see; also the kernel's own copy of these facts.
     pub record: FactoryRecord,
+    /// If it is ending, how many pieces of the last pair of frames of its nodes are clear.
+    pub(crate) cleared: usize,
 }
 
 impl Factory {
     /// A factory that has spent nothing yet, made from `parent`.
     pub fn new(limit: u64, parent: u16) -> Self {
         let state = ALIVE as u16;
-        Self {
-            record: FactoryRecord {
-                limit,
-                parent,
-                state,
-                generation: 1,
-                ..FactoryRecord::default()
-            },
-        }
+        let record =
+            FactoryRecord { limit, parent, state, generation: 1, ..FactoryRecord::default() };
+        Self { record, cleared: 0 }
     }
 
     /// Bytes that it may still spend.

@@ -12,9 +12,14 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub struct NodeIndex(NonZeroU32);
 
 impl NodeIndex {
-    /// The first node of a pair of frames of them.
-    pub(crate) fn first_of(frames: &FramePair) -> Option<Self> {
+    /// The first node of a pair of frames, which are of nodes from now on.
+    pub(crate) fn first_of(frames: FramePair) -> Option<Self> {
         NonZeroU32::new((frames.first().address().0 / NODE_SIZE) as u32).map(Self)
+    }
+
+    /// The frames of nodes that this is the first one of, none of which is used any more.
+    pub(crate) fn into_frames(self) -> Option<FramePair> {
+        FramePair::from_link(self.address().0)
     }
 
     /// Where the node is.

@@ -4,6 +4,7 @@ use super::{
     Bench,
     model::{POOL, RAM_END},
     random::Random,
+    soundness,
 };
 use crate::{
     arch::{TABLE_ENTRIES, TABLE_ORDER},
@@ -96,7 +97,8 @@ pub fn act(bench: &mut Bench, source: &mut Source) {
     let Some(current) = bench.kernel.current.get() else {
         // All wait for each other or are stopped: as `ex_regs` does, set one of them free.
         let thread = ThreadIndex::from_position(source.below(everybody) as u16);
-        if bench.kernel.threads[thread].bound_task().is_some() {
+        let known = &bench.kernel.threads[thread];
+        if !known.is(ThreadState::Unused) && known.bound_task().is_some() {
             bench.kernel.cancel(thread);
         }
         return bench.kernel.timer_tick();
@@ -292,6 +294,7 @@ fn anything_that_tasks_do_leaves_the_kernel_sound() {
             old.kernel.mappings.machine.is_restless = false;
             old.drain();
             check_threads(&mut old);
+            soundness::check(&mut old).expect("sound");
             bench.kernel.mappings.machine.records = old.kernel.mappings.machine.records;
             crowds += 1;
         }

@@ -1,6 +1,7 @@
 //! The kernel on a model of the hardware.
 
 mod algebra;
+mod ends;
 mod exploration;
 mod faults;
 mod hostile;
@@ -17,7 +18,9 @@ mod quick;
 mod random;
 mod replies;
 mod restart;
+mod soundness;
 mod stretch;
+mod tables;
 mod waiting;
 
 pub use model::Bench;

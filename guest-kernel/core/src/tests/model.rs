@@ -526,6 +526,14 @@ impl Bench {
         all.filter(|thread| !self.kernel.threads[*thread].is(ThreadState::Unused)).count()
     }
 
+    /// The object that a slot of a task has a capability to.
+    pub fn slot(&mut self, task: TaskIndex, index: u32) -> Option<Object> {
+        let mappings = &mut self.kernel.mappings;
+        let index = CapabilityIndex(index as Word);
+        let found = mappings.tasks[task].capabilities.get(&mut mappings.machine, index);
+        found.map(|capability| capability.object)
+    }
+
     /// What a task maps at an address.
     pub fn page(&mut self, task: TaskIndex, address: Word) -> Entry {
         let space = &self.kernel.mappings.tasks[task].space;

@@ -409,15 +409,20 @@ impl Made {
         self.put(u64::from(index) * NODE_SIZE, &node);
     }
 
-    /// Takes a node from a factory's list, or from a new frame.
+    /// Takes a node from a factory's list, or from two new frames, whose first one leads to those before.
     fn new_node(&mut self, factory: u16) -> u32 {
         let first = self.change_factory(factory, |record| record.free_nodes);
         let node = match first {
             0 => {
-                let node = (self.frame(factory) / NODE_SIZE) as u32;
-                self.change_factory(factory, |record| record.nodes += 256);
-                self.change_node(node + 255, |last| last.next = 0u32.wrapping_sub(node + 256));
-                node
+                let link = (self.frame(factory) / NODE_SIZE) as u32;
+                self.frame(factory);
+                let before = self.change_factory(factory, |record| {
+                    record.nodes += 511;
+                    std::mem::replace(&mut record.node_frames, link)
+                });
+                self.change_node(link, |node| node.next = before);
+                self.change_node(link + 511, |last| last.next = 0u32.wrapping_sub(link + 512));
+                link + 1
             }
             node => node,
         };

@@ -499,11 +499,11 @@ fn free_lists_and_quotas_are_checked() {
             "it has spent",
         );
         changed(&|record| record.used -= 0x4000).expect_violation(rule, path, "in frames of nodes");
-        changed(&|record| record.nodes += 1).expect_violation(rule, path, "not whole frames");
+        changed(&|record| record.nodes += 1).expect_violation(rule, path, "not all of some pairs");
         let more_nodes = |record: &mut FactoryRecord| {
-            (record.nodes, record.used) = (record.nodes + 256, record.used + 0x1000);
+            (record.nodes, record.used) = (record.nodes + 511, record.used + 0x2000);
         };
-        changed(&more_nodes).expect_violation(rule, path, "it has 512 nodes, but");
+        changed(&more_nodes).expect_violation(rule, path, "it has 1022 nodes, but");
         changed(&|record| record.limit *= 2).expect_violation(rule, "factory 0 (sigma0, root)", "");
         changed(&|record| record.free_nodes += 1).expect_violation(rule, path, "are free");
         changed(&|record| record.free_nodes = 1).expect_violation(

@@ -28,6 +28,8 @@ const FACTORIES: u64 = POOL.start + FRAME;
 const INFO_PAGE: u64 = POOL.start + 2 * FRAME;
 const FIRST_FREE: u64 = POOL.start + 3 * FRAME;
 const NUMBER_OF_TASKS: u64 = 6;
+/// Nodes in a pair of frames.
+const NODES: u64 = 2 * FRAME / NODE_SIZE;
 
 pub struct Sound {
     pub ram: Ram,
@@ -35,20 +37,32 @@ pub struct Sound {
     pub mappings: u64,
     geometry: &'static Geometry,
     next: u64,
+    /// The next node, and the end of those of its pair of frames.
     node: u64,
+    nodes_end: u64,
+    /// The node that leads to the last pair, and how many there are.
     node_frames: u64,
+    node_pairs: u64,
 }
 
 impl Sound {
     /// sigma0 has memory 1:1 and maps each page on; each task to the next one, until no frame is left.
     pub fn new(geometry: &'static Geometry) -> Self {
         let ram = Ram::new(RAM, POOL.end);
-        let mut sound =
-            Self { ram, mappings: 0, geometry, next: FIRST_FREE, node: 0, node_frames: 0 };
+        let mut sound = Self {
+            ram,
+            mappings: 0,
+            geometry,
+            next: FIRST_FREE,
+            node: 0,
+            nodes_end: 0,
+            node_frames: 0,
+            node_pairs: 0,
+        };
         sound.records();
         for page in POOL.end / FRAME..ONE_TO_ONE_END as u64 / FRAME {
-            // A table and its companion for each task at most, and a frame of nodes.
-            if sound.next + (2 * NUMBER_OF_TASKS + 1) * FRAME > POOL.end {
+            // A table and its companion for each task at most, and a pair of frames of nodes.
+            if sound.next + (2 * NUMBER_OF_TASKS + 2) * FRAME > POOL.end {
                 break;
             }
             sound.tree(page);
@@ -106,9 +120,12 @@ impl Sound {
     }
 
     fn new_node(&mut self) -> u32 {
-        if (self.node * NODE_SIZE).is_multiple_of(FRAME) {
-            self.node = self.frame() / NODE_SIZE;
-            self.node_frames += 1;
+        if self.node == self.nodes_end {
+            let link = self.frame() / NODE_SIZE;
+            self.frame();
+            self.ram.put(link * NODE_SIZE, &(self.node_frames as u32));
+            (self.node_frames, self.node, self.nodes_end) = (link, link + 1, link + NODES);
+            self.node_pairs += 1;
         }
         self.node += 1;
         (self.node - 1) as u32
@@ -119,9 +136,9 @@ impl Sound {
             FactoryRecord { limit: POOL.end - FIRST_FREE, ..FactoryRecord::default() };
         (factory.used, factory.parent) = (self.next - FIRST_FREE, NOBODY);
         factory.state = ALIVE as u16;
-        let whole = FRAME / NODE_SIZE;
-        factory.nodes = (self.node_frames * whole) as u32;
-        let end = self.node.next_multiple_of(whole);
+        factory.nodes = (self.node_pairs * (NODES - 1)) as u32;
+        factory.node_frames = self.node_frames as u32;
+        let end = self.nodes_end;
         if self.node < end {
             factory.free_nodes = self.node as u32;
             self.ram.put((end - 1) * NODE_SIZE, &0u32.wrapping_sub(end as u32));

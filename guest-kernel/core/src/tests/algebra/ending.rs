@@ -9,8 +9,11 @@ use super::{
     specification::Spot,
 };
 use crate::{
-    mapping::stretch::Preempted,
-    memory::index::{FactoryIndex, TableIndex, TaskIndex, ThreadIndex},
+    mapping::{database::NODES_PER_PAIR, stretch::Preempted},
+    memory::{
+        frames::PAIR_SIZE,
+        index::{FactoryIndex, TableIndex, TaskIndex, ThreadIndex},
+    },
     tests::Bench,
     threads::undertaking::walker,
 };
@@ -33,7 +36,7 @@ fn go_on(bench: &mut Bench, thread: u16, task: TaskIndex) -> Result<(), Preempte
 /// What a factory has spent on frames that are not of nodes.
 fn spent_on_tables(bench: &Bench, factory: FactoryIndex) -> u64 {
     let record = bench.kernel.mappings.factories[factory].record;
-    record.used - u64::from(record.nodes) * 16
+    record.used - u64::from(record.nodes / NODES_PER_PAIR) * PAIR_SIZE
 }
 
 impl Laboratory {

@@ -140,7 +140,6 @@ impl Laboratory {
                 let found = reader.found(spot).expect("something");
                 world.add_root(spot, found.size, found.what, found.rights);
             }
-            world.add_table(Spot { task, resource: Resource::Memory, number: 0xb_ffff });
         }
         let before = world.mappings.keys().copied().collect();
         let mut laboratory = Self { bench, world, supervisor, before, seen: Seen::default() };

@@ -65,8 +65,6 @@ pub struct Outcome {
 #[derive(Clone, Debug)]
 pub struct World {
     pub mappings: BTreeMap<Spot, Mapping>,
-    /// Directory entries that a table stands in, for ever: task, resource, number of the entry.
-    tables: BTreeSet<(u16, Resource, u32)>,
     /// Units that a directory entry covers.
     block: u32,
     /// What sigma0 owns.
@@ -87,24 +85,12 @@ struct Piece {
 
 impl World {
     pub fn new(block: u32, reach: usize, is_owned: fn(Resource, u32) -> bool) -> Self {
-        Self {
-            mappings: BTreeMap::new(),
-            tables: BTreeSet::new(),
-            block,
-            is_owned,
-            reach,
-            next_id: 1,
-        }
+        Self { mappings: BTreeMap::new(), block, is_owned, reach, next_id: 1 }
     }
 
     /// A mapping that is derived from none.
     pub fn add_root(&mut self, spot: Spot, size: u32, what: u64, rights: Rights) {
         self.add(spot, size, what, rights, None);
-    }
-
-    /// A table stands where `spot` is.
-    pub fn add_table(&mut self, spot: Spot) {
-        self.tables.insert(self.directory_entry(spot));
     }
 
     /// The mapping that covers a unit.
@@ -180,9 +166,6 @@ impl World {
     }
 
     fn add(&mut self, spot: Spot, size: u32, what: u64, rights: Rights, parent: Option<Id>) {
-        if size == 1 {
-            self.add_table(spot);
-        }
         let id = self.next_id;
         self.next_id += 1;
         let mapping = Mapping {
@@ -199,12 +182,10 @@ impl World {
         self.mappings.insert(spot, mapping);
     }
 
-    fn directory_entry(&self, spot: Spot) -> (u16, Resource, u32) {
-        (spot.task, spot.resource, spot.number / self.block)
-    }
-
-    fn has_table(&self, spot: Spot) -> bool {
-        self.tables.contains(&self.directory_entry(spot))
+    /// Whether small pages stand where a superpage would begin: mappings, or the kernel's own.
+    fn has_small_pages(&self, spot: Spot) -> bool {
+        let last = Spot { number: spot.number + self.block - 1, ..spot };
+        is_kept(last) || self.mappings.range(spot..=last).any(|(_, mapping)| mapping.size == 1)
     }
 
     /// What a task has at a spot. sigma0 gets what it owns when it is first touched or sent, as
@@ -264,7 +245,7 @@ impl World {
                 && begin == source
                 && left >= found.size
                 && destination.number.is_multiple_of(found.size)
-                && !self.has_table(destination);
+                && !self.has_small_pages(destination);
             let size = if is_whole { found.size } else { 1 };
             done += size - 1;
             let rights = found.rights & item.flexpage.rights();
@@ -344,9 +325,6 @@ impl World {
             self.reduce(&self.family(sent.id), Rights::all() - rights);
             let moved = self.mappings.remove(&begin).expect("something to send");
             self.mappings.insert(destination, Mapping { granted: true, ..moved });
-            if size == 1 {
-                self.add_table(destination);
-            }
         } else {
             self.add(destination, size, what, rights, Some(sent.id));
         }

@@ -13,7 +13,7 @@ use crate::{
         specification::{Mapping, Spot, World},
     },
 };
-use protocol::{flexpage::Flexpage, flexpage::Rights, introspection::mapping::Resource};
+use protocol::flexpage::{Flexpage, Rights};
 use std::collections::BTreeMap;
 
 /// What the mappings are of which the kernel has these rows.
@@ -50,11 +50,6 @@ pub fn check(
     }
     let own = before.task(number).position();
     let mut world = world(rows);
-    for number in 0..PLAYERS {
-        let task = before.task(number).position();
-        let number = super::alphabet::PAGES >> protocol::PAGE_ORDER;
-        world.add_table(Spot { task, resource: Resource::Memory, number: number as u32 });
-    }
     match act {
         Some(Act::Map { to, item }) => {
             let to = before.task((number + u16::from(to)) % PLAYERS).position();

@@ -5,14 +5,23 @@
 
 use super::{Report, Rule, factory_path};
 use crate::{
-    inspect::{Snapshot, forest::Step, nodes::NODES_PER_FRAME},
+    inspect::{Snapshot, forest::Step},
     paging::TABLE_SIZE,
 };
 use protocol::{
-    introspection::{NOBODY, mapping::Resource},
+    introspection::{
+        NOBODY,
+        mapping::{NODE_SIZE, Resource},
+    },
     layout::UTCB_AREA,
 };
 use std::convert::Infallible;
+
+/// The kernel's memory comes in pairs of frames.
+const PAIR_SIZE: u64 = 2 * TABLE_SIZE;
+
+/// Nodes of a pair of frames, without the one that leads to the next pair.
+const NODES_PER_PAIR: u64 = PAIR_SIZE / NODE_SIZE - 1;
 
 /// What was counted of a factory.
 #[derive(Clone, Copy, Debug, Default)]
@@ -97,7 +106,7 @@ fn add(snapshot: &Snapshot, counted: &mut [Counted], task: u16, count: impl FnOn
 fn problem(snapshot: &Snapshot, number: u16, counted: Counted) -> Option<String> {
     let factory = snapshot.factory(number)?;
     let (used, limit) = (factory.used, factory.limit);
-    let nodes = u64::from(factory.nodes) / NODES_PER_FRAME * TABLE_SIZE;
+    let nodes = u64::from(factory.nodes) / NODES_PER_PAIR * PAIR_SIZE;
     let Counted { frames, handed_on, mapped, bookmarks, free } = counted;
     let least = frames.saturating_add(nodes).saturating_add(handed_on);
     let pool = snapshot.header.pool_end.saturating_sub(snapshot.header.pool_start);
@@ -107,9 +116,10 @@ fn problem(snapshot: &Snapshot, number: u16, counted: Counted) -> Option<String>
             "it says that it has spent {used:#x} bytes, but there are {frames:#x} in tables, \
              {nodes:#x} in frames of nodes and {handed_on:#x} in limits of other factories"
         )),
-        () if !u64::from(factory.nodes).is_multiple_of(NODES_PER_FRAME) => {
-            Some(format!("it has {} nodes, which are not whole frames", factory.nodes))
-        }
+        () if !u64::from(factory.nodes).is_multiple_of(NODES_PER_PAIR) => Some(format!(
+            "it has {} nodes, which are not all of some pairs of frames",
+            factory.nodes
+        )),
         () if mapped + bookmarks + free != u64::from(factory.nodes) => Some(format!(
             "it has {} nodes, but {mapped} are of mappings, {bookmarks} are bookmarks of its threads \
              and {free} are free",

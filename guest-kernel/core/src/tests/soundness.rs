@@ -1,0 +1,270 @@
+//! What is true of objects whenever the kernel is left: nothing leads to one that is gone, and each is where
+//! its life says.
+
+use super::{
+    Bench,
+    algebra::{Check, same},
+};
+use crate::{
+    mapping::{capability::Object, life::Mortal},
+    memory::{
+        chain::{Chain, Linked},
+        index::{FactoryIndex, GateIndex, Storage, Table, TableIndex, TaskIndex, ThreadIndex},
+        node::MaybeNode,
+    },
+    threads::{
+        gate::GateChain,
+        thread::ThreadChain,
+        undertaking::{Operation, walker},
+    },
+};
+use protocol::{
+    introspection::{
+        ALIVE, NOBODY, ThreadState,
+        mapping::{CapabilitySlot, LifeState, MappingNode, Resource},
+    },
+    object::{CAPABILITY_TABLE_SIZE, CapabilityIndex},
+};
+use std::collections::BTreeSet;
+
+/// Which objects there are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Census {
+    pub gates: BTreeSet<u16>,
+    pub threads: BTreeSet<u16>,
+    pub tasks: BTreeSet<u16>,
+    pub factories: BTreeSet<u16>,
+}
+
+impl Census {
+    pub fn of(bench: &Bench) -> Self {
+        let kernel = &bench.kernel;
+        let gates = (0..kernel.gates.used()).filter(|number| {
+            kernel.gates[GateIndex::from_position(*number)].record.state == ALIVE as u16
+        });
+        let threads = (0..kernel.threads.used()).filter(|number| {
+            !kernel.threads[ThreadIndex::from_position(*number)].is(ThreadState::Unused)
+        });
+        let tasks = (0..kernel.mappings.tasks.used()).filter(|number| {
+            kernel.mappings.tasks[TaskIndex::from_position(*number)].record.state == ALIVE
+        });
+        let factories = (0..kernel.mappings.factories.used()).filter(|number| {
+            let factory = &kernel.mappings.factories[FactoryIndex::from_position(*number)];
+            factory.record.state == ALIVE as u16
+        });
+        Self {
+            gates: gates.collect(),
+            threads: threads.collect(),
+            tasks: tasks.collect(),
+            factories: factories.collect(),
+        }
+    }
+
+    fn has(&self, object: Mortal) -> bool {
+        match object {
+            Mortal::Gate(gate) => self.gates.contains(&gate.position()),
+            Mortal::Thread(thread) | Mortal::Reply(thread) => {
+                self.threads.contains(&thread.position())
+            }
+            Mortal::Task(task) => self.tasks.contains(&task.position()),
+            Mortal::Factory(factory) => self.factories.contains(&factory.position()),
+        }
+    }
+
+    fn all(&self) -> Vec<Mortal> {
+        let gates = self.gates.iter().map(|gate| Mortal::Gate(GateIndex::from_position(*gate)));
+        let threads =
+            self.threads.iter().map(|thread| Mortal::Thread(ThreadIndex::from_position(*thread)));
+        let tasks = self.tasks.iter().map(|task| Mortal::Task(TaskIndex::from_position(*task)));
+        let factories = self
+            .factories
+            .iter()
+            .map(|factory| Mortal::Factory(FactoryIndex::from_position(*factory)));
+        gates.chain(threads).chain(tasks).chain(factories).collect()
+    }
+}
+
+/// Whose capabilities end objects, and which objects there are.
+pub fn check(bench: &mut Bench) -> Check {
+    let census = Census::of(bench);
+    check_lives(bench, &census)?;
+    check_capabilities(bench, &census)?;
+    check_gates(bench, &census)?;
+    for number in &census.threads {
+        check_thread(bench, &census, ThreadIndex::from_position(*number))?;
+    }
+    for number in &census.tasks {
+        let task = TaskIndex::from_position(*number);
+        let found = members(
+            &bench.kernel.threads,
+            bench.kernel.mappings.tasks[task].threads,
+            ThreadChain::InTask,
+        );
+        let wanted = census.threads.iter().copied().filter(|thread| {
+            bench.kernel.threads[ThreadIndex::from_position(*thread)].bound_task() == Some(task)
+        });
+        same("threads of a task", found, wanted.collect())?;
+        let factory = bench.kernel.mappings.tasks[task].factory;
+        same("the factory of a task", census.has(Mortal::Factory(factory)), true)?;
+    }
+    let kernel = &bench.kernel;
+    for number in (0..kernel.threads.used()).filter(|number| !census.threads.contains(number)) {
+        let thread = ThreadIndex::from_position(number);
+        let walk = kernel.mappings.walkers[walker(thread)].walk;
+        same("the walk of a thread that is gone", walk.is_none(), true)?;
+        same("whether a thread that is gone runs", kernel.current == thread.into(), false)?;
+    }
+    Ok(())
+}
+
+/// Those in a chain, whose links are sound.
+fn members<I: TableIndex, S: Storage + Clone, K: Copy>(
+    table: &Table<I, S>,
+    chain: Chain<I>,
+    kind: K,
+) -> BTreeSet<u16>
+where
+    S::Object: Linked<K>,
+    Table<I, S>: Clone,
+{
+    let (mut table, mut chain) = (table.clone(), chain);
+    let mut found = BTreeSet::new();
+    while let Some(first) = chain.first() {
+        assert!(found.insert(first.position()), "a chain is a circle");
+        chain.remove(&mut table, kind, first);
+    }
+    found
+}
+
+fn check_lives(bench: &mut Bench, census: &Census) -> Check {
+    let is_due = bench.kernel.is_due();
+    for object in census.all() {
+        let life = *bench.kernel.mappings.lives.of(object);
+        let state = life.record().state;
+        let is_dying = state == LifeState::Dying as u16;
+        if state == LifeState::None as u16 || (is_dying && !is_due) {
+            return Err(format!("{object:?} exists: {life:?}"));
+        }
+        if let Some(root) = life.root() {
+            let machine = &mut bench.kernel.mappings.machine;
+            let MappingNode { task, place, depth, .. } =
+                *crate::memory::machine::Machine::node(machine, root);
+            same(
+                &format!("the resource of the root of {object:?}"),
+                place.resource(),
+                Resource::Capability,
+            )?;
+            same("the depth of a root", depth, 0)?;
+            let slot = bench.slot(TaskIndex::from_position(task), place.number());
+            same("what a root is of", slot.and_then(Object::mortal), Some(object))?;
+        }
+        if let Some(factory) = life.factory() {
+            same("whether who has made it is there", census.has(Mortal::Factory(factory)), true)?;
+        }
+    }
+    for number in &census.factories {
+        let factory = FactoryIndex::from_position(*number);
+        let mut made = BTreeSet::new();
+        let mut next = bench.kernel.mappings.first_made(factory);
+        let mut previous = 0;
+        while let Some(object) = next {
+            let record = *bench.kernel.mappings.lives.of(object).record();
+            same("the way back among those that were made", record.previous, previous)?;
+            same("who has made it", record.factory, *number)?;
+            same("whether it exists", census.has(object), true)?;
+            let (kind, index) = object.kind();
+            previous = CapabilitySlot::new(kind, 0, index).0;
+            assert!(made.insert(previous), "those that were made stand in a circle");
+            next = bench.kernel.mappings.lives.next_made(object);
+        }
+        let wanted = census
+            .all()
+            .into_iter()
+            .filter(|object| bench.kernel.mappings.lives.of(*object).factory() == Some(factory));
+        same("how many were made", made.len(), wanted.count())?;
+    }
+    Ok(())
+}
+
+/// Nobody has a capability to an object that is gone.
+fn check_capabilities(bench: &mut Bench, census: &Census) -> Check {
+    for number in &census.tasks {
+        let task = TaskIndex::from_position(*number);
+        for index in 0..CAPABILITY_TABLE_SIZE {
+            if bench.kernel.mappings.tasks[task].capabilities.spot(CapabilityIndex(index)).is_none()
+            {
+                continue;
+            }
+            if let Some(object) = bench.slot(task, index as u32).and_then(Object::mortal)
+                && !census.has(object)
+            {
+                return Err(format!("{task:?} has a capability to {object:?}, which is gone"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_gates(bench: &Bench, census: &Census) -> Check {
+    let kernel = &bench.kernel;
+    for number in &census.gates {
+        let index = GateIndex::from_position(*number);
+        let gate = &kernel.gates[index];
+        if let Some(thread) = gate.receiver() {
+            same("whether a gate's thread exists", census.has(Mortal::Thread(thread)), true)?;
+            let all = members(&kernel.gates, kernel.threads[thread].gates, GateChain::OfThread);
+            same("whether a gate is one of its thread's", all.contains(number), true)?;
+        }
+        same("unheld without a thread", gate.is_unheld && gate.receiver().is_none(), false)?;
+        let found = members(&kernel.threads, gate.waiting, ThreadChain::AtGate);
+        let wanted = census.threads.iter().copied().filter(|thread| {
+            let thread = &kernel.threads[ThreadIndex::from_position(*thread)];
+            thread.gate == index.into()
+        });
+        same("who waits at a gate", found, wanted.collect())?;
+    }
+    Ok(())
+}
+
+fn check_thread(bench: &mut Bench, census: &Census, index: ThreadIndex) -> Check {
+    let kernel = &bench.kernel;
+    let thread = &kernel.threads[index];
+    let exists = |thread: ThreadIndex| census.has(Mortal::Thread(thread));
+    for other in
+        [thread.partner(), thread.caller.get(), thread.next_waiting.get(), thread.ready_next.get()]
+    {
+        same(
+            "whether a thread that another one is tied to exists",
+            other.is_none_or(exists),
+            true,
+        )?;
+    }
+    if let Some(task) = thread.bound_task() {
+        same("whether a thread's task exists", census.has(Mortal::Task(task)), true)?;
+    }
+    let is_bound_state = !thread.is(ThreadState::Inactive) && !thread.is(ThreadState::Stopped);
+    same("whether it can do what it does", is_bound_state && thread.record.task == NOBODY, false)?;
+    same(
+        "whether it waits at a gate",
+        thread.gate.get().is_some() && thread.queue.is_none(),
+        false,
+    )?;
+    let gates = members(&kernel.gates, thread.gates, GateChain::OfThread);
+    let unheld = members(&kernel.gates, thread.unheld, GateChain::Unheld);
+    for number in &gates {
+        let gate = &kernel.gates[GateIndex::from_position(*number)];
+        same("whether a gate exists", census.gates.contains(number), true)?;
+        same("where a gate leads", gate.receiver(), Some(index))?;
+        same("whether a gate is unheld", gate.is_unheld, unheld.contains(number))?;
+    }
+    same("unheld gates of another thread", unheld.is_subset(&gates), true)?;
+    if let Some(undertaking) = thread.undertaking
+        && let Operation::Transfer { sender, receiver, .. } = undertaking.operation
+    {
+        same("whether both sides of a message exist", exists(sender) && exists(receiver), true)?;
+    }
+    let factory = FactoryIndex::from_position(thread.record.factory);
+    same("the factory of a thread", census.has(Mortal::Factory(factory)), true)?;
+    let bookmark = kernel.mappings.walkers[walker(index)].bookmark;
+    same("a bookmark", MaybeNode::from(bookmark).raw(), thread.record.bookmark)
+}
