@@ -215,6 +215,7 @@ impl Interpreter {
                 Event::TaskCreated(self.creation(memory, &record))
             }
             Kind::ThreadStarted => Event::ThreadStarted(self.creation(memory, &record)),
+            Kind::ObjectEnded => return,
             Kind::ShutDown => Event::ShutDown(ShutDown {
                 time: self.clock.time(record.time),
                 by: self.names.party(memory, ids(record.task, record.thread)),
