@@ -32,9 +32,9 @@ pub fn task(house: &mut House) -> Result<()> {
     one.task.map(gate.item(CapabilityIndex::SERVER, Rights::READ))?;
     other.start(end_itself)?;
     expect(PARTNER, READY);
+    let (thread, own_gate, stack) = other.release()?;
     one.start(call)?;
     expect(ONE, READY);
-    let (thread, own_gate, stack) = other.release()?;
     // Its gate to its parent is nobody's now: that, too, is heard, before the other or after.
     let (mut word, mut is_unheld) = (None, false);
     while word.is_none() || !is_unheld {
@@ -64,8 +64,8 @@ extern "C" fn end_itself() -> ! {
     report(READY, [0, 0]);
     let _ = ipc::wait();
     let first = Flexpage::capabilities(SELF.0, 0, Rights::empty());
-    // Until it has it, there is nothing to take.
-    loop {
-        let _ = OWN.unmap([first], Take::EVERYTHING.own_too());
-    }
+    let _ = OWN.unmap([first], Take::EVERYTHING.own_too());
+    // Nobody comes here.
+    report(READY, [0, 0]);
+    spin()
 }
