@@ -9,7 +9,7 @@ use std::{
 const ARCHITECTURES: [&str; 2] = ["amd64", "ia32"];
 
 /// Without these the command could not keep what its help promises.
-const REQUIRED: [&str; 12] = [
+const REQUIRED: [&str; 13] = [
     "kernel",
     "sigma0",
     "root-task",
@@ -22,6 +22,7 @@ const REQUIRED: [&str; 12] = [
     "stress",
     "attack",
     "elevator",
+    "lifetimes",
 ];
 
 fn main() {

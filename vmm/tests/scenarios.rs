@@ -408,6 +408,87 @@ fn elevator(on: Target) {
     expect_sound(&machine);
 }
 
+/// The tasks of a machine: all names, and what their factories have spent.
+fn living(machine: &Machine) -> Vec<(String, u64)> {
+    let ran = machine.view(&["tasks", "--json"]);
+    let of = |task: &Value| {
+        let name = task["name"].as_str().expect("a name").to_owned();
+        (name, task["kernel_memory_used"].as_u64().expect("a number"))
+    };
+    lines(&ran).iter().map(of).collect()
+}
+
+fn delete_midway(on: Target) {
+    let ran = on.run(&["delete-midway", "--json", "--check=64"]).expect_status(0);
+    assert!(ran.checks() > 50);
+    let scenario = Scenario { events: ran.events(), ran };
+    // Each case twice, in this order, with the other programs' words in between.
+    let said: Vec<_> =
+        scenario.ran.stdout.lines().filter_map(|line| line.strip_prefix("midway: ")).collect();
+    let cases = [
+        "a task that runs: it counts no more",
+        "a thread that runs: it counts no more, the other one of its task does",
+        "who waits for an answer of a task that ends: the partner will never answer",
+        "who waits for an answer of a thread that ends: the partner will never answer",
+        "who waits for the ear of a task that ends: there is nobody behind the capability",
+        "who waits for the ear of a thread that ends: there is nobody behind the capability",
+        "who waits for a message of a task that ends: there is nobody behind the capability",
+        "who waits for a message of a thread that ends: there is nobody behind the capability",
+        "who waits for a pager that ends: exception 14",
+        "a pager whose client ends: it serves the next one",
+        "who maps 256 pages: ended 3 times",
+        "who takes back 256 pages: ended 3 times",
+        "a task that has mapped a page on: who got it faults, its first owner has it",
+        "who waits for an answer of a task that ends itself: the partner will never answer",
+        "a server whose client ends: nobody holds the gate 72 any more",
+        "a factory and the 4 tasks that it has made, each the next one's pager",
+    ];
+    let (last, rounds) = said.split_last().expect("some lines");
+    assert_eq!(rounds, [cases, cases].concat());
+    let left =
+        last.strip_prefix("kernel memory left: ").and_then(|left| left.strip_suffix(" after"));
+    let (before, after) =
+        left.and_then(|left| left.split_once(" bytes before, ")).expect("numbers");
+    assert_eq!(before, after);
+    assert!(before.parse::<u64>().expect("a number") > 0);
+    // The pager that ended owed an answer, in each round.
+    let unresolved: Vec<_> =
+        scenario.events.iter().filter(|event| event["result"] == "unresolved").collect();
+    assert_eq!(unresolved.len(), 2, "{unresolved:?}");
+    for fault in unresolved {
+        let who = [&fault["task"], &fault["pager"], &fault["reason"]];
+        assert_eq!(who, ["child021", "child022", "reply_lost"]);
+    }
+    // Others' faults are resolved all the time.
+    assert_eq!(scenario.faults("squares").len(), 3);
+    scenario.expect_output(&["16000000 squared is 256000000000000"]);
+
+    let machine = Machine::after(on, "delete-midway");
+    let names: Vec<_> = living(&machine).into_iter().map(|(name, _)| name).collect();
+    let programs = ["sigma0", "root", "reaper", "squares", "lazy-squares", "keeper"];
+    assert_eq!(names, programs);
+    expect_sound(&machine);
+}
+
+fn churn(on: Target) {
+    let ran = on.run(&["churn", "--quiet", "--check=1024"]).expect_status(0);
+    assert!(ran.checks() > 10);
+    let counted = "churn: 1250 tasks, 1500 threads, 1500 gates and ";
+    assert!(ran.stdout.contains(counted), "{}", ran.stdout);
+    assert!(ran.stdout.contains("pages read, all of them of the arena"), "{}", ran.stdout);
+    // Ten times as much leaves what little leaves.
+    let [little, much] = [4, 40].map(|rounds| {
+        let image = on.image("lifetimes").display().to_string();
+        let maker = format!("{image},name=maker,quota=4M,churn 1 {rounds}");
+        let keeper = format!("{},name=keeper", on.image("lazy-squares").display());
+        let machine = Machine::run(on, &["--module", &maker, "--module", &keeper]);
+        machine.wait_until_idle("keeper");
+        expect_sound(&machine);
+        living(&machine)
+    });
+    assert_eq!(little, much);
+}
+
 on_every_target! {
     elevator,
     map,
@@ -420,4 +501,6 @@ on_every_target! {
     ioport,
     capability,
     revoke_tree,
+    delete_midway,
+    churn,
 }

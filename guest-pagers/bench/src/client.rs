@@ -1,7 +1,7 @@
 //! The side that measures.
 
 use crate::{
-    mapping,
+    cycle, mapping,
     probe::{known_loop, touch},
     samples::{SAMPLES, Spread, WARM_UP},
     server,
@@ -31,8 +31,9 @@ pub fn run() -> Result<()> {
     }
     let ipc_call_later = Spread::of(|_| ask(server::LATER, []))?;
     let mapping = mapping::measure()?;
+    let cycles = cycle::measure()?;
     println!(
-        r#"{{"known_loop":{known_loop},"samples":{SAMPLES},"null_syscall":{null_syscall},"ipc_call":{ipc_call},"ipc_call_4_words":{ipc_call_4_words},"page_fault":{page_fault},"ipc_call_later":{ipc_call_later},{mapping}}}"#
+        r#"{{"known_loop":{known_loop},"samples":{SAMPLES},"null_syscall":{null_syscall},"ipc_call":{ipc_call},"ipc_call_4_words":{ipc_call_4_words},"page_fault":{page_fault},"ipc_call_later":{ipc_call_later},{mapping},{cycles}}}"#
     );
     Ok(())
 }

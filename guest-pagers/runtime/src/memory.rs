@@ -2,7 +2,8 @@
 
 use crate::{
     Error, Result, boot,
-    capability::PARENT,
+    capability::{PARENT, TASK},
+    objects::Take,
     parent::Arrived,
     share::{Shareable, Volatile},
 };
@@ -173,6 +174,13 @@ impl Pool {
         self.refill(order)?;
         let address = self.take_free(order)?.ok_or(Error::BadAnswer)?;
         Ok(Memory { address, order })
+    }
+
+    /// Puts memory back: it is taken from all others that have it.
+    pub fn give_back(&mut self, memory: Memory) -> Result<()> {
+        TASK.unmap([memory.flexpage(Rights::empty())], Take::EVERYTHING)?;
+        let range = memory.address..memory.address + (1 << memory.order);
+        self.free.insert(range).map_err(|_| Error::Object(ObjectError::NoMemory))
     }
 
     fn take_free(&mut self, order: u32) -> Result<Option<Word>> {

@@ -4,31 +4,35 @@
 //! that, as an [`Owned`] value: dropping it ends the object, wherever it is used and whatever it is doing.
 //!
 //! ```ignore
-//! use runtime::{capability::{FACTORY, THREAD}, owned::Owned};
+//! use runtime::capability::{FACTORY, THREAD};
 //!
-//! let gate = FACTORY.create_gate(7, THREAD)?;      // messages through it arrive here, with the label 7
-//! TASK.map(gate.item(INDEX, Rights::READ))?;       // all methods of a `Cap` are there
-//! gate.end()?;                                     // whoever has a capability to it has nothing now
-//!
-//! let task = FACTORY.create_task(UTCB_AREA)?;      // dropped at the end of the block, it ends there
-//! let factory = FACTORY.create_factory(1 << 20)?.leak();   // lives for ever
+//! // Messages through it arrive here, with the label 7. All methods of a `Cap` are there.
+//! let gate = FACTORY.create_gate(7, THREAD)?;
+//! task.map(gate.item(CapabilityIndex::SERVER, Rights::READ))?;
+//! // Whoever has a capability to it has nothing now. `drop` does the same and says nothing.
+//! gate.end()?;
+//! // Lives for as long as this program.
+//! let factory = FACTORY.create_factory(1 << 20)?.leak();
+//! // Lives until that task ends it, or ends.
+//! thread.hand_over(&task, CapabilityIndex(32))?;
 //! ```
 //!
 //! | what ends | what goes along |
 //! |---|---|
-//! | a gate | who waits to send through it, or for its answer, learns that there is nobody |
+//! | a gate | who waits to send through it learns that there is nobody |
 //! | a thread | who waits for it learns that; its gates lead to nobody |
 //! | a task | its threads stop; all of its mappings, ports and capabilities, and what was derived from them |
-//! | a factory | all that it has made, in any task; what it has paid goes back to the one that made it |
+//! | a factory | all that it has made, in any task; its quota goes back to the factory that it was made from |
 
 use crate::{
     Result,
     capability::{Cap, Factory, Gate, Object, TASK, Task, Thread},
     objects::Take,
+    share::Item,
     slot::Slot,
 };
 use core::ops::Deref;
-use protocol::{flexpage::Rights, object::CapabilityIndex};
+use protocol::{flexpage::Rights, object::CapabilityIndex, syscall::CAPABILITY_SHIFT};
 
 /// Objects that factories make, and that end.
 pub trait Mortal: Object {}
@@ -74,6 +78,20 @@ impl<T: Mortal> Owned<T> {
         self.cap
     }
 
+    /// Hands the object over: its first capability moves to slot `index` of `task`. Whoever can take it away
+    /// there ends the object.
+    pub fn hand_over(self, task: &Owned<Task>, index: CapabilityIndex) -> Result<()> {
+        self.move_to(task.cap, index)
+    }
+
+    fn move_to(mut self, task: Cap<Task>, index: CapabilityIndex) -> Result<()> {
+        let item = Item::grant(index.0 << CAPABILITY_SHIFT, self.cap.flexpage(Rights::all()));
+        // SAFETY: no memory is in that.
+        unsafe { task.map_anywhere(item)? };
+        self.slot = None;
+        Ok(())
+    }
+
     fn take_away(&mut self) -> Result<()> {
         let Some(slot) = self.slot.take() else { return Ok(()) };
         let flexpage = self.cap.flexpage(Rights::READ);
@@ -85,6 +103,14 @@ impl<T: Mortal> Owned<T> {
                 Err(error)
             }
         }
+    }
+}
+
+impl Owned<Task> {
+    /// As [`Owned::hand_over`], to the task itself: it lives until it ends itself.
+    pub fn hand_over_to_itself(self, index: CapabilityIndex) -> Result<()> {
+        let task = self.cap;
+        self.move_to(task, index)
     }
 }
 

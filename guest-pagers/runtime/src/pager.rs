@@ -45,6 +45,12 @@ pub trait Pager {
         Answer::refuse(ObjectError::InvalidArgument)
     }
 
+    /// Nobody holds the client's gate any more: the last capability is gone that was derived from the first
+    /// one. What was kept for the client can go. Nobody waits for an answer.
+    fn unheld(&mut self, client: Client) {
+        let _ = client;
+    }
+
     /// A client sent a message of its own: its words are in [`message`].
     fn request(&mut self, client: Client, tag: MessageTag) -> Answer {
         let _ = (client, tag);
@@ -251,6 +257,10 @@ fn answer(pager: &mut impl Pager, received: Received) -> Answer {
     match label {
         label::PORT_FAULT => pager.port_fault(client, PortFault::from_words(message::read(0))),
         label::EXCEPTION => pager.exception(client, Exception::from_words(message::read(0))),
+        label::GATE_UNHELD => {
+            pager.unheld(client);
+            Answer::nothing()
+        }
         _ => pager.request(client, received.tag),
     }
 }

@@ -5,13 +5,14 @@ use crate::{
     capability::{PARENT, PLATFORM},
     ipc,
     memory::non_zero_size,
-    share::Volatile,
+    share::{Item, Shareable, Volatile},
 };
-use core::{ptr, slice, str};
+use core::{iter, ptr, slice, str};
 use protocol::{
-    Word,
+    PAGE_SIZE, Word,
     boot::trim_name,
-    layout::{FILES_BASE, FILES_END, HEAP_BASE, PAGER_AREA, PROGRAM_INFO},
+    flexpage::{Flexpage, Rights},
+    layout::{FILES_BASE, FILES_END, HEAP_BASE, PAGER_AREA, PROGRAM_BASE, PROGRAM_INFO},
     program::{FileArea, ProgramInfo},
 };
 use zerocopy::{FromBytes, IntoBytes};
@@ -65,6 +66,30 @@ pub fn pager_area<T: FromBytes + IntoBytes>(length: usize) -> &'static [Volatile
     // SAFETY: the area is page-aligned, below the heap and above the program, and open: only cells lead
     // there.
     unsafe { slice::from_raw_parts(ptr::with_exposed_provenance(PAGER_AREA), length) }
+}
+
+unsafe extern "C" {
+    /// Where this program's image ends: the linker's.
+    static __image_end: u8;
+}
+
+/// This program's own image, for a task that is to run the same code: items that map it, to read and to
+/// execute, to where it is. The contents of variables are what they are now.
+pub fn image() -> impl Iterator<Item = Item> {
+    let end = ptr::addr_of!(__image_end).addr().next_multiple_of(PAGE_SIZE);
+    let mut next = PROGRAM_BASE;
+    iter::from_fn(move || {
+        let order = next.trailing_zeros().min(end.checked_sub(next)?.checked_ilog2()?);
+        let start = next;
+        next += 1 << order;
+        for address in (start..next).step_by(PAGE_SIZE) {
+            let byte = ptr::with_exposed_provenance::<u8>(address);
+            // SAFETY: the image is there, page by page as it is touched; the byte itself is not used.
+            unsafe { byte.read_volatile() };
+        }
+        let piece = Flexpage::memory(start, order, Rights::READ_EXECUTE);
+        Some(Item::map(start, Shareable::new(piece)?))
+    })
 }
 
 fn info() -> &'static ProgramInfo {

@@ -56,12 +56,20 @@ pub static AMD64: Architecture = Architecture {
         null_syscall: 135,
         unmap: 400,
         map: 300,
+        thread_cycle: 1500,
+        task_cycle: 20_000,
         page_of_item: 60.0,
         longest_stretch: 2000,
         boot: 60_000,
         trace_percent: 15.0,
     },
-    others: Others { page_fault: "2027", ipc_call: "439", null_syscall: "89 to 271" },
+    others: Others {
+        page_fault: "2027",
+        ipc_call: "439",
+        null_syscall: "89 to 271",
+        thread_cycle: "6771",
+        task_cycle: "49400",
+    },
 };
 
 /// At a fixed place, where any word is an address. This target is meant for Linux, so that the
@@ -92,12 +100,20 @@ pub static IA32: Architecture = Architecture {
         null_syscall: 135,
         unmap: 400,
         map: 300,
+        thread_cycle: 1500,
+        task_cycle: 20_000,
         page_of_item: 60.0,
         longest_stretch: 2000,
         boot: 60_000,
         trace_percent: 25.0,
     },
-    others: Others { page_fault: "2340", ipc_call: "499", null_syscall: "103 to 308" },
+    others: Others {
+        page_fault: "2340",
+        ipc_call: "499",
+        null_syscall: "103 to 308",
+        thread_cycle: "",
+        task_cycle: "",
+    },
 };
 
 /// All of them.

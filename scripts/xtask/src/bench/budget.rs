@@ -23,6 +23,10 @@ pub struct Budget {
     pub map: u64,
     /// Each page of a large flexpage of small pages, without touching it.
     pub page_of_item: f64,
+    /// Making a thread and ending it, without the trace as well.
+    pub thread_cycle: u64,
+    /// The same of a task with a thread, three mappings and one message.
+    pub task_cycle: u64,
     /// Of the kernel's, without a preemption point.
     pub longest_stretch: u64,
     /// From the kernel's entry to the first user instruction.
@@ -70,6 +74,8 @@ pub fn exceeded_by_operations(
         ("a null system call", traced.null_syscall, budget.null_syscall),
         ("an unmap of a page", untraced.unmap_1, budget.unmap),
         ("a page in a message", untraced.map_1(), budget.map),
+        ("the life of a thread", untraced.thread_cycle, budget.thread_cycle),
+        ("the life of a task", untraced.task_cycle, budget.task_cycle),
     ]);
     let share = trace_share(traced, untraced);
     if share > budget.trace_percent {
@@ -134,6 +140,8 @@ mod tests {
             map_512_faults: 500_000,
             touch_512: 5 * 512,
             revoke_0: 100,
+            thread_cycle: 1500,
+            task_cycle: 20_000,
             revoke: [150, 700, 6100, 60_100, 600_100],
         };
         // The trace may make these two dearer.
@@ -151,9 +159,11 @@ mod tests {
 
     #[test]
     fn each_budget_is_held() {
-        let cases: [(Worsen, &str); 12] = [
+        let cases: [(Worsen, &str); 14] = [
             (|counts| counts.untraced.unmap_1 = 401, "an unmap of a page takes 401"),
             (|counts| counts.untraced.ipc_call_map = 681, "a page in a message takes 301"),
+            (|counts| counts.untraced.thread_cycle = 1501, "the life of a thread takes 1501"),
+            (|counts| counts.untraced.task_cycle = 20_001, "the life of a task takes 20001"),
             (|counts| counts.longest_stretch = 2001, "the longest stretch takes 2001"),
             (|counts| counts.traced.map_512_one_item += 100, "flexpage takes 60.2"),
             (|counts| counts.traced.revoke[0] -= 1, "from 49.0 to 60.0"),

@@ -30,6 +30,10 @@ pub struct GuestReport {
     pub touch_512: u64,
     /// Taking back a page that is mapped nowhere else.
     pub revoke_0: u64,
+    /// Making a thread and ending it.
+    pub thread_cycle: u64,
+    /// Making a task with a thread and three mappings, which sends a message, and ending it.
+    pub task_cycle: u64,
     /// Taking back as many mappings of a page as [`REVOKED`] says.
     pub revoke: [u64; REVOKED.len()],
 }
@@ -75,6 +79,8 @@ impl GuestReport {
             map_512_faults: self.map_512_faults / ticks,
             touch_512: self.touch_512 / ticks,
             revoke_0: self.revoke_0 / ticks,
+            thread_cycle: self.thread_cycle / ticks,
+            task_cycle: self.task_cycle / ticks,
             revoke: self.revoke.map(|revoke| revoke / ticks),
         }
     }
@@ -105,6 +111,8 @@ impl GuestReport {
             map_512_faults: median("map_512_faults")?,
             touch_512: median("touch_512")?,
             revoke_0: median("revoke_0")?,
+            thread_cycle: median("thread_cycle")?,
+            task_cycle: median("task_cycle")?,
             revoke: revoke(median)?,
         })
     }
@@ -122,7 +130,7 @@ fn revoke(median: impl Fn(&str) -> Result<u64>) -> Result<[u64; REVOKED.len()]> 
 mod tests {
     use super::GuestReport;
 
-    const LINE: &str = r#"{"known_loop":2000003,"null_syscall":{"median":99},"ipc_call":{"median":400},"ipc_call_4_words":{"median":410},"ipc_call_later":{"median":620},"page_fault":{"median":900},"ipc_call_map":{"median":650},"unmap_1":{"median":300},"map_512_one_item":{"median":27648},"map_512_faults":{"median":460800},"touch_512":{"median":2048},"revoke_0":{"median":100},"revoke_1":{"median":150},"revoke_10":{"median":610},"revoke_100":{"median":5200},"revoke_1000":{"median":52100},"revoke_10000":{"median":520100}}"#;
+    const LINE: &str = r#"{"known_loop":2000003,"null_syscall":{"median":99},"ipc_call":{"median":400},"ipc_call_4_words":{"median":410},"ipc_call_later":{"median":620},"page_fault":{"median":900},"ipc_call_map":{"median":650},"unmap_1":{"median":300},"map_512_one_item":{"median":27648},"map_512_faults":{"median":460800},"touch_512":{"median":2048},"revoke_0":{"median":100},"thread_cycle":{"median":1400},"task_cycle":{"median":19000},"revoke_1":{"median":150},"revoke_10":{"median":610},"revoke_100":{"median":5200},"revoke_1000":{"median":52100},"revoke_10000":{"median":520100}}"#;
 
     #[test]
     fn the_report_is_found_among_other_output() {
@@ -132,6 +140,7 @@ mod tests {
         assert_eq!((report.map_1(), report.unmap_1, report.page_of_item()), (250, 300, 50.0));
         assert_eq!(report.reply_later(), 220);
         assert_eq!((report.map_512_faults, report.touch_512), (460_800, 2048));
+        assert_eq!((report.thread_cycle, report.task_cycle), (1400, 19_000));
         assert_eq!(report.revoke_each(), [50.0, 51.0, 51.0, 52.0, 52.0]);
     }
 

@@ -12,4 +12,8 @@ pub struct Others {
     pub ipc_call: &'static str,
     /// The cheapest system call that does nothing, and the cheapest one that does something.
     pub null_syscall: &'static str,
+    /// Making a thread and ending it.
+    pub thread_cycle: &'static str,
+    /// Making a task with a thread and some mappings, which sends a message, and ending it.
+    pub task_cycle: &'static str,
 }

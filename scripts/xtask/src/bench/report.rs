@@ -29,6 +29,10 @@ pub fn json(counts: &Counts, times: Option<&Times>) -> Value {
         "map_512_one_item_per_page": rounded(traced.page_of_item()),
         "map_512_faults": traced.map_512_faults,
         "touch_512": traced.touch_512,
+        "thread_cycle": traced.thread_cycle,
+        "thread_cycle_untraced": untraced.thread_cycle,
+        "task_cycle": traced.task_cycle,
+        "task_cycle_untraced": untraced.task_cycle,
         "longest_stretch": longest_stretch,
         "boot": boot,
         "boot_large": boot_large,
@@ -91,7 +95,7 @@ fn write_counts(text: &mut String, counts: &Counts) -> std::fmt::Result {
     };
     row("", "traced", "untraced", "budget", others::NAME)?;
     type Operation = fn(&GuestReport) -> u64;
-    let rows: [(&str, Operation, String, &str); 10] = [
+    let rows: [(&str, Operation, String, &str); 12] = [
         ("page fault", |run| run.page_fault, budget.page_fault.to_string(), others.page_fault),
         (CALL, |run| run.ipc_call, budget.ipc_call.to_string(), others.ipc_call),
         ("call and reply, 4 words", |run| run.ipc_call_4_words, String::new(), ""),
@@ -104,6 +108,18 @@ fn write_counts(text: &mut String, counts: &Counts) -> std::fmt::Result {
         (NULL, |run| run.null_syscall, budget.null_syscall.to_string(), others.null_syscall),
         ("unmap a page, one mapping", |run| run.unmap_1, budget.unmap.to_string(), ""),
         ("a page in a message", GuestReport::map_1, budget.map.to_string(), ""),
+        (
+            "make and end a thread",
+            |run| run.thread_cycle,
+            budget.thread_cycle.to_string(),
+            others.thread_cycle,
+        ),
+        (
+            "make and end a task",
+            |run| run.task_cycle,
+            budget.task_cycle.to_string(),
+            others.task_cycle,
+        ),
         ("512 pages, one flexpage", |run| run.map_512_one_item, String::new(), ""),
         ("512 pages, 512 faults", |run| run.map_512_faults, String::new(), ""),
         ("512 pages that are there", |run| run.touch_512, String::new(), ""),
@@ -172,6 +188,8 @@ mod tests {
         map_512_faults: 555_555,
         touch_512: 2560,
         revoke_0: 100,
+        thread_cycle: 1234,
+        task_cycle: 12_345,
         revoke: [150, 600, 5100, 50_100, 505_100],
     };
 
@@ -196,6 +214,8 @@ mod tests {
             ("map_1", 222),
             ("map_512_one_item", 28_160),
             ("map_512_faults", 555_555),
+            ("thread_cycle", 1234),
+            ("task_cycle_untraced", 12_345),
             ("longest_stretch", 1777),
             ("boot", 40_000),
         ] {

@@ -148,6 +148,8 @@ mod tests {
             map_512_faults: 400_000,
             touch_512: 2000,
             revoke_0: 200,
+            thread_cycle: 1400,
+            task_cycle: 19_000,
             revoke: [300; 5],
         }
     }
