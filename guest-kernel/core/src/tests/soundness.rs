@@ -60,7 +60,7 @@ impl Census {
         }
     }
 
-    fn has(&self, object: Mortal) -> bool {
+    pub fn has(&self, object: Mortal) -> bool {
         match object {
             Mortal::Gate(gate) => self.gates.contains(&gate.position()),
             Mortal::Thread(thread) | Mortal::Reply(thread) => {
@@ -71,7 +71,7 @@ impl Census {
         }
     }
 
-    fn all(&self) -> Vec<Mortal> {
+    pub fn all(&self) -> Vec<Mortal> {
         let gates = self.gates.iter().map(|gate| Mortal::Gate(GateIndex::from_position(*gate)));
         let threads =
             self.threads.iter().map(|thread| Mortal::Thread(ThreadIndex::from_position(*thread)));
@@ -239,6 +239,9 @@ fn check_thread(bench: &mut Bench, census: &Census, index: ThreadIndex) -> Check
             true,
         )?;
     }
+    let is_hopeless =
+        thread.partner().is_some_and(|partner| kernel.threads[partner].is(ThreadState::Stopped));
+    same("whether it waits for one that is stopped", is_hopeless && !kernel.is_due(), false)?;
     if let Some(task) = thread.bound_task() {
         same("whether a thread's task exists", census.has(Mortal::Task(task)), true)?;
     }

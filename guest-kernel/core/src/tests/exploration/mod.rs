@@ -16,6 +16,7 @@
 //! for mappings and one for messages, each gone further into, and one with a little of everything.
 
 mod alphabet;
+mod ends;
 mod invariants;
 mod machine;
 mod replies;
@@ -57,13 +58,15 @@ struct Exploration {
     steps: u64,
     left: u64,
     specified: u64,
+    /// Whether all objects end in every state, and what that came to.
+    ends: Option<[u64; 2]>,
 }
 
 impl Exploration {
     fn new(alphabet: &'static [Act]) -> Self {
         let mut start = Machine::new();
         start.hands_on = alphabet.iter().any(|act| matches!(act, Act::SetAside { .. }));
-        Self { alphabet, start, seen: HashSet::new(), steps: 0, left: 0, specified: 0 }
+        Self { alphabet, start, seen: HashSet::new(), steps: 0, left: 0, specified: 0, ends: None }
     }
 
     /// The state that some steps lead to, which were checked before.
@@ -123,6 +126,7 @@ impl Exploration {
             let step = Step { number, act, way: how };
             let (fingerprint, points) = exploration.check(way, machine, rows, step);
             if exploration.seen.insert(fingerprint) {
+                exploration.check_ends(way, machine, step);
                 new.push(step);
             }
             (fingerprint, points)
@@ -137,6 +141,19 @@ impl Exploration {
             go(self, Way::Left(passed as u8));
         }
         new
+    }
+
+    /// Whatever ends in a new state, the rest of the machine is sound.
+    fn check_ends(&mut self, way: &[Step], before: &Machine, step: Step) {
+        let Some(ended) = &mut self.ends else { return };
+        let mut machine = before.clone();
+        take(&mut machine, step);
+        let result = catch_unwind(AssertUnwindSafe(|| ends::check(&machine)));
+        let result = result.unwrap_or_else(|_| Err("the kernel panicked".to_owned()));
+        let [objects, pieces] = result.unwrap_or_else(|why: String| {
+            panic!("after {step:?} after {way:#?}: {why}");
+        });
+        *ended = [ended[0] + objects, ended[1] + pieces];
     }
 
     /// Takes a step and checks everything.
@@ -197,4 +214,15 @@ fn every_sequence_of_messages() {
 #[test]
 fn every_sequence_of_a_little_of_everything() {
     expect_states(EVERYTHING, [6, 5], [105_000, 31_000]);
+}
+
+/// In each of the states that a few messages lead to.
+#[test]
+fn every_object_ends_in_every_state() {
+    let mut exploration = Exploration::new(MESSAGES);
+    exploration.ends = Some([0, 0]);
+    exploration.explore(3);
+    let (states, [objects, pieces]) = (exploration.seen.len(), exploration.ends.unwrap_or([0, 0]));
+    println!("{states} states, {objects} ends in {pieces} pieces");
+    assert!(states > 100 && objects > 10 * states as u64 && pieces > 2 * objects);
 }
