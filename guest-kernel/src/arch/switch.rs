@@ -9,21 +9,20 @@ use super::{
     ports, processor,
 };
 use crate::{hardware::Hardware, kernel_cell::kernel};
-use kernel_core::{
-    Kernel,
-    memory::{
-        frames::PhysicalAddress,
-        index::{MaybeThread, ThreadIndex},
-    },
-};
+use core::mem::MaybeUninit;
+use kernel_core::{Kernel, arch::Context, memory::frames::PhysicalAddress, threads::thread::Thread};
 
 /// Whose registers the processor holds beside those in the frame, and which space it works in.
 struct Loaded {
-    thread: MaybeThread,
+    context: *mut Context,
     root: PhysicalAddress,
 }
 
-static mut LOADED: Loaded = Loaded { thread: MaybeThread::NOBODY, root: PhysicalAddress(0) };
+static mut LOADED: Loaded =
+    Loaded { context: (&raw mut NOBODYS).cast(), root: PhysicalAddress(0) };
+
+/// Where the registers go that the processor holds before the first thread runs.
+static mut NOBODYS: MaybeUninit<Context> = MaybeUninit::uninit();
 
 /// Which space the processor works in.
 #[inline(always)]
@@ -38,26 +37,15 @@ pub fn loaded_root() -> *const PhysicalAddress {
     unsafe { &raw const LOADED.root }
 }
 
-/// Goes on with the current thread, after loading all of it that is not in its frame. Idles if
-/// there is none.
-#[inline(always)]
+/// Goes on with the current thread. Idles if there is none.
 pub fn leave_kernel() -> ! {
     let kernel = kernel();
-    let next = loop {
+    loop {
         match kernel.current.get() {
-            Some(next) => break next,
+            Some(next) => leave_to(&mut kernel.threads[next]),
             None => idle(kernel),
         }
-    };
-    let loaded = &raw mut LOADED;
-    // SAFETY: only this function uses it, on the one processor, with interrupts off.
-    let loaded = unsafe { &mut *loaded };
-    if loaded.thread != next.into() {
-        switch(loaded, next);
     }
-    // SAFETY: the frame of the loaded thread is a whole one: the thread entered the kernel or was
-    // set up to run.
-    unsafe { restore() }
 }
 
 #[cold]
@@ -67,23 +55,34 @@ fn idle(kernel: &mut Kernel<Hardware>) {
     }
 }
 
+/// Goes on with the current thread, after loading all of it that is not in its frame.
 #[inline(always)]
-fn switch(loaded: &mut Loaded, next: ThreadIndex) {
-    let kernel = kernel();
-    if let Some(previous) = loaded.thread.get() {
-        save(&mut kernel.threads[previous].context);
+pub fn leave_to(next: &mut Thread) -> ! {
+    let loaded = &raw mut LOADED;
+    // SAFETY: only this function uses it, on the one processor, with interrupts off.
+    let loaded = unsafe { &mut *loaded };
+    let context = &raw mut next.context;
+    if loaded.context != context {
+        switch(loaded, next);
     }
-    let next_thread = &kernel.threads[next];
-    let root = next_thread.root;
-    if loaded.root != root {
+    // SAFETY: the frame is a whole one: the thread entered the kernel or was set up to run.
+    unsafe { restore(context) }
+}
+
+#[inline(always)]
+fn switch(loaded: &mut Loaded, next: &mut Thread) {
+    // SAFETY: the registers of a thread, which stays where it is, or what is nobody's. It is another
+    // one than `next`.
+    save(unsafe { &mut *loaded.context });
+    if loaded.root != next.root {
         // SAFETY: every space maps the kernel as this one does.
-        unsafe { processor::set_root(root) }
-        loaded.root = root;
+        unsafe { processor::set_root(next.root) }
+        loaded.root = next.root;
         ports::suspend();
     }
-    load(&next_thread.context);
-    let end = &raw const next_thread.context.end_of_frame;
+    load(&next.context);
+    let end = &raw const next.context.end_of_frame;
     // SAFETY: one processor, interrupts off; the frame belongs to the thread that will run.
     unsafe { TASK_STATE_SEGMENT.state.frame_end = end as usize }
-    loaded.thread = next.into();
+    loaded.context = &raw mut next.context;
 }

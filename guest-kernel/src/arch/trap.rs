@@ -4,7 +4,7 @@ use super::{
     interrupts, local_apic,
     own::entry::{INSTRUCTION, VECTOR, fault_access},
     processor,
-    switch::leave_kernel,
+    switch::{leave_kernel, leave_to},
 };
 use crate::kernel_cell::kernel;
 use kernel_core::ipc::page_fault::PAGE_FAULT_VECTOR;
@@ -16,7 +16,8 @@ pub extern "C" fn handle_trap() -> ! {
         let context = &kernel.threads[current].context;
         let (vector, error) = (context.vector, context.error_code);
         if vector == usize::from(PAGE_FAULT_VECTOR) {
-            kernel.page_fault(processor::fault_address(), fault_access(error));
+            let (address, access) = (processor::fault_address(), fault_access(error));
+            kernel.take_page_fault(address, access, |next| leave_to(next));
         } else if vector == usize::from(local_apic::TIMER_VECTOR) {
             local_apic::end_of_interrupt();
             kernel.timer_tick();

@@ -48,31 +48,52 @@ const GIBIBYTE_ORDER: u32 = 30;
 const _: () = assert!(USER_END.is_multiple_of(1 << GIBIBYTE_ORDER));
 
 impl<M: Machine> Kernel<M> {
-    /// A system call of the current thread. `None`: nothing was done.
+    /// A system call of the current thread without items. The thread that goes on, which is the current one
+    /// then; `None`: nothing was done.
     #[inline(always)]
     pub(crate) fn quick_system_call(
         &mut self,
         target: Word,
         tag: Word,
         timeouts: Word,
-    ) -> Option<()> {
-        if timeouts != 0 {
+    ) -> Option<&mut Thread> {
+        if !self.mappings.machine.goes_quick() || tag & SPECIAL | timeouts != 0 {
             return None;
         }
-        let operation = Operation(target & OPERATION_MASK);
-        let index = CapabilityIndex(target >> CAPABILITY_SHIFT);
-        match (tag & SPECIAL, operation) {
-            (0, Operation::CALL) => self.quick_call(index, MessageTag(tag)),
-            (0, Operation::REPLY_AND_WAIT) => self.quick_answer(MessageTag(tag)),
-            (ONE_ITEM, Operation::REPLY_AND_WAIT) => self.quick_answer_with_item(MessageTag(tag)),
-            (ONE_ITEM, Operation::CALL) => self.quick_call_with_item(index, MessageTag(tag)),
+        match Operation(target & OPERATION_MASK) {
+            Operation::CALL => {
+                self.quick_call(CapabilityIndex(target >> CAPABILITY_SHIFT), MessageTag(tag))
+            }
+            Operation::REPLY_AND_WAIT => self.quick_answer(MessageTag(tag)),
+            _ => None,
+        }
+    }
+
+    /// A system call of the current thread with one item.
+    #[inline(always)]
+    pub(crate) fn quick_system_call_with_item(
+        &mut self,
+        target: Word,
+        tag: Word,
+        timeouts: Word,
+    ) -> Option<&mut Thread> {
+        if !self.mappings.machine.goes_quick() || tag & SPECIAL != ONE_ITEM || timeouts != 0 {
+            return None;
+        }
+        match Operation(target & OPERATION_MASK) {
+            Operation::REPLY_AND_WAIT => self.quick_answer_with_item(MessageTag(tag)),
+            Operation::CALL => self
+                .quick_call_with_item(CapabilityIndex(target >> CAPABILITY_SHIFT), MessageTag(tag)),
             _ => None,
         }
     }
 
     /// A page fault whose pager waits for it.
     #[inline(always)]
-    pub(crate) fn quick_page_fault(&mut self, address: Word, access: Access) -> Option<()> {
+    pub(crate) fn quick_page_fault(&mut self, address: Word, access: Access) -> Option<&mut Thread> {
+        if !self.mappings.machine.goes_quick() {
+            return None;
+        }
         let time = self.mappings.machine.time();
         let faulter = self.current.expected();
         let from = &self.threads[faulter];
@@ -114,7 +135,7 @@ impl<M: Machine> Kernel<M> {
         }
         to.take_call(faulter, PageFault::TAG, gate.label());
         self.current = gate.thread().into();
-        Some(())
+        Some(to)
     }
 
     /// The gate at an index of the thread's task, if there is one among its first capabilities.
@@ -126,7 +147,7 @@ impl<M: Machine> Kernel<M> {
 
     /// A call without items: to a thread that waits for it, or of an object with something quick to do.
     #[inline(always)]
-    fn quick_call(&mut self, index: CapabilityIndex, tag: MessageTag) -> Option<()> {
+    fn quick_call(&mut self, index: CapabilityIndex, tag: MessageTag) -> Option<&mut Thread> {
         let caller = self.current.expected();
         let task = self.task_of(caller);
         let slot = self.mappings.tasks[task].capabilities.slot(&mut self.mappings.machine, index);
@@ -154,23 +175,23 @@ impl<M: Machine> Kernel<M> {
         from.set_state(ThreadState::Receiving, gate.thread().into());
         to.take_call(caller, tag, gate.label());
         self.current = gate.thread().into();
-        Some(())
+        Some(to)
     }
 
     /// The operation that does nothing.
     #[inline(always)]
-    fn quick_nothing(&mut self, caller: ThreadIndex) -> Option<()> {
+    fn quick_nothing(&mut self, caller: ThreadIndex) -> Option<&mut Thread> {
         let thread = &mut self.threads[caller];
         if self.mappings.machine.utcb(thread.utcb).message[0] != debugger::NULL {
             return None;
         }
         thread.context.set_result(MessageTag::default(), 0);
-        Some(())
+        Some(thread)
     }
 
     /// An answer without items to a call, by a server for which nobody waits.
     #[inline(always)]
-    fn quick_answer(&mut self, tag: MessageTag) -> Option<()> {
+    fn quick_answer(&mut self, tag: MessageTag) -> Option<&mut Thread> {
         let server = self.current.expected();
         let caller = self.threads[server].caller.get()?;
         let (from, to) = self.threads.pair(server, caller)?;
@@ -190,12 +211,12 @@ impl<M: Machine> Kernel<M> {
         answer(from, to);
         to.context.set_result(tag, 0);
         self.current = caller.into();
-        Some(())
+        Some(to)
     }
 
     /// An answer with one item, to a page fault or to a call: a page that arrives where nothing was.
     #[inline(never)]
-    fn quick_answer_with_item(&mut self, tag: MessageTag) -> Option<()> {
+    fn quick_answer_with_item(&mut self, tag: MessageTag) -> Option<&mut Thread> {
         let server = self.current.expected();
         let from = &self.threads[server];
         let caller = from.caller.get()?;
@@ -218,12 +239,12 @@ impl<M: Machine> Kernel<M> {
         answer(from, to);
         to.context.set_result(tag, 0);
         self.current = caller.into();
-        Some(())
+        Some(to)
     }
 
     /// A pager's answer with nothing but one page that allows what had faulted.
     #[inline(always)]
-    fn quick_answer_to_fault(&mut self, pager: ThreadIndex, faulter: ThreadIndex) -> Option<()> {
+    fn quick_answer_to_fault(&mut self, pager: ThreadIndex, faulter: ThreadIndex) -> Option<&mut Thread> {
         let is_traced = self.mappings.machine.enabled_records() != 0;
         let replied = if is_traced { self.mappings.machine.time() } else { 0 };
         let (from, to) = self.threads.pair(pager, faulter)?;
@@ -255,12 +276,12 @@ impl<M: Machine> Kernel<M> {
             machine.end_record();
         }
         self.current = faulter.into();
-        Some(())
+        Some(to)
     }
 
     /// A call with one item: a page that arrives where nothing was.
     #[inline(never)]
-    fn quick_call_with_item(&mut self, index: CapabilityIndex, tag: MessageTag) -> Option<()> {
+    fn quick_call_with_item(&mut self, index: CapabilityIndex, tag: MessageTag) -> Option<&mut Thread> {
         let caller = self.current.expected();
         let gate = self.quick_gate(index, caller)?;
         let gate = self.gates[gate];
@@ -277,7 +298,7 @@ impl<M: Machine> Kernel<M> {
         from.set_state(ThreadState::Receiving, gate.thread().into());
         to.take_call(caller, tag, gate.label());
         self.current = gate.thread().into();
-        Some(())
+        Some(to)
     }
 
     /// The words of a message and its one item: a page that is mapped where nothing was, in a receive
@@ -339,7 +360,7 @@ impl<M: Machine> Kernel<M> {
         invoker: ThreadIndex,
         task: TaskIndex,
         tag: MessageTag,
-    ) -> Option<()> {
+    ) -> Option<&mut Thread> {
         let [operation, rights, count, flexpage, ..] = self.utcb(invoker).message;
         let flexpage = Flexpage(flexpage);
         let is_plain = (operation, count, tag.words()) == (task::UNMAP, 1, 4)
@@ -359,7 +380,7 @@ impl<M: Machine> Kernel<M> {
             let take = Rights::from_bits_truncate(rights as u8);
             self.record_unmap(Unmapping { task, flexpage, take, own, tally }, invoker, None);
         }
-        Some(())
+        Some(&mut self.threads[invoker])
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     threads::{
         kernel::Kernel,
         next::{Next, SystemCall},
-        thread::AfterSend,
+        thread::{AfterSend, Thread},
     },
 };
 use protocol::{
@@ -24,13 +24,34 @@ use protocol::{
 const REPLY_ONLY: Word = Operation::SEND.0 | Operation::REPLY.0;
 
 impl<M: Machine> Kernel<M> {
-    /// The one system call ([`protocol::syscall`]), by the current thread.
+    /// The one system call ([`protocol::syscall`]), by the current thread. `leave` is told right away who
+    /// is the current thread then if it went a quick path.
     #[inline(always)]
-    pub fn system_call(&mut self, target: Word, tag: Word, timeouts: Word) {
-        let is_done = self.mappings.machine.goes_quick()
-            && self.quick_system_call(target, tag, timeouts).is_some();
-        if !is_done {
-            self.general_system_call(target, tag, timeouts);
+    pub fn take_system_call(
+        &mut self,
+        target: Word,
+        tag: Word,
+        timeouts: Word,
+        leave: impl FnOnce(&mut Thread),
+    ) {
+        match self.quick_system_call(target, tag, timeouts) {
+            Some(next) => leave(next),
+            None => self.other_system_call(target, tag, timeouts, leave),
+        }
+    }
+
+    /// A system call that is not among the simplest.
+    #[inline(never)]
+    fn other_system_call(
+        &mut self,
+        target: Word,
+        tag: Word,
+        timeouts: Word,
+        leave: impl FnOnce(&mut Thread),
+    ) {
+        match self.quick_system_call_with_item(target, tag, timeouts) {
+            Some(next) => leave(next),
+            None => self.general_system_call(target, tag, timeouts),
         }
     }
 
@@ -42,13 +63,18 @@ impl<M: Machine> Kernel<M> {
         self.go_on(next);
     }
 
-    /// The current thread touched `address` in a way that its page tables do not allow.
+    /// The current thread touched `address` in a way that its page tables do not allow. `leave` is as in
+    /// [`Self::take_system_call`].
     #[inline(always)]
-    pub fn page_fault(&mut self, address: Word, access: Access) {
-        let is_done =
-            self.mappings.machine.goes_quick() && self.quick_page_fault(address, access).is_some();
-        if !is_done {
-            self.general_page_fault(address, access);
+    pub fn take_page_fault(
+        &mut self,
+        address: Word,
+        access: Access,
+        leave: impl FnOnce(&mut Thread),
+    ) {
+        match self.quick_page_fault(address, access) {
+            Some(next) => leave(next),
+            None => self.general_page_fault(address, access),
         }
     }
 

@@ -23,6 +23,7 @@ use crate::{
 };
 use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
+    fault::Access,
     flexpage::{Flexpage, Rights},
     introspection::{
         mapping::MappingNode,
@@ -39,6 +40,7 @@ use std::{
     collections::BTreeMap,
     fmt::Debug,
     ops::{Deref, DerefMut},
+    ptr,
     rc::Rc,
 };
 use zerocopy::{FromBytes, IntoBytes, KnownLayout};
@@ -282,6 +284,31 @@ impl Machine for ModelMachine {
 
     fn shut_down(&mut self, status: u8) {
         self.status = Some(status);
+    }
+}
+
+/// The entries, as the kernel takes them.
+impl Kernel<ModelMachine> {
+    /// A system call of the thread that runs.
+    pub fn system_call(&mut self, target: Word, tag: Word, timeouts: Word) {
+        let mut next = None;
+        self.take_system_call(target, tag, timeouts, |thread| next = Some(ptr::from_ref(thread)));
+        self.check_next(next);
+    }
+
+    /// A page fault of the thread that runs.
+    pub fn page_fault(&mut self, address: Word, access: Access) {
+        let mut next = None;
+        self.take_page_fault(address, access, |thread| next = Some(ptr::from_ref(thread)));
+        self.check_next(next);
+    }
+
+    /// Who goes on is the current thread.
+    fn check_next(&self, next: Option<*const Thread>) {
+        if let Some(next) = next {
+            let current = self.current.get().expect("somebody goes on");
+            assert!(ptr::eq(next, &self.threads[current]), "not {current:?} goes on");
+        }
     }
 }
 

@@ -29,7 +29,7 @@ use super::descriptors::{FRAME_END_OFFSET, KERNEL_CODE, SYSRET_BASE};
 use crate::{
     arch::{
         processor,
-        switch::leave_kernel,
+        switch::{leave_kernel, leave_to},
         trap::{handle_trap, handle_trap_in_kernel},
     },
     kernel_cell::kernel,
@@ -52,8 +52,6 @@ unsafe extern "C" {
     #[link_name = "trap_entries"]
     pub static TRAP_ENTRIES: [u64; TRAPS];
     fn system_call_entry();
-    /// Goes on with the thread whose frame ends at the task state segment's stack pointer.
-    pub fn restore() -> !;
 }
 
 // Offsets from the saved r15, which is where a frame begins.
@@ -121,11 +119,7 @@ system_call_common:
     # Arguments are in rdi, rsi, rdx already. It never returns: the next thread's frame, not this
     # stack, says where to go on.
     call {handle_system_call}
-    .global restore
-restore:
-    # The frame of the thread to go on with ends where its next entry will begin to push.
-    mov rsp, [rip + TASK_STATE_SEGMENT + {frame_end}]
-    sub rsp, {frame_size}
+    .global restore_frame
 restore_frame:
     cmp dword ptr [rsp + {vector}], {system_call}
     pop r15
@@ -263,7 +257,6 @@ trap_entries:
     user_code = const Context::USER_CODE,
     system_call = const Context::SYSTEM_CALL,
     scratch_size = const VECTOR - SCRATCH,
-    frame_size = const offset_of!(Context, end_of_frame) - FRAME,
     vector = const VECTOR,
     preserved = const PRESERVED,
     rax = const RAX,
@@ -278,6 +271,24 @@ trap_entries:
     handle_trap = sym handle_trap,
     handle_trap_in_kernel = sym handle_trap_in_kernel,
 );
+
+/// Goes on with the thread whose registers these are.
+///
+/// # Safety
+/// Its frame must be a whole one.
+#[inline(always)]
+pub unsafe fn restore(context: *const Context) -> ! {
+    // SAFETY: the caller vouches for the frame. Nothing that is on the stack is needed any more.
+    unsafe {
+        asm!(
+            "lea rsp, [{context} + {frame}]",
+            "jmp restore_frame",
+            context = in(reg) context,
+            frame = const FRAME,
+            options(noreturn),
+        )
+    }
+}
 
 const STAR: u32 = 0xc000_0081;
 const LSTAR: u32 = 0xc000_0082;
@@ -303,7 +314,7 @@ pub fn enable_system_calls() {
 }
 
 extern "C" fn handle_system_call(target: usize, tag: usize, timeouts: usize) -> ! {
-    kernel().system_call(target, tag, timeouts);
+    kernel().take_system_call(target, tag, timeouts, |next| leave_to(next));
     leave_kernel()
 }
 

@@ -26,12 +26,12 @@
 //! checks, and `iretd` on that of nested tasks.
 
 use super::{
-    descriptors::{FRAME_END_OFFSET, load_utcb_segment},
+    descriptors::load_utcb_segment,
     virtual_8086::handle_trap_in_virtual_8086,
 };
 use crate::{
     arch::{
-        switch::leave_kernel,
+        switch::{leave_kernel, leave_to},
         trap::{handle_trap, handle_trap_in_kernel},
     },
     kernel_cell::kernel,
@@ -58,8 +58,6 @@ unsafe extern "C" {
     #[link_name = "trap_entries"]
     pub static TRAP_ENTRIES: [u32; TRAPS];
     pub fn system_call_entry();
-    /// Goes on with the thread whose frame ends at the task state segment's stack pointer.
-    pub fn restore() -> !;
 }
 
 // Offsets from the saved edi, which is where a frame begins.
@@ -111,11 +109,7 @@ system_call_entry:
     push eax
     # It never returns: the next thread's frame, not this stack, says where to go on.
     call {handle_system_call}
-    .global restore
-restore:
-    # The frame of the thread to go on with ends where its next entry will begin to push.
-    mov esp, [TASK_STATE_SEGMENT + {frame_end}]
-    sub esp, {frame_size}
+    .global restore_frame
 restore_frame:
     popad
     # Vector and error code.
@@ -205,7 +199,6 @@ trap_entries:
     .noaltmacro
     .popsection
     "#,
-    frame_end = const FRAME_END_OFFSET,
     user_data = const Context::USER_DATA,
     system_call = const Context::SYSTEM_CALL,
     frame_size = const offset_of!(Context, end_of_frame) - FRAME,
@@ -225,8 +218,26 @@ trap_entries:
 );
 
 extern "fastcall" fn handle_system_call(timeouts: usize, tag: usize, target: usize) -> ! {
-    kernel().system_call(target, tag, timeouts);
+    kernel().take_system_call(target, tag, timeouts, |next| leave_to(next));
     leave_kernel()
+}
+
+/// Goes on with the thread whose registers these are.
+///
+/// # Safety
+/// Its frame must be a whole one.
+#[inline(always)]
+pub unsafe fn restore(context: *const Context) -> ! {
+    // SAFETY: the caller vouches for the frame. Nothing that is on the stack is needed any more.
+    unsafe {
+        asm!(
+            "lea esp, [{context} + {frame}]",
+            "jmp restore_frame",
+            context = in(reg) context,
+            frame = const FRAME,
+            options(noreturn),
+        )
+    }
 }
 
 /// Bits of a page fault's error code (Intel manual volume 3, 4.7): `p` and `w`. There is none for
