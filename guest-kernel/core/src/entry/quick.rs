@@ -7,6 +7,7 @@
 use crate::{
     arch::Entry,
     mapping::{
+        capability::Slot,
         database::{self, NewMapping},
         item::{Outcome, suffices},
         mappings::Mappings,
@@ -14,7 +15,7 @@ use crate::{
         walk::Tally,
     },
     memory::{
-        index::{GateIndex, MaybeThread, TableIndex, TaskIndex, ThreadIndex},
+        index::{MaybeThread, TableIndex, TaskIndex, ThreadIndex},
         machine::Machine,
         node::MaybeNode,
     },
@@ -31,7 +32,7 @@ use protocol::{
     },
     layout::{MAPPABLE_END, MAPPABLE_START, USER_END},
     message::{MapItem, MessageTag},
-    object::{CapabilityIndex, debugger, task},
+    object::{CapabilityIndex, debugger, label, task},
     syscall::{CAPABILITY_SHIFT, Operation},
 };
 
@@ -100,7 +101,7 @@ impl<M: Machine> Kernel<M> {
         if address >= MAPPABLE_END || address == from.fault.address {
             return None;
         }
-        let gate = self.quick_gate(from.pager(), faulter)?;
+        let gate = self.quick_slot(from.pager(), faulter)?.gate()?;
         let gate = self.gates[gate];
         let (from, to) = self.threads.pair(faulter, gate.thread())?;
         if !to.takes_calls() || self.ready.has_above(to.priority()) {
@@ -138,28 +139,19 @@ impl<M: Machine> Kernel<M> {
         Some(to)
     }
 
-    /// The gate at an index of the thread's task, if there is one among its first capabilities.
+    /// The slot at an index of the thread's task, if it is among its first capabilities.
     #[inline(always)]
-    fn quick_gate(&mut self, index: CapabilityIndex, thread: ThreadIndex) -> Option<GateIndex> {
+    fn quick_slot(&mut self, index: CapabilityIndex, thread: ThreadIndex) -> Option<Slot> {
         let task = self.task_of(thread);
-        self.mappings.tasks[task].capabilities.slot(&mut self.mappings.machine, index).gate()
+        self.mappings.tasks[task].capabilities.first_slot(&mut self.mappings.machine, index)
     }
 
     /// A call without items: to a thread that waits for it, or of an object with something quick to do.
     #[inline(always)]
     fn quick_call(&mut self, index: CapabilityIndex, tag: MessageTag) -> Option<&mut Thread> {
         let caller = self.current.expected();
-        let task = self.task_of(caller);
-        let slot = self.mappings.tasks[task].capabilities.slot(&mut self.mappings.machine, index);
-        let Some(gate) = slot.gate() else {
-            if slot.protocol() != tag.label() || tag.words() == 0 {
-                return None;
-            }
-            if slot.is_debugger() {
-                return self.quick_nothing(caller);
-            }
-            return self.quick_unmap(caller, slot.modifiable_task()?, tag);
-        };
+        let slot = self.quick_slot(index, caller)?;
+        let Some(gate) = slot.gate() else { return self.quick_operation(caller, slot, tag) };
         let gate = self.gates[gate];
         let (from, to) = self.threads.pair(caller, gate.thread())?;
         let machine = &mut self.mappings.machine;
@@ -176,6 +168,24 @@ impl<M: Machine> Kernel<M> {
         to.take_call(caller, tag, gate.label());
         self.current = gate.thread().into();
         Some(to)
+    }
+
+    /// An operation of an object.
+    #[inline(always)]
+    fn quick_operation(
+        &mut self,
+        caller: ThreadIndex,
+        slot: Slot,
+        tag: MessageTag,
+    ) -> Option<&mut Thread> {
+        if tag.words() == 0 {
+            return None;
+        }
+        if slot.is_debugger() && tag.label() == label::DEBUGGER {
+            return self.quick_nothing(caller);
+        }
+        let task = slot.modifiable_task().filter(|_| tag.label() == label::TASK)?;
+        self.quick_unmap(caller, task, tag)
     }
 
     /// The operation that does nothing.
@@ -283,7 +293,7 @@ impl<M: Machine> Kernel<M> {
     #[inline(never)]
     fn quick_call_with_item(&mut self, index: CapabilityIndex, tag: MessageTag) -> Option<&mut Thread> {
         let caller = self.current.expected();
-        let gate = self.quick_gate(index, caller)?;
+        let gate = self.quick_slot(index, caller)?.gate()?;
         let gate = self.gates[gate];
         let (from, to) = self.threads.pair(caller, gate.thread())?;
         if !to.takes_calls()

@@ -190,6 +190,13 @@ impl CapabilityTable {
         }
     }
 
+    /// The slot at `index`, if it is in the first frame of the table.
+    #[inline(always)]
+    pub fn first_slot(&self, machine: &mut impl Machine, index: CapabilityIndex) -> Option<Slot> {
+        let frame = self.frames[0].filter(|_| index.0 < SLOTS_PER_FRAME)?;
+        Some(Spot::new(frame, index.0).entry(machine))
+    }
+
     /// Where the slot at `index` stands, if there is a table.
     #[inline(always)]
     pub fn spot(&self, index: CapabilityIndex) -> Option<Spot<Slot>> {

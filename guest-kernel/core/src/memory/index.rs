@@ -149,6 +149,9 @@ impl<I: TableIndex, S: Storage> Table<I, S> {
     #[inline]
     pub fn pair(&mut self, first: I, second: I) -> Option<(&mut S::Object, &mut S::Object)> {
         let positions = [first.position() as usize, second.position() as usize];
+        if positions[0] == positions[1] {
+            return None;
+        }
         let [first, second] = self.objects.get_disjoint_mut(positions).ok()?;
         Some((first, second))
     }

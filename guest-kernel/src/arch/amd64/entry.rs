@@ -2,8 +2,8 @@
 //!
 //! Every entry from user mode pushes the registers right into the current thread's [`Context`]: the
 //! task state segment's stack pointer is the end of that thread's frame. Then the one kernel stack
-//! is taken, from its end, and a Rust function runs to completion. It returns the frame of the
-//! thread to go on with.
+//! is taken, from its end, and a Rust function runs to completion. It ends in [`restore`], with the
+//! frame of the thread to go on with.
 //!
 //! On some software KVMs `syscall` does not change to ring 0: the processor goes to the entry in
 //! ring 3 and takes a page fault there, because the page is the kernel's. The page-fault stub
@@ -96,52 +96,38 @@ USER_STACK:
     .balign 16
     .global system_call_entry
 system_call_entry:
-    # The processor left us the user's stack; rcx has its instruction pointer, r11 its flags.
-    mov [rip + USER_STACK], rsp
+    # The processor left us the user's stack; rcx has its instruction pointer, r11 its flags. r9 is one of
+    # the registers that are not kept.
+    mov r9, rsp
+    # The end of the frame of the thread that runs.
     mov rsp, [rip + TASK_STATE_SEGMENT + {frame_end}]
-    push {user_data}
-    push [rip + USER_STACK]
-    push r11
-    push {user_code}
-    push rcx
-    push 0
+    mov [rsp - {frame_size} + {stack}], r9
+    mov [rsp - {frame_size} + {flags}], r11
+    mov [rsp - {frame_size} + {instruction}], rcx
 system_call_common:
-    push {system_call}
-    # The scratch registers are not kept by system calls.
-    sub rsp, {scratch_size}
-    push rbx
-    push rbp
-    push r12
-    push r13
-    push r14
-    push r15
+    # The rest of the frame is of an earlier trap, and not used: the segments are known, the scratch
+    # registers are not kept by system calls.
+    mov dword ptr [rsp - {frame_size} + {vector}], {system_call}
+    mov [rsp - {frame_size} + 40], rbx
+    mov [rsp - {frame_size} + 32], rbp
+    mov [rsp - {frame_size} + 24], r12
+    mov [rsp - {frame_size} + 16], r13
+    mov [rsp - {frame_size} + 8], r14
+    mov [rsp - {frame_size}], r15
     mov rsp, offset KERNEL_STACK_END
     # Arguments are in rdi, rsi, rdx already. It never returns: the next thread's frame, not this
     # stack, says where to go on.
     call {handle_system_call}
-    .global restore_frame
-restore_frame:
-    cmp dword ptr [rsp + {vector}], {system_call}
+
+    # All registers of the frame that the stack pointer points to.
+    .global restore_all
+restore_all:
     pop r15
     pop r14
     pop r13
     pop r12
     pop rbp
     pop rbx
-    jne restore_all
-    mov rax, [rsp + {rax} - {preserved}]
-    mov rdx, [rsp + {rdx} - {preserved}]
-    mov rcx, [rsp + {instruction} - {preserved}]
-    mov r11, [rsp + {flags} - {preserved}]
-    mov rsp, [rsp + {stack} - {preserved}]
-    # Nothing of the kernel's leaves in the registers that are not kept.
-    xor edi, edi
-    xor esi, esi
-    xor r8d, r8d
-    xor r9d, r9d
-    xor r10d, r10d
-    sysretq
-restore_all:
     pop r11
     pop r10
     pop r9
@@ -159,7 +145,7 @@ disguised_system_call:
     # Below the error code is room for the vector.
     kernel_flags
     # Only instruction pointers below 4 GiB: sysret must never see a non-canonical one. The error
-    # code's slot serves to test that; it is zero afterwards, as it has to be.
+    # code's slot serves to test that.
     mov [rsp], rcx
     shr qword ptr [rsp], 32
     jnz jumped_to_entry
@@ -167,6 +153,8 @@ disguised_system_call:
     and r11d, {user_flags}
     or r11d, {fixed_flags}
     mov [rsp + 24], r11
+    # To the end of the frame: behind error code, instruction pointer, CS, flags, stack pointer, SS.
+    add rsp, 48
     jmp system_call_common
 jumped_to_entry:
     # A task jumped to the entry: an instruction fetch from a page that it may not use.
@@ -233,7 +221,7 @@ trap_in_kernel:
     call {handle_trap_in_kernel}
     # Back to what was interrupted, in its interrupt window.
     mov rsp, rbx
-    jmp restore_frame
+    jmp restore_all
     .popsection
 
     .pushsection .rodata
@@ -253,14 +241,9 @@ trap_entries:
     .popsection
     "#,
     frame_end = const FRAME_END_OFFSET,
-    user_data = const Context::USER_DATA,
-    user_code = const Context::USER_CODE,
     system_call = const Context::SYSTEM_CALL,
-    scratch_size = const VECTOR - SCRATCH,
+    frame_size = const offset_of!(Context, end_of_frame) - FRAME,
     vector = const VECTOR,
-    preserved = const PRESERVED,
-    rax = const RAX,
-    rdx = const RDX,
     instruction = const INSTRUCTION,
     code_segment = const CODE_SEGMENT,
     flags = const FLAGS,
@@ -275,16 +258,44 @@ trap_entries:
 /// Goes on with the thread whose registers these are.
 ///
 /// # Safety
-/// Its frame must be a whole one.
+/// Its frame must be a whole one, or that of a system call.
 #[inline(always)]
 pub unsafe fn restore(context: *const Context) -> ! {
     // SAFETY: the caller vouches for the frame. Nothing that is on the stack is needed any more.
     unsafe {
         asm!(
             "lea rsp, [{context} + {frame}]",
-            "jmp restore_frame",
+            "cmp dword ptr [rsp + {vector}], {system_call}",
+            "jne restore_all",
+            "pop r15",
+            "pop r14",
+            "pop r13",
+            "pop r12",
+            "pop rbp",
+            "pop rbx",
+            // What the system call gives: a tag and a label.
+            "mov rax, [rsp - {preserved} + {rax}]",
+            "mov rdx, [rsp - {preserved} + {rdx}]",
+            "mov rcx, [rsp - {preserved} + {instruction}]",
+            "mov r11, [rsp - {preserved} + {flags}]",
+            "mov rsp, [rsp - {preserved} + {stack}]",
+            // Nothing of the kernel's leaves in the registers that are not kept.
+            "xor edi, edi",
+            "xor esi, esi",
+            "xor r8d, r8d",
+            "xor r9d, r9d",
+            "xor r10d, r10d",
+            "sysretq",
             context = in(reg) context,
             frame = const FRAME,
+            vector = const VECTOR,
+            system_call = const Context::SYSTEM_CALL,
+            preserved = const PRESERVED,
+            rax = const RAX,
+            rdx = const RDX,
+            instruction = const INSTRUCTION,
+            flags = const FLAGS,
+            stack = const STACK,
             options(noreturn),
         )
     }

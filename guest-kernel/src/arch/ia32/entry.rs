@@ -2,8 +2,8 @@
 //!
 //! Every entry from user mode pushes the registers right into the current thread's [`Context`]: the
 //! task state segment's stack pointer is the end of that thread's frame. Then the one kernel stack
-//! is taken, from its end, and a Rust function runs to completion. It returns the frame of the
-//! thread to go on with.
+//! is taken, from its end, and a Rust function runs to completion. It ends in [`restore`], with the
+//! frame of the thread to go on with.
 //!
 //! The segment registers are the kernel's: what a task loads there may be gone after its next entry.
 //! DS and ES are flat user data, in the kernel too, FS is the thread's UTCB.
@@ -109,8 +109,8 @@ system_call_entry:
     push eax
     # It never returns: the next thread's frame, not this stack, says where to go on.
     call {handle_system_call}
-    .global restore_frame
-restore_frame:
+    # All registers of the frame that the stack pointer points to.
+restore_all:
     popad
     # Vector and error code.
     add esp, 8
@@ -161,7 +161,7 @@ trap_in_kernel:
     call {handle_trap_in_kernel}
     # Back to what was interrupted, in its interrupt window.
     mov esp, ebx
-    jmp restore_frame
+    jmp restore_all
 
 trap_in_virtual_8086:
     # The processor has pushed four data segments first, so that the frame lies too low: up with it,
@@ -232,7 +232,10 @@ pub unsafe fn restore(context: *const Context) -> ! {
     unsafe {
         asm!(
             "lea esp, [{context} + {frame}]",
-            "jmp restore_frame",
+            "popad",
+            // Vector and error code.
+            "add esp, 8",
+            "iretd",
             context = in(reg) context,
             frame = const FRAME,
             options(noreturn),
