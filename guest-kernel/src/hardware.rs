@@ -82,17 +82,10 @@ impl Machine for Hardware {
     #[inline]
     fn copy_message(&mut self, from: UtcbReference, to: UtcbReference, words: usize) {
         let words = words.min(MESSAGE_REGISTERS);
-        let mut from = utcb_pointer(from).cast::<Word>().cast_const();
-        let mut to = utcb_pointer(to).cast::<Word>();
-        // SAFETY: both are UTCBs, which begin with their message registers; they may be the same.
-        // Volatile keeps the compiler from calling a function for a handful of words.
-        unsafe {
-            let end = from.add(words);
-            while from != end {
-                to.write_volatile(from.read());
-                from = from.add(1);
-                to = to.add(1);
-            }
+        if words != 0 {
+            let (from, to) = (utcb_pointer(from).cast(), utcb_pointer(to).cast());
+            // SAFETY: both are UTCBs, which begin with their message registers; they may be the same.
+            unsafe { processor::copy_words(from, to, words) }
         }
     }
 
