@@ -7,7 +7,8 @@ use protocol::{
     fault::{Exception, PageFault, PortFault},
     flexpage::{Flexpage, align_down},
     message::{MapItem, MessageTag},
-    object::label,
+    object::{CapabilityIndex, label},
+    syscall::{Operation, Timeouts},
 };
 
 /// Who sent a message: the label of the gate that it came through.
@@ -46,14 +47,24 @@ pub trait Pager {
 /// The answer to a message: its words are in the message registers already, so make it last.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
-pub struct Answer(Option<MessageTag>);
+pub struct Answer {
+    /// What gives it and waits for the next message: [`Operation::REPLY_AND_WAIT`], or only
+    /// [`Operation::WAIT`] where there is no answer.
+    operation: Operation,
+    tag: MessageTag,
+}
 
 impl Answer {
+    /// The message that is in the message registers.
+    const fn prepared(tag: MessageTag) -> Self {
+        Self { operation: Operation::REPLY_AND_WAIT, tag }
+    }
+
     /// Maps `flexpage`, which this program must have itself, to `address` of the client.
     #[inline(always)]
     pub fn map(address: Word, flexpage: Flexpage) -> Self {
         message::write(0, MapItem::map(address, flexpage).to_words());
-        Self(Some(MessageTag::new(0, 0, 1)))
+        Self::prepared(MessageTag::new(0, 0, 1))
     }
 
     /// As [`Self::map`], but this program's own mapping moves to the client. What was derived from it
@@ -85,24 +96,24 @@ impl Answer {
     pub fn message<const W: usize, const I: usize>(words: [Word; W], items: [MapItem; I]) -> Self {
         message::write(0, words);
         message::write_items(W, items);
-        Self(Some(MessageTag::new(0, W, I)))
+        Self::prepared(MessageTag::new(0, W, I))
     }
 
     /// No. A client that faulted is stopped.
     pub const fn refuse(error: ObjectError) -> Self {
-        Self(Some(error.tag()))
+        Self::prepared(error.tag())
     }
 
     /// Nothing: for messages whose sender waits for no answer.
     pub const fn nothing() -> Self {
-        Self(None)
+        Self { operation: Operation::WAIT, tag: MessageTag(0) }
     }
 
     /// Sends the answer now, without waiting for the next message.
     pub fn send(self) {
-        if let Some(tag) = self.0 {
+        if self.operation == Operation::REPLY_AND_WAIT {
             // A client that is gone needs no answer.
-            let _ = ipc::reply(tag);
+            let _ = ipc::reply(self.tag);
         }
     }
 }
@@ -118,14 +129,22 @@ pub fn forward(client: Client, fault: PageFault) -> Answer {
 
 /// Serves for ever.
 pub fn serve(pager: &mut impl Pager) -> ! {
-    let mut incoming = ipc::wait();
+    let mut given = Answer::nothing();
     loop {
-        incoming = match incoming.map(|received| answer(pager, received)) {
-            Ok(Answer(Some(tag))) => ipc::reply_and_wait(tag),
-            // The last answer did not reach its client, which is gone, or there was none.
-            Ok(Answer(None)) | Err(_) => ipc::wait(),
+        let Answer { operation, tag } = given;
+        let received = ipc::invoke(CapabilityIndex::NIL, operation, tag, Timeouts::NEVER);
+        given = match received {
+            Ok(received) => answer(pager, received),
+            Err(_) => after_failure(),
         };
     }
+}
+
+/// What a server does whose last answer did not reach its client, which is gone, or who gave none.
+#[cold]
+#[inline(never)]
+fn after_failure() -> Answer {
+    Answer::nothing()
 }
 
 /// Serves all who wait by now.
@@ -137,9 +156,15 @@ pub fn serve_pending(pager: &mut impl Pager) {
 
 #[inline(always)]
 fn answer(pager: &mut impl Pager, received: Received) -> Answer {
-    let client = Client(received.label);
-    match received.tag.label() {
-        label::PAGE_FAULT => pager.page_fault(client, PageFault::from_words(message::read(0))),
+    let (client, label) = (Client(received.label), received.tag.label());
+    // The two that are asked for most.
+    if label == label::PAGE_FAULT {
+        return pager.page_fault(client, PageFault::from_words(message::read(0)));
+    }
+    if label >= 0 {
+        return pager.request(client, received.tag);
+    }
+    match label {
         label::PORT_FAULT => pager.port_fault(client, PortFault::from_words(message::read(0))),
         label::EXCEPTION => pager.exception(client, Exception::from_words(message::read(0))),
         _ => pager.request(client, received.tag),
