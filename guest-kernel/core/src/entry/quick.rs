@@ -102,40 +102,47 @@ impl<M: Machine> Kernel<M> {
             return None;
         }
         let gate = self.quick_slot(from.pager(), faulter)?.gate()?;
-        let gate = self.gates[gate];
-        let (from, to) = self.threads.pair(faulter, gate.thread())?;
+        let gate = &self.gates[gate];
+        let pager = gate.thread();
+        let mut threads = self.threads.all();
+        let to = &threads[pager];
         if !to.takes_calls() || self.ready.has_above(to.priority()) {
             return None;
         }
-        self.faults += 1;
-        from.fault.repeated = 0;
-        from.fault.number = self.faults;
-        from.fault.address = address;
-        from.fault.access = access;
+        let (utcb, asked_for) = (to.utcb, to.ids);
+        let number = self.faults + 1;
+        self.faults = number;
+        let from = &mut threads[faulter];
         let instruction = from.context.instruction();
-        from.fault.instruction = instruction;
         let [first, second] = PageFault { address, instruction, access }.to_words();
-        (from.fault.message[0], from.fault.message[1]) = (first, second);
+        from.set_state(ThreadState::PageFault, pager.into());
+        let fault = &mut from.fault;
+        fault.number = number;
+        fault.address = address;
+        fault.access = access;
+        fault.instruction = instruction;
+        fault.repeated = 0;
+        (fault.message[0], fault.message[1]) = (first, second);
         let machine = &mut self.mappings.machine;
-        let registers = &mut machine.utcb(to.utcb).message;
+        let registers = &mut machine.utcb(utcb).message;
         (registers[0], registers[1]) = (first, second);
-        from.set_state(ThreadState::PageFault, gate.thread().into());
         if machine.records(Kind::Fault) {
             let record = machine.begin_record();
             record[word::TIME] = time;
             record[word::HEAD] = head(from.head, Kind::Fault, access.bits());
             record[word::A] = address as u64;
             record[word::B] = instruction as u64;
-            record[word::C] = asked(to.ids, from.caller.raw());
-            record[word::D] = self.faults;
+            record[word::C] = asked(asked_for, from.caller.raw());
+            record[word::D] = number;
             record[word::E] = from.context.stack() as u64;
             machine.end_record();
         }
         if machine.enabled_records() != 0 {
             from.fault.delivered = machine.time();
         }
+        let to = threads.only(pager);
         to.take_call(faulter, PageFault::TAG, gate.label());
-        self.current = gate.thread().into();
+        self.current = pager.into();
         Some(to)
     }
 
@@ -152,8 +159,10 @@ impl<M: Machine> Kernel<M> {
         let caller = self.current.expected();
         let slot = self.quick_slot(index, caller)?;
         let Some(gate) = slot.gate() else { return self.quick_operation(caller, slot, tag) };
-        let gate = self.gates[gate];
-        let (from, to) = self.threads.pair(caller, gate.thread())?;
+        let gate = &self.gates[gate];
+        let receiver = gate.thread();
+        let mut threads = self.threads.all();
+        let (from, to) = (&threads[caller], &threads[receiver]);
         let machine = &mut self.mappings.machine;
         if !to.takes_calls()
             || self.ready.has_above(to.priority())
@@ -164,9 +173,10 @@ impl<M: Machine> Kernel<M> {
         if tag.words() != 0 {
             machine.copy_message(from.utcb, to.utcb, tag.words());
         }
-        from.set_state(ThreadState::Receiving, gate.thread().into());
+        threads[caller].set_state(ThreadState::Receiving, receiver.into());
+        let to = threads.only(receiver);
         to.take_call(caller, tag, gate.label());
-        self.current = gate.thread().into();
+        self.current = receiver.into();
         Some(to)
     }
 
@@ -203,8 +213,11 @@ impl<M: Machine> Kernel<M> {
     #[inline(always)]
     fn quick_answer(&mut self, tag: MessageTag) -> Option<&mut Thread> {
         let server = self.current.expected();
-        let caller = self.threads[server].caller.get()?;
-        let (from, to) = self.threads.pair(server, caller)?;
+        let mut threads = self.threads.all();
+        let from = &threads[server];
+        // Nobody is beyond the table.
+        let caller = from.caller.expected();
+        let to = threads.get(caller)?;
         let machine = &mut self.mappings.machine;
         if !to.is(ThreadState::Receiving)
             || !to.waits_for(server)
@@ -218,8 +231,9 @@ impl<M: Machine> Kernel<M> {
         if tag.words() != 0 {
             machine.copy_message(from.utcb, to.utcb, tag.words());
         }
-        answer(from, to);
-        to.context.set_result(tag, 0);
+        threads[server].wait_after_answer();
+        let to = threads.only(caller);
+        to.take_answer(tag);
         self.current = caller.into();
         Some(to)
     }

@@ -145,13 +145,16 @@ impl<I: TableIndex, S: Storage> Table<I, S> {
         done.then(|| I::from_position(position))
     }
 
+    /// All objects: where several of them are looked at, each index is checked once.
+    #[inline(always)]
+    pub fn all(&mut self) -> All<'_, I, S::Object> {
+        All { objects: &mut self.objects, index: PhantomData }
+    }
+
     /// Two different objects at once; `None` if they are one and the same.
     #[inline]
     pub fn pair(&mut self, first: I, second: I) -> Option<(&mut S::Object, &mut S::Object)> {
         let positions = [first.position() as usize, second.position() as usize];
-        if positions[0] == positions[1] {
-            return None;
-        }
         let [first, second] = self.objects.get_disjoint_mut(positions).ok()?;
         Some((first, second))
     }
@@ -164,6 +167,42 @@ impl<I: TableIndex, S: Storage> Table<I, S> {
     /// Whether no other object can be made.
     pub fn is_full(&self) -> bool {
         self.objects.len() >= self.objects.capacity().min(NOBODY.into())
+    }
+}
+
+/// The objects of a table.
+#[derive(Debug)]
+pub struct All<'t, I, T> {
+    objects: &'t mut [T],
+    index: PhantomData<I>,
+}
+
+impl<'t, I: TableIndex, T> All<'t, I, T> {
+    /// One of them, if there is one of that index.
+    #[inline(always)]
+    pub fn get(&self, index: I) -> Option<&T> {
+        self.objects.get(index.position() as usize)
+    }
+
+    /// One of them for as long as all could be had.
+    #[inline(always)]
+    pub fn only(self, index: I) -> &'t mut T {
+        &mut self.objects[index.position() as usize]
+    }
+}
+
+impl<I: TableIndex, T> Index<I> for All<'_, I, T> {
+    type Output = T;
+    #[inline(always)]
+    fn index(&self, index: I) -> &T {
+        &self.objects[index.position() as usize]
+    }
+}
+
+impl<I: TableIndex, T> IndexMut<I> for All<'_, I, T> {
+    #[inline(always)]
+    fn index_mut(&mut self, index: I) -> &mut T {
+        &mut self.objects[index.position() as usize]
     }
 }
 
