@@ -181,7 +181,7 @@ impl Machine for Hardware {
 
 #[inline]
 fn utcb_pointer(utcb: UtcbReference) -> *mut Utcb {
-    direct_map::pointer(PhysicalAddress(utcb.frame().address().0 + utcb.offset()))
+    direct_map::pointer(utcb.address())
 }
 
 const _: () = assert!(size_of::<Table>() == PAGE_SIZE);

@@ -109,13 +109,16 @@ impl<M: Machine> Kernel<M> {
         if !to.takes_calls() || self.ready.has_above(to.priority()) {
             return None;
         }
-        let (utcb, asked_for) = (to.utcb, to.ids);
+        let to = &mut threads[pager];
+        to.take_call(faulter, PageFault::TAG, gate.label());
+        let (utcb, ids) = (to.utcb, to.ids);
         let number = self.faults + 1;
         self.faults = number;
+        self.current = pager.into();
         let from = &mut threads[faulter];
+        from.set_state(ThreadState::PageFault, pager.into());
         let instruction = from.context.instruction();
         let [first, second] = PageFault { address, instruction, access }.to_words();
-        from.set_state(ThreadState::PageFault, pager.into());
         let fault = &mut from.fault;
         fault.number = number;
         fault.address = address;
@@ -132,7 +135,7 @@ impl<M: Machine> Kernel<M> {
             record[word::HEAD] = head(from.head, Kind::Fault, access.bits());
             record[word::A] = address as u64;
             record[word::B] = instruction as u64;
-            record[word::C] = asked(asked_for, from.caller.raw());
+            record[word::C] = asked(ids, from.caller.raw());
             record[word::D] = number;
             record[word::E] = from.context.stack() as u64;
             machine.end_record();
@@ -140,10 +143,7 @@ impl<M: Machine> Kernel<M> {
         if machine.enabled_records() != 0 {
             from.fault.delivered = machine.time();
         }
-        let to = threads.only(pager);
-        to.take_call(faulter, PageFault::TAG, gate.label());
-        self.current = pager.into();
-        Some(to)
+        Some(threads.only(pager))
     }
 
     /// The slot at an index of the thread's task, if it is among its first capabilities.

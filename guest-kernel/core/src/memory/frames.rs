@@ -22,6 +22,24 @@ impl KernelFrame {
     }
 }
 
+/// A place in a frame of the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Place(NonZeroUsize);
+
+impl Place {
+    /// The place at a byte offset in a frame, if it is inside.
+    pub fn inside(frame: KernelFrame, offset: usize) -> Option<Self> {
+        (offset < PAGE_SIZE).then_some(Self(frame.0 | offset))
+    }
+
+    /// Where it is.
+    #[inline(always)]
+    pub fn address(self) -> PhysicalAddress {
+        PhysicalAddress(self.0.get() as u64)
+    }
+}
+
 /// A frame of entries and its companion, the frame right behind it
 /// ([`protocol::introspection::mapping`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

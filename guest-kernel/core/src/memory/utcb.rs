@@ -1,33 +1,21 @@
 //! Where the message registers of threads are.
 
-use crate::memory::frames::KernelFrame;
-use protocol::{PAGE_SIZE, Word, utcb::UTCB_SIZE};
+use crate::memory::frames::{KernelFrame, PhysicalAddress, Place};
+use protocol::{Word, utcb::UTCB_SIZE};
 
-/// A UTCB, by its physical address in a kernel frame.
+/// A UTCB, by its place in a kernel frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UtcbReference {
-    frame: KernelFrame,
-    offset: u16,
-}
+pub struct UtcbReference(Place);
 
 impl UtcbReference {
     /// The UTCB at a byte offset in a frame; `None` unless one begins there.
     pub fn at_offset(frame: KernelFrame, offset: Word) -> Option<Self> {
-        if offset >= PAGE_SIZE || !offset.is_multiple_of(UTCB_SIZE) {
-            return None;
-        }
-        Some(Self { frame, offset: offset as u16 })
+        Place::inside(frame, offset).filter(|_| offset.is_multiple_of(UTCB_SIZE)).map(Self)
     }
 
-    /// Its frame.
-    #[inline]
-    pub fn frame(self) -> KernelFrame {
-        self.frame
-    }
-
-    /// Where it begins in the frame; there is room for a whole UTCB from there on.
-    #[inline]
-    pub fn offset(self) -> u64 {
-        self.offset.into()
+    /// Where it begins; there is room in the frame for a whole UTCB from there on.
+    #[inline(always)]
+    pub fn address(self) -> PhysicalAddress {
+        self.0.address()
     }
 }

@@ -191,8 +191,9 @@ impl Machine for ModelMachine {
     }
 
     fn utcb(&mut self, utcb: UtcbReference) -> &mut Utcb {
-        let place = utcb.offset() as usize / UTCB_SIZE;
-        &mut self.view::<[Utcb; PAGE_SIZE / UTCB_SIZE]>(utcb.frame())[place]
+        let (number, offset) = frame_number(utcb.address().0);
+        let bytes = &mut self.frame(number)[offset..offset + UTCB_SIZE];
+        Utcb::mut_from_bytes(bytes).expect("size and alignment")
     }
 
     fn copy_message(&mut self, from: UtcbReference, to: UtcbReference, words: usize) {

@@ -30,7 +30,7 @@ use crate::{
     arch::{
         processor,
         switch::{leave_kernel, leave_to},
-        trap::{handle_trap, handle_trap_in_kernel},
+        trap::{handle_page_fault, handle_trap, handle_trap_in_kernel},
     },
     kernel_cell::kernel,
 };
@@ -160,35 +160,9 @@ jumped_to_entry:
     # A task jumped to the entry: an instruction fetch from a page that it may not use.
     mov qword ptr [rsp], 0x15
     push 14
-    jmp trap_common
+    jmp page_fault
 
-    .macro trap_entry number
-    .balign 16
-trap_\number:
-    .if \number == 14
-    cmp qword ptr [rsp + 8], offset system_call_entry
-    je disguised_system_call
-    .elseif \number != 8 && (\number < 10 || \number > 13) && \number != 17 && \number != 21 && \number != 29 && \number != 30
-    push 0
-    .endif
-    push \number
-    .if \number == 2 || \number == 8 || \number == 18
-    jmp trap_emergency
-    .else
-    jmp trap_common
-    .endif
-    .endm
-    .altmacro
-    .set number, 0
-    .rept 33
-    trap_entry %number
-    .set number, number + 1
-    .endr
-    .balign 16
-trap_spurious:
-    push 0
-    push 255
-trap_common:
+    .macro push_registers
     push rax
     push rcx
     push rdx
@@ -204,6 +178,49 @@ trap_common:
     push r13
     push r14
     push r15
+    .endm
+
+page_fault:
+    push_registers
+    test byte ptr [rsp + {code_segment}], 3
+    jz trap_in_kernel
+    # Where it was, and how.
+    mov rdi, cr2
+    mov rsi, [rsp + {error_code}]
+    mov rsp, offset KERNEL_STACK_END
+    kernel_flags
+    call {handle_page_fault}
+
+    .macro trap_entry number
+    .balign 16
+trap_\number:
+    .if \number == 14
+    cmp qword ptr [rsp + 8], offset system_call_entry
+    je disguised_system_call
+    .elseif \number != 8 && (\number < 10 || \number > 13) && \number != 17 && \number != 21 && \number != 29 && \number != 30
+    push 0
+    .endif
+    push \number
+    .if \number == 2 || \number == 8 || \number == 18
+    jmp trap_emergency
+    .elseif \number == 14
+    jmp page_fault
+    .else
+    jmp trap_common
+    .endif
+    .endm
+    .altmacro
+    .set number, 0
+    .rept 33
+    trap_entry %number
+    .set number, number + 1
+    .endr
+    .balign 16
+trap_spurious:
+    push 0
+    push 255
+trap_common:
+    push_registers
     test byte ptr [rsp + {code_segment}], 3
     jz trap_in_kernel
     mov rsp, offset KERNEL_STACK_END
@@ -244,6 +261,7 @@ trap_entries:
     system_call = const Context::SYSTEM_CALL,
     frame_size = const offset_of!(Context, end_of_frame) - FRAME,
     vector = const VECTOR,
+    error_code = const VECTOR + size_of::<usize>(),
     instruction = const INSTRUCTION,
     code_segment = const CODE_SEGMENT,
     flags = const FLAGS,
@@ -251,6 +269,7 @@ trap_entries:
     user_flags = const USER_FLAGS,
     fixed_flags = const FIXED_FLAGS,
     handle_system_call = sym handle_system_call,
+    handle_page_fault = sym handle_page_fault,
     handle_trap = sym handle_trap,
     handle_trap_in_kernel = sym handle_trap_in_kernel,
 );

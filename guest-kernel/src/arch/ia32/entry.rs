@@ -32,7 +32,7 @@ use super::{
 use crate::{
     arch::{
         switch::{leave_kernel, leave_to},
-        trap::{handle_trap, handle_trap_in_kernel},
+        trap::{handle_page_fault, handle_trap, handle_trap_in_kernel},
     },
     kernel_cell::kernel,
 };
@@ -116,6 +116,19 @@ restore_all:
     add esp, 8
     iretd
 
+page_fault:
+    pushad
+    test byte ptr [esp + {flags} + 2], {virtual_8086}
+    jnz trap_in_virtual_8086
+    test byte ptr [esp + {code_segment}], 3
+    jz trap_in_kernel
+    # Where it was, and how.
+    mov ecx, cr2
+    mov edx, [esp + {error_code}]
+    mov esp, offset KERNEL_STACK_END
+    kernel_state eax
+    call {handle_page_fault}
+
     .macro trap_entry number
     .balign 16
 trap_\number:
@@ -125,6 +138,8 @@ trap_\number:
     push \number
     .if \number == 2 || \number == 18
     jmp trap_emergency
+    .elseif \number == 14
+    jmp page_fault
     .else
     jmp trap_common
     .endif
@@ -203,6 +218,7 @@ trap_entries:
     system_call = const Context::SYSTEM_CALL,
     frame_size = const offset_of!(Context, end_of_frame) - FRAME,
     vector = const VECTOR,
+    error_code = const VECTOR + size_of::<usize>(),
     code_segment = const CODE_SEGMENT,
     flags = const FLAGS,
     stack_segment = const STACK_SEGMENT,
@@ -213,6 +229,7 @@ trap_entries:
     data_segments = const size_of::<[u32; Context::DATA_SEGMENTS]>(),
     handle_trap_in_virtual_8086 = sym handle_trap_in_virtual_8086,
     handle_system_call = sym handle_system_call,
+    handle_page_fault = sym handle_page_fault_by_registers,
     handle_trap = sym handle_trap,
     handle_trap_in_kernel = sym handle_trap_in_kernel,
 );
@@ -241,6 +258,10 @@ pub unsafe fn restore(context: *const Context) -> ! {
             options(noreturn),
         )
     }
+}
+
+extern "fastcall" fn handle_page_fault_by_registers(address: usize, error: usize) -> ! {
+    handle_page_fault(address, error)
 }
 
 /// Bits of a page fault's error code (Intel manual volume 3, 4.7): `p` and `w`. There is none for
