@@ -53,7 +53,7 @@ impl Machine for Hardware {
         // SAFETY: a kernel frame lies in the pool, which the direct map covers and no task maps
         // except UTCBs and the info page, which are plain words. Any bytes are a valid `T` and the
         // other way round. The borrow of `self` keeps two views from existing at once.
-        unsafe { &mut *direct_map::pointer::<T>(frame.address()) }
+        unsafe { &mut *direct_map::own::<T>(frame.address()) }
     }
 
     #[inline(always)]
@@ -61,7 +61,7 @@ impl Machine for Hardware {
         const { assert!(size_of::<T>() <= PAGE_SIZE && align_of::<T>() <= PAGE_SIZE) }
         let nodes = PhysicalAddress(table.entries().address().0 + COMPANION_OFFSET);
         // SAFETY: the frame behind a table's is its companion and only that; the rest is as in `view`.
-        unsafe { &mut *direct_map::pointer::<T>(nodes) }
+        unsafe { &mut *direct_map::own::<T>(nodes) }
     }
 
     #[inline(always)]
@@ -69,7 +69,7 @@ impl Machine for Hardware {
         // SAFETY: an index of a node comes from a list or companion that only the kernel writes,
         // so that it names 16 bytes of a kernel frame that was made for nodes; any bytes are valid.
         // The borrow of `self` keeps two of them from existing.
-        unsafe { &mut *direct_map::pointer::<MappingNode>(node.address()) }
+        unsafe { &mut *direct_map::own::<MappingNode>(node.address()) }
     }
 
     #[inline]
@@ -181,7 +181,7 @@ impl Machine for Hardware {
 
 #[inline]
 fn utcb_pointer(utcb: UtcbReference) -> *mut Utcb {
-    direct_map::pointer(utcb.address())
+    direct_map::own(utcb.address())
 }
 
 const _: () = assert!(size_of::<Table>() == PAGE_SIZE);

@@ -5,7 +5,7 @@
 //! done here is done there too, and a test holds both against each other.
 
 use crate::{
-    arch::Entry,
+    arch::{Entry, Restriction},
     mapping::{
         capability::Slot,
         database::{self, NewMapping},
@@ -18,6 +18,7 @@ use crate::{
         index::{MaybeThread, TableIndex, TaskIndex, ThreadIndex},
         machine::Machine,
         node::MaybeNode,
+        utcb::UtcbReference,
     },
     threads::{kernel::Kernel, thread::Thread, trace::Unmapping},
 };
@@ -39,7 +40,7 @@ use protocol::{
 /// Bits of a tag that ask for more than words: flags and items.
 const SPECIAL: Word = 0xf << 12 | ITEMS;
 const ITEMS: Word = 0x3f << 6;
-const ONE_ITEM: Word = MessageTag::new(0, 0, 1).0;
+pub(crate) const ONE_ITEM: MessageTag = MessageTag::new(0, 0, 1);
 
 const OPERATION_MASK: Word = 0xf;
 
@@ -61,16 +62,16 @@ impl<M: Machine> Kernel<M> {
         if !self.mappings.machine.goes_quick() || tag & SPECIAL | timeouts != 0 {
             return None;
         }
-        match Operation(target & OPERATION_MASK) {
-            Operation::CALL => {
-                self.quick_call(CapabilityIndex(target >> CAPABILITY_SHIFT), MessageTag(tag))
-            }
-            Operation::REPLY_AND_WAIT => self.quick_answer(MessageTag(tag)),
-            _ => None,
+        if target == Operation::REPLY_AND_WAIT.0 {
+            return self.quick_answer(MessageTag(tag));
         }
+        if target & OPERATION_MASK == Operation::CALL.0 {
+            return self.quick_call(CapabilityIndex(target >> CAPABILITY_SHIFT), MessageTag(tag));
+        }
+        None
     }
 
-    /// A system call of the current thread with one item.
+    /// A system call of the current thread with one item in a message.
     #[inline(always)]
     pub(crate) fn quick_system_call_with_item(
         &mut self,
@@ -78,15 +79,17 @@ impl<M: Machine> Kernel<M> {
         tag: Word,
         timeouts: Word,
     ) -> Option<&mut Thread> {
-        if !self.mappings.machine.goes_quick() || tag & SPECIAL != ONE_ITEM || timeouts != 0 {
+        if !self.mappings.machine.goes_quick() || tag & SPECIAL != ONE_ITEM.0 || timeouts != 0 {
             return None;
         }
-        match Operation(target & OPERATION_MASK) {
-            Operation::REPLY_AND_WAIT => self.quick_answer_with_item(MessageTag(tag)),
-            Operation::CALL => self
-                .quick_call_with_item(CapabilityIndex(target >> CAPABILITY_SHIFT), MessageTag(tag)),
-            _ => None,
+        if target == Operation::REPLY_AND_WAIT.0 {
+            return self.quick_answer_with_item(MessageTag(tag));
         }
+        if target & OPERATION_MASK == Operation::CALL.0 {
+            let index = CapabilityIndex(target >> CAPABILITY_SHIFT);
+            return self.quick_call_with_item(index, MessageTag(tag));
+        }
+        None
     }
 
     /// A page fault whose pager waits for it.
@@ -238,54 +241,41 @@ impl<M: Machine> Kernel<M> {
         Some(to)
     }
 
-    /// An answer with one item, to a page fault or to a call: a page that arrives where nothing was.
-    #[inline(never)]
-    fn quick_answer_with_item(&mut self, tag: MessageTag) -> Option<&mut Thread> {
-        let server = self.current.expected();
-        let from = &self.threads[server];
-        let caller = from.caller.get()?;
-        let to = &self.threads[caller];
-        if !to.waits_for(server)
+    /// A pager's answer with nothing but one page that allows what had faulted.
+    #[inline(always)]
+    pub(crate) fn quick_answer_to_fault(&mut self) -> Option<&mut Thread> {
+        if !self.mappings.machine.goes_quick() {
+            return None;
+        }
+        let is_traced = self.mappings.machine.records(Kind::Resolve);
+        let replied = if is_traced { self.mappings.machine.time() } else { 0 };
+        let pager = self.current.expected();
+        let mut threads = self.threads.all();
+        let from = &threads[pager];
+        // Nobody is beyond the table.
+        let faulter = from.caller.expected();
+        let to = threads.get(faulter)?;
+        let item = one_page(&mut self.mappings.machine, from.utcb, 0)?;
+        let page = align_down(to.fault.address, PAGE_ORDER);
+        if !to.is(ThreadState::PageFault)
+            || !to.waits_for(pager)
             || !from.senders.is_empty()
             || from.undertaking.is_some()
             || self.ready.has_above(to.priority())
+            || item.send_base != page
         {
             return None;
         }
-        if to.is(ThreadState::PageFault) && tag == MessageTag(ONE_ITEM) {
-            return self.quick_answer_to_fault(server, caller);
-        }
-        if !to.is(ThreadState::Receiving) || self.mappings.machine.records(Kind::Message) {
-            return None;
-        }
-        self.transfer_one_page(server, caller, tag)?;
-        let (from, to) = self.threads.pair(server, caller)?;
-        answer(from, to);
-        to.context.set_result(tag, 0);
-        self.current = caller.into();
-        Some(to)
-    }
-
-    /// A pager's answer with nothing but one page that allows what had faulted.
-    #[inline(always)]
-    fn quick_answer_to_fault(&mut self, pager: ThreadIndex, faulter: ThreadIndex) -> Option<&mut Thread> {
-        let is_traced = self.mappings.machine.enabled_records() != 0;
-        let replied = if is_traced { self.mappings.machine.time() } else { 0 };
-        let (from, to) = self.threads.pair(pager, faulter)?;
-        let message = &self.mappings.machine.utcb(from.utcb).message;
-        let item = MapItem::from_words([message[0], message[1]])?;
-        let destination = item.send_base;
-        if !is_one_page(item) || destination != to.fault.address & !low_mask(PAGE_ORDER) {
-            return None;
-        }
-        let [source, target] =
-            [from, to].map(|thread| TaskIndex::from_position(thread.record.task));
-        let access = self.threads[faulter].fault.access;
-        let pages = (source, item.flexpage, target, destination);
-        let new = self.mappings.map_one_page(pages, access)?;
-        let (from, to) = self.threads.pair(pager, faulter)?;
+        let [source, target] = [from.record.task, to.record.task].map(TaskIndex::from_position);
+        let pages = (source, item.flexpage, target, page);
+        let new = self.mappings.map_one_page(pages, to.fault.access)?;
+        let from = &mut threads[pager];
+        from.wait_after_answer();
+        let answerer = from.ids;
+        let to = threads.only(faulter);
+        to.set_state(ThreadState::Ready, MaybeThread::NOBODY);
         to.fault.repeated = 0;
-        answer(from, to);
+        self.current = faulter.into();
         let machine = &mut self.mappings.machine;
         if machine.records(Kind::Resolve) {
             let time = machine.time();
@@ -293,18 +283,41 @@ impl<M: Machine> Kernel<M> {
             record[word::TIME] = time;
             record[word::HEAD] = head(to.head, Kind::Resolve, new.rights().bits());
             record[word::A] = to.fault.delivered;
-            record[word::B] = item.flexpage.0 as u64 | (destination as u64) << 32;
+            record[word::B] = item.flexpage.0 as u64 | (page as u64) << 32;
             record[word::C] = new.physical().0;
             record[word::D] = to.fault.number;
-            record[word::E] = from.ids | (time - replied) << 32;
+            record[word::E] = answerer | (time - replied) << 32;
             machine.end_record();
         }
-        self.current = faulter.into();
+        Some(to)
+    }
+
+    /// An answer to a call with one item: a page that arrives where nothing was.
+    #[inline(always)]
+    fn quick_answer_with_item(&mut self, tag: MessageTag) -> Option<&mut Thread> {
+        let server = self.current.expected();
+        let from = &self.threads[server];
+        let caller = from.caller.get()?;
+        let to = &self.threads[caller];
+        if !to.is(ThreadState::Receiving)
+            || !to.waits_for(server)
+            || !from.senders.is_empty()
+            || from.undertaking.is_some()
+            || self.ready.has_above(to.priority())
+            || self.mappings.machine.records(Kind::Message)
+        {
+            return None;
+        }
+        self.transfer_one_page(server, caller, tag)?;
+        self.threads[server].wait_after_answer();
+        self.current = caller.into();
+        let to = &mut self.threads[caller];
+        to.take_answer(tag);
         Some(to)
     }
 
     /// A call with one item: a page that arrives where nothing was.
-    #[inline(never)]
+    #[inline(always)]
     fn quick_call_with_item(&mut self, index: CapabilityIndex, tag: MessageTag) -> Option<&mut Thread> {
         let caller = self.current.expected();
         let gate = self.quick_slot(index, caller)?.gate()?;
@@ -338,15 +351,15 @@ impl<M: Machine> Kernel<M> {
         let [source, target] =
             [from, to].map(|thread| TaskIndex::from_position(thread.record.task));
         let (from, to) = (from.utcb, to.utcb);
-        let (words, machine) = (tag.words(), &mut self.mappings.machine);
-        let &[first, second] = machine.utcb(from).message.get(words..words + 2)? else {
+        // Nothing can be mapped into sigma0; it waits for no pager either.
+        if target == TaskIndex::SIGMA0 {
             return None;
-        };
-        let item = MapItem::from_words([first, second])?;
+        }
+        let (words, machine) = (tag.words(), &mut self.mappings.machine);
+        let item = one_page(machine, from, words)?;
         let window = Flexpage(machine.utcb(to).buffer[0]);
         let order = window.order();
-        let is_plain = is_one_page(item)
-            && window.kind() == FlexpageKind::Memory
+        let is_plain = window.kind() == FlexpageKind::Memory
             && (PAGE_ORDER..=GIBIBYTE_ORDER).contains(&order);
         if !is_plain {
             return None;
@@ -417,7 +430,8 @@ impl<M: Machine> Mappings<M> {
         (from, flexpage, to, destination): (TaskIndex, Flexpage, TaskIndex, Word),
         access: Access,
     ) -> Option<Entry> {
-        if !(MAPPABLE_START..MAPPABLE_END).contains(&destination) || to == TaskIndex::SIGMA0 {
+        let number = destination >> PAGE_ORDER;
+        if !(MAPPABLE_START >> PAGE_ORDER..MAPPABLE_END >> PAGE_ORDER).contains(&number) {
             return None;
         }
         let (machine, address) = (&mut self.machine, flexpage.address());
@@ -428,15 +442,24 @@ impl<M: Machine> Mappings<M> {
         if target.entry(machine).is_present() {
             return None;
         }
-        let spot = self.tasks[from].space.spot(machine, Pages::Memory, address)?;
-        let found = spot.entry(machine);
-        let found = if found.is_superpage() { page_of_superpage(found, address) } else { found };
-        let new =
-            found.restricted(flexpage.rights()).filter(|new| suffices(new.rights(), access))?;
+        let directory = self.tasks[from].space.directory_spot(Pages::Memory, address)?;
+        let (spot, found) = match DirectoryEntry::from(directory.entry(machine)) {
+            DirectoryEntry::Empty => return None,
+            DirectoryEntry::Superpage(entry) => (directory, page_of_superpage(entry, address)),
+            DirectoryEntry::Table(table) => {
+                let spot = Spot::<Entry>::new(table, table_index(address));
+                (spot, spot.entry(machine))
+            }
+        };
+        // Only what is present has a node.
         let parent = spot.node(machine)?;
+        let new = Restriction::to(flexpage.rights())?.of(found);
+        if !suffices(new.rights(), access) {
+            return None;
+        }
         let depth = database::depth_below(machine, parent)?;
         let node = database::take_node(machine, &mut self.factories[receiver.factory])?;
-        let place = Place::new(Resource::Memory, (destination >> PAGE_ORDER) as u32, false);
+        let place = Place::new(Resource::Memory, number as u32, false);
         let mapping = NewMapping { task: to.position(), place };
         database::insert_behind(machine, parent, node, depth, mapping);
         target.set_node(machine, node.into());
@@ -468,19 +491,17 @@ impl<M: Machine> Mappings<M> {
     }
 }
 
-/// A server has answered, and waits; its caller goes on.
+/// Whether a system call is an answer with nothing but one item, which is what most page faults get.
 #[inline(always)]
-fn answer(server: &mut Thread, caller: &mut Thread) {
-    server.caller = MaybeThread::NOBODY;
-    server.set_state(ThreadState::Receiving, MaybeThread::NOBODY);
-    caller.set_state(ThreadState::Ready, MaybeThread::NOBODY);
+pub(crate) fn is_answer_with_item(target: Word, tag: Word, timeouts: Word) -> bool {
+    (target, tag, timeouts) == (Operation::REPLY_AND_WAIT.0, ONE_ITEM.0, 0)
 }
 
-/// Whether an item maps one page of memory.
+/// The item in a message behind so many words, if it maps one page of memory.
 #[inline(always)]
-fn is_one_page(item: MapItem) -> bool {
-    item.flexpage.kind() == FlexpageKind::Memory
-        && item.flexpage.order() == PAGE_ORDER
-        && !item.grant
-        && item.flexpage.address() < MAPPABLE_END
+fn one_page(machine: &mut impl Machine, utcb: UtcbReference, words: usize) -> Option<MapItem> {
+    let &[first, second] = machine.utcb(utcb).message.get(words..words + 2)? else { return None };
+    let item = MapItem::from_words([first, second]).filter(|item| !item.grant)?;
+    let is_one_page = item.flexpage.is_one_page() && item.flexpage.address() < MAPPABLE_END;
+    is_one_page.then_some(item)
 }

@@ -2,6 +2,7 @@
 //! goes on, and nothing else is left behind.
 
 use crate::{
+    entry::quick::{ONE_ITEM, is_answer_with_item},
     mapping::capability::{Object, Slot},
     memory::machine::Machine,
     threads::{
@@ -36,13 +37,24 @@ impl<M: Machine> Kernel<M> {
     ) {
         match self.quick_system_call(target, tag, timeouts) {
             Some(next) => leave(next),
-            None => self.other_system_call(target, tag, timeouts, leave),
+            None if is_answer_with_item(target, tag, timeouts) => self.answer_with_item(leave),
+            None => self.message_with_item(target, tag, timeouts, leave),
         }
     }
 
-    /// A system call that is not among the simplest.
+    /// An answer with nothing but one item. It is a function of its own, so that what is asked for most
+    /// needs few registers.
     #[inline(never)]
-    fn other_system_call(
+    fn answer_with_item(&mut self, leave: impl FnOnce(&mut Thread)) {
+        match self.quick_answer_to_fault() {
+            Some(next) => leave(next),
+            None => self.message_with_item(Operation::REPLY_AND_WAIT.0, ONE_ITEM.0, 0, leave),
+        }
+    }
+
+    /// A system call that is not among the quickest.
+    #[inline(never)]
+    fn message_with_item(
         &mut self,
         target: Word,
         tag: Word,
