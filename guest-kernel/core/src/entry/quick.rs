@@ -42,6 +42,9 @@ const SPECIAL: Word = 0xf << 12 | ITEMS;
 const ITEMS: Word = 0x3f << 6;
 pub(crate) const ONE_ITEM: MessageTag = MessageTag::new(0, 0, 1);
 
+/// [`task::UNMAP`] of one flexpage.
+pub(crate) const UNMAP: MessageTag = MessageTag::new(label::TASK, 4, 0);
+
 const OPERATION_MASK: Word = 0xf;
 
 /// Binary logarithm of 1 GiB, of which the user area has a whole number.
@@ -57,9 +60,8 @@ impl<M: Machine> Kernel<M> {
         &mut self,
         target: Word,
         tag: Word,
-        timeouts: Word,
     ) -> Option<&mut Thread> {
-        if !self.mappings.machine.goes_quick() || tag & SPECIAL | timeouts != 0 {
+        if !self.mappings.machine.goes_quick() || tag & SPECIAL != 0 {
             return None;
         }
         if target == Operation::REPLY_AND_WAIT.0 {
@@ -77,9 +79,8 @@ impl<M: Machine> Kernel<M> {
         &mut self,
         target: Word,
         tag: Word,
-        timeouts: Word,
     ) -> Option<&mut Thread> {
-        if !self.mappings.machine.goes_quick() || tag & SPECIAL != ONE_ITEM.0 || timeouts != 0 {
+        if !self.mappings.machine.goes_quick() || tag & SPECIAL != ONE_ITEM.0 {
             return None;
         }
         if target == Operation::REPLY_AND_WAIT.0 {
@@ -114,7 +115,7 @@ impl<M: Machine> Kernel<M> {
         }
         let to = &mut threads[pager];
         to.take_call(faulter, PageFault::TAG, gate.label());
-        let (utcb, ids) = (to.utcb, to.ids);
+        let utcb = to.utcb;
         let number = self.faults + 1;
         self.faults = number;
         self.current = pager.into();
@@ -132,19 +133,20 @@ impl<M: Machine> Kernel<M> {
         let machine = &mut self.mappings.machine;
         let registers = &mut machine.utcb(utcb).message;
         (registers[0], registers[1]) = (first, second);
-        if machine.records(Kind::Fault) {
-            let record = machine.begin_record();
-            record[word::TIME] = time;
-            record[word::HEAD] = head(from.head, Kind::Fault, access.bits());
-            record[word::A] = address as u64;
-            record[word::B] = instruction as u64;
-            record[word::C] = asked(ids, from.caller.raw());
-            record[word::D] = number;
-            record[word::E] = from.context.stack() as u64;
-            machine.end_record();
-        }
         if machine.enabled_records() != 0 {
-            from.fault.delivered = machine.time();
+            if machine.records(Kind::Fault) {
+                let (from, to) = (&threads[faulter], &threads[pager]);
+                let record = machine.begin_record();
+                record[word::TIME] = time;
+                record[word::HEAD] = head(from.head, Kind::Fault, access.bits());
+                record[word::A] = address as u64;
+                record[word::B] = instruction as u64;
+                record[word::C] = asked(to.ids, from.caller.raw());
+                record[word::D] = number;
+                record[word::E] = from.context.stack() as u64;
+                machine.end_record();
+            }
+            threads[faulter].fault.delivered = machine.time();
         }
         Some(threads.only(pager))
     }
@@ -156,12 +158,12 @@ impl<M: Machine> Kernel<M> {
         self.mappings.tasks[task].capabilities.first_slot(&mut self.mappings.machine, index)
     }
 
-    /// A call without items: to a thread that waits for it, or of an object with something quick to do.
+    /// A call without items: to a thread that waits for it, or of the object that does nothing.
     #[inline(always)]
     fn quick_call(&mut self, index: CapabilityIndex, tag: MessageTag) -> Option<&mut Thread> {
         let caller = self.current.expected();
         let slot = self.quick_slot(index, caller)?;
-        let Some(gate) = slot.gate() else { return self.quick_operation(caller, slot, tag) };
+        let Some(gate) = slot.gate() else { return self.quick_nothing(caller, slot, tag) };
         let gate = &self.gates[gate];
         let receiver = gate.thread();
         let mut threads = self.threads.all();
@@ -183,27 +185,17 @@ impl<M: Machine> Kernel<M> {
         Some(to)
     }
 
-    /// An operation of an object.
+    /// The operation that does nothing.
     #[inline(always)]
-    fn quick_operation(
+    fn quick_nothing(
         &mut self,
         caller: ThreadIndex,
         slot: Slot,
         tag: MessageTag,
     ) -> Option<&mut Thread> {
-        if tag.words() == 0 {
+        if !slot.is_debugger() || tag.label() != label::DEBUGGER || tag.words() == 0 {
             return None;
         }
-        if slot.is_debugger() && tag.label() == label::DEBUGGER {
-            return self.quick_nothing(caller);
-        }
-        let task = slot.modifiable_task().filter(|_| tag.label() == label::TASK)?;
-        self.quick_unmap(caller, task, tag)
-    }
-
-    /// The operation that does nothing.
-    #[inline(always)]
-    fn quick_nothing(&mut self, caller: ThreadIndex) -> Option<&mut Thread> {
         let thread = &mut self.threads[caller];
         if self.mappings.machine.utcb(thread.utcb).message[0] != debugger::NULL {
             return None;
@@ -390,22 +382,24 @@ impl<M: Machine> Kernel<M> {
         Some(())
     }
 
-    /// [`task::UNMAP`] of all of one page of memory from which little was derived.
-    #[inline(never)]
-    fn quick_unmap(
-        &mut self,
-        invoker: ThreadIndex,
-        task: TaskIndex,
-        tag: MessageTag,
-    ) -> Option<&mut Thread> {
-        let [operation, rights, count, flexpage, ..] = self.utcb(invoker).message;
+    /// [`task::UNMAP`] of all of one page of memory from which little was derived, by a call with
+    /// [`UNMAP`].
+    #[inline(always)]
+    pub(crate) fn quick_unmap(&mut self, index: CapabilityIndex) -> Option<&mut Thread> {
+        if !self.mappings.machine.goes_quick() {
+            return None;
+        }
+        let invoker = self.current.expected();
+        let task = self.quick_slot(index, invoker)?.modifiable_task()?;
+        let thread = &self.threads[invoker];
+        let [operation, rights, count, flexpage, ..] =
+            self.mappings.machine.utcb(thread.utcb).message;
         let flexpage = Flexpage(flexpage);
-        let is_plain = (operation, count, tag.words()) == (task::UNMAP, 1, 4)
+        let is_plain = (operation, count) == (task::UNMAP, 1)
             && rights & Word::from(Rights::READ.bits()) != 0
-            && flexpage.kind() == FlexpageKind::Memory
-            && flexpage.order() == PAGE_ORDER
+            && flexpage.is_one_page()
             && flexpage.address() < MAPPABLE_END
-            && self.threads[invoker].undertaking.is_none();
+            && thread.undertaking.is_none();
         if !is_plain {
             return None;
         }
@@ -491,10 +485,16 @@ impl<M: Machine> Mappings<M> {
     }
 }
 
+/// Whether a system call is an operation of a task with one flexpage.
+#[inline(always)]
+pub(crate) fn is_unmap(target: Word, tag: Word) -> bool {
+    target & OPERATION_MASK == Operation::CALL.0 && tag == UNMAP.0
+}
+
 /// Whether a system call is an answer with nothing but one item, which is what most page faults get.
 #[inline(always)]
-pub(crate) fn is_answer_with_item(target: Word, tag: Word, timeouts: Word) -> bool {
-    (target, tag, timeouts) == (Operation::REPLY_AND_WAIT.0, ONE_ITEM.0, 0)
+pub(crate) fn is_answer_with_item(target: Word, tag: Word) -> bool {
+    (target, tag) == (Operation::REPLY_AND_WAIT.0, ONE_ITEM.0)
 }
 
 /// The item in a message behind so many words, if it maps one page of memory.

@@ -2,7 +2,7 @@
 //! goes on, and nothing else is left behind.
 
 use crate::{
-    entry::quick::{ONE_ITEM, is_answer_with_item},
+    entry::quick::{ONE_ITEM, UNMAP, is_answer_with_item, is_unmap},
     mapping::capability::{Object, Slot},
     memory::machine::Machine,
     threads::{
@@ -16,8 +16,8 @@ use protocol::{
     error::IpcError,
     fault::Access,
     message::MessageTag,
-    object::label,
-    syscall::{Operation, Timeouts},
+    object::{CapabilityIndex, label},
+    syscall::{CAPABILITY_SHIFT, Operation, Timeouts},
     utcb::MESSAGE_REGISTERS,
 };
 
@@ -35,10 +35,14 @@ impl<M: Machine> Kernel<M> {
         timeouts: Word,
         leave: impl FnOnce(&mut Thread),
     ) {
-        match self.quick_system_call(target, tag, timeouts) {
+        if timeouts != 0 {
+            return self.general_system_call(target, tag, timeouts);
+        }
+        match self.quick_system_call(target, tag) {
             Some(next) => leave(next),
-            None if is_answer_with_item(target, tag, timeouts) => self.answer_with_item(leave),
-            None => self.message_with_item(target, tag, timeouts, leave),
+            None if is_answer_with_item(target, tag) => self.answer_with_item(leave),
+            None if is_unmap(target, tag) => self.unmap_page(target, leave),
+            None => self.message_with_item(target, tag, leave),
         }
     }
 
@@ -48,22 +52,25 @@ impl<M: Machine> Kernel<M> {
     fn answer_with_item(&mut self, leave: impl FnOnce(&mut Thread)) {
         match self.quick_answer_to_fault() {
             Some(next) => leave(next),
-            None => self.message_with_item(Operation::REPLY_AND_WAIT.0, ONE_ITEM.0, 0, leave),
+            None => self.message_with_item(Operation::REPLY_AND_WAIT.0, ONE_ITEM.0, leave),
+        }
+    }
+
+    /// The call of a task with one flexpage.
+    #[inline(never)]
+    fn unmap_page(&mut self, target: Word, leave: impl FnOnce(&mut Thread)) {
+        match self.quick_unmap(CapabilityIndex(target >> CAPABILITY_SHIFT)) {
+            Some(next) => leave(next),
+            None => self.general_system_call(target, UNMAP.0, 0),
         }
     }
 
     /// A system call that is not among the quickest.
     #[inline(never)]
-    fn message_with_item(
-        &mut self,
-        target: Word,
-        tag: Word,
-        timeouts: Word,
-        leave: impl FnOnce(&mut Thread),
-    ) {
-        match self.quick_system_call_with_item(target, tag, timeouts) {
+    fn message_with_item(&mut self, target: Word, tag: Word, leave: impl FnOnce(&mut Thread)) {
+        match self.quick_system_call_with_item(target, tag) {
             Some(next) => leave(next),
-            None => self.general_system_call(target, tag, timeouts),
+            None => self.general_system_call(target, tag, 0),
         }
     }
 

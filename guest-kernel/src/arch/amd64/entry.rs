@@ -180,17 +180,6 @@ jumped_to_entry:
     push r15
     .endm
 
-page_fault:
-    push_registers
-    test byte ptr [rsp + {code_segment}], 3
-    jz trap_in_kernel
-    # Where it was, and how.
-    mov rdi, cr2
-    mov rsi, [rsp + {error_code}]
-    mov rsp, offset KERNEL_STACK_END
-    kernel_flags
-    call {handle_page_fault}
-
     .macro trap_entry number
     .balign 16
 trap_\number:
@@ -204,7 +193,16 @@ trap_\number:
     .if \number == 2 || \number == 8 || \number == 18
     jmp trap_emergency
     .elseif \number == 14
-    jmp page_fault
+page_fault:
+    push_registers
+    test byte ptr [rsp + {code_segment}], 3
+    jz trap_in_kernel
+    # Where it was, and how.
+    mov rdi, cr2
+    mov rsi, [rsp + {error_code}]
+    mov rsp, offset KERNEL_STACK_END
+    kernel_flags
+    call {handle_page_fault}
     .else
     jmp trap_common
     .endif
