@@ -193,7 +193,8 @@ impl<M: Machine> Kernel<M> {
         slot: Slot,
         tag: MessageTag,
     ) -> Option<&mut Thread> {
-        if !slot.is_debugger() || tag.label() != label::DEBUGGER || tag.words() == 0 {
+        if slot.protocol() != label::DEBUGGER || tag.label() != label::DEBUGGER || tag.words() == 0
+        {
             return None;
         }
         let thread = &mut self.threads[caller];
