@@ -4,13 +4,16 @@ use super::{
     interrupts,
     own::{
         descriptors::TASK_STATE_SEGMENT,
-        entry::{load, restore, save},
+        entry::{entered, finish_system_call, load, resume, save},
     },
     ports, processor,
 };
 use crate::{hardware::Hardware, kernel_cell::kernel};
 use core::mem::MaybeUninit;
-use kernel_core::{Kernel, arch::Context, memory::frames::PhysicalAddress, threads::thread::Thread};
+use kernel_core::{
+    Kernel, arch::Context, entry::system_call::Entered, memory::frames::PhysicalAddress,
+    threads::thread::Thread,
+};
 
 /// Whose registers the processor holds beside those in the frame, and which space it works in.
 struct Loaded {
@@ -42,7 +45,11 @@ pub fn leave_kernel() -> ! {
     let kernel = kernel();
     loop {
         match kernel.current.get() {
-            Some(next) => leave_to(&mut kernel.threads[next]),
+            Some(next) => {
+                let next = &mut kernel.threads[next];
+                let entered = entered(&next.context);
+                leave_to(next, entered)
+            }
             None => idle(kernel),
         }
     }
@@ -57,7 +64,7 @@ fn idle(kernel: &mut Kernel<Hardware>) {
 
 /// Goes on with the current thread, after loading all of it that is not in its frame.
 #[inline(always)]
-pub fn leave_to(next: &mut Thread) -> ! {
+pub fn leave_to(next: &mut Thread, entered: Entered) -> ! {
     let loaded = &raw mut LOADED;
     // SAFETY: only this function uses it, on the one processor, with interrupts off.
     let loaded = unsafe { &mut *loaded };
@@ -65,8 +72,13 @@ pub fn leave_to(next: &mut Thread) -> ! {
     if loaded.context != context {
         switch(loaded, next);
     }
-    // SAFETY: the frame is a whole one: the thread entered the kernel or was set up to run.
-    unsafe { restore(context) }
+    // SAFETY: the thread has entered the kernel in that way or was set up to run.
+    unsafe {
+        match entered {
+            Entered::BySystemCall => finish_system_call(context),
+            Entered::ByTrap => resume(context),
+        }
+    }
 }
 
 #[inline(always)]

@@ -11,7 +11,7 @@ use crate::kernel_cell::kernel;
 /// The current thread touched `address` in a way that its page tables do not allow.
 #[inline(always)]
 pub extern "C" fn handle_page_fault(address: usize, error: usize) -> ! {
-    kernel().take_page_fault(address, fault_access(error), |next| leave_to(next));
+    kernel().take_page_fault(address, fault_access(error), |next, entered| leave_to(next, entered));
     leave_kernel()
 }
 

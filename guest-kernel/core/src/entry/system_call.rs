@@ -24,6 +24,15 @@ use protocol::{
 /// [`Operation::SEND`] with [`Operation::REPLY`]: answer and go on.
 const REPLY_ONLY: Word = Operation::SEND.0 | Operation::REPLY.0;
 
+/// How a thread has entered the kernel that goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entered {
+    /// By a system call, which keeps not all registers.
+    BySystemCall,
+    /// By something else, of which it does not know.
+    ByTrap,
+}
+
 impl<M: Machine> Kernel<M> {
     /// The one system call ([`protocol::syscall`]), by the current thread. `leave` is told right away who
     /// is the current thread then if it went a quick path.
@@ -33,13 +42,13 @@ impl<M: Machine> Kernel<M> {
         target: Word,
         tag: Word,
         timeouts: Word,
-        leave: impl FnOnce(&mut Thread),
+        leave: impl FnOnce(&mut Thread, Entered),
     ) {
         if timeouts != 0 {
             return self.general_system_call(target, tag, timeouts);
         }
         match self.quick_system_call(target, tag) {
-            Some(next) => leave(next),
+            Some(next) => leave(next, Entered::BySystemCall),
             None if is_answer_with_item(target, tag) => self.answer_with_item(leave),
             None if is_unmap(target, tag) => self.unmap_page(target, leave),
             None => self.message_with_item(target, tag, leave),
@@ -49,27 +58,27 @@ impl<M: Machine> Kernel<M> {
     /// An answer with nothing but one item. It is a function of its own, so that what is asked for most
     /// needs few registers.
     #[inline(never)]
-    fn answer_with_item(&mut self, leave: impl FnOnce(&mut Thread)) {
+    fn answer_with_item(&mut self, leave: impl FnOnce(&mut Thread, Entered)) {
         match self.quick_answer_to_fault() {
-            Some(next) => leave(next),
+            Some(next) => leave(next, Entered::ByTrap),
             None => self.message_with_item(Operation::REPLY_AND_WAIT.0, ONE_ITEM.0, leave),
         }
     }
 
     /// The call of a task with one flexpage.
     #[inline(never)]
-    fn unmap_page(&mut self, target: Word, leave: impl FnOnce(&mut Thread)) {
+    fn unmap_page(&mut self, target: Word, leave: impl FnOnce(&mut Thread, Entered)) {
         match self.quick_unmap(CapabilityIndex(target >> CAPABILITY_SHIFT)) {
-            Some(next) => leave(next),
+            Some(next) => leave(next, Entered::BySystemCall),
             None => self.general_system_call(target, UNMAP.0, 0),
         }
     }
 
     /// A system call that is not among the quickest.
     #[inline(never)]
-    fn message_with_item(&mut self, target: Word, tag: Word, leave: impl FnOnce(&mut Thread)) {
+    fn message_with_item(&mut self, target: Word, tag: Word, leave: impl FnOnce(&mut Thread, Entered)) {
         match self.quick_system_call_with_item(target, tag) {
-            Some(next) => leave(next),
+            Some(next) => leave(next, Entered::BySystemCall),
             None => self.general_system_call(target, tag, 0),
         }
     }
@@ -89,10 +98,10 @@ impl<M: Machine> Kernel<M> {
         &mut self,
         address: Word,
         access: Access,
-        leave: impl FnOnce(&mut Thread),
+        leave: impl FnOnce(&mut Thread, Entered),
     ) {
         match self.quick_page_fault(address, access) {
-            Some(next) => leave(next),
+            Some(next) => leave(next, Entered::BySystemCall),
             None => self.general_page_fault(address, access),
         }
     }

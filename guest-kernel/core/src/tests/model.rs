@@ -2,8 +2,10 @@
 
 use crate::{
     Kernel,
-    arch::Entry,
+    arch::{Context, Entry},
     boot_bundle::{Image, MAX_SEGMENTS},
+    entry::system_call::Entered,
+    ipc::page_fault::PAGE_FAULT_VECTOR,
     mapping::{
         capability::{Capability, Object},
         item::Outcome,
@@ -292,23 +294,37 @@ impl Machine for ModelMachine {
 impl Kernel<ModelMachine> {
     /// A system call of the thread that runs.
     pub fn system_call(&mut self, target: Word, tag: Word, timeouts: Word) {
+        self.enter(Context::SYSTEM_CALL);
         let mut next = None;
-        self.take_system_call(target, tag, timeouts, |thread| next = Some(ptr::from_ref(thread)));
+        self.take_system_call(target, tag, timeouts, |thread, entered| {
+            next = Some((ptr::from_ref(thread), entered));
+        });
         self.check_next(next);
     }
 
     /// A page fault of the thread that runs.
     pub fn page_fault(&mut self, address: Word, access: Access) {
+        self.enter(PAGE_FAULT_VECTOR.into());
         let mut next = None;
-        self.take_page_fault(address, access, |thread| next = Some(ptr::from_ref(thread)));
+        self.take_page_fault(address, access, |thread, entered| {
+            next = Some((ptr::from_ref(thread), entered));
+        });
         self.check_next(next);
     }
 
-    /// Who goes on is the current thread.
-    fn check_next(&self, next: Option<*const Thread>) {
-        if let Some(next) = next {
-            let current = self.current.get().expect("somebody goes on");
-            assert!(ptr::eq(next, &self.threads[current]), "not {current:?} goes on");
+    fn enter(&mut self, vector: Word) {
+        if let Some(current) = self.current.get() {
+            self.threads[current].context.vector = vector;
+        }
+    }
+
+    /// Who goes on is the current thread, and has entered the kernel as it is said.
+    fn check_next(&self, next: Option<(*const Thread, Entered)>) {
+        if let Some((next, entered)) = next {
+            let current = &self.threads[self.current.get().expect("somebody goes on")];
+            assert!(ptr::eq(next, current), "somebody else goes on");
+            let is_system_call = current.context.vector == Context::SYSTEM_CALL;
+            assert_eq!(entered == Entered::BySystemCall, is_system_call);
         }
     }
 }

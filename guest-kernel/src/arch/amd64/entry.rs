@@ -2,8 +2,8 @@
 //!
 //! Every entry from user mode pushes the registers right into the current thread's [`Context`]: the
 //! task state segment's stack pointer is the end of that thread's frame. Then the one kernel stack
-//! is taken, from its end, and a Rust function runs to completion. It ends in [`restore`], with the
-//! frame of the thread to go on with.
+//! is taken, from its end, and a Rust function runs to completion. It ends in [`finish_system_call`]
+//! or [`resume`], with the frame of the thread to go on with.
 //!
 //! On some software KVMs `syscall` does not change to ring 0: the processor goes to the entry in
 //! ring 3 and takes a page fault there, because the page is the kernel's. The page-fault stub
@@ -36,7 +36,7 @@ use crate::{
 };
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
-use kernel_core::arch::Context;
+use kernel_core::{arch::Context, entry::system_call::Entered};
 use protocol::fault::Access;
 
 /// How many vectors have an entry: the processor's exceptions, the timer's, and the spurious one.
@@ -272,18 +272,24 @@ trap_entries:
     handle_trap_in_kernel = sym handle_trap_in_kernel,
 );
 
-/// Goes on with the thread whose registers these are.
+/// How a thread has entered the kernel.
+pub fn entered(context: &Context) -> Entered {
+    match context.vector {
+        Context::SYSTEM_CALL => Entered::BySystemCall,
+        _ => Entered::ByTrap,
+    }
+}
+
+/// Goes on behind the system call of the thread whose registers these are.
 ///
 /// # Safety
-/// Its frame must be a whole one, or that of a system call.
+/// It must be in a system call.
 #[inline(always)]
-pub unsafe fn restore(context: *const Context) -> ! {
-    // SAFETY: the caller vouches for the frame. Nothing that is on the stack is needed any more.
+pub unsafe fn finish_system_call(context: *const Context) -> ! {
+    // SAFETY: the caller vouches for the registers. Nothing that is on the stack is needed any more.
     unsafe {
         asm!(
             "lea rsp, [{context} + {frame}]",
-            "cmp dword ptr [rsp + {vector}], {system_call}",
-            "jne restore_all",
             "pop r15",
             "pop r14",
             "pop r13",
@@ -293,6 +299,7 @@ pub unsafe fn restore(context: *const Context) -> ! {
             // What the system call gives: a tag and a label.
             "mov rax, [rsp - {preserved} + {rax}]",
             "mov rdx, [rsp - {preserved} + {rdx}]",
+            // Where the processor goes on, and with which flags.
             "mov rcx, [rsp - {preserved} + {instruction}]",
             "mov r11, [rsp - {preserved} + {flags}]",
             "mov rsp, [rsp - {preserved} + {stack}]",
@@ -305,14 +312,30 @@ pub unsafe fn restore(context: *const Context) -> ! {
             "sysretq",
             context = in(reg) context,
             frame = const FRAME,
-            vector = const VECTOR,
-            system_call = const Context::SYSTEM_CALL,
             preserved = const PRESERVED,
             rax = const RAX,
             rdx = const RDX,
             instruction = const INSTRUCTION,
             flags = const FLAGS,
             stack = const STACK,
+            options(noreturn),
+        )
+    }
+}
+
+/// Goes on with the thread whose registers these are, with all of them.
+///
+/// # Safety
+/// It must have entered the kernel by a trap, or be set up to run.
+#[inline(always)]
+pub unsafe fn resume(context: *const Context) -> ! {
+    // SAFETY: as in `finish_system_call`.
+    unsafe {
+        asm!(
+            "lea rsp, [{context} + {frame}]",
+            "jmp restore_all",
+            context = in(reg) context,
+            frame = const FRAME,
             options(noreturn),
         )
     }
@@ -342,7 +365,7 @@ pub fn enable_system_calls() {
 }
 
 extern "C" fn handle_system_call(target: usize, tag: usize, timeouts: usize) -> ! {
-    kernel().take_system_call(target, tag, timeouts, |next| leave_to(next));
+    kernel().take_system_call(target, tag, timeouts, |next, entered| leave_to(next, entered));
     leave_kernel()
 }
 

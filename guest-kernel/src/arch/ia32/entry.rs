@@ -2,7 +2,7 @@
 //!
 //! Every entry from user mode pushes the registers right into the current thread's [`Context`]: the
 //! task state segment's stack pointer is the end of that thread's frame. Then the one kernel stack
-//! is taken, from its end, and a Rust function runs to completion. It ends in [`restore`], with the
+//! is taken, from its end, and a Rust function runs to completion. It ends in [`resume`], with the
 //! frame of the thread to go on with.
 //!
 //! The segment registers are the kernel's: what a task loads there may be gone after its next entry.
@@ -38,7 +38,7 @@ use crate::{
 };
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
-use kernel_core::arch::Context;
+use kernel_core::{arch::Context, entry::system_call::Entered};
 use protocol::fault::Access;
 
 /// How many vectors have a trap entry: the processor's exceptions, the timer's, and the spurious
@@ -235,17 +235,24 @@ trap_entries:
 );
 
 extern "fastcall" fn handle_system_call(timeouts: usize, tag: usize, target: usize) -> ! {
-    kernel().take_system_call(target, tag, timeouts, |next| leave_to(next));
+    kernel().take_system_call(target, tag, timeouts, |next, entered| leave_to(next, entered));
     leave_kernel()
 }
+
+/// How a thread has entered the kernel, which makes no difference.
+pub fn entered(_context: &Context) -> Entered {
+    Entered::ByTrap
+}
+
+pub use resume as finish_system_call;
 
 /// Goes on with the thread whose registers these are.
 ///
 /// # Safety
-/// Its frame must be a whole one.
+/// It must have entered the kernel, or be set up to run.
 #[inline(always)]
-pub unsafe fn restore(context: *const Context) -> ! {
-    // SAFETY: the caller vouches for the frame. Nothing that is on the stack is needed any more.
+pub unsafe fn resume(context: *const Context) -> ! {
+    // SAFETY: the caller vouches for the registers. Nothing that is on the stack is needed any more.
     unsafe {
         asm!(
             "lea esp, [{context} + {frame}]",
