@@ -21,8 +21,7 @@ struct Loaded {
     root: PhysicalAddress,
 }
 
-static mut LOADED: Loaded =
-    Loaded { context: (&raw mut NOBODYS).cast(), root: PhysicalAddress(0) };
+static mut LOADED: Loaded = Loaded { context: (&raw mut NOBODYS).cast(), root: PhysicalAddress(0) };
 
 /// Where the registers go that the processor holds before the first thread runs.
 static mut NOBODYS: MaybeUninit<Context> = MaybeUninit::uninit();

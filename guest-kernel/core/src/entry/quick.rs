@@ -56,12 +56,8 @@ impl<M: Machine> Kernel<M> {
     /// A system call of the current thread without items. The thread that goes on, which is the current one
     /// then; `None`: nothing was done.
     #[inline(always)]
-    pub(crate) fn quick_system_call(
-        &mut self,
-        target: Word,
-        tag: Word,
-    ) -> Option<&mut Thread> {
-        if !self.mappings.machine.goes_quick() || tag & SPECIAL != 0 {
+    pub(crate) fn quick_system_call(&mut self, target: Word, tag: Word) -> Option<&mut Thread> {
+        if tag & SPECIAL != 0 {
             return None;
         }
         if target == Operation::REPLY_AND_WAIT.0 {
@@ -80,7 +76,7 @@ impl<M: Machine> Kernel<M> {
         target: Word,
         tag: Word,
     ) -> Option<&mut Thread> {
-        if !self.mappings.machine.goes_quick() || tag & SPECIAL != ONE_ITEM.0 {
+        if tag & SPECIAL != ONE_ITEM.0 {
             return None;
         }
         if target == Operation::REPLY_AND_WAIT.0 {
@@ -95,10 +91,11 @@ impl<M: Machine> Kernel<M> {
 
     /// A page fault whose pager waits for it.
     #[inline(always)]
-    pub(crate) fn quick_page_fault(&mut self, address: Word, access: Access) -> Option<&mut Thread> {
-        if !self.mappings.machine.goes_quick() {
-            return None;
-        }
+    pub(crate) fn quick_page_fault(
+        &mut self,
+        address: Word,
+        access: Access,
+    ) -> Option<&mut Thread> {
         let time = self.mappings.machine.time();
         let faulter = self.current.expected();
         let from = &self.threads[faulter];
@@ -237,9 +234,6 @@ impl<M: Machine> Kernel<M> {
     /// A pager's answer with nothing but one page that allows what had faulted.
     #[inline(always)]
     pub(crate) fn quick_answer_to_fault(&mut self) -> Option<&mut Thread> {
-        if !self.mappings.machine.goes_quick() {
-            return None;
-        }
         let is_traced = self.mappings.machine.records(Kind::Resolve);
         let replied = if is_traced { self.mappings.machine.time() } else { 0 };
         let pager = self.current.expected();
@@ -311,7 +305,11 @@ impl<M: Machine> Kernel<M> {
 
     /// A call with one item: a page that arrives where nothing was.
     #[inline(always)]
-    fn quick_call_with_item(&mut self, index: CapabilityIndex, tag: MessageTag) -> Option<&mut Thread> {
+    fn quick_call_with_item(
+        &mut self,
+        index: CapabilityIndex,
+        tag: MessageTag,
+    ) -> Option<&mut Thread> {
         let caller = self.current.expected();
         let gate = self.quick_slot(index, caller)?.gate()?;
         let gate = self.gates[gate];
@@ -352,8 +350,8 @@ impl<M: Machine> Kernel<M> {
         let item = one_page(machine, from, words)?;
         let window = Flexpage(machine.utcb(to).buffer[0]);
         let order = window.order();
-        let is_plain = window.kind() == FlexpageKind::Memory
-            && (PAGE_ORDER..=GIBIBYTE_ORDER).contains(&order);
+        let is_plain =
+            window.kind() == FlexpageKind::Memory && (PAGE_ORDER..=GIBIBYTE_ORDER).contains(&order);
         if !is_plain {
             return None;
         }
@@ -387,9 +385,6 @@ impl<M: Machine> Kernel<M> {
     /// [`UNMAP`].
     #[inline(always)]
     pub(crate) fn quick_unmap(&mut self, index: CapabilityIndex) -> Option<&mut Thread> {
-        if !self.mappings.machine.goes_quick() {
-            return None;
-        }
         let invoker = self.current.expected();
         let task = self.quick_slot(index, invoker)?.modifiable_task()?;
         let thread = &self.threads[invoker];

@@ -44,7 +44,8 @@ impl<M: Machine> Kernel<M> {
         timeouts: Word,
         leave: impl FnOnce(&mut Thread, Entered),
     ) {
-        if timeouts != 0 {
+        // Who does not wait as long as it takes goes no quick path.
+        if timeouts != 0 || !self.mappings.machine.goes_quick() {
             return self.general_system_call(target, tag, timeouts);
         }
         match self.quick_system_call(target, tag) {
@@ -76,7 +77,12 @@ impl<M: Machine> Kernel<M> {
 
     /// A system call that is not among the quickest.
     #[inline(never)]
-    fn message_with_item(&mut self, target: Word, tag: Word, leave: impl FnOnce(&mut Thread, Entered)) {
+    fn message_with_item(
+        &mut self,
+        target: Word,
+        tag: Word,
+        leave: impl FnOnce(&mut Thread, Entered),
+    ) {
         match self.quick_system_call_with_item(target, tag) {
             Some(next) => leave(next, Entered::BySystemCall),
             None => self.general_system_call(target, tag, 0),
@@ -100,6 +106,9 @@ impl<M: Machine> Kernel<M> {
         access: Access,
         leave: impl FnOnce(&mut Thread, Entered),
     ) {
+        if !self.mappings.machine.goes_quick() {
+            return self.general_page_fault(address, access);
+        }
         match self.quick_page_fault(address, access) {
             Some(next) => leave(next, Entered::BySystemCall),
             None => self.general_page_fault(address, access),

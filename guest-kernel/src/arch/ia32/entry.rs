@@ -25,10 +25,7 @@
 //! The compiler relies on the direction flag and the segments; SMAP does on the flag of alignment
 //! checks, and `iretd` on that of nested tasks.
 
-use super::{
-    descriptors::load_utcb_segment,
-    virtual_8086::handle_trap_in_virtual_8086,
-};
+use super::{descriptors::load_utcb_segment, virtual_8086::handle_trap_in_virtual_8086};
 use crate::{
     arch::{
         switch::{leave_kernel, leave_to},
