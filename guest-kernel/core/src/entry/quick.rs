@@ -401,13 +401,15 @@ impl<M: Machine> Kernel<M> {
         }
         let own = rights & task::UNMAP_OWN != 0 && task != TaskIndex::SIGMA0;
         let tally = self.mappings.unmap_one_page(task, flexpage.address(), own)?;
-        self.utcb(invoker).message[3] |= tally.usage_bits();
-        self.threads[invoker].context.set_result(MessageTag::new(0, 4, 0), 0);
+        let invoker_utcb = self.threads[invoker].utcb;
+        self.mappings.machine.utcb(invoker_utcb).message[3] |= tally.usage_bits();
         if self.traces(Kind::Unmap) {
             let take = Rights::from_bits_truncate(rights as u8);
             self.record_unmap(Unmapping { task, flexpage, take, own, tally }, invoker, None);
         }
-        Some(&mut self.threads[invoker])
+        let thread = &mut self.threads[invoker];
+        thread.context.set_result(MessageTag::new(0, 4, 0), 0);
+        Some(thread)
     }
 }
 
