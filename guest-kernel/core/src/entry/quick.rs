@@ -8,16 +8,16 @@ use crate::{
     arch::{Entry, Restriction},
     mapping::{
         capability::Slot,
-        database::{self, NewMapping},
-        item::{Outcome, suffices},
+        database::{self, NewMapping, Stock},
+        item::suffices,
         mappings::Mappings,
-        space::{DirectoryEntry, Pages, Spot, page_of_superpage, table_index},
+        space::{DirectoryEntry, Spot, page_of_superpage, table_index},
         walk::Tally,
     },
     memory::{
-        index::{MaybeThread, TableIndex, TaskIndex, ThreadIndex},
+        index::{FactoryIndex, MaybeThread, TableIndex, TaskIndex, ThreadIndex},
         machine::Machine,
-        node::MaybeNode,
+        node::{MaybeNode, NodeIndex},
         utcb::UtcbReference,
     },
     threads::{kernel::Kernel, thread::Thread, trace::Unmapping},
@@ -29,7 +29,7 @@ use protocol::{
     introspection::{
         ThreadState,
         mapping::{MappingNode, Place, Resource},
-        record::{Kind, MapStatus, asked, head, word},
+        record::{Kind, MapStatus, asked, head, longer_head, word},
     },
     layout::{MAPPABLE_END, MAPPABLE_START, USER_END},
     message::{MapItem, MessageTag},
@@ -243,19 +243,23 @@ impl<M: Machine> Kernel<M> {
         let faulter = from.caller.expected();
         let to = threads.get(faulter)?;
         let item = one_page(&mut self.mappings.machine, from.utcb, 0)?;
-        let page = align_down(to.fault.address, PAGE_ORDER);
+        let number = to.fault.address >> PAGE_ORDER;
         if !to.is(ThreadState::PageFault)
             || !to.waits_for(pager)
             || !from.senders.is_empty()
             || from.undertaking.is_some()
             || self.ready.has_above(to.priority())
-            || item.send_base != page
+            || item.send_base >> PAGE_ORDER != number
         {
             return None;
         }
         let [source, target] = [from.record.task, to.record.task].map(TaskIndex::from_position);
-        let pages = (source, item.flexpage, target, page);
-        let new = self.mappings.map_one_page(pages, to.fault.access)?;
+        let page = self.mappings.new_page((source, item.flexpage, target, number))?;
+        let entry = page.entry;
+        if !suffices(entry.rights(), to.fault.access) {
+            return None;
+        }
+        self.mappings.enter_page(page);
         let from = &mut threads[pager];
         from.wait_after_answer();
         let answerer = from.ids;
@@ -268,10 +272,10 @@ impl<M: Machine> Kernel<M> {
             let time = machine.time();
             let record = machine.begin_record();
             record[word::TIME] = time;
-            record[word::HEAD] = head(to.head, Kind::Resolve, new.rights().bits());
+            record[word::HEAD] = head(to.head, Kind::Resolve, entry.rights().bits());
             record[word::A] = to.fault.delivered;
-            record[word::B] = item.flexpage.0 as u64 | (page as u64) << 32;
-            record[word::C] = new.physical().0;
+            record[word::B] = item.flexpage.0 as u64 | (number as u64) << (32 + PAGE_ORDER);
+            record[word::C] = entry.physical().0;
             record[word::D] = to.fault.number;
             record[word::E] = answerer | (time - replied) << 32;
             machine.end_record();
@@ -357,8 +361,10 @@ impl<M: Machine> Kernel<M> {
         }
         let inside = align_down(item.send_base & low_mask(order), PAGE_ORDER);
         let destination = align_down(window.address(), order) | inside;
-        let pages = (source, item.flexpage, target, destination);
-        let entry = self.mappings.map_one_page(pages, Access::empty())?;
+        let pages = (source, item.flexpage, target, destination >> PAGE_ORDER);
+        let page = self.mappings.new_page(pages)?;
+        let entry = page.entry;
+        self.mappings.enter_page(page);
         let machine = &mut self.mappings.machine;
         machine.copy_message(from, to, words);
         let arrived = Flexpage::memory(destination, PAGE_ORDER, entry.rights());
@@ -366,17 +372,19 @@ impl<M: Machine> Kernel<M> {
             place.copy_from_slice(&MapItem::map(destination, arrived).to_words());
         }
         if machine.records(Kind::Map) {
-            let outcome = Outcome {
-                status: MapStatus::Done,
-                source: item.flexpage.address(),
-                destination,
-                order: PAGE_ORDER,
-                physical: entry.physical(),
-                rights: entry.rights(),
-                entries: 1,
-            };
-            let record = self.map_record(receiver);
-            self.trace_map(record, Some(sender), item, window, outcome);
+            let (from, to) = (&self.threads[sender], &self.threads[receiver]);
+            let flags = entry.rights().bits() | (MapStatus::Done as u8) << 4;
+            let [order, window] = [PAGE_ORDER, order].map(|order| order as u8);
+            let time = machine.time();
+            let record = machine.begin_record();
+            record[word::TIME] = time;
+            record[word::HEAD] = longer_head(to.head, Kind::Map, flags, order, window);
+            record[word::A] = destination as u64 | (item.flexpage.address() as u64) << 32;
+            record[word::B] = item.flexpage.0 as u64;
+            record[word::C] = entry.physical().0;
+            record[word::D] = 0;
+            record[word::E] = from.ids << 32 | 1;
+            machine.end_record();
         }
         Some(())
     }
@@ -413,28 +421,34 @@ impl<M: Machine> Kernel<M> {
     }
 }
 
+/// A page that can be entered, where nothing is.
+struct NewPage {
+    target: Spot<Entry>,
+    entry: Entry,
+    parent: NodeIndex,
+    depth: u16,
+    mapping: NewMapping,
+    /// Who pays for its node, and has one.
+    factory: FactoryIndex,
+}
+
 impl<M: Machine> Mappings<M> {
-    /// Enters one page where nothing is, if it allows `access` there: from a task, its flexpage, to a
-    /// task, at an address.
+    /// A page of a flexpage of a task's, as it would arrive in another one at the page of a number.
     #[inline(always)]
-    fn map_one_page(
+    fn new_page(
         &mut self,
-        (from, flexpage, to, destination): (TaskIndex, Flexpage, TaskIndex, Word),
-        access: Access,
-    ) -> Option<Entry> {
-        let number = destination >> PAGE_ORDER;
+        (from, flexpage, to, number): (TaskIndex, Flexpage, TaskIndex, Word),
+    ) -> Option<NewPage> {
         if !(MAPPABLE_START >> PAGE_ORDER..MAPPABLE_END >> PAGE_ORDER).contains(&number) {
             return None;
         }
         let (machine, address) = (&mut self.machine, flexpage.address());
         let receiver = &self.tasks[to];
-        let entry = receiver.space.directory_entry(machine, Pages::Memory, destination);
-        let DirectoryEntry::Table(table) = entry else { return None };
-        let target = Spot::<Entry>::new(table, table_index(destination));
+        let target = receiver.space.small_spot(machine, number << PAGE_ORDER)?;
         if target.entry(machine).is_present() {
             return None;
         }
-        let directory = self.tasks[from].space.directory_spot(Pages::Memory, address)?;
+        let directory = self.tasks[from].space.any_directory_spot(address)?;
         let (spot, found) = match DirectoryEntry::from(directory.entry(machine)) {
             DirectoryEntry::Empty => return None,
             DirectoryEntry::Superpage(entry) => (directory, page_of_superpage(entry, address)),
@@ -443,20 +457,26 @@ impl<M: Machine> Mappings<M> {
                 (spot, spot.entry(machine))
             }
         };
-        // Only what is present has a node.
+        // Only what is present, and mapped by a task, has a node.
         let parent = spot.node(machine)?;
-        let new = Restriction::to(flexpage.rights())?.of(found);
-        if !suffices(new.rights(), access) {
-            return None;
-        }
+        let entry = Restriction::to(flexpage.rights())?.of(found);
         let depth = database::depth_below(machine, parent)?;
-        let node = database::take_node(machine, &mut self.factories[receiver.factory])?;
+        let factory = receiver.factory;
+        Stock::of(&self.factories[factory]).first()?;
         let place = Place::new(Resource::Memory, number as u32, false);
         let mapping = NewMapping { task: to.position(), place };
+        Some(NewPage { target, entry, parent, depth, mapping, factory })
+    }
+
+    /// Enters it.
+    #[inline(always)]
+    fn enter_page(&mut self, page: NewPage) {
+        let NewPage { target, entry, parent, depth, mapping, factory } = page;
+        let machine = &mut self.machine;
+        let Some(node) = database::take_node(machine, &mut self.factories[factory]) else { return };
         database::insert_behind(machine, parent, node, depth, mapping);
         target.set_node(machine, node.into());
-        target.set_entry(machine, new);
-        Some(new)
+        target.set_entry(machine, entry);
     }
 
     /// Takes away what was derived from a task's page, if that is little, and the page itself if it is to
@@ -499,7 +519,6 @@ pub(crate) fn is_answer_with_item(target: Word, tag: Word) -> bool {
 #[inline(always)]
 fn one_page(machine: &mut impl Machine, utcb: UtcbReference, words: usize) -> Option<MapItem> {
     let &[first, second] = machine.utcb(utcb).message.get(words..words + 2)? else { return None };
-    let item = MapItem::from_words([first, second]).filter(|item| !item.grant)?;
-    let is_one_page = item.flexpage.is_one_page() && item.flexpage.address() < MAPPABLE_END;
-    is_one_page.then_some(item)
+    let item = MapItem::from_words([first, second])?;
+    (!item.grant && item.flexpage.is_one_page()).then_some(item)
 }

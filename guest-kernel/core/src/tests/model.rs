@@ -67,6 +67,8 @@ pub struct ModelMachine {
     pub interrupt_windows: u64,
     /// Whether quick paths are not gone.
     pub is_slow: bool,
+    /// How many were.
+    pub quick_ways: usize,
     /// Whether no records are wanted.
     pub is_silent: bool,
     /// Those that are wanted otherwise.
@@ -319,8 +321,9 @@ impl Kernel<ModelMachine> {
     }
 
     /// Who goes on is the current thread, and has entered the kernel as it is said.
-    fn check_next(&self, next: Option<(*const Thread, Entered)>) {
+    fn check_next(&mut self, next: Option<(*const Thread, Entered)>) {
         if let Some((next, entered)) = next {
+            self.mappings.machine.quick_ways += 1;
             let current = &self.threads[self.current.get().expect("somebody goes on")];
             assert!(ptr::eq(next, current), "somebody else goes on");
             let is_system_call = current.context.vector == Context::SYSTEM_CALL;
