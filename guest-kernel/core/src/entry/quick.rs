@@ -55,7 +55,6 @@ const _: () = assert!(USER_END.is_multiple_of(1 << GIBIBYTE_ORDER));
 impl<M: Machine> Kernel<M> {
     /// A system call of the current thread without items. The thread that goes on, which is the current one
     /// then; `None`: nothing was done.
-    #[inline(always)]
     pub(crate) fn quick_system_call(&mut self, target: Word, tag: Word) -> Option<&mut Thread> {
         if tag & SPECIAL != 0 {
             return None;
@@ -70,7 +69,6 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// A system call of the current thread with one item in a message.
-    #[inline(always)]
     pub(crate) fn quick_system_call_with_item(
         &mut self,
         target: Word,
@@ -90,7 +88,6 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// A page fault whose pager waits for it.
-    #[inline(always)]
     pub(crate) fn quick_page_fault(
         &mut self,
         address: Word,
@@ -149,14 +146,12 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// The slot at an index of the thread's task, if it is among its first capabilities.
-    #[inline(always)]
     fn quick_slot(&mut self, index: CapabilityIndex, thread: ThreadIndex) -> Option<Slot> {
         let task = self.task_of(thread);
         self.mappings.tasks[task].capabilities.first_slot(&mut self.mappings.machine, index)
     }
 
     /// A call without items: to a thread that waits for it, or of the object that does nothing.
-    #[inline(always)]
     fn quick_call(&mut self, index: CapabilityIndex, tag: MessageTag) -> Option<&mut Thread> {
         let caller = self.current.expected();
         let slot = self.quick_slot(index, caller)?;
@@ -183,7 +178,6 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// The operation that does nothing.
-    #[inline(always)]
     fn quick_nothing(
         &mut self,
         caller: ThreadIndex,
@@ -203,7 +197,6 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// An answer without items to a call, by a server for which nobody waits.
-    #[inline(always)]
     fn quick_answer(&mut self, tag: MessageTag) -> Option<&mut Thread> {
         let server = self.current.expected();
         let mut threads = self.threads.all();
@@ -232,7 +225,6 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// A pager's answer with nothing but one page that allows what had faulted.
-    #[inline(always)]
     pub(crate) fn quick_answer_to_fault(&mut self) -> Option<&mut Thread> {
         let is_traced = self.mappings.machine.records(Kind::Resolve);
         let replied = if is_traced { self.mappings.machine.time() } else { 0 };
@@ -284,7 +276,6 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// An answer to a call with one item: a page that arrives where nothing was.
-    #[inline(always)]
     fn quick_answer_with_item(&mut self, tag: MessageTag) -> Option<&mut Thread> {
         let server = self.current.expected();
         let from = &self.threads[server];
@@ -308,7 +299,6 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// A call with one item: a page that arrives where nothing was.
-    #[inline(always)]
     fn quick_call_with_item(
         &mut self,
         index: CapabilityIndex,
@@ -391,7 +381,6 @@ impl<M: Machine> Kernel<M> {
 
     /// [`task::UNMAP`] of all of one page of memory from which little was derived, by a call with
     /// [`UNMAP`].
-    #[inline(always)]
     pub(crate) fn quick_unmap(&mut self, index: CapabilityIndex) -> Option<&mut Thread> {
         let invoker = self.current.expected();
         let task = self.quick_slot(index, invoker)?.modifiable_task()?;
@@ -481,7 +470,6 @@ impl<M: Machine> Mappings<M> {
 
     /// Takes away what was derived from a task's page, if that is little, and the page itself if it is to
     /// go too.
-    #[inline(always)]
     fn unmap_one_page(&mut self, task: TaskIndex, address: Word, own: bool) -> Option<Tally> {
         let spot = self.small_page(task, address >> PAGE_ORDER)?;
         let node = spot.node(&mut self.machine)?;
@@ -504,19 +492,16 @@ impl<M: Machine> Mappings<M> {
 }
 
 /// Whether a system call is an operation of a task with one flexpage.
-#[inline(always)]
 pub(crate) fn is_unmap(target: Word, tag: Word) -> bool {
     target & OPERATION_MASK == Operation::CALL.0 && tag == UNMAP.0
 }
 
 /// Whether a system call is an answer with nothing but one item, which is what most page faults get.
-#[inline(always)]
 pub(crate) fn is_answer_with_item(target: Word, tag: Word) -> bool {
     (target, tag) == (Operation::REPLY_AND_WAIT.0, ONE_ITEM.0)
 }
 
 /// The item in a message behind so many words, if it maps one page of memory.
-#[inline(always)]
 fn one_page(machine: &mut impl Machine, utcb: UtcbReference, words: usize) -> Option<MapItem> {
     let &[first, second] = machine.utcb(utcb).message.get(words..words + 2)? else { return None };
     let item = MapItem::from_words([first, second])?;

@@ -191,7 +191,6 @@ impl CapabilityTable {
     }
 
     /// The slot at `index`, if it is in the first frame of the table.
-    #[inline(always)]
     pub fn first_slot(&self, machine: &mut impl Machine, index: CapabilityIndex) -> Option<Slot> {
         let frame = self.frames[0].filter(|_| index.0 < SLOTS_PER_FRAME)?;
         Some(Spot::new(frame, index.0).entry(machine))

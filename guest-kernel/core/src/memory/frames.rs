@@ -34,7 +34,6 @@ impl Place {
     }
 
     /// Where it is.
-    #[inline(always)]
     pub fn address(self) -> PhysicalAddress {
         PhysicalAddress(self.0.get() as u64)
     }

@@ -77,7 +77,6 @@ impl MaybeThread {
     }
 
     /// The thread that must be there: nobody is an index beyond every table.
-    #[inline(always)]
     pub fn expected(self) -> ThreadIndex {
         ThreadIndex(self.0)
     }
@@ -146,7 +145,6 @@ impl<I: TableIndex, S: Storage> Table<I, S> {
     }
 
     /// All objects: where several of them are looked at, each index is checked once.
-    #[inline(always)]
     pub fn all(&mut self) -> All<'_, I, S::Object> {
         All { objects: &mut self.objects, index: PhantomData }
     }
@@ -179,13 +177,11 @@ pub struct All<'t, I, T> {
 
 impl<'t, I: TableIndex, T> All<'t, I, T> {
     /// One of them, if there is one of that index.
-    #[inline(always)]
     pub fn get(&self, index: I) -> Option<&T> {
         self.objects.get(index.position() as usize)
     }
 
     /// One of them for as long as all could be had.
-    #[inline(always)]
     pub fn only(self, index: I) -> &'t mut T {
         &mut self.objects[index.position() as usize]
     }
@@ -193,14 +189,12 @@ impl<'t, I: TableIndex, T> All<'t, I, T> {
 
 impl<I: TableIndex, T> Index<I> for All<'_, I, T> {
     type Output = T;
-    #[inline(always)]
     fn index(&self, index: I) -> &T {
         &self.objects[index.position() as usize]
     }
 }
 
 impl<I: TableIndex, T> IndexMut<I> for All<'_, I, T> {
-    #[inline(always)]
     fn index_mut(&mut self, index: I) -> &mut T {
         &mut self.objects[index.position() as usize]
     }

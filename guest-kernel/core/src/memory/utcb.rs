@@ -14,7 +14,6 @@ impl UtcbReference {
     }
 
     /// Where it begins; there is room in the frame for a whole UTCB from there on.
-    #[inline(always)]
     pub fn address(self) -> PhysicalAddress {
         self.0.address()
     }

@@ -235,14 +235,12 @@ impl Thread {
     }
 
     /// Waits for anybody after it has answered.
-    #[inline(always)]
     pub fn wait_after_answer(&mut self) {
         self.caller = MaybeThread::NOBODY;
         self.set_state(ThreadState::Receiving, MaybeThread::NOBODY);
     }
 
     /// Goes on with the answer to its call.
-    #[inline(always)]
     pub fn take_answer(&mut self, tag: MessageTag) {
         self.set_state(ThreadState::Ready, MaybeThread::NOBODY);
         self.context.set_result(tag, 0);
