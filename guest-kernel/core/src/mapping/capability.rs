@@ -126,12 +126,6 @@ impl Slot {
         found.then_some(TaskIndex::from_position(self.0.index()))
     }
 
-    /// Whether it holds the debugger object, the only one with an operation of no effect at all.
-    #[inline(always)]
-    pub fn is_debugger(self) -> bool {
-        self.kind() == ObjectKind::Debugger as u8
-    }
-
     /// The protocol that its object itself speaks; 0 for gates.
     #[inline(always)]
     pub fn protocol(self) -> isize {
