@@ -161,6 +161,12 @@ fn place_pool(loader: &LoaderInfo) -> PhysicalRange {
     if end > loader.ram_end {
         panic!("{} KiB of RAM are too few", loader.ram_end / 1024);
     }
+    if end > direct_map::OWN_LIMIT {
+        panic!(
+            "the boot bundle leaves the kernel no room below {} MiB",
+            direct_map::OWN_LIMIT / MEBIBYTE
+        );
+    }
     PhysicalRange { start, end }
 }
 

@@ -12,10 +12,10 @@ use crate::{
 };
 use core::fmt::Debug;
 use kernel_core::{
-    arch::Table,
+    arch::{Context, Table},
     memory::{
         frames::{FramePool, KernelFrame, PhysicalAddress, TableFrame},
-        index::{TaskIndex, ThreadIndex},
+        index::TaskIndex,
         machine::{Counts, Machine},
         node::NodeIndex,
         utcb::UtcbReference,
@@ -53,7 +53,7 @@ impl Machine for Hardware {
         // SAFETY: a kernel frame lies in the pool, which the direct map covers and no task maps
         // except UTCBs and the info page, which are plain words. Any bytes are a valid `T` and the
         // other way round. The borrow of `self` keeps two views from existing at once.
-        unsafe { &mut *direct_map::pointer::<T>(frame.address()) }
+        unsafe { &mut *direct_map::own::<T>(frame.address()) }
     }
 
     #[inline(always)]
@@ -61,7 +61,7 @@ impl Machine for Hardware {
         const { assert!(size_of::<T>() <= PAGE_SIZE && align_of::<T>() <= PAGE_SIZE) }
         let nodes = PhysicalAddress(table.entries().address().0 + COMPANION_OFFSET);
         // SAFETY: the frame behind a table's is its companion and only that; the rest is as in `view`.
-        unsafe { &mut *direct_map::pointer::<T>(nodes) }
+        unsafe { &mut *direct_map::own::<T>(nodes) }
     }
 
     #[inline(always)]
@@ -69,7 +69,7 @@ impl Machine for Hardware {
         // SAFETY: an index of a node comes from a list or companion that only the kernel writes,
         // so that it names 16 bytes of a kernel frame that was made for nodes; any bytes are valid.
         // The borrow of `self` keeps two of them from existing.
-        unsafe { &mut *direct_map::pointer::<MappingNode>(node.address()) }
+        unsafe { &mut *direct_map::own::<MappingNode>(node.address()) }
     }
 
     #[inline]
@@ -82,17 +82,10 @@ impl Machine for Hardware {
     #[inline]
     fn copy_message(&mut self, from: UtcbReference, to: UtcbReference, words: usize) {
         let words = words.min(MESSAGE_REGISTERS);
-        let mut from = utcb_pointer(from).cast::<Word>().cast_const();
-        let mut to = utcb_pointer(to).cast::<Word>();
-        // SAFETY: both are UTCBs, which begin with their message registers; they may be the same.
-        // Volatile keeps the compiler from calling a function for a handful of words.
-        unsafe {
-            let end = from.add(words);
-            while from != end {
-                to.write_volatile(from.read());
-                from = from.add(1);
-                to = to.add(1);
-            }
+        if words != 0 {
+            let (from, to) = (utcb_pointer(from).cast(), utcb_pointer(to).cast());
+            // SAFETY: both are UTCBs, which begin with their message registers; they may be the same.
+            unsafe { processor::copy_words(from, to, words) }
         }
     }
 
@@ -108,8 +101,8 @@ impl Machine for Hardware {
         arch::leave_space(space, other);
     }
 
-    fn forget_thread(&mut self, thread: ThreadIndex) {
-        arch::forget_thread(thread);
+    fn forget_registers(&mut self, context: &Context) {
+        arch::forget_registers(context);
     }
 
     #[inline(always)]
@@ -200,7 +193,7 @@ impl Machine for Hardware {
 
 #[inline]
 fn utcb_pointer(utcb: UtcbReference) -> *mut Utcb {
-    direct_map::pointer(utcb.address())
+    direct_map::own(utcb.address())
 }
 
 const _: () = assert!(size_of::<Table>() == PAGE_SIZE);

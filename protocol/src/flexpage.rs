@@ -114,6 +114,13 @@ impl Flexpage {
         Self(self.0 & !RIGHTS_MASK | rights.bits() as Word)
     }
 
+    /// Whether it is one page of memory, wherever and with whatever rights.
+    #[inline]
+    pub const fn is_one_page(self) -> bool {
+        const SHAPE: Word = ORDER_MASK << ORDER_SHIFT | 3 << KIND_SHIFT;
+        self.0 & SHAPE == Flexpage::memory(0, PAGE_ORDER, Rights::empty()).0
+    }
+
     /// The kind of resource.
     pub const fn kind(self) -> Kind {
         match self.0 >> KIND_SHIFT & 3 {

@@ -23,4 +23,4 @@ use ia32 as own;
 
 pub use own::{direct_map, prepare};
 pub use processor::halt;
-pub use switch::{forget_thread, leave_kernel, leave_space, space};
+pub use switch::{forget_registers, leave_kernel, leave_space, space};

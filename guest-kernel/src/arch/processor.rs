@@ -113,6 +113,31 @@ pub unsafe fn read_port(port: u16) -> u8 {
     byte
 }
 
+/// Copies words, of which there is at least one: the compiler would make a long loop of a handful, or call
+/// a function.
+///
+/// # Safety
+/// So many words can be read at `from` and written at `to`, at once or not.
+#[inline(always)]
+pub unsafe fn copy_words(from: *const usize, to: *mut usize, count: usize) {
+    // SAFETY: the caller vouches for the words; the last one comes first.
+    unsafe {
+        asm!(
+            "2:",
+            "mov {word}, [{from} + {size} * {left} - {size}]",
+            "mov [{to} + {size} * {left} - {size}], {word}",
+            "dec {left}",
+            "jnz 2b",
+            from = in(reg) from,
+            to = in(reg) to,
+            left = inout(reg) count => _,
+            word = out(reg) _,
+            size = const size_of::<usize>(),
+            options(nostack),
+        );
+    }
+}
+
 /// Stops for good.
 pub fn halt() -> ! {
     loop {

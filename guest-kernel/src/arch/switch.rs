@@ -4,26 +4,31 @@ use super::{
     interrupts,
     own::{
         descriptors::TASK_STATE_SEGMENT,
-        entry::{load, restore, save},
+        entry::{entered, finish_system_call, load, resume, save},
     },
     ports, processor,
 };
 use crate::{hardware::Hardware, kernel_cell::kernel};
+use core::{mem::MaybeUninit, ptr};
 use kernel_core::{
-    Kernel,
-    memory::{
-        frames::PhysicalAddress,
-        index::{MaybeThread, ThreadIndex},
-    },
+    Kernel, arch::Context, entry::system_call::Entered, memory::frames::PhysicalAddress,
+    threads::thread::Thread,
 };
 
 /// Whose registers the processor holds beside those in the frame, and which space it works in.
 struct Loaded {
-    thread: MaybeThread,
+    context: *mut Context,
     root: PhysicalAddress,
 }
 
-static mut LOADED: Loaded = Loaded { thread: MaybeThread::NOBODY, root: PhysicalAddress(0) };
+static mut LOADED: Loaded = Loaded { context: NOBODYS, root: PhysicalAddress(0) };
+
+/// Where the registers go that are no thread's: those that the processor holds before the first one runs,
+/// and those of threads that have ended.
+const NOBODYS: *mut Context = {
+    static mut REGISTERS: MaybeUninit<Context> = MaybeUninit::uninit();
+    (&raw mut REGISTERS).cast()
+};
 
 #[inline(always)]
 fn loaded() -> &'static mut Loaded {
@@ -39,16 +44,16 @@ pub fn leave_space(space: PhysicalAddress, other: PhysicalAddress) {
     if loaded.root == space {
         // SAFETY: every space maps the kernel as this one does.
         unsafe { processor::set_root(other) }
-        *loaded = Loaded { thread: MaybeThread::NOBODY, root: other };
+        *loaded = Loaded { context: NOBODYS, root: other };
         ports::suspend();
     }
 }
 
-/// See [`kernel_core::memory::machine::Machine::forget_thread`].
-pub fn forget_thread(thread: ThreadIndex) {
+/// See [`kernel_core::memory::machine::Machine::forget_registers`].
+pub fn forget_registers(context: &Context) {
     let loaded = loaded();
-    if loaded.thread == thread.into() {
-        loaded.thread = MaybeThread::NOBODY;
+    if ptr::eq(loaded.context, context) {
+        loaded.context = NOBODYS;
     }
 }
 
@@ -65,24 +70,19 @@ pub fn loaded_root() -> *const PhysicalAddress {
     unsafe { &raw const LOADED.root }
 }
 
-/// Goes on with the current thread, after loading all of it that is not in its frame. Idles if
-/// there is none.
-#[inline(always)]
+/// Goes on with the current thread. Idles if there is none.
 pub fn leave_kernel() -> ! {
     let kernel = kernel();
-    let next = loop {
+    loop {
         match kernel.current.get() {
-            Some(next) => break next,
+            Some(next) => {
+                let next = &mut kernel.threads[next];
+                let entered = entered(&next.context);
+                leave_to(next, entered)
+            }
             None => idle(kernel),
         }
-    };
-    let loaded = loaded();
-    if loaded.thread != next.into() {
-        switch(loaded, next);
     }
-    // SAFETY: the frame of the loaded thread is a whole one: the thread entered the kernel or was
-    // set up to run.
-    unsafe { restore() }
 }
 
 #[cold]
@@ -92,23 +92,37 @@ fn idle(kernel: &mut Kernel<Hardware>) {
     }
 }
 
+/// Goes on with the current thread, after loading all of it that is not in its frame.
 #[inline(always)]
-fn switch(loaded: &mut Loaded, next: ThreadIndex) {
-    let kernel = kernel();
-    if let Some(previous) = loaded.thread.get() {
-        save(&mut kernel.threads[previous].context);
+pub fn leave_to(next: &mut Thread, entered: Entered) -> ! {
+    let loaded = loaded();
+    let context = &raw mut next.context;
+    if loaded.context != context {
+        switch(loaded, next);
     }
-    let next_thread = &kernel.threads[next];
-    let root = next_thread.root;
-    if loaded.root != root {
+    // SAFETY: the thread has entered the kernel in that way or was set up to run.
+    unsafe {
+        match entered {
+            Entered::BySystemCall => finish_system_call(context),
+            Entered::ByTrap => resume(context),
+        }
+    }
+}
+
+#[inline(always)]
+fn switch(loaded: &mut Loaded, next: &mut Thread) {
+    // SAFETY: the registers of a thread, which stays where it is until it has ended and these are forgotten,
+    // or what is nobody's. It is another one than `next`.
+    save(unsafe { &mut *loaded.context });
+    if loaded.root != next.root {
         // SAFETY: every space maps the kernel as this one does.
-        unsafe { processor::set_root(root) }
-        loaded.root = root;
+        unsafe { processor::set_root(next.root) }
+        loaded.root = next.root;
         ports::suspend();
     }
-    load(&next_thread.context);
-    let end = &raw const next_thread.context.end_of_frame;
+    load(&next.context);
+    let end = &raw const next.context.end_of_frame;
     // SAFETY: one processor, interrupts off; the frame belongs to the thread that will run.
     unsafe { TASK_STATE_SEGMENT.state.frame_end = end as usize }
-    loaded.thread = next.into();
+    loaded.context = &raw mut next.context;
 }

@@ -4,20 +4,24 @@ use super::{
     interrupts, local_apic,
     own::entry::{INSTRUCTION, VECTOR, fault_access},
     processor,
-    switch::leave_kernel,
+    switch::{leave_kernel, leave_to},
 };
 use crate::kernel_cell::kernel;
-use kernel_core::ipc::page_fault::PAGE_FAULT_VECTOR;
 
-/// The current thread has left user mode other than by a system call.
+/// The current thread touched `address` in a way that its page tables do not allow.
+#[inline(always)]
+pub extern "C" fn handle_page_fault(address: usize, error: usize) -> ! {
+    kernel().take_page_fault(address, fault_access(error), |next, entered| leave_to(next, entered));
+    leave_kernel()
+}
+
+/// The current thread has left user mode other than by a system call or a page fault.
 pub extern "C" fn handle_trap() -> ! {
     let kernel = kernel();
     if let Some(current) = kernel.current.get() {
         let context = &kernel.threads[current].context;
         let (vector, error) = (context.vector, context.error_code);
-        if vector == usize::from(PAGE_FAULT_VECTOR) {
-            kernel.page_fault(processor::fault_address(), fault_access(error));
-        } else if vector == usize::from(local_apic::TIMER_VECTOR) {
+        if vector == usize::from(local_apic::TIMER_VECTOR) {
             local_apic::end_of_interrupt();
             kernel.timer_tick();
         } else if vector < usize::from(local_apic::TIMER_VECTOR) {

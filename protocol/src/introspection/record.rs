@@ -79,6 +79,12 @@ pub const fn head(whom: u64, kind: Kind, flags: u8) -> u64 {
     whom | (flags as u64) << 8 | kind as u64
 }
 
+/// The same with what else the kind has there: [`Record::order`], and [`Record::cpu`] with another meaning.
+#[inline]
+pub const fn longer_head(whom: u64, kind: Kind, flags: u8, order: u8, other: u8) -> u64 {
+    head(whom, kind, flags) | (order as u64) << 16 | (other as u64) << 24
+}
+
 impl Record {
     /// The map and the resume that a [`Kind::Resolve`] record stands for.
     pub const fn split_resolve(self) -> [Self; 2] {

@@ -222,8 +222,8 @@ pub fn unlink_spine(
 
 /// A thread's user-mode registers, as the entry code pushes them, lowest address first.
 ///
-/// A system call saves only what its caller may expect back: `r15` to `rbx`, and the frame that
-/// `sysret` or `iretq` needs. All other entries save everything.
+/// A system call saves only what its caller may expect back: `r15` to `rbx`, and what `sysret` needs
+/// of the frame. All other entries save everything.
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 pub struct Context {
@@ -324,6 +324,9 @@ impl Context {
         self.scratch[RDX] = timeouts as u64;
         self.instruction = self.instruction.wrapping_sub(SYSTEM_CALL_LENGTH);
         self.vector = Self::RESTART;
+        // Nor do system calls leave segments there.
+        self.code_segment = Self::USER_CODE;
+        self.stack_segment = Self::USER_DATA;
     }
 
     /// What [`Context::restart_system_call`] left.
@@ -368,10 +371,13 @@ mod tests {
     fn a_restart_leaks_no_register() {
         let mut context = Context::new(0);
         context.scratch = [0xdead; 9];
+        (context.code_segment, context.stack_segment) = (0xdead, 0xdead);
         context.restart_system_call(1, 2, 3);
         let mut wanted = [0; 9];
         (wanted[RDI], wanted[RSI], wanted[RDX]) = (1, 2, 3);
         assert_eq!(context.scratch, wanted);
+        let segments = (context.code_segment, context.stack_segment);
+        assert_eq!(segments, (Context::USER_CODE, Context::USER_DATA));
     }
 
     #[test]

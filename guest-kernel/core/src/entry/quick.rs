@@ -5,18 +5,20 @@
 //! done here is done there too, and a test holds both against each other.
 
 use crate::{
-    arch::Entry,
+    arch::{Entry, Restriction},
     mapping::{
-        database::{self, NewMapping},
-        item::{Outcome, suffices},
+        capability::Slot,
+        database::{self, NewMapping, Stock},
+        item::suffices,
         mappings::Mappings,
-        space::{DirectoryEntry, Pages, Spot, page_of_superpage, table_index},
+        space::{DirectoryEntry, Spot, page_of_superpage, table_index},
         walk::Tally,
     },
     memory::{
-        index::{GateIndex, MaybeThread, TableIndex, TaskIndex, ThreadIndex},
+        index::{FactoryIndex, MaybeThread, TableIndex, TaskIndex, ThreadIndex},
         machine::Machine,
-        node::MaybeNode,
+        node::{MaybeNode, NodeIndex},
+        utcb::UtcbReference,
     },
     threads::{kernel::Kernel, thread::Thread, trace::Unmapping},
 };
@@ -27,21 +29,24 @@ use protocol::{
     introspection::{
         ThreadState,
         mapping::{MappingNode, Place, Resource},
-        record::{Kind, MapStatus, asked, head, word},
+        record::{Kind, MapStatus, asked, head, longer_head, word},
     },
     layout::{MAPPABLE_END, MAPPABLE_START, USER_END},
     message::{MapItem, MessageTag},
-    object::CapabilityIndex,
+    object::{CapabilityIndex, label},
     operation::{Operation as _, debugger::Null, task::Unmap},
     syscall::{CAPABILITY_SHIFT, Operation},
 };
 
 /// Bits of a tag that ask for more than words: flags and items.
-const SPECIAL: Word = 0xf << 12 | ITEMS;
+pub(super) const SPECIAL: Word = 0xf << 12 | ITEMS;
 const ITEMS: Word = 0x3f << 6;
-const ONE_ITEM: Word = MessageTag::new(0, 0, 1).0;
+pub(crate) const ONE_ITEM: MessageTag = MessageTag::new(0, 0, 1);
 
-const OPERATION_MASK: Word = 0xf;
+/// [`Unmap`] of one flexpage.
+pub(crate) const UNMAP: MessageTag = MessageTag::new(label::TASK, 4, 0);
+
+pub(super) const OPERATION_MASK: Word = 0xf;
 
 /// Binary logarithm of 1 GiB, of which the user area has a whole number.
 const GIBIBYTE_ORDER: u32 = 30;
@@ -49,100 +54,114 @@ const GIBIBYTE_ORDER: u32 = 30;
 const _: () = assert!(USER_END.is_multiple_of(1 << GIBIBYTE_ORDER));
 
 impl<M: Machine> Kernel<M> {
-    /// A system call of the current thread. `None`: nothing was done.
-    #[inline(always)]
-    pub(crate) fn quick_system_call(
+    /// A system call of the current thread without items. The thread that goes on, which is the current one
+    /// then; `None`: nothing was done.
+    pub(crate) fn quick_system_call(&mut self, target: Word, tag: Word) -> Option<&mut Thread> {
+        if tag & SPECIAL != 0 {
+            return None;
+        }
+        if target == Operation::REPLY_AND_WAIT.0 {
+            return self.quick_answer(MessageTag(tag));
+        }
+        if target & OPERATION_MASK == Operation::CALL.0 {
+            return self.quick_call(CapabilityIndex(target >> CAPABILITY_SHIFT), MessageTag(tag));
+        }
+        None
+    }
+
+    /// A system call of the current thread with one item in a message.
+    pub(crate) fn quick_system_call_with_item(
         &mut self,
         target: Word,
         tag: Word,
-        timeouts: Word,
-    ) -> Option<()> {
-        if timeouts != 0 {
+    ) -> Option<&mut Thread> {
+        if tag & SPECIAL != ONE_ITEM.0 {
             return None;
         }
-        let operation = Operation(target & OPERATION_MASK);
-        let index = CapabilityIndex(target >> CAPABILITY_SHIFT);
-        match (tag & SPECIAL, operation) {
-            (0, Operation::CALL) => self.quick_call(index, MessageTag(tag)),
-            (0, Operation::REPLY_AND_WAIT) => self.quick_answer(MessageTag(tag)),
-            (ONE_ITEM, Operation::REPLY_AND_WAIT) => self.quick_answer_with_item(MessageTag(tag)),
-            (ONE_ITEM, Operation::CALL) => self.quick_call_with_item(index, MessageTag(tag)),
-            (0, operation) => self.quick_reply(operation, index, MessageTag(tag)),
-            _ => None,
+        if target == Operation::REPLY_AND_WAIT.0 {
+            return self.quick_answer_with_item(MessageTag(tag));
         }
+        if target & OPERATION_MASK == Operation::CALL.0 {
+            let index = CapabilityIndex(target >> CAPABILITY_SHIFT);
+            return self.quick_call_with_item(index, MessageTag(tag));
+        }
+        None
     }
 
     /// A page fault whose pager waits for it.
-    #[inline(always)]
-    pub(crate) fn quick_page_fault(&mut self, address: Word, access: Access) -> Option<()> {
+    pub(crate) fn quick_page_fault(
+        &mut self,
+        address: Word,
+        access: Access,
+    ) -> Option<&mut Thread> {
         let time = self.mappings.machine.time();
         let faulter = self.current.expected();
         let from = &self.threads[faulter];
         if address >= MAPPABLE_END || address == from.fault.address {
             return None;
         }
-        let gate = self.quick_gate(from.pager(), faulter)?;
-        let gate = self.gates[gate];
-        let (from, to) = self.threads.pair(faulter, gate.thread())?;
+        let gate = self.quick_slot(from.pager(), faulter)?.gate()?;
+        let gate = &self.gates[gate];
+        let pager = gate.thread();
+        let mut threads = self.threads.all();
+        // Whom a gate leads to that leads nowhere is beyond the table, too.
+        let to = threads.get(pager)?;
         if !to.takes_calls() || self.ready.has_above(to.priority()) {
             return None;
         }
-        self.faults += 1;
-        from.fault.repeated = 0;
-        from.fault.number = self.faults;
-        from.fault.address = address;
-        from.fault.access = access;
-        let instruction = from.context.instruction();
-        from.fault.instruction = instruction;
-        let [first, second] = PageFault { address, instruction, access }.to_words();
-        (from.fault.message[0], from.fault.message[1]) = (first, second);
-        let machine = &mut self.mappings.machine;
-        let registers = &mut machine.utcb(to.utcb).message;
-        (registers[0], registers[1]) = (first, second);
-        from.set_state(ThreadState::PageFault, gate.thread().into());
-        if machine.records(Kind::Fault) {
-            let record = machine.begin_record();
-            record[word::TIME] = time;
-            record[word::HEAD] = head(from.head, Kind::Fault, access.bits());
-            record[word::A] = address as u64;
-            record[word::B] = instruction as u64;
-            record[word::C] = asked(to.ids.into(), from.caller.raw());
-            record[word::D] = self.faults;
-            record[word::E] = from.context.stack() as u64;
-            machine.end_record();
-        }
-        if machine.enabled_records() != 0 {
-            from.fault.delivered = machine.time();
-        }
+        let to = &mut threads[pager];
         to.take_call(faulter, PageFault::TAG, gate.label());
-        self.current = gate.thread().into();
-        Some(())
+        let utcb = to.utcb;
+        let number = self.faults + 1;
+        self.faults = number;
+        self.current = pager.into();
+        let from = &mut threads[faulter];
+        from.set_state(ThreadState::PageFault, pager.into());
+        let instruction = from.context.instruction();
+        let [first, second] = PageFault { address, instruction, access }.to_words();
+        let fault = &mut from.fault;
+        fault.number = number;
+        fault.address = address;
+        fault.access = access;
+        fault.instruction = instruction;
+        fault.repeated = 0;
+        (fault.message[0], fault.message[1]) = (first, second);
+        let machine = &mut self.mappings.machine;
+        let registers = &mut machine.utcb(utcb).message;
+        (registers[0], registers[1]) = (first, second);
+        if machine.enabled_records() != 0 {
+            if machine.records(Kind::Fault) {
+                let (from, to) = (&threads[faulter], &threads[pager]);
+                let record = machine.begin_record();
+                record[word::TIME] = time;
+                record[word::HEAD] = head(from.head, Kind::Fault, access.bits());
+                record[word::A] = address as u64;
+                record[word::B] = instruction as u64;
+                record[word::C] = asked(to.ids.into(), from.caller.raw());
+                record[word::D] = number;
+                record[word::E] = from.context.stack() as u64;
+                machine.end_record();
+            }
+            threads[faulter].fault.delivered = machine.time();
+        }
+        Some(threads.only(pager))
     }
 
-    /// The gate at an index of the thread's task, if there is one among its first capabilities.
-    #[inline(always)]
-    fn quick_gate(&mut self, index: CapabilityIndex, thread: ThreadIndex) -> Option<GateIndex> {
+    /// The slot at an index of the thread's task, if it is among its first capabilities.
+    fn quick_slot(&mut self, index: CapabilityIndex, thread: ThreadIndex) -> Option<Slot> {
         let task = self.task_of(thread);
-        self.mappings.tasks[task].capabilities.slot(&mut self.mappings.machine, index).gate()
+        self.mappings.tasks[task].capabilities.first_slot(&mut self.mappings.machine, index)
     }
 
-    /// A call without items: to a thread that waits for it, or of an object with something quick to do.
-    #[inline(always)]
-    fn quick_call(&mut self, index: CapabilityIndex, tag: MessageTag) -> Option<()> {
+    /// A call without items: to a thread that waits for it, or of the object that does nothing.
+    fn quick_call(&mut self, index: CapabilityIndex, tag: MessageTag) -> Option<&mut Thread> {
         let caller = self.current.expected();
-        let task = self.task_of(caller);
-        let slot = self.mappings.tasks[task].capabilities.slot(&mut self.mappings.machine, index);
-        let Some(gate) = slot.gate() else {
-            if slot.protocol() != tag.label() || tag.words() == 0 {
-                return None;
-            }
-            if slot.is_debugger() {
-                return self.quick_nothing(caller);
-            }
-            return self.quick_unmap(caller, slot.modifiable_task()?, tag);
-        };
-        let gate = self.gates[gate];
-        let (from, to) = self.threads.pair(caller, gate.thread())?;
+        let slot = self.quick_slot(index, caller)?;
+        let Some(gate) = slot.gate() else { return self.quick_nothing(caller, slot, tag) };
+        let gate = &self.gates[gate];
+        let receiver = gate.thread();
+        let mut threads = self.threads.all();
+        let (from, to) = (&threads[caller], threads.get(receiver)?);
         let machine = &mut self.mappings.machine;
         if !to.takes_calls()
             || self.ready.has_above(to.priority())
@@ -153,29 +172,40 @@ impl<M: Machine> Kernel<M> {
         if tag.words() != 0 {
             machine.copy_message(from.utcb, to.utcb, tag.words());
         }
-        from.set_state(ThreadState::Receiving, gate.thread().into());
+        threads[caller].set_state(ThreadState::Receiving, receiver.into());
+        let to = threads.only(receiver);
         to.take_call(caller, tag, gate.label());
-        self.current = gate.thread().into();
-        Some(())
+        self.current = receiver.into();
+        Some(to)
     }
 
     /// The operation that does nothing.
-    #[inline(always)]
-    fn quick_nothing(&mut self, caller: ThreadIndex) -> Option<()> {
+    fn quick_nothing(
+        &mut self,
+        caller: ThreadIndex,
+        slot: Slot,
+        tag: MessageTag,
+    ) -> Option<&mut Thread> {
+        if slot.protocol() != label::DEBUGGER || tag.label() != label::DEBUGGER || tag.words() == 0
+        {
+            return None;
+        }
         let thread = &mut self.threads[caller];
         if self.mappings.machine.utcb(thread.utcb).message[0] != Null::NUMBER {
             return None;
         }
         thread.context.set_result(MessageTag::default(), 0);
-        Some(())
+        Some(thread)
     }
 
     /// An answer without items to a call, by a server for which nobody waits.
-    #[inline(always)]
-    fn quick_answer(&mut self, tag: MessageTag) -> Option<()> {
+    fn quick_answer(&mut self, tag: MessageTag) -> Option<&mut Thread> {
         let server = self.current.expected();
-        let caller = self.threads[server].caller.get()?;
-        let (from, to) = self.threads.pair(server, caller)?;
+        let mut threads = self.threads.all();
+        let from = &threads[server];
+        // Nobody is beyond the table.
+        let caller = from.caller.expected();
+        let to = threads.get(caller)?;
         let machine = &mut self.mappings.machine;
         if !to.is(ThreadState::Receiving)
             || !to.waits_for(server)
@@ -189,82 +219,95 @@ impl<M: Machine> Kernel<M> {
         if tag.words() != 0 {
             machine.copy_message(from.utcb, to.utcb, tag.words());
         }
-        answer(from, to);
-        to.context.set_result(tag, 0);
+        threads[server].wait_after_answer();
+        let to = threads.only(caller);
+        to.take_answer(tag);
         self.current = caller.into();
-        Some(())
-    }
-
-    /// An answer with one item, to a page fault or to a call: a page that arrives where nothing was.
-    #[inline(never)]
-    fn quick_answer_with_item(&mut self, tag: MessageTag) -> Option<()> {
-        let server = self.current.expected();
-        let from = &self.threads[server];
-        let caller = from.caller.get()?;
-        let to = &self.threads[caller];
-        if !to.waits_for(server)
-            || !from.has_nothing_to_take()
-            || from.undertaking.is_some()
-            || self.ready.has_above(to.priority())
-        {
-            return None;
-        }
-        if to.is(ThreadState::PageFault) && tag == MessageTag(ONE_ITEM) {
-            return self.quick_answer_to_fault(server, caller);
-        }
-        if !to.is(ThreadState::Receiving) || self.mappings.machine.records(Kind::Message) {
-            return None;
-        }
-        self.transfer_one_page(server, caller, tag)?;
-        let (from, to) = self.threads.pair(server, caller)?;
-        answer(from, to);
-        to.context.set_result(tag, 0);
-        self.current = caller.into();
-        Some(())
+        Some(to)
     }
 
     /// A pager's answer with nothing but one page that allows what had faulted.
-    #[inline(always)]
-    fn quick_answer_to_fault(&mut self, pager: ThreadIndex, faulter: ThreadIndex) -> Option<()> {
-        let is_traced = self.mappings.machine.enabled_records() != 0;
+    pub(crate) fn quick_answer_to_fault(&mut self) -> Option<&mut Thread> {
+        let is_traced = self.mappings.machine.records(Kind::Resolve);
         let replied = if is_traced { self.mappings.machine.time() } else { 0 };
-        let (from, to) = self.threads.pair(pager, faulter)?;
-        let message = &self.mappings.machine.utcb(from.utcb).message;
-        let item = MapItem::from_words([message[0], message[1]])?;
-        let destination = item.send_base;
-        if !is_one_page(item) || destination != to.fault.address & !low_mask(PAGE_ORDER) {
+        let pager = self.current.expected();
+        let mut threads = self.threads.all();
+        let from = &threads[pager];
+        // Nobody is beyond the table.
+        let faulter = from.caller.expected();
+        let to = threads.get(faulter)?;
+        let item = one_page(&mut self.mappings.machine, from.utcb, 0)?;
+        let number = to.fault.address >> PAGE_ORDER;
+        if !to.is(ThreadState::PageFault)
+            || !to.waits_for(pager)
+            || !from.has_nothing_to_take()
+            || from.undertaking.is_some()
+            || self.ready.has_above(to.priority())
+            || item.send_base >> PAGE_ORDER != number
+        {
             return None;
         }
-        let [source, target] =
-            [from, to].map(|thread| TaskIndex::from_position(thread.record.task));
-        let access = self.threads[faulter].fault.access;
-        let pages = (source, item.flexpage, target, destination);
-        let new = self.mappings.map_one_page(pages, access)?;
-        let (from, to) = self.threads.pair(pager, faulter)?;
+        let [source, target] = [from.record.task, to.record.task].map(TaskIndex::from_position);
+        let page = self.mappings.new_page((source, item.flexpage, target, number))?;
+        let entry = page.entry;
+        if !suffices(entry.rights(), to.fault.access) {
+            return None;
+        }
+        self.mappings.enter_page(page);
+        let from = &mut threads[pager];
+        from.wait_after_answer();
+        let answerer = from.ids;
+        let to = threads.only(faulter);
+        to.set_state(ThreadState::Ready, MaybeThread::NOBODY);
         to.fault.repeated = 0;
-        answer(from, to);
+        self.current = faulter.into();
         let machine = &mut self.mappings.machine;
         if machine.records(Kind::Resolve) {
             let time = machine.time();
             let record = machine.begin_record();
             record[word::TIME] = time;
-            record[word::HEAD] = head(to.head, Kind::Resolve, new.rights().bits());
+            record[word::HEAD] = head(to.head, Kind::Resolve, entry.rights().bits());
             record[word::A] = to.fault.delivered;
-            record[word::B] = item.flexpage.0 as u64 | (destination as u64) << 32;
-            record[word::C] = new.physical().0;
+            record[word::B] = item.flexpage.0 as u64 | (number as u64) << (32 + PAGE_ORDER);
+            record[word::C] = entry.physical().0;
             record[word::D] = to.fault.number;
-            record[word::E] = u64::from(from.ids) | (time - replied) << 32;
+            record[word::E] = u64::from(answerer) | (time - replied) << 32;
             machine.end_record();
         }
-        self.current = faulter.into();
-        Some(())
+        Some(to)
+    }
+
+    /// An answer to a call with one item: a page that arrives where nothing was.
+    fn quick_answer_with_item(&mut self, tag: MessageTag) -> Option<&mut Thread> {
+        let server = self.current.expected();
+        let from = &self.threads[server];
+        let caller = from.caller.get()?;
+        let to = &self.threads[caller];
+        if !to.is(ThreadState::Receiving)
+            || !to.waits_for(server)
+            || !from.has_nothing_to_take()
+            || from.undertaking.is_some()
+            || self.ready.has_above(to.priority())
+            || self.mappings.machine.records(Kind::Message)
+        {
+            return None;
+        }
+        self.transfer_one_page(server, caller, tag)?;
+        self.threads[server].wait_after_answer();
+        self.current = caller.into();
+        let to = &mut self.threads[caller];
+        to.take_answer(tag);
+        Some(to)
     }
 
     /// A call with one item: a page that arrives where nothing was.
-    #[inline(never)]
-    fn quick_call_with_item(&mut self, index: CapabilityIndex, tag: MessageTag) -> Option<()> {
+    fn quick_call_with_item(
+        &mut self,
+        index: CapabilityIndex,
+        tag: MessageTag,
+    ) -> Option<&mut Thread> {
         let caller = self.current.expected();
-        let gate = self.quick_gate(index, caller)?;
+        let gate = self.quick_slot(index, caller)?.gate()?;
         let gate = self.gates[gate];
         let (from, to) = self.threads.pair(caller, gate.thread())?;
         if !to.takes_calls()
@@ -279,7 +322,7 @@ impl<M: Machine> Kernel<M> {
         from.set_state(ThreadState::Receiving, gate.thread().into());
         to.take_call(caller, tag, gate.label());
         self.current = gate.thread().into();
-        Some(())
+        Some(to)
     }
 
     /// The words of a message and its one item: a page that is mapped where nothing was, in a receive
@@ -295,23 +338,25 @@ impl<M: Machine> Kernel<M> {
         let [source, target] =
             [from, to].map(|thread| TaskIndex::from_position(thread.record.task));
         let (from, to) = (from.utcb, to.utcb);
-        let (words, machine) = (tag.words(), &mut self.mappings.machine);
-        let &[first, second] = machine.utcb(from).message.get(words..words + 2)? else {
+        // Nothing can be mapped into sigma0; it waits for no pager either.
+        if target == TaskIndex::SIGMA0 {
             return None;
-        };
-        let item = MapItem::from_words([first, second])?;
+        }
+        let (words, machine) = (tag.words(), &mut self.mappings.machine);
+        let item = one_page(machine, from, words)?;
         let window = Flexpage(machine.utcb(to).buffer[0]);
         let order = window.order();
-        let is_plain = is_one_page(item)
-            && window.kind() == FlexpageKind::Memory
-            && (PAGE_ORDER..=GIBIBYTE_ORDER).contains(&order);
+        let is_plain =
+            window.kind() == FlexpageKind::Memory && (PAGE_ORDER..=GIBIBYTE_ORDER).contains(&order);
         if !is_plain {
             return None;
         }
         let inside = align_down(item.send_base & low_mask(order), PAGE_ORDER);
         let destination = align_down(window.address(), order) | inside;
-        let pages = (source, item.flexpage, target, destination);
-        let entry = self.mappings.map_one_page(pages, Access::empty())?;
+        let pages = (source, item.flexpage, target, destination >> PAGE_ORDER);
+        let page = self.mappings.new_page(pages)?;
+        let entry = page.entry;
+        self.mappings.enter_page(page);
         let machine = &mut self.mappings.machine;
         machine.copy_message(from, to, words);
         let arrived = Flexpage::memory(destination, PAGE_ORDER, entry.rights());
@@ -319,91 +364,113 @@ impl<M: Machine> Kernel<M> {
             place.copy_from_slice(&MapItem::map(destination, arrived).to_words());
         }
         if machine.records(Kind::Map) {
-            let outcome = Outcome {
-                status: MapStatus::Done,
-                source: item.flexpage.address(),
-                destination,
-                order: PAGE_ORDER,
-                physical: entry.physical(),
-                rights: entry.rights(),
-                entries: 1,
-            };
-            let record = self.map_record(receiver);
-            self.trace_map(record, Some(sender), item, window, outcome);
+            let (from, to) = (&self.threads[sender], &self.threads[receiver]);
+            let flags = entry.rights().bits() | (MapStatus::Done as u8) << 4;
+            let [order, window] = [PAGE_ORDER, order].map(|order| order as u8);
+            let time = machine.time();
+            let record = machine.begin_record();
+            record[word::TIME] = time;
+            record[word::HEAD] = longer_head(to.head, Kind::Map, flags, order, window);
+            record[word::A] = destination as u64 | (item.flexpage.address() as u64) << 32;
+            record[word::B] = item.flexpage.0 as u64;
+            record[word::C] = entry.physical().0;
+            record[word::D] = 0;
+            record[word::E] = u64::from(from.ids) << 32 | 1;
+            machine.end_record();
         }
         Some(())
     }
 
-    /// [`Unmap`] of all of one page of memory from which little was derived.
-    #[inline(never)]
-    fn quick_unmap(
-        &mut self,
-        invoker: ThreadIndex,
-        task: TaskIndex,
-        tag: MessageTag,
-    ) -> Option<()> {
-        let [operation, rights, count, flexpage, ..] = self.utcb(invoker).message;
+    /// [`Unmap`] of all of one page of memory from which little was derived, by a call with [`UNMAP`].
+    pub(crate) fn quick_unmap(&mut self, index: CapabilityIndex) -> Option<&mut Thread> {
+        let invoker = self.current.expected();
+        let task = self.quick_slot(index, invoker)?.modifiable_task()?;
+        let thread = &self.threads[invoker];
+        let [operation, rights, count, flexpage, ..] =
+            self.mappings.machine.utcb(thread.utcb).message;
         let flexpage = Flexpage(flexpage);
-        let is_plain = (operation, count, tag.words()) == (Unmap::NUMBER, 1, 4)
+        let is_plain = (operation, count) == (Unmap::NUMBER, 1)
             && rights & Word::from(Rights::READ.bits()) != 0
-            && flexpage.kind() == FlexpageKind::Memory
-            && flexpage.order() == PAGE_ORDER
+            && flexpage.is_one_page()
             && flexpage.address() < MAPPABLE_END
-            && self.threads[invoker].undertaking.is_none();
+            && thread.undertaking.is_none();
         if !is_plain {
             return None;
         }
         let own = rights & Unmap::OWN_TOO != 0 && task != TaskIndex::SIGMA0;
         let tally = self.mappings.unmap_one_page(task, flexpage.address(), own)?;
-        self.utcb(invoker).message[3] |= tally.usage_bits();
-        self.threads[invoker].context.set_result(MessageTag::new(0, 4, 0), 0);
+        let invoker_utcb = self.threads[invoker].utcb;
+        self.mappings.machine.utcb(invoker_utcb).message[3] |= tally.usage_bits();
         if self.traces(Kind::Unmap) {
             let take = Rights::from_bits_truncate(rights as u8);
             self.record_unmap(Unmapping { task, flexpage, take, own, tally }, invoker, None);
         }
-        Some(())
+        let thread = &mut self.threads[invoker];
+        thread.context.set_result(MessageTag::new(0, 4, 0), 0);
+        Some(thread)
     }
 }
 
+/// A page that can be entered, where nothing is.
+struct NewPage {
+    target: Spot<Entry>,
+    entry: Entry,
+    parent: NodeIndex,
+    depth: u16,
+    mapping: NewMapping,
+    /// Who pays for its node, and has one.
+    factory: FactoryIndex,
+}
+
 impl<M: Machine> Mappings<M> {
-    /// Enters one page where nothing is, if it allows `access` there: from a task, its flexpage, to a
-    /// task, at an address.
+    /// A page of a flexpage of a task's, as it would arrive in another one at the page of a number.
     #[inline(always)]
-    fn map_one_page(
+    fn new_page(
         &mut self,
-        (from, flexpage, to, destination): (TaskIndex, Flexpage, TaskIndex, Word),
-        access: Access,
-    ) -> Option<Entry> {
-        if !(MAPPABLE_START..MAPPABLE_END).contains(&destination) || to == TaskIndex::SIGMA0 {
+        (from, flexpage, to, number): (TaskIndex, Flexpage, TaskIndex, Word),
+    ) -> Option<NewPage> {
+        if !(MAPPABLE_START >> PAGE_ORDER..MAPPABLE_END >> PAGE_ORDER).contains(&number) {
             return None;
         }
         let (machine, address) = (&mut self.machine, flexpage.address());
         let receiver = &self.tasks[to];
-        let entry = receiver.space.directory_entry(machine, Pages::Memory, destination);
-        let DirectoryEntry::Table(table) = entry else { return None };
-        let target = Spot::<Entry>::new(table, table_index(destination));
+        let target = receiver.space.small_spot(machine, number << PAGE_ORDER)?;
         if target.entry(machine).is_present() {
             return None;
         }
-        let spot = self.tasks[from].space.spot(machine, Pages::Memory, address)?;
-        let found = spot.entry(machine);
-        let found = if found.is_superpage() { page_of_superpage(found, address) } else { found };
-        let new =
-            found.restricted(flexpage.rights()).filter(|new| suffices(new.rights(), access))?;
+        let directory = self.tasks[from].space.any_directory_spot(address)?;
+        let (spot, found) = match DirectoryEntry::from(directory.entry(machine)) {
+            DirectoryEntry::Empty => return None,
+            DirectoryEntry::Superpage(entry) => (directory, page_of_superpage(entry, address)),
+            DirectoryEntry::Table(table) => {
+                let spot = Spot::<Entry>::new(table, table_index(address));
+                (spot, spot.entry(machine))
+            }
+        };
+        // Only what is present, and mapped by a task, has a node.
         let parent = spot.node(machine)?;
+        let entry = Restriction::to(flexpage.rights())?.of(found);
         let depth = database::depth_below(machine, parent)?;
-        let node = database::take_node(machine, &mut self.factories[receiver.factory])?;
-        let place = Place::new(Resource::Memory, (destination >> PAGE_ORDER) as u32, false);
+        let factory = receiver.factory;
+        Stock::of(&self.factories[factory]).first()?;
+        let place = Place::new(Resource::Memory, number as u32, false);
         let mapping = NewMapping { task: to.position(), place };
+        Some(NewPage { target, entry, parent, depth, mapping, factory })
+    }
+
+    /// Enters it.
+    #[inline(always)]
+    fn enter_page(&mut self, page: NewPage) {
+        let NewPage { target, entry, parent, depth, mapping, factory } = page;
+        let machine = &mut self.machine;
+        let Some(node) = database::take_node(machine, &mut self.factories[factory]) else { return };
         database::insert_behind(machine, parent, node, depth, mapping);
         target.set_node(machine, node.into());
-        target.set_entry(machine, new);
-        Some(new)
+        target.set_entry(machine, entry);
     }
 
     /// Takes away what was derived from a task's page, if that is little, and the page itself if it is to
     /// go too.
-    #[inline(always)]
     fn unmap_one_page(&mut self, task: TaskIndex, address: Word, own: bool) -> Option<Tally> {
         let spot = self.small_page(task, address >> PAGE_ORDER)?;
         let node = spot.node(&mut self.machine)?;
@@ -425,19 +492,19 @@ impl<M: Machine> Mappings<M> {
     }
 }
 
-/// A server has answered, and waits; its caller goes on.
-#[inline(always)]
-pub(super) fn answer(server: &mut Thread, caller: &mut Thread) {
-    server.caller = MaybeThread::NOBODY;
-    server.set_state(ThreadState::Receiving, MaybeThread::NOBODY);
-    caller.set_state(ThreadState::Ready, MaybeThread::NOBODY);
+/// Whether a system call is an operation of a task with one flexpage.
+pub(crate) fn is_unmap(target: Word, tag: Word) -> bool {
+    target & OPERATION_MASK == Operation::CALL.0 && tag == UNMAP.0
 }
 
-/// Whether an item maps one page of memory.
-#[inline(always)]
-fn is_one_page(item: MapItem) -> bool {
-    item.flexpage.kind() == FlexpageKind::Memory
-        && item.flexpage.order() == PAGE_ORDER
-        && !item.grant
-        && item.flexpage.address() < MAPPABLE_END
+/// Whether a system call is an answer with nothing but one item, which is what most page faults get.
+pub(crate) fn is_answer_with_item(target: Word, tag: Word) -> bool {
+    (target, tag) == (Operation::REPLY_AND_WAIT.0, ONE_ITEM.0)
+}
+
+/// The item in a message behind so many words, if it maps one page of memory.
+fn one_page(machine: &mut impl Machine, utcb: UtcbReference, words: usize) -> Option<MapItem> {
+    let &[first, second] = machine.utcb(utcb).message.get(words..words + 2)? else { return None };
+    let item = MapItem::from_words([first, second])?;
+    (!item.grant && item.flexpage.is_one_page()).then_some(item)
 }

@@ -2,7 +2,7 @@
 //! for the others.
 
 use crate::{
-    entry::quick::answer,
+    entry::quick::{OPERATION_MASK, SPECIAL},
     mapping::{
         capability::Slot,
         database::{self, Links},
@@ -12,34 +12,31 @@ use crate::{
         index::{MaybeThread, TableIndex, TaskIndex},
         machine::Machine,
     },
-    threads::kernel::Kernel,
+    threads::{kernel::Kernel, thread::Thread},
 };
 use protocol::{
+    Word,
     introspection::{ThreadState, record::Kind},
     message::MessageTag,
     object::CapabilityIndex,
-    syscall::Operation,
+    syscall::{CAPABILITY_SHIFT, Operation},
 };
 
 impl<M: Machine> Kernel<M> {
     /// One of these two, or nothing quick.
-    #[inline(never)]
-    pub(super) fn quick_reply(
-        &mut self,
-        operation: Operation,
-        index: CapabilityIndex,
-        tag: MessageTag,
-    ) -> Option<()> {
-        match operation {
+    #[inline(always)]
+    pub(crate) fn quick_reply(&mut self, target: Word, tag: Word) -> Option<&mut Thread> {
+        let index = CapabilityIndex(target >> CAPABILITY_SHIFT);
+        match Operation(target & OPERATION_MASK) {
             Operation::SET_ASIDE => self.quick_set_aside(index),
-            Operation::ANSWER_AND_WAIT => self.quick_later_answer(index, tag),
+            Operation::ANSWER_AND_WAIT => self.quick_later_answer(index, MessageTag(tag)),
             _ => None,
         }
     }
 
     /// [`Operation::SET_ASIDE`] into a slot of a table that is there, with a node that is there too.
     #[inline(always)]
-    fn quick_set_aside(&mut self, index: CapabilityIndex) -> Option<()> {
+    fn quick_set_aside(&mut self, index: CapabilityIndex) -> Option<&mut Thread> {
         let server = self.current.expected();
         let caller = self.threads[server].caller.get()?;
         let (from, to) = self.threads.pair(server, caller)?;
@@ -59,12 +56,16 @@ impl<M: Machine> Kernel<M> {
         to.await_reply();
         from.caller = MaybeThread::NOBODY;
         from.context.set_result(MessageTag::default(), 0);
-        Some(())
+        Some(from)
     }
 
     /// An answer without items to a call, which was set aside, by a server for which nobody waits.
     #[inline(always)]
-    fn quick_later_answer(&mut self, index: CapabilityIndex, tag: MessageTag) -> Option<()> {
+    fn quick_later_answer(
+        &mut self,
+        index: CapabilityIndex,
+        tag: MessageTag,
+    ) -> Option<&mut Thread> {
         let server = self.current.expected();
         let (task, mappings) = (self.task_of(server), &mut self.mappings);
         let owner = &mappings.tasks[task];
@@ -76,7 +77,7 @@ impl<M: Machine> Kernel<M> {
             || !to.waits_for_reply()
             || to.answerer != MaybeThread::NOBODY
             || from.caller != MaybeThread::NOBODY
-            || !from.senders.is_empty()
+            || !from.has_nothing_to_take()
             || from.undertaking.is_some()
             || self.ready.has_above(to.priority())
             || mappings.machine.records(Kind::Message)
@@ -92,9 +93,16 @@ impl<M: Machine> Kernel<M> {
         let factory = &mut mappings.factories[owner.factory];
         database::free_node(&mut mappings.machine, factory, node);
         mappings.lives.forget_reply(caller);
-        answer(from, to);
-        to.context.set_result(tag, 0);
+        from.wait_after_answer();
+        to.take_answer(tag);
         self.current = caller.into();
-        Some(())
+        Some(to)
     }
+}
+
+/// Whether a system call is one of these two, without items.
+#[inline(always)]
+pub(crate) fn is_reply(target: Word, tag: Word) -> bool {
+    let operation = Operation(target & OPERATION_MASK);
+    tag & SPECIAL == 0 && matches!(operation, Operation::SET_ASIDE | Operation::ANSWER_AND_WAIT)
 }

@@ -2,6 +2,10 @@
 //! goes on, and nothing else is left behind.
 
 use crate::{
+    entry::{
+        quick::{ONE_ITEM, UNMAP, is_answer_with_item, is_unmap},
+        quick_reply::is_reply,
+    },
     mapping::{
         capability::{Object, Slot},
         stretch::Preempted,
@@ -14,7 +18,7 @@ use crate::{
         gate::Destination,
         kernel::Kernel,
         next::{Next, SystemCall},
-        thread::AfterSend,
+        thread::{AfterSend, Thread},
     },
 };
 use protocol::{
@@ -22,22 +26,86 @@ use protocol::{
     error::IpcError,
     fault::Access,
     message::MessageTag,
-    object::label,
-    syscall::{Operation, Timeouts},
+    object::{CapabilityIndex, label},
+    syscall::{CAPABILITY_SHIFT, Operation, Timeouts},
     utcb::MESSAGE_REGISTERS,
 };
 
 /// [`Operation::SEND`] with [`Operation::REPLY`]: answer and go on.
 const REPLY_ONLY: Word = Operation::SEND.0 | Operation::REPLY.0;
 
+/// How a thread has entered the kernel that goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entered {
+    /// By a system call, which keeps not all registers.
+    BySystemCall,
+    /// By something else, of which it does not know.
+    ByTrap,
+}
+
 impl<M: Machine> Kernel<M> {
-    /// The one system call ([`protocol::syscall`]), by the current thread.
+    /// The one system call ([`protocol::syscall`]), by the current thread. `leave` is told right away who
+    /// is the current thread then if it went a quick path.
     #[inline(always)]
-    pub fn system_call(&mut self, target: Word, tag: Word, timeouts: Word) {
-        let is_done = self.mappings.machine.goes_quick()
-            && self.quick_system_call(target, tag, timeouts).is_some();
-        if !is_done {
-            self.general_system_call(target, tag, timeouts);
+    pub fn take_system_call(
+        &mut self,
+        target: Word,
+        tag: Word,
+        timeouts: Word,
+        leave: impl FnOnce(&mut Thread, Entered),
+    ) {
+        // Who does not wait as long as it takes goes no quick path.
+        if timeouts != 0 || !self.mappings.machine.goes_quick() {
+            return self.general_system_call(target, tag, timeouts);
+        }
+        match self.quick_system_call(target, tag) {
+            Some(next) => leave(next, Entered::BySystemCall),
+            None if is_answer_with_item(target, tag) => self.answer_with_item(leave),
+            None if is_unmap(target, tag) => self.unmap_page(target, leave),
+            None if is_reply(target, tag) => self.reply_later(target, tag, leave),
+            None => self.message_with_item(target, tag, leave),
+        }
+    }
+
+    /// An answer with nothing but one item. It is a function of its own, so that what is asked for most
+    /// needs few registers.
+    #[inline(never)]
+    fn answer_with_item(&mut self, leave: impl FnOnce(&mut Thread, Entered)) {
+        match self.quick_answer_to_fault() {
+            Some(next) => leave(next, Entered::ByTrap),
+            None => self.message_with_item(Operation::REPLY_AND_WAIT.0, ONE_ITEM.0, leave),
+        }
+    }
+
+    /// The call of a task with one flexpage.
+    #[inline(never)]
+    fn unmap_page(&mut self, target: Word, leave: impl FnOnce(&mut Thread, Entered)) {
+        match self.quick_unmap(CapabilityIndex(target >> CAPABILITY_SHIFT)) {
+            Some(next) => leave(next, Entered::BySystemCall),
+            None => self.general_system_call(target, UNMAP.0, 0),
+        }
+    }
+
+    /// What answers that come later need.
+    #[inline(never)]
+    fn reply_later(&mut self, target: Word, tag: Word, leave: impl FnOnce(&mut Thread, Entered)) {
+        match self.quick_reply(target, tag) {
+            Some(next) => leave(next, Entered::BySystemCall),
+            None => self.general_system_call(target, tag, 0),
+        }
+    }
+
+    /// A system call that is not among the quickest.
+    #[inline(never)]
+    fn message_with_item(
+        &mut self,
+        target: Word,
+        tag: Word,
+        leave: impl FnOnce(&mut Thread, Entered),
+    ) {
+        match self.quick_system_call_with_item(target, tag) {
+            Some(next) => leave(next, Entered::BySystemCall),
+            None => self.general_system_call(target, tag, 0),
         }
     }
 
@@ -49,13 +117,21 @@ impl<M: Machine> Kernel<M> {
         self.go_on(next);
     }
 
-    /// The current thread touched `address` in a way that its page tables do not allow.
+    /// The current thread touched `address` in a way that its page tables do not allow. `leave` is as in
+    /// [`Self::take_system_call`].
     #[inline(always)]
-    pub fn page_fault(&mut self, address: Word, access: Access) {
-        let is_done =
-            self.mappings.machine.goes_quick() && self.quick_page_fault(address, access).is_some();
-        if !is_done {
-            self.general_page_fault(address, access);
+    pub fn take_page_fault(
+        &mut self,
+        address: Word,
+        access: Access,
+        leave: impl FnOnce(&mut Thread, Entered),
+    ) {
+        if !self.mappings.machine.goes_quick() {
+            return self.general_page_fault(address, access);
+        }
+        match self.quick_page_fault(address, access) {
+            Some(next) => leave(next, Entered::BySystemCall),
+            None => self.general_page_fault(address, access),
         }
     }
 

@@ -143,12 +143,6 @@ impl Slot {
         is_reply.then_some(ThreadIndex::from_position(self.0.index()))
     }
 
-    /// Whether it holds the debugger object, the only one with an operation of no effect at all.
-    #[inline(always)]
-    pub fn is_debugger(self) -> bool {
-        self.kind() == ObjectKind::Debugger as u8
-    }
-
     /// The protocol that its object itself speaks; 0 for gates.
     #[inline(always)]
     pub fn protocol(self) -> isize {
@@ -206,6 +200,12 @@ impl CapabilityTable {
             Some(spot) => spot.entry(machine),
             None => Slot::EMPTY,
         }
+    }
+
+    /// The slot at `index`, if it is in the first frame of the table.
+    pub fn first_slot(&self, machine: &mut impl Machine, index: CapabilityIndex) -> Option<Slot> {
+        let frame = self.frames[0].as_ref().filter(|_| index.0 < SLOTS_PER_FRAME)?;
+        Some(Spot::new(frame.table(), index.0).entry(machine))
     }
 
     /// Where the slot at `index` stands, if there is a table.

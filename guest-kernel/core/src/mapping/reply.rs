@@ -57,6 +57,6 @@ impl<M: Machine> Mappings<M> {
         if let Some(spot) = self.tasks[task].capabilities.spot(index) {
             spot.take(&mut self.machine);
         }
-        self.drop_node(task, node);
+        self.drop_node(self.tasks[task].factory, node);
     }
 }

@@ -197,6 +197,22 @@ impl Space {
         Some(Spot::new(directory, number % TABLE_ENTRIES))
     }
 
+    /// The spot of memory's directory entry for any `address`, if there is one. Beyond the user area it may
+    /// be the kernel's: then nothing there has a node.
+    #[inline(always)]
+    pub fn any_directory_spot(&self, address: Word) -> Option<Spot<Entry>> {
+        let number = address >> TABLE_ORDER;
+        let directory = *self.directories.get(number / TABLE_ENTRIES)?;
+        Some(Spot::new(directory, number % TABLE_ENTRIES))
+    }
+
+    /// The spot of a small page of memory at `address`, which must be in the user area, if there is a table.
+    #[inline(always)]
+    pub fn small_spot(&self, machine: &mut impl Machine, address: Word) -> Option<Spot<Entry>> {
+        let table = self.table(machine, Pages::Memory, address)?;
+        Some(Spot::new(table, table_index(address)))
+    }
+
     /// The directory entry for `address`, which must be in the user area.
     #[inline(always)]
     pub fn directory_entry(

@@ -15,7 +15,7 @@ use crate::{
     },
     memory::{
         frames::PhysicalAddress,
-        index::{TableIndex, TaskIndex},
+        index::{FactoryIndex, TableIndex, TaskIndex},
         machine::Machine,
         node::{MaybeNode, NodeIndex},
     },
@@ -525,7 +525,7 @@ impl<M: Machine> Mappings<M> {
             self.entry_changed(task, place);
         }
         tally.removed += 1;
-        self.drop_node(task, node);
+        self.drop_node(self.tasks[task].factory, node);
         if let Some(capability) = slot.capability() {
             self.capability_is_gone(capability, node);
         }
@@ -550,17 +550,18 @@ impl<M: Machine> Mappings<M> {
     ) {
         tally.note_usage(spot.take(&mut self.machine));
         let number = self.machine.node(node).place.number();
-        self.machine.flush_page(self.tasks[task].space.root(), (number as Word) << PAGE_ORDER);
+        let owner = &self.tasks[task];
+        let (root, factory) = (owner.space.root(), owner.factory);
+        self.machine.flush_page(root, (number as Word) << PAGE_ORDER);
         tally.removed += 1;
-        self.drop_node(task, node);
+        self.drop_node(factory, node);
     }
 
     #[inline(always)]
-    pub(crate) fn drop_node(&mut self, task: TaskIndex, node: NodeIndex) {
+    pub(crate) fn drop_node(&mut self, factory: FactoryIndex, node: NodeIndex) {
         let place = self.machine.node(node).place;
         self.forget_walks(node, place);
         database::unlink(&mut self.machine, node);
-        let factory = self.tasks[task].factory;
         database::free_node(&mut self.machine, &mut self.factories[factory], node);
     }
 

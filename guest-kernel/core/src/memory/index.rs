@@ -118,7 +118,6 @@ maybe_index!(
 
 impl MaybeThread {
     /// The thread that must be there: nobody is an index beyond every table.
-    #[inline(always)]
     pub fn expected(self) -> ThreadIndex {
         ThreadIndex(self.0)
     }
@@ -184,6 +183,11 @@ impl<I: TableIndex, S: Storage> Table<I, S> {
         done.then(|| I::from_position(position))
     }
 
+    /// All objects: where several of them are looked at, each index is checked once.
+    pub fn all(&mut self) -> All<'_, I, S::Object> {
+        All { objects: &mut self.objects, index: PhantomData }
+    }
+
     /// Two different objects at once; `None` if they are one and the same.
     #[inline]
     pub fn pair(&mut self, first: I, second: I) -> Option<(&mut S::Object, &mut S::Object)> {
@@ -238,6 +242,38 @@ where
     /// Whether no other object can be made.
     pub fn is_full(&self) -> bool {
         self.vacant == NOBODY && self.has_no_room()
+    }
+}
+
+/// The objects of a table.
+#[derive(Debug)]
+pub struct All<'t, I, T> {
+    objects: &'t mut [T],
+    index: PhantomData<I>,
+}
+
+impl<'t, I: TableIndex, T> All<'t, I, T> {
+    /// One of them, if there is one of that index.
+    pub fn get(&self, index: I) -> Option<&T> {
+        self.objects.get(index.position() as usize)
+    }
+
+    /// One of them for as long as all could be had.
+    pub fn only(self, index: I) -> &'t mut T {
+        &mut self.objects[index.position() as usize]
+    }
+}
+
+impl<I: TableIndex, T> Index<I> for All<'_, I, T> {
+    type Output = T;
+    fn index(&self, index: I) -> &T {
+        &self.objects[index.position() as usize]
+    }
+}
+
+impl<I: TableIndex, T> IndexMut<I> for All<'_, I, T> {
+    fn index_mut(&mut self, index: I) -> &mut T {
+        &mut self.objects[index.position() as usize]
     }
 }
 

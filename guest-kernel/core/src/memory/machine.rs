@@ -1,10 +1,13 @@
 //! What the kernel needs from the processor and from memory.
 
-use crate::memory::{
-    frames::{FramePool, KernelFrame, PhysicalAddress, TableFrame},
-    index::{Storage, TaskIndex, ThreadIndex},
-    node::{MaybeNode, NodeIndex},
-    utcb::UtcbReference,
+use crate::{
+    arch::Context,
+    memory::{
+        frames::{FramePool, KernelFrame, PhysicalAddress, TableFrame},
+        index::{Storage, TaskIndex},
+        node::{MaybeNode, NodeIndex},
+        utcb::UtcbReference,
+    },
 };
 use core::fmt::Debug;
 use protocol::{
@@ -62,9 +65,9 @@ pub trait Machine {
     /// `other` from now on, and holds the registers of no thread.
     fn leave_space(&mut self, space: PhysicalAddress, other: PhysicalAddress);
 
-    /// A thread ends: what the processor may still hold of its registers is nobody's, neither kept for it
-    /// nor found by another one of the same number.
-    fn forget_thread(&mut self, thread: ThreadIndex);
+    /// The thread ends whose registers these are: what the processor may still hold of them is nobody's,
+    /// neither kept for it nor found by another one at the same place.
+    fn forget_registers(&mut self, context: &Context);
 
     /// Forgets what the processor may have cached for a page of the space with this top-level page
     /// table. It caches only entries of the space that it works in: the switch to another one forgets

@@ -24,7 +24,6 @@ impl UtcbReference {
     }
 
     /// Where it begins.
-    #[inline]
     pub fn address(self) -> PhysicalAddress {
         PhysicalAddress(self.0.get() as u64)
     }

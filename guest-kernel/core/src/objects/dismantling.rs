@@ -120,7 +120,7 @@ impl<M: Machine> Kernel<M> {
         } else {
             let ThreadRecord { task, factory, bookmark, name, .. } = self.threads[thread].record;
             self.unbind(thread);
-            self.mappings.machine.forget_thread(thread);
+            self.mappings.machine.forget_registers(&self.threads[thread].context);
             if let Some(bookmark) = MaybeNode::from_raw(bookmark).get() {
                 let factory = &mut self.mappings.factories[FactoryIndex::from_position(factory)];
                 database::free_node(&mut self.mappings.machine, factory, bookmark);
@@ -196,7 +196,7 @@ impl<M: Machine> Kernel<M> {
         let owner = &mut self.mappings.tasks[task];
         owner.threads.remove(&mut self.threads, ThreadChain::InTask, thread);
         owner.give_up_utcb(self.threads[thread].utcb);
-        self.mappings.machine.forget_thread(thread);
+        self.mappings.machine.forget_registers(&self.threads[thread].context);
         self.threads[thread].leave_task(self.mappings.sigma0.kernel_info_page);
     }
 

@@ -2,8 +2,10 @@
 
 use crate::{
     Kernel,
-    arch::Entry,
+    arch::{Context, Entry},
     boot_bundle::{Image, MAX_SEGMENTS},
+    entry::system_call::Entered,
+    ipc::page_fault::PAGE_FAULT_VECTOR,
     mapping::{
         capability::{Capability, Object},
         item::Outcome,
@@ -32,6 +34,7 @@ use crate::{
 };
 use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
+    fault::Access,
     flexpage::{Flexpage, Rights},
     introspection::{
         NOBODY, ThreadState,
@@ -49,6 +52,7 @@ use std::{
     collections::BTreeMap,
     fmt::Debug,
     ops::{Deref, DerefMut},
+    ptr,
     rc::Rc,
 };
 use zerocopy::{FromBytes, IntoBytes, KnownLayout};
@@ -77,6 +81,8 @@ pub struct ModelMachine {
     pub interrupt_windows: u64,
     /// Whether quick paths are not gone.
     pub is_slow: bool,
+    /// How many were.
+    pub quick_ways: usize,
     /// Whether no records are wanted.
     pub is_silent: bool,
     /// Those that are wanted otherwise.
@@ -231,7 +237,7 @@ impl Machine for ModelMachine {
         self.flushed.push((root, address));
     }
 
-    fn forget_thread(&mut self, _thread: ThreadIndex) {}
+    fn forget_registers(&mut self, _context: &Context) {}
 
     fn user_byte(&mut self, physical: PhysicalAddress) -> u8 {
         assert!(physical.0 < RAM_END, "not RAM: {physical:?}");
@@ -311,6 +317,46 @@ impl Machine for ModelMachine {
 
     fn shut_down(&mut self, status: u8) {
         self.status = Some(status);
+    }
+}
+
+/// The entries, as the kernel takes them.
+impl Kernel<ModelMachine> {
+    /// A system call of the thread that runs.
+    pub fn system_call(&mut self, target: Word, tag: Word, timeouts: Word) {
+        self.enter(Context::SYSTEM_CALL);
+        let mut next = None;
+        self.take_system_call(target, tag, timeouts, |thread, entered| {
+            next = Some((ptr::from_ref(thread), entered));
+        });
+        self.check_next(next);
+    }
+
+    /// A page fault of the thread that runs.
+    pub fn page_fault(&mut self, address: Word, access: Access) {
+        self.enter(PAGE_FAULT_VECTOR.into());
+        let mut next = None;
+        self.take_page_fault(address, access, |thread, entered| {
+            next = Some((ptr::from_ref(thread), entered));
+        });
+        self.check_next(next);
+    }
+
+    fn enter(&mut self, vector: Word) {
+        if let Some(current) = self.current.get() {
+            self.threads[current].context.vector = vector;
+        }
+    }
+
+    /// Who goes on is the current thread, and has entered the kernel as it is said.
+    fn check_next(&mut self, next: Option<(*const Thread, Entered)>) {
+        if let Some((next, entered)) = next {
+            self.mappings.machine.quick_ways += 1;
+            let current = &self.threads[self.current.get().expect("somebody goes on")];
+            assert!(ptr::eq(next, current), "somebody else goes on");
+            let is_system_call = current.context.vector == Context::SYSTEM_CALL;
+            assert_eq!(entered == Entered::BySystemCall, is_system_call);
+        }
     }
 }
 

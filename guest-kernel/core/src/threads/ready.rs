@@ -15,8 +15,8 @@ pub struct ReadyQueue {
     heads: [MaybeThread; PRIORITIES],
     tails: [MaybeThread; PRIORITIES],
     occupied: [u64; PRIORITIES / 64],
-    /// Highest occupied priority plus 1; 0 if no thread is ready.
-    highest: u32,
+    /// Highest occupied priority; -1 if no thread is ready.
+    highest: i32,
 }
 
 impl ReadyQueue {
@@ -26,20 +26,20 @@ impl ReadyQueue {
             heads: [MaybeThread::NOBODY; PRIORITIES],
             tails: [MaybeThread::NOBODY; PRIORITIES],
             occupied: [0; PRIORITIES / 64],
-            highest: 0,
+            highest: -1,
         }
     }
 
     /// Whether a thread of higher priority than `priority` is ready.
     #[inline]
     pub fn has_above(&self, priority: u8) -> bool {
-        self.highest > u32::from(priority) + 1
+        self.highest > i32::from(priority)
     }
 
     /// Whether a thread of at least `priority` is ready.
     #[inline]
     pub fn has_at_least(&self, priority: u8) -> bool {
-        self.highest > u32::from(priority)
+        self.highest >= i32::from(priority)
     }
 
     /// Puts a thread behind all others of its priority.
@@ -85,8 +85,8 @@ impl ReadyQueue {
         &mut self,
         threads: &mut Table<ThreadIndex, S>,
     ) -> Option<ThreadIndex> {
-        let level = self.highest.checked_sub(1)?;
-        let thread = self.heads[level as usize].get()?;
+        let level = usize::try_from(self.highest).ok()?;
+        let thread = self.heads[level].get()?;
         self.remove(threads, thread);
         Some(thread)
     }
@@ -132,7 +132,7 @@ impl ReadyQueue {
 
     fn mark_occupied(&mut self, priority: u8) {
         self.occupied[usize::from(priority / 64)] |= 1 << (priority % 64);
-        self.highest = self.highest.max(u32::from(priority) + 1);
+        self.highest = self.highest.max(priority.into());
     }
 
     fn mark_empty(&mut self, level: usize) {
@@ -143,7 +143,7 @@ impl ReadyQueue {
             .enumerate()
             .rev()
             .find(|(_, bits)| **bits != 0)
-            .map_or(0, |(word, bits)| word as u32 * 64 + bits.ilog2() + 1);
+            .map_or(-1, |(word, bits)| (word as u32 * 64 + bits.ilog2()) as i32);
     }
 }
 

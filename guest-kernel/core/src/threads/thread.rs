@@ -282,6 +282,18 @@ impl Thread {
         self.caller = caller.into();
     }
 
+    /// Waits for anybody after it has answered.
+    pub fn wait_after_answer(&mut self) {
+        self.caller = MaybeThread::NOBODY;
+        self.set_state(ThreadState::Receiving, MaybeThread::NOBODY);
+    }
+
+    /// Goes on with the answer to its call.
+    pub fn take_answer(&mut self, tag: MessageTag) {
+        self.set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        self.context.set_result(tag, 0);
+    }
+
     /// Notes a page fault and its message.
     pub fn begin_fault(&mut self, number: u64, address: Word, access: Access) {
         let instruction = self.context.instruction();

@@ -107,7 +107,7 @@ boot_pdpt_direct:
 boot_pdpt_kernel:
     .fill 510, 8, 0
     .quad boot_directories + 3
-    .quad 0
+    .quad boot_directories + 0x1003 + {no_execute}
 
     # 2 MiB pages: present, writable, large, global; the last GiB, where devices are, uncached.
 boot_directories:

@@ -25,6 +25,15 @@ pub fn pointer<T>(address: PhysicalAddress) -> *mut T {
     (BASE + address.0) as *mut T
 }
 
+/// The kernel's own memory lies below.
+pub const OWN_LIMIT: u64 = 1 << 31;
+
+/// Where the kernel sees its own memory: where a displacement of 32 bits reaches.
+#[inline(always)]
+pub fn own<T>(address: PhysicalAddress) -> *mut T {
+    (KERNEL_OFFSET + address.0) as *mut T
+}
+
 /// Where the kernel sees a device's register.
 pub fn device_register(address: PhysicalAddress) -> *mut u32 {
     pointer(address)

@@ -2,8 +2,8 @@
 //!
 //! Every entry from user mode pushes the registers right into the current thread's [`Context`]: the
 //! task state segment's stack pointer is the end of that thread's frame. Then the one kernel stack
-//! is taken, from its end, and a Rust function runs to completion. It returns the frame of the
-//! thread to go on with.
+//! is taken, from its end, and a Rust function runs to completion. It ends in [`finish_system_call`]
+//! or [`resume`], with the frame of the thread to go on with.
 //!
 //! On some software KVMs `syscall` does not change to ring 0: the processor goes to the entry in
 //! ring 3 and takes a page fault there, because the page is the kernel's. The page-fault stub
@@ -29,14 +29,14 @@ use super::descriptors::{FRAME_END_OFFSET, KERNEL_CODE, SYSRET_BASE};
 use crate::{
     arch::{
         processor,
-        switch::leave_kernel,
-        trap::{handle_trap, handle_trap_in_kernel},
+        switch::{leave_kernel, leave_to},
+        trap::{handle_page_fault, handle_trap, handle_trap_in_kernel},
     },
     kernel_cell::kernel,
 };
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
-use kernel_core::arch::Context;
+use kernel_core::{arch::Context, entry::system_call::Entered};
 use protocol::fault::Access;
 
 /// How many vectors have an entry: the processor's exceptions, the timer's, and the spurious one.
@@ -52,8 +52,6 @@ unsafe extern "C" {
     #[link_name = "trap_entries"]
     pub static TRAP_ENTRIES: [u64; TRAPS];
     fn system_call_entry();
-    /// Goes on with the thread whose frame ends at the task state segment's stack pointer.
-    pub fn restore() -> !;
 }
 
 // Offsets from the saved r15, which is where a frame begins.
@@ -98,56 +96,38 @@ USER_STACK:
     .balign 16
     .global system_call_entry
 system_call_entry:
-    # The processor left us the user's stack; rcx has its instruction pointer, r11 its flags.
-    mov [rip + USER_STACK], rsp
+    # The processor left us the user's stack; rcx has its instruction pointer, r11 its flags. r9 is one of
+    # the registers that are not kept.
+    mov r9, rsp
+    # The end of the frame of the thread that runs.
     mov rsp, [rip + TASK_STATE_SEGMENT + {frame_end}]
-    push {user_data}
-    push [rip + USER_STACK]
-    push r11
-    push {user_code}
-    push rcx
-    push 0
+    mov [rsp - {frame_size} + {stack}], r9
+    mov [rsp - {frame_size} + {flags}], r11
+    mov [rsp - {frame_size} + {instruction}], rcx
 system_call_common:
-    push {system_call}
-    # The scratch registers are not kept by system calls.
-    sub rsp, {scratch_size}
-    push rbx
-    push rbp
-    push r12
-    push r13
-    push r14
-    push r15
+    # The rest of the frame is of an earlier trap, and not used: the segments are known, the scratch
+    # registers are not kept by system calls.
+    mov dword ptr [rsp - {frame_size} + {vector}], {system_call}
+    mov [rsp - {frame_size} + 40], rbx
+    mov [rsp - {frame_size} + 32], rbp
+    mov [rsp - {frame_size} + 24], r12
+    mov [rsp - {frame_size} + 16], r13
+    mov [rsp - {frame_size} + 8], r14
+    mov [rsp - {frame_size}], r15
     mov rsp, offset KERNEL_STACK_END
     # Arguments are in rdi, rsi, rdx already. It never returns: the next thread's frame, not this
     # stack, says where to go on.
     call {handle_system_call}
-    .global restore
-restore:
-    # The frame of the thread to go on with ends where its next entry will begin to push.
-    mov rsp, [rip + TASK_STATE_SEGMENT + {frame_end}]
-    sub rsp, {frame_size}
-restore_frame:
-    cmp dword ptr [rsp + {vector}], {system_call}
+
+    # All registers of the frame that the stack pointer points to.
+    .global restore_all
+restore_all:
     pop r15
     pop r14
     pop r13
     pop r12
     pop rbp
     pop rbx
-    jne restore_all
-    mov rax, [rsp + {rax} - {preserved}]
-    mov rdx, [rsp + {rdx} - {preserved}]
-    mov rcx, [rsp + {instruction} - {preserved}]
-    mov r11, [rsp + {flags} - {preserved}]
-    mov rsp, [rsp + {stack} - {preserved}]
-    # Nothing of the kernel's leaves in the registers that are not kept.
-    xor edi, edi
-    xor esi, esi
-    xor r8d, r8d
-    xor r9d, r9d
-    xor r10d, r10d
-    sysretq
-restore_all:
     pop r11
     pop r10
     pop r9
@@ -165,7 +145,7 @@ disguised_system_call:
     # Below the error code is room for the vector.
     kernel_flags
     # Only instruction pointers below 4 GiB: sysret must never see a non-canonical one. The error
-    # code's slot serves to test that; it is zero afterwards, as it has to be.
+    # code's slot serves to test that.
     mov [rsp], rcx
     shr qword ptr [rsp], 32
     jnz jumped_to_entry
@@ -173,40 +153,16 @@ disguised_system_call:
     and r11d, {user_flags}
     or r11d, {fixed_flags}
     mov [rsp + 24], r11
+    # To the end of the frame: behind error code, instruction pointer, CS, flags, stack pointer, SS.
+    add rsp, 48
     jmp system_call_common
 jumped_to_entry:
     # A task jumped to the entry: an instruction fetch from a page that it may not use.
     mov qword ptr [rsp], 0x15
     push 14
-    jmp trap_common
+    jmp page_fault
 
-    .macro trap_entry number
-    .balign 16
-trap_\number:
-    .if \number == 14
-    cmp qword ptr [rsp + 8], offset system_call_entry
-    je disguised_system_call
-    .elseif \number != 8 && (\number < 10 || \number > 13) && \number != 17 && \number != 21 && \number != 29 && \number != 30
-    push 0
-    .endif
-    push \number
-    .if \number == 2 || \number == 8 || \number == 18
-    jmp trap_emergency
-    .else
-    jmp trap_common
-    .endif
-    .endm
-    .altmacro
-    .set number, 0
-    .rept 33
-    trap_entry %number
-    .set number, number + 1
-    .endr
-    .balign 16
-trap_spurious:
-    push 0
-    push 255
-trap_common:
+    .macro push_registers
     push rax
     push rcx
     push rdx
@@ -222,6 +178,47 @@ trap_common:
     push r13
     push r14
     push r15
+    .endm
+
+    .macro trap_entry number
+    .balign 16
+trap_\number:
+    .if \number == 14
+    cmp qword ptr [rsp + 8], offset system_call_entry
+    je disguised_system_call
+    .elseif \number != 8 && (\number < 10 || \number > 13) && \number != 17 && \number != 21 && \number != 29 && \number != 30
+    push 0
+    .endif
+    push \number
+    .if \number == 2 || \number == 8 || \number == 18
+    jmp trap_emergency
+    .elseif \number == 14
+page_fault:
+    push_registers
+    test byte ptr [rsp + {code_segment}], 3
+    jz trap_in_kernel
+    # Where it was, and how.
+    mov rdi, cr2
+    mov rsi, [rsp + {error_code}]
+    mov rsp, offset KERNEL_STACK_END
+    kernel_flags
+    call {handle_page_fault}
+    .else
+    jmp trap_common
+    .endif
+    .endm
+    .altmacro
+    .set number, 0
+    .rept 33
+    trap_entry %number
+    .set number, number + 1
+    .endr
+    .balign 16
+trap_spurious:
+    push 0
+    push 255
+trap_common:
+    push_registers
     test byte ptr [rsp + {code_segment}], 3
     jz trap_in_kernel
     mov rsp, offset KERNEL_STACK_END
@@ -239,7 +236,7 @@ trap_in_kernel:
     call {handle_trap_in_kernel}
     # Back to what was interrupted, in its interrupt window.
     mov rsp, rbx
-    jmp restore_frame
+    jmp restore_all
     .popsection
 
     .pushsection .rodata
@@ -259,15 +256,10 @@ trap_entries:
     .popsection
     "#,
     frame_end = const FRAME_END_OFFSET,
-    user_data = const Context::USER_DATA,
-    user_code = const Context::USER_CODE,
     system_call = const Context::SYSTEM_CALL,
-    scratch_size = const VECTOR - SCRATCH,
     frame_size = const offset_of!(Context, end_of_frame) - FRAME,
     vector = const VECTOR,
-    preserved = const PRESERVED,
-    rax = const RAX,
-    rdx = const RDX,
+    error_code = const VECTOR + size_of::<usize>(),
     instruction = const INSTRUCTION,
     code_segment = const CODE_SEGMENT,
     flags = const FLAGS,
@@ -275,9 +267,79 @@ trap_entries:
     user_flags = const USER_FLAGS,
     fixed_flags = const FIXED_FLAGS,
     handle_system_call = sym handle_system_call,
+    handle_page_fault = sym handle_page_fault,
     handle_trap = sym handle_trap,
     handle_trap_in_kernel = sym handle_trap_in_kernel,
 );
+
+/// How a thread has entered the kernel.
+pub fn entered(context: &Context) -> Entered {
+    match context.vector {
+        Context::SYSTEM_CALL => Entered::BySystemCall,
+        _ => Entered::ByTrap,
+    }
+}
+
+/// Goes on behind the system call of the thread whose registers these are.
+///
+/// # Safety
+/// It must be in a system call.
+#[inline(always)]
+pub unsafe fn finish_system_call(context: *const Context) -> ! {
+    // SAFETY: the caller vouches for the registers. Nothing that is on the stack is needed any more.
+    unsafe {
+        asm!(
+            "lea rsp, [{context} + {frame}]",
+            "pop r15",
+            "pop r14",
+            "pop r13",
+            "pop r12",
+            "pop rbp",
+            "pop rbx",
+            // What the system call gives: a tag and a label.
+            "mov rax, [rsp - {preserved} + {rax}]",
+            "mov rdx, [rsp - {preserved} + {rdx}]",
+            // Where the processor goes on, and with which flags.
+            "mov rcx, [rsp - {preserved} + {instruction}]",
+            "mov r11, [rsp - {preserved} + {flags}]",
+            "mov rsp, [rsp - {preserved} + {stack}]",
+            // Nothing of the kernel's leaves in the registers that are not kept.
+            "xor edi, edi",
+            "xor esi, esi",
+            "xor r8d, r8d",
+            "xor r9d, r9d",
+            "xor r10d, r10d",
+            "sysretq",
+            context = in(reg) context,
+            frame = const FRAME,
+            preserved = const PRESERVED,
+            rax = const RAX,
+            rdx = const RDX,
+            instruction = const INSTRUCTION,
+            flags = const FLAGS,
+            stack = const STACK,
+            options(noreturn),
+        )
+    }
+}
+
+/// Goes on with the thread whose registers these are, with all of them.
+///
+/// # Safety
+/// It must have entered the kernel by a trap, or be set up to run.
+#[inline(always)]
+pub unsafe fn resume(context: *const Context) -> ! {
+    // SAFETY: as in `finish_system_call`.
+    unsafe {
+        asm!(
+            "lea rsp, [{context} + {frame}]",
+            "jmp restore_all",
+            context = in(reg) context,
+            frame = const FRAME,
+            options(noreturn),
+        )
+    }
+}
 
 const STAR: u32 = 0xc000_0081;
 const LSTAR: u32 = 0xc000_0082;
@@ -303,7 +365,7 @@ pub fn enable_system_calls() {
 }
 
 extern "C" fn handle_system_call(target: usize, tag: usize, timeouts: usize) -> ! {
-    kernel().system_call(target, tag, timeouts);
+    kernel().take_system_call(target, tag, timeouts, |next, entered| leave_to(next, entered));
     leave_kernel()
 }
 

@@ -61,9 +61,6 @@ pub struct TaskStateSegment {
     pub ports: PortBitmap,
 }
 
-/// Offset of [`TaskState::frame_end`].
-pub const FRAME_END_OFFSET: usize = core::mem::offset_of!(TaskStateSegment, state.frame_end);
-
 const EMPTY_TASK_STATE: TaskState = TaskState {
     link: 0,
     frame_end: 0,
@@ -86,8 +83,7 @@ const EMPTY_TASK_STATE: TaskState = TaskState {
     io_bitmap: ports::INVALID,
 };
 
-/// The one processor's task state segment. The entry and exit code reads and writes its frame
-/// pointer.
+/// The one processor's task state segment. The exit code writes its frame pointer.
 #[unsafe(no_mangle)]
 pub static mut TASK_STATE_SEGMENT: TaskStateSegment =
     TaskStateSegment { state: EMPTY_TASK_STATE, ports: PortBitmap::EMPTY };

@@ -2,8 +2,8 @@
 //!
 //! Every entry from user mode pushes the registers right into the current thread's [`Context`]: the
 //! task state segment's stack pointer is the end of that thread's frame. Then the one kernel stack
-//! is taken, from its end, and a Rust function runs to completion. It returns the frame of the
-//! thread to go on with.
+//! is taken, from its end, and a Rust function runs to completion. It ends in [`resume`], with the
+//! frame of the thread to go on with.
 //!
 //! The segment registers are the kernel's: what a task loads there may be gone after its next entry.
 //! DS and ES are flat user data, in the kernel too, FS is the thread's UTCB.
@@ -25,20 +25,17 @@
 //! The compiler relies on the direction flag and the segments; SMAP does on the flag of alignment
 //! checks, and `iretd` on that of nested tasks.
 
-use super::{
-    descriptors::{FRAME_END_OFFSET, load_utcb_segment},
-    virtual_8086::handle_trap_in_virtual_8086,
-};
+use super::{descriptors::load_utcb_segment, virtual_8086::handle_trap_in_virtual_8086};
 use crate::{
     arch::{
-        switch::leave_kernel,
-        trap::{handle_trap, handle_trap_in_kernel},
+        switch::{leave_kernel, leave_to},
+        trap::{handle_page_fault, handle_trap, handle_trap_in_kernel},
     },
     kernel_cell::kernel,
 };
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
-use kernel_core::arch::Context;
+use kernel_core::{arch::Context, entry::system_call::Entered};
 use protocol::fault::Access;
 
 /// How many vectors have a trap entry: the processor's exceptions, the timer's, and the spurious
@@ -58,8 +55,6 @@ unsafe extern "C" {
     #[link_name = "trap_entries"]
     pub static TRAP_ENTRIES: [u32; TRAPS];
     pub fn system_call_entry();
-    /// Goes on with the thread whose frame ends at the task state segment's stack pointer.
-    pub fn restore() -> !;
 }
 
 // Offsets from the saved edi, which is where a frame begins.
@@ -111,16 +106,25 @@ system_call_entry:
     push eax
     # It never returns: the next thread's frame, not this stack, says where to go on.
     call {handle_system_call}
-    .global restore
-restore:
-    # The frame of the thread to go on with ends where its next entry will begin to push.
-    mov esp, [TASK_STATE_SEGMENT + {frame_end}]
-    sub esp, {frame_size}
-restore_frame:
+    # All registers of the frame that the stack pointer points to.
+restore_all:
     popad
     # Vector and error code.
     add esp, 8
     iretd
+
+page_fault:
+    pushad
+    test byte ptr [esp + {flags} + 2], {virtual_8086}
+    jnz trap_in_virtual_8086
+    test byte ptr [esp + {code_segment}], 3
+    jz trap_in_kernel
+    # Where it was, and how.
+    mov ecx, cr2
+    mov edx, [esp + {error_code}]
+    mov esp, offset KERNEL_STACK_END
+    kernel_state eax
+    call {handle_page_fault}
 
     .macro trap_entry number
     .balign 16
@@ -131,6 +135,8 @@ trap_\number:
     push \number
     .if \number == 2 || \number == 18
     jmp trap_emergency
+    .elseif \number == 14
+    jmp page_fault
     .else
     jmp trap_common
     .endif
@@ -167,7 +173,7 @@ trap_in_kernel:
     call {handle_trap_in_kernel}
     # Back to what was interrupted, in its interrupt window.
     mov esp, ebx
-    jmp restore_frame
+    jmp restore_all
 
 trap_in_virtual_8086:
     # The processor has pushed four data segments first, so that the frame lies too low: up with it,
@@ -205,11 +211,11 @@ trap_entries:
     .noaltmacro
     .popsection
     "#,
-    frame_end = const FRAME_END_OFFSET,
     user_data = const Context::USER_DATA,
     system_call = const Context::SYSTEM_CALL,
     frame_size = const offset_of!(Context, end_of_frame) - FRAME,
     vector = const VECTOR,
+    error_code = const VECTOR + size_of::<usize>(),
     code_segment = const CODE_SEGMENT,
     flags = const FLAGS,
     stack_segment = const STACK_SEGMENT,
@@ -220,13 +226,46 @@ trap_entries:
     data_segments = const size_of::<[u32; Context::DATA_SEGMENTS]>(),
     handle_trap_in_virtual_8086 = sym handle_trap_in_virtual_8086,
     handle_system_call = sym handle_system_call,
+    handle_page_fault = sym handle_page_fault_by_registers,
     handle_trap = sym handle_trap,
     handle_trap_in_kernel = sym handle_trap_in_kernel,
 );
 
 extern "fastcall" fn handle_system_call(timeouts: usize, tag: usize, target: usize) -> ! {
-    kernel().system_call(target, tag, timeouts);
+    kernel().take_system_call(target, tag, timeouts, |next, entered| leave_to(next, entered));
     leave_kernel()
+}
+
+/// How a thread has entered the kernel, which makes no difference.
+pub fn entered(_context: &Context) -> Entered {
+    Entered::ByTrap
+}
+
+pub use resume as finish_system_call;
+
+/// Goes on with the thread whose registers these are.
+///
+/// # Safety
+/// It must have entered the kernel, or be set up to run.
+#[inline(always)]
+pub unsafe fn resume(context: *const Context) -> ! {
+    // SAFETY: the caller vouches for the registers. Nothing that is on the stack is needed any more.
+    unsafe {
+        asm!(
+            "lea esp, [{context} + {frame}]",
+            "popad",
+            // Vector and error code.
+            "add esp, 8",
+            "iretd",
+            context = in(reg) context,
+            frame = const FRAME,
+            options(noreturn),
+        )
+    }
+}
+
+extern "fastcall" fn handle_page_fault_by_registers(address: usize, error: usize) -> ! {
+    handle_page_fault(address, error)
 }
 
 /// Bits of a page fault's error code (Intel manual volume 3, 4.7): `p` and `w`. There is none for

@@ -1,7 +1,7 @@
 //! The results as a table for people and as JSON for programs.
 
 use super::{
-    budget::trace_share,
+    budget::trace_of_fault,
     exact::{Counts, SMALL},
     guest_report::{GuestReport, REVOKED},
     others,
@@ -134,7 +134,7 @@ fn write_counts(text: &mut String, counts: &Counts) -> std::fmt::Result {
     for (case, count) in REVOKED.into_iter().enumerate() {
         let [traced, untraced] =
             [traced, untraced].map(|run| format!("{:.1}", run.revoke_each()[case]));
-        row(&format!("revoke {count}, each"), &traced, &untraced, "", "")?;
+        row(&format!("revoke {count}, each"), &traced, &untraced, &budget.revoke.to_string(), "")?;
     }
     let limit = budget.longest_stretch.to_string();
     row("longest stretch", &longest_stretch.to_string(), "", &limit, "")?;
@@ -145,8 +145,8 @@ fn write_counts(text: &mut String, counts: &Counts) -> std::fmt::Result {
     for (size, count, budget) in boots {
         row(&format!("boot, {size} MiB"), &count.to_string(), "", &budget, "")?;
     }
-    let (share, most) = (trace_share(&counts.traced, &counts.untraced), budget.trace_percent);
-    writeln!(text, "\nThe trace adds {share:.1} % to a page fault; {most} % is the budget.")
+    let (trace, most) = (trace_of_fault(&counts.traced, &counts.untraced), budget.trace);
+    writeln!(text, "\nThe trace adds {trace} to a page fault; {most} are the budget.")
 }
 
 fn write_times(text: &mut String, times: &Times) -> std::fmt::Result {
@@ -245,7 +245,7 @@ mod tests {
         for part in [
             "1111",
             "1010",
-            "adds 10.0 %",
+            "adds 101 to",
             "KVM: svm; Fast CPU",
             "2.50",
             "not permitted",
