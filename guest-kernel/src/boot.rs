@@ -210,6 +210,7 @@ fn install_kernel(loader: &LoaderInfo, pool: PhysicalRange) -> kernel_core::boot
         PhysicalRange::default(),
     ];
     let mut frames = FramePool::new(PhysicalRange { start: space.next, end: pool.end });
+    trace_ring::mark_pairs(frames.fresh().start);
     let mut hardware = Hardware;
     let Ok(info_frames) = frames.allocate(&mut hardware) else { panic!("the pool has no page") };
     let kernel_info_page = info_frames.first();

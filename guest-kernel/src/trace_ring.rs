@@ -46,8 +46,10 @@ static mut INTROSPECTION: Header = Header {
     pool_start: 0,
     pool_end: 0,
     pool_used: 0,
+    pool_pairs: 0,
     pool_fresh: 0,
     pool_free: 0,
+    bookmark: 0,
     panicked: 0,
     longest_stretch: 0,
     preemption_points: 0,
@@ -110,7 +112,13 @@ pub fn publish_counts(counts: Counts) {
         lives.tasks.count = counts.tasks.into();
         lives.factories.count = counts.factories.into();
         lives.replies.count = counts.threads.into();
+        bookmark = counts.bookmark.raw().into();
     }
+}
+
+/// Tells the host where the pool's pairs of frames begin.
+pub fn mark_pairs(start: u64) {
+    set! { pool_pairs = start; }
 }
 
 /// Tells the host what nobody has of the pool.

@@ -218,7 +218,7 @@ pub fn serve(pager: &mut impl Pager) -> ! {
         given = match unsafe { ipc::invoke_target(target, tag, Timeouts::NEVER) } {
             Ok(received) => {
                 if let Some(reply) = Answer::reply(target) {
-                    reply.is_given();
+                    reply.free_slot();
                 }
                 answer(pager, received)
             }
@@ -232,7 +232,7 @@ pub fn serve(pager: &mut impl Pager) -> ! {
 #[inline(never)]
 fn after_failure(target: Word) -> Answer {
     if let Some(reply) = Answer::reply(target) {
-        reply.is_given();
+        reply.free_slot();
     }
     Answer::nothing()
 }

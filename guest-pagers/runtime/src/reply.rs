@@ -74,12 +74,12 @@ impl Reply {
         // A client that is gone needs no answer.
         // SAFETY: the caller's.
         let _ = unsafe { ipc::invoke(self.slot, Operation::SEND, tag, Timeouts::NEVER) };
-        self.is_given();
+        self.free_slot();
     }
 
     /// The answer was given: the slot is empty, or was before.
     #[inline(always)]
-    pub(crate) fn is_given(self) {
+    pub(crate) fn free_slot(self) {
         drop(Slot::again(self.into_slot()));
     }
 

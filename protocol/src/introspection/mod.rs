@@ -59,11 +59,15 @@ pub struct Header {
     pub pool_end: u64,
     /// Bytes of the pool in use.
     pub pool_used: u64,
+    /// From here on the pool is pairs of frames. Before are the tables of objects and the trace ring.
+    pub pool_pairs: u64,
     /// From here to the end of the pool it was never used.
     pub pool_fresh: u64,
     /// The first pair of frames that came back to the pool, or 0. Such a pair begins with the address
     /// of the next one; all else in it is zero.
     pub pool_free: u64,
+    /// The kernel's own bookmark ([`mapping::Resource::Bookmark`]): a node of factory 0.
+    pub bookmark: u64,
     /// 0 while the kernel runs; 1 after a kernel panic.
     pub panicked: u64,
     /// Ticks of the longest stretch of a map or unmap between two preemption points so far.
@@ -74,7 +78,7 @@ pub struct Header {
     pub port_cache: u64,
 }
 
-const _: () = assert!(size_of::<Header>() == 32 + 32 + 4 * 24 + 5 * 24 + 24 + 72);
+const _: () = assert!(size_of::<Header>() == 32 + 32 + 4 * 24 + 5 * 24 + 24 + 72 + 16);
 
 /// Lets the host look at the machine between two operations of the kernel.
 ///

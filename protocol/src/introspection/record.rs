@@ -164,8 +164,8 @@ pub enum Kind {
     Unmap = 11,
     /// An object ended: its first capability was taken away. flags: [`super::mapping::ObjectKind`]; task:
     /// of a task its number, of a thread the task that it ran in; thread: of a thread its number; a: ids of
-    /// who took it away; b: number among the objects of its kind | generation << 32; c, d: its name; e: the
-    /// label of a gate.
+    /// who took it away; b: number among the objects of its kind | generation << 32; c, d: its name; e: of a gate
+    /// its label, of a task [`super::TaskRecord::image`].
     ObjectEnded = 12,
 }
 

@@ -9,6 +9,7 @@ use protocol::{
     flexpage::{Flexpage, Rights},
     introspection::{
         NOBODY,
+        mapping::ObjectKind,
         record::{MapStatus, Unresolved},
     },
     message::MessageTag,
@@ -69,6 +70,8 @@ pub enum Event {
     TaskCreated(Creation),
     /// A thread was bound to its task and may start.
     ThreadStarted(Creation),
+    /// An object ended.
+    Ended(Ending),
     /// The machine shuts down.
     ShutDown(ShutDown),
     /// Records were lost here: the guest wrote faster than they were read.
@@ -156,6 +159,11 @@ pub enum End {
         reason: Option<Unresolved>,
         /// Tag of the answer or error word of the IPC, depending on the reason.
         answer: u64,
+    },
+    /// The thread itself ended.
+    ThreadEnded {
+        /// When.
+        time: Nanoseconds,
     },
     /// The trace ended first.
     Open,
@@ -286,6 +294,25 @@ pub struct Creation {
     pub what: Party,
     /// Who made it.
     pub creator: Party,
+}
+
+/// The end of an object.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    /// When the kernel had taken it apart.
+    pub time: Nanoseconds,
+    /// What it was; `None` for a kind that this version does not know.
+    pub kind: Option<ObjectKind>,
+    /// Its number among those of its kind.
+    pub number: u16,
+    /// How many objects have had that number, with it.
+    pub generation: u32,
+    /// The task or thread that it was; nobody for other objects.
+    pub what: Party,
+    /// The label of a gate.
+    pub label: u64,
+    /// Who took its first capability away.
+    pub by: Party,
 }
 
 /// The end of the machine.

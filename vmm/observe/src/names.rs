@@ -7,7 +7,11 @@ use crate::{
 };
 use protocol::{
     boot::trim_name,
-    introspection::{Header, NOBODY, Table, TaskRecord, ThreadRecord, record::split_ids},
+    introspection::{
+        Header, NAME_LENGTH, NOBODY, Table, TaskRecord, ThreadRecord, UNUSED,
+        mapping::ObjectKind,
+        record::{Record, split_ids},
+    },
 };
 use std::{collections::HashMap, sync::Arc};
 
@@ -16,23 +20,85 @@ const MAX_PARTIES: usize = 1 << 16;
 
 /// Reads names when they are first needed after a [`Names::refresh`], and remembers the last ones
 /// of tasks and threads that are gone.
+///
+/// The tables are ahead of the records: what has a number there may have it for less long than the
+/// records are old. The ends of objects tell how many have had a number, and what they were called.
 #[derive(Debug)]
 pub(crate) struct Names {
     tasks: Table,
     threads: Table,
     known_tasks: HashMap<u16, Task>,
     known_parties: HashMap<u64, Entry>,
-    /// How many tasks had a number so far, beyond its first one.
-    creations: HashMap<u16, u64>,
+    /// How often a number of tasks, or of threads, went to another one.
+    turns: HashMap<Numbered, u64>,
+    /// How many objects have had a number by now, where the records tell.
+    generations: HashMap<Numbered, u32>,
+    /// Those that end further on.
+    foreseen: HashMap<(Numbered, u32), Ended>,
     first_threads: HashMap<u16, u16>,
     now: u64,
+}
+
+/// The number of a task or thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Numbered {
+    Task(u16),
+    Thread(u16),
+}
+
+/// What the record of an object's end says of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended {
+    /// `None` for a kind that this version does not know.
+    pub(crate) kind: Option<ObjectKind>,
+    pub(crate) number: u16,
+    pub(crate) generation: u32,
+    name: [u8; NAME_LENGTH],
+    /// Of a task, [`TaskRecord::image`].
+    image: u32,
+}
+
+impl From<&Record> for Ended {
+    fn from(record: &Record) -> Self {
+        let mut name = [0; NAME_LENGTH];
+        for (bytes, word) in name.chunks_mut(8).zip([record.c, record.d]) {
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+        Self {
+            kind: ObjectKind::from_u8(record.flags),
+            number: record.b as u16,
+            generation: (record.b >> 32) as u32,
+            name,
+            image: record.e as u32,
+        }
+    }
+}
+
+impl Ended {
+    /// The number of the thread, if it was one.
+    pub(crate) fn thread(&self) -> Option<u16> {
+        (self.kind == Some(ObjectKind::Thread)).then_some(self.number)
+    }
+
+    /// Its name, if it had one.
+    pub(crate) fn name(&self) -> Option<String> {
+        printable(&self.name)
+    }
+
+    fn numbered(&self) -> Option<Numbered> {
+        match self.kind {
+            Some(ObjectKind::Task) => Some(Numbered::Task(self.number)),
+            Some(ObjectKind::Thread) => Some(Numbered::Thread(self.number)),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
 struct Entry {
     read_at: u64,
-    /// [`Names::creations`] of its task then.
-    creations: u64,
+    /// [`Names::turns`] of its task and thread then.
+    turns: u64,
     party: Party,
 }
 
@@ -55,7 +121,9 @@ impl Names {
             threads: nowhere,
             known_tasks: HashMap::new(),
             known_parties: HashMap::new(),
-            creations: HashMap::new(),
+            turns: HashMap::new(),
+            generations: HashMap::new(),
+            foreseen: HashMap::new(),
             first_threads: HashMap::new(),
             now: 0,
         }
@@ -72,13 +140,47 @@ impl Names {
     pub(crate) fn task_created(&mut self, task: u16) {
         self.known_tasks.remove(&task);
         self.first_threads.remove(&task);
-        *self.creations.entry(task).or_default() += 1;
+        *self.turns.entry(Numbered::Task(task)).or_default() += 1;
+    }
+
+    /// An object ends further on.
+    pub(crate) fn foresee(&mut self, ended: &Ended) {
+        let Some(numbered) = ended.numbered() else { return };
+        self.generations.entry(numbered).or_insert(ended.generation);
+        self.foreseen.insert((numbered, ended.generation), *ended);
+    }
+
+    /// Records are missing before those that were foreseen: who came before them is not known.
+    pub(crate) fn forget_foreseen(&mut self) {
+        self.foreseen.clear();
+    }
+
+    /// An object has ended: what has its number from now on is another one.
+    pub(crate) fn object_ended(&mut self, ended: &Ended) {
+        let Some(numbered) = ended.numbered() else { return };
+        self.foreseen.remove(&(numbered, ended.generation));
+        self.generations.insert(numbered, ended.generation.saturating_add(1));
+        match numbered {
+            Numbered::Task(task) => self.task_created(task),
+            Numbered::Thread(_) => *self.turns.entry(numbered).or_default() += 1,
+        }
+    }
+
+    /// Records were lost, and ends may be among them.
+    pub(crate) fn gap(&mut self) {
+        self.generations.clear();
+        for (numbered, generation) in self.foreseen.keys() {
+            let first = self.generations.entry(*numbered).or_insert(*generation);
+            *first = (*first).min(*generation);
+        }
     }
 
     /// A thread as records name it, `task << 16 | thread`.
     pub(crate) fn party<M: GuestMemory>(&mut self, memory: &M, ids: u64) -> Party {
-        let creations = self.creations.get(&split_ids(ids).0).copied().unwrap_or(0);
-        let is_current = |entry: &&Entry| entry.read_at == self.now && entry.creations == creations;
+        let (task, thread) = split_ids(ids);
+        let turns = |numbered| self.turns.get(&numbered).copied().unwrap_or(0);
+        let turns = turns(Numbered::Task(task)) + turns(Numbered::Thread(thread));
+        let is_current = |entry: &&Entry| entry.read_at == self.now && entry.turns == turns;
         if let Some(entry) = self.known_parties.get(&ids).filter(is_current) {
             return entry.party.clone();
         }
@@ -86,7 +188,7 @@ impl Names {
         if self.known_parties.len() >= MAX_PARTIES {
             self.known_parties.clear();
         }
-        let entry = Entry { read_at: self.now, creations, party: party.clone() };
+        let entry = Entry { read_at: self.now, turns, party: party.clone() };
         self.known_parties.insert(ids, entry);
         party
     }
@@ -115,19 +217,23 @@ impl Names {
         if let Some(known) = known.filter(|known| known.read_at == self.now) {
             return known.clone();
         }
+        let numbered = Numbered::Task(task);
+        let found = |name: &[u8], image: u32, page_table| Task {
+            name: printable(name).unwrap_or_else(|| format!("task{task}")).into(),
+            image: image.checked_sub(1),
+            page_table,
+            read_at: 0,
+        };
         let mut current = match read_entry::<TaskRecord, M>(memory, self.tasks, task) {
-            Some(record) if record.state != 0 => Task {
-                name: printable(&record.name).unwrap_or_else(|| format!("task{task}")).into(),
-                image: record.image.checked_sub(1),
-                page_table: record.page_table,
-                read_at: 0,
+            Some(record) if self.is_meant(numbered, record.state, record.generation) => {
+                let page_table = if record.state == UNUSED { 0 } else { record.page_table };
+                found(&record.name, record.image, page_table)
+            }
+            _ => match (self.foreseen_now(numbered), known) {
+                (Some(ended), _) => found(&ended.name, ended.image, 0),
+                (None, Some(known)) => known.clone(),
+                (None, None) => found(&[], 0, 0),
             },
-            _ => known.cloned().unwrap_or_else(|| Task {
-                name: format!("task{task}").into(),
-                image: None,
-                page_table: 0,
-                read_at: 0,
-            }),
         };
         current.read_at = self.now;
         self.known_tasks.insert(task, current.clone());
@@ -135,8 +241,27 @@ impl Names {
     }
 
     fn thread_name<M: GuestMemory>(&self, memory: &M, thread: u16) -> Option<String> {
-        let record: ThreadRecord = read_entry(memory, self.threads, thread)?;
-        if record.state == 0 { None } else { printable(&record.name) }
+        let numbered = Numbered::Thread(thread);
+        let record = read_entry::<ThreadRecord, M>(memory, self.threads, thread);
+        match record {
+            Some(record) if self.is_meant(numbered, record.state, record.generation) => {
+                printable(&record.name)
+            }
+            _ => printable(&self.foreseen_now(numbered)?.name),
+        }
+    }
+
+    /// Whether an entry of a table is the object that has a number by now: alive, or just gone.
+    fn is_meant(&self, numbered: Numbered, state: u32, generation: u32) -> bool {
+        match self.generations.get(&numbered) {
+            Some(wanted) => *wanted == generation,
+            None => state != UNUSED,
+        }
+    }
+
+    /// The object that has a number by now, if it ends further on.
+    fn foreseen_now(&self, numbered: Numbered) -> Option<&Ended> {
+        self.foreseen.get(&(numbered, *self.generations.get(&numbered)?))
     }
 }
 

@@ -4,11 +4,11 @@ use crate::{
     clock::Clock,
     diagnosis::{self, Facts},
     event::{
-        Cause, Creation, End, Event, Lost, Mapping, Message, Resumed, ShutDown, Span, Stages,
-        Unmapping,
+        Cause, Creation, End, Ending, Event, Lost, Mapping, Message, Resumed, ShutDown, Span,
+        Stages, Unmapping,
     },
     memory::GuestMemory,
-    names::Names,
+    names::{Ended, Names},
     order::Order,
     paging::Geometry,
     region::{Around, area_of},
@@ -22,6 +22,7 @@ use protocol::{
     flexpage::{Flexpage, Rights},
     introspection::{
         Header, NOBODY,
+        mapping::ObjectKind,
         record::{
             Kind, MapStatus, Record, UNMAP_ACCESSED, UNMAP_DIRTY, UNMAP_OWN, UNMAP_REPLACED,
             Unresolved, ids, split_asked, split_ids,
@@ -66,10 +67,15 @@ impl<M: GuestMemory> Observer<M> {
         let Self { memory, ring, interpreter } = self;
         interpreter.paging = Geometry::of_machine(header.machine);
         interpreter.names.refresh(&header);
-        ring.step(memory, header.trace, &mut |read| {
+        // What ends further on says who it was that the records before are about.
+        let mut reads = Vec::new();
+        let read = ring.step(memory, header.trace, &mut |read| reads.push(read));
+        reads.iter().for_each(|read| interpreter.foresee(read));
+        for read in reads {
             interpreter.take(memory, read);
             interpreter.order.release(sink);
-        })?;
+        }
+        read?;
         Ok(ring.has_news(header.trace))
     }
 
@@ -166,9 +172,19 @@ impl Interpreter {
             }
             Read::Lost { first, count } => {
                 self.open.gap();
+                self.names.gap();
                 let lost = Lost { time: self.clock.time(self.now), count };
                 self.order.enter(first + 1, Event::Lost(lost));
             }
+        }
+    }
+
+    /// Looks at a record that others come before.
+    fn foresee(&mut self, read: &Read) {
+        match read {
+            Read::Record(Kind::ObjectEnded, record) => self.names.foresee(&Ended::from(record)),
+            Read::Record(..) => {}
+            Read::Lost { .. } => self.names.forget_foreseen(),
         }
     }
 
@@ -215,7 +231,18 @@ impl Interpreter {
                 Event::TaskCreated(self.creation(memory, &record))
             }
             Kind::ThreadStarted => Event::ThreadStarted(self.creation(memory, &record)),
-            Kind::ObjectEnded => return,
+            Kind::ObjectEnded => {
+                let ended = Ended::from(&record);
+                if let Some(number) = ended.thread()
+                    && let Some(span) = self.open.thread_ended(number)
+                {
+                    let time = self.clock.time(record.time);
+                    self.close(memory, &span, &End::ThreadEnded { time });
+                }
+                let ending = self.ending(memory, &record, &ended);
+                self.names.object_ended(&ended);
+                Event::Ended(ending)
+            }
             Kind::ShutDown => Event::ShutDown(ShutDown {
                 time: self.clock.time(record.time),
                 by: self.names.party(memory, ids(record.task, record.thread)),
@@ -376,6 +403,24 @@ impl Interpreter {
         }
     }
 
+    fn ending<M: GuestMemory>(&mut self, memory: &M, record: &Record, ended: &Ended) -> Ending {
+        let Ended { kind, number, generation, .. } = *ended;
+        let mut what = self.names.party(memory, ids(record.task, record.thread));
+        if what.is_kernel() && ended.thread().is_some() {
+            // Its task ended before.
+            what.name = ended.name().unwrap_or_else(|| format!("thread{number}")).into();
+        }
+        Ending {
+            time: self.clock.time(record.time),
+            kind,
+            number,
+            generation,
+            what,
+            label: if kind == Some(ObjectKind::Gate) { record.e } else { 0 },
+            by: self.names.party(memory, record.a),
+        }
+    }
+
     fn image<M: GuestMemory>(&mut self, memory: &M, task: u16) -> Option<&Image> {
         let module = self.names.task(memory, task).image?;
         self.images.module(module)
@@ -412,8 +457,8 @@ mod tests {
     use crate::{
         Printer, Style,
         scenario::{
-            KERNEL, ROOT, SIGMA0, WORDS, events, fault, guest, images, nested_faults, null_jump,
-            owing, resume,
+            KERNEL, ROOT, SIGMA0, WORDS, ended, events, fault, guest, images, nested_faults,
+            null_jump, owing, record, resume,
         },
         testing::{FakeGuest, HEADER, Random},
     };
@@ -469,6 +514,68 @@ mod tests {
         let records = nested_faults().into_iter().map(backwards);
         let nested = [(10, None, 0), (11, Some(10), 1), (12, Some(11), 2)];
         assert_eq!(nesting(&events(guest(64), records)), nested);
+    }
+
+    /// Four tasks with a thread each have had the same numbers; the last ones are alive. The records are
+    /// read when all of that is over.
+    fn successors() -> Vec<Record> {
+        let (task, whole) = (ids(3, NOBODY), [1, 2, 3]);
+        let lives = whole.into_iter().flat_map(|generation: u32| {
+            let (time, number) = (u64::from(generation) * 1000, u64::from(generation));
+            let name = format!("number{generation}");
+            [
+                fault(time, WORDS, Access::WRITE, 0x1000_0000, ROOT, number),
+                ended(ObjectKind::Thread, time + 200, WORDS, generation, ""),
+                ended(ObjectKind::Task, time + 300, task, generation, &name),
+                Record { a: ROOT, ..record(Kind::TaskCreated, time + 400, task) },
+            ]
+        });
+        let last = fault(9000, WORDS, Access::WRITE, 0x1000_0000, ROOT, 9);
+        lives.chain([last]).collect()
+    }
+
+    #[test]
+    fn records_are_of_whoever_had_the_number_then() {
+        let guest = guest(64);
+        guest.generations([3, 5], [4, 4]);
+        let events = events(guest, successors());
+        let found: Vec<_> = spans(&events)
+            .iter()
+            .map(|span| (span.who.to_string(), matches!(span.end, End::ThreadEnded { .. })))
+            .collect();
+        let wanted = [("number1", true), ("number2", true), ("number3", true), ("words", false)];
+        assert_eq!(found, wanted.map(|(name, ended)| (name.to_owned(), ended)));
+        // What an address means goes by the image that the task had.
+        assert!(spans(&events).iter().all(|span| {
+            let code = span.code.as_ref().and_then(|code| code.symbol.as_ref());
+            code.is_some_and(|symbol| symbol.to_string().contains("words::fill"))
+        }));
+        let gone: Vec<_> = events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Ended(ending) => Some((ending.what.to_string(), ending.generation)),
+                _ => None,
+            })
+            .collect();
+        let wanted = (1..4).flat_map(|generation| {
+            let name = format!("number{generation}");
+            [(name.clone(), generation), (name, generation)]
+        });
+        assert_eq!(gone, wanted.collect::<Vec<_>>());
+    }
+
+    /// Nobody knows whose numbers they were then, but that is not said of somebody else.
+    #[test]
+    fn after_a_gap_the_next_end_says_who_it_was() {
+        let guest = guest(4);
+        guest.generations([3, 5], [4, 4]);
+        let events = events(guest, successors());
+        let names: Vec<_> = spans(&events).iter().map(|span| span.who.to_string()).collect();
+        assert_eq!(names, ["words"]);
+        assert!(events.iter().any(|event| matches!(
+            event,
+            Event::Ended(ending) if ending.what.to_string() == "number3"
+        )));
     }
 
     #[test]

@@ -6,14 +6,16 @@ use crate::{
     testing::{FakeGuest, HEADER, small_elf},
 };
 use protocol::{
+    boot::pad_name,
     error::ObjectError,
     fault::Access,
     flexpage::{Flexpage, Rights, WHOLE_SPACE_ORDER},
     introspection::{
-        NOBODY,
+        NAME_LENGTH, NOBODY,
+        mapping::ObjectKind,
         record::{
             Kind, MapStatus, Record, UNMAP_ACCESSED, UNMAP_DIRTY, UNMAP_OWN, UNMAP_REPLACED,
-            Unresolved, asked, ids, split_asked,
+            Unresolved, asked, ids, split_asked, split_ids,
         },
     },
     layout::{HEAP_BASE, PROGRAM_BASE},
@@ -214,8 +216,30 @@ pub(crate) fn others() -> Vec<Record> {
             e: 0x9000,
             ..record(Kind::Exception, 9900, WORDS)
         },
+        ended(ObjectKind::Thread, 10_000, ids(7, 9), 2, "disk"),
+        ended(ObjectKind::Task, 10_100, ids(7, NOBODY), 1, "reader"),
+        Record { e: 4, ..ended(ObjectKind::Gate, 10_200, ids(NOBODY, 6), 1, "") },
         Record { a: 3, ..record(Kind::ShutDown, 12_345_678, ROOT) },
     ]
+}
+
+/// The end of a task or thread that was called `name`; of other objects their number is the thread's.
+pub(crate) fn ended(kind: ObjectKind, time: u64, who: u64, generation: u32, name: &str) -> Record {
+    let (task, thread) = split_ids(who);
+    let number = if kind == ObjectKind::Task { task } else { thread };
+    let name: [u8; NAME_LENGTH] = pad_name(name.as_bytes());
+    let word = |half: usize| u64::from_le_bytes(name[8 * half..][..8].try_into().unwrap());
+    let is_numbered = matches!(kind, ObjectKind::Task | ObjectKind::Thread);
+    let who = if is_numbered { who } else { KERNEL };
+    Record {
+        flags: kind as u8,
+        a: ROOT,
+        b: u64::from(number) | u64::from(generation) << 32,
+        c: word(0),
+        d: word(1),
+        e: if kind == ObjectKind::Task { 4 } else { 0 },
+        ..record(Kind::ObjectEnded, time, who)
+    }
 }
 
 /// What an observer makes of records, read in one go and then finished.

@@ -154,6 +154,12 @@ impl OpenSpans {
         (span, older)
     }
 
+    /// A thread is gone. Returns its open span, which ends with it.
+    pub(crate) fn thread_ended(&mut self, thread: u16) -> Option<RecordSpan> {
+        self.unresolved.remove(&thread);
+        self.close(thread)
+    }
+
     /// Records were lost: every open span may miss some.
     pub(crate) fn gap(&mut self) {
         self.gaps += 1;

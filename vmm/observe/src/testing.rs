@@ -151,6 +151,15 @@ impl FakeGuest {
         self.put(THREADS + u64::from(thread) * STRIDE, &record);
     }
 
+    /// How many tasks have had a number, and how many threads.
+    pub(crate) fn generations(&self, [task, thread]: [u16; 2], generations: [u32; 2]) {
+        let tables = [(TASKS, task), (THREADS, thread)];
+        for ((table, number), generation) in tables.into_iter().zip(generations) {
+            let offset = offset_of!(TaskRecord, generation) as u64;
+            self.put(table + u64::from(number) * STRIDE + offset, &generation);
+        }
+    }
+
     /// Physical address of the slot of the record to be written next.
     pub(crate) fn next_slot(&self) -> u64 {
         RING + self.written.get() % self.capacity * 64

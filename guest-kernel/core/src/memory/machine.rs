@@ -5,7 +5,7 @@ use crate::{
     memory::{
         frames::{FramePool, KernelFrame, PhysicalAddress, TableFrame},
         index::{Storage, TaskIndex},
-        node::NodeIndex,
+        node::{MaybeNode, NodeIndex},
         utcb::UtcbReference,
     },
 };
@@ -31,6 +31,8 @@ pub struct Counts {
     pub gates: u16,
     /// Factories made so far.
     pub factories: u16,
+    /// The node that is the kernel's own bookmark.
+    pub bookmark: MaybeNode,
 }
 
 /// The hardware, or a model of it in tests.

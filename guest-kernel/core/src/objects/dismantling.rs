@@ -22,7 +22,7 @@ use crate::{
     },
 };
 use protocol::introspection::{
-    NAME_LENGTH, NOBODY, ThreadRecord, ThreadState,
+    NAME_LENGTH, NOBODY, TaskRecord, ThreadRecord, ThreadState,
     record::{Kind, Record},
 };
 
@@ -142,8 +142,9 @@ impl<M: Machine> Kernel<M> {
             self.unbind(thread);
         } else {
             self.mappings.empty_task(WalkerIndex::KERNEL, task)?;
-            let [c, d] = name_words(self.mappings.tasks[task].record.name);
-            let record = Record { task: task.position(), c, d, ..OF_NOBODY };
+            let TaskRecord { name, image, .. } = self.mappings.tasks[task].record;
+            let [c, d] = name_words(name);
+            let record = Record { task: task.position(), c, d, e: image.into(), ..OF_NOBODY };
             self.finish(Mortal::Task(task), self.mappings.tasks.price(), record);
             self.mappings.tasks.remove(task);
         }

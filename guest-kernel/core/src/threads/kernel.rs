@@ -5,7 +5,7 @@ use crate::{
     memory::{
         factory::Factory,
         frames::FramePool,
-        index::{GateIndex, MaybeThread, Table, TableIndex, TaskIndex, ThreadIndex},
+        index::{GateIndex, MaybeThread, Table, TableIndex, TaskIndex, ThreadIndex, WalkerIndex},
         machine::{Counts, Machine},
     },
     threads::{
@@ -79,6 +79,7 @@ impl<M: Machine> Kernel<M> {
             threads: self.threads.used(),
             gates: self.gates.used(),
             factories: self.mappings.factories.used(),
+            bookmark: self.mappings.walkers[WalkerIndex::KERNEL].bookmark.into(),
         };
         self.mappings.machine.publish_counts(counts);
         self.mappings.machine.publish_pool(&self.mappings.pool);

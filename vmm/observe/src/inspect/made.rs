@@ -28,17 +28,18 @@ const TASK_STATE: u64 = 0x2000;
 pub(super) const BITMAP: u64 = TASK_STATE + 0x68;
 const PORT_CACHE: u64 = 0x5000;
 const LOADED_ROOT: u64 = 0x5100;
-pub(super) const POOL: PhysicalRange = PhysicalRange { start: 0x10_0000, end: 0x18_0000 };
+pub(super) const POOL: PhysicalRange = PhysicalRange { start: 0x10_0000, end: 0x1c_0000 };
 pub(super) const IMAGE_END: u64 = 0x8000;
 /// More than there is in these tests: nobody looks into user memory.
 pub(super) const RAM_END: u64 = 0x200_0000;
 pub(super) const TASKS: u64 = POOL.start;
 pub(super) const THREADS: u64 = POOL.start + 0x1000;
-pub(super) const INFO_PAGE: u64 = POOL.start + 0x2000;
-pub(super) const FACTORIES: u64 = POOL.start + 0x3000;
-const GATES: u64 = POOL.start + 0x4000;
-/// The first frame that can be allocated: the top-level table of the first task.
-pub(super) const FIRST_FREE: u64 = POOL.start + 0x5000;
+pub(super) const FACTORIES: u64 = POOL.start + 0x2000;
+const GATES: u64 = POOL.start + 0x3000;
+/// The first pair of frames.
+pub(super) const INFO_PAGE: u64 = POOL.start + 0x4000;
+/// The first one that can be allocated: the top-level table of the first task.
+pub(super) const FIRST_FREE: u64 = POOL.start + 0x6000;
 /// Entries are larger than their records, as the kernel's objects are.
 pub(super) const STRIDE: u64 = 96;
 
@@ -242,7 +243,8 @@ impl Made {
         (header.tasks, header.threads) = (table(TASKS, 6), table(THREADS, 4));
         (header.factories, header.gates) = (table(FACTORIES, 2), table(GATES, 2));
         (header.pool_start, header.pool_end) = (POOL.start, self.memory.len() as u64);
-        header.pool_used = self.next - POOL.start;
+        (header.pool_used, header.pool_fresh) = (self.next - POOL.start, self.next);
+        header.pool_pairs = INFO_PAGE;
         header.port_cache = PORT_CACHE;
         self.put(HEADER, &header);
     }
@@ -252,7 +254,7 @@ impl Made {
         (record.state, record.image, record.factory) = (1, u32::from(number), factory);
         record.name = pad_name::<NAME_LENGTH>(name);
         self.put(TASKS + u64::from(number) * STRIDE, &record);
-        record.page_table = self.table_frame(factory, !self.geometry.levels[0].is_spine);
+        record.page_table = self.frame(factory);
         self.put(TASKS + u64::from(number) * STRIDE, &record);
         let mut thread = thread(2, number, b"");
         thread.pager = CapabilityIndex::PARENT.0 as u16;
@@ -301,20 +303,22 @@ impl Made {
         result
     }
 
+    /// A pair of frames.
     pub(super) fn frame(&mut self, factory: u16) -> u64 {
-        self.change_factory(factory, |record| record.used += TABLE_SIZE);
-        self.next += TABLE_SIZE;
+        self.change_factory(factory, |record| record.used += 2 * TABLE_SIZE);
+        self.next += 2 * TABLE_SIZE;
         assert!(self.next <= self.memory.len() as u64, "the made guest is too large");
-        self.next - TABLE_SIZE
+        self.change_header(|header| {
+            header.pool_used += 2 * TABLE_SIZE;
+            header.pool_fresh += 2 * TABLE_SIZE;
+        });
+        self.next - 2 * TABLE_SIZE
     }
 
-    /// A frame, with its companion behind it if it has one.
-    fn table_frame(&mut self, factory: u16, has_companion: bool) -> u64 {
-        let table = self.frame(factory);
-        if has_companion {
-            assert_eq!(self.frame(factory), table + COMPANION_OFFSET);
-        }
-        table
+    pub(super) fn change_header(&mut self, change: impl FnOnce(&mut Header)) {
+        let mut header: Header = read_value(&self.memory, HEADER).unwrap();
+        change(&mut header);
+        self.put(HEADER, &header);
     }
 
     pub(super) fn record(&self, task: u16) -> TaskRecord {
@@ -330,7 +334,7 @@ impl Made {
             Resource::Capability => {
                 let frame = number as usize / 1024;
                 if record.capability_table[frame] == 0 {
-                    record.capability_table[frame] = self.table_frame(record.factory, true);
+                    record.capability_table[frame] = self.frame(record.factory);
                     self.put(task_address, &record);
                 }
                 let entry = record.capability_table[frame] + u64::from(number % 1024) * 4;
@@ -338,7 +342,7 @@ impl Made {
             }
             Resource::Ports => {
                 if record.port_directory == 0 {
-                    record.port_directory = self.table_frame(record.factory, true);
+                    record.port_directory = self.frame(record.factory);
                     self.put(task_address, &record);
                 }
                 let level = self.geometry.levels.len() - 2;
@@ -364,7 +368,7 @@ impl Made {
             level += 1;
             table = present.physical();
             if !present.is_present() {
-                table = self.table_frame(factory, !geometry.levels[level].is_spine);
+                table = self.frame(factory);
                 self.put_entry(entry, table | 7);
             }
         }
@@ -415,7 +419,6 @@ impl Made {
         let node = match first {
             0 => {
                 let link = (self.frame(factory) / NODE_SIZE) as u32;
-                self.frame(factory);
                 let before = self.change_factory(factory, |record| {
                     record.nodes += 511;
                     std::mem::replace(&mut record.node_frames, link)

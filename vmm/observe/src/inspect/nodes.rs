@@ -22,6 +22,11 @@ impl Nodes {
         (u64::from(index) * NODE_SIZE) & !(TABLE_SIZE - 1)
     }
 
+    /// The node in the same place of the next frame.
+    pub(super) fn further(index: u32) -> u32 {
+        index.wrapping_add(NODES_PER_FRAME as u32)
+    }
+
     pub(super) fn insert(&mut self, frame: u64) {
         let number = self.frames.len() as u32;
         self.frames.insert(frame, number);

@@ -79,6 +79,11 @@ impl<'m> Pool<'m> {
         self.claimed.get(&frame).map(|claimed| claimed.what)
     }
 
+    /// All frames that were claimed.
+    pub(super) fn frames(&self) -> impl Iterator<Item = u64> {
+        self.claimed.keys().copied()
+    }
+
     /// How many frames were claimed.
     pub(super) fn count(&self) -> usize {
         self.claimed.len()

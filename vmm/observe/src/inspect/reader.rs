@@ -9,7 +9,10 @@ use super::{
     snapshot::{CAPABILITIES, Snapshot, spot},
 };
 use crate::paging::{Geometry, Level, TABLE_SIZE};
-use protocol::introspection::mapping::{COMPANION_OFFSET, Resource};
+use protocol::introspection::{
+    ALIVE, ThreadState,
+    mapping::{COMPANION_OFFSET, Resource},
+};
 use std::collections::HashSet;
 
 /// Capability slots of a frame.
@@ -44,6 +47,9 @@ impl<'r, 'm> Reader<'r, 'm> {
     pub(super) fn read_all(mut self) {
         for index in 0..self.snapshot.tasks.len() {
             self.tables(index);
+        }
+        for number in 0..self.snapshot.factories.len() {
+            self.node_frames(number as u16);
         }
         self.names();
         self.lists();
@@ -143,6 +149,22 @@ impl<'r, 'm> Reader<'r, 'm> {
         claimed
     }
 
+    /// Follows the chain of the frames of nodes that a factory has paid for.
+    fn node_frames(&mut self, factory: u16) {
+        let record = self.snapshot.factories[usize::from(factory)];
+        let mut link = if u32::from(record.state) == ALIVE { record.node_frames } else { 0 };
+        while link != 0 {
+            let is_new = !self.snapshot.nodes.has(Nodes::frame_of(link));
+            let second = Nodes::further(link);
+            if !is_new || !self.node_frame(link) || !self.node_frame(second) {
+                let problem =
+                    format!("it comes to frames of nodes at node {link:#x}, which are not its own");
+                return self.broken_list(factory, &problem);
+            }
+            link = self.snapshot.node(link).map_or(0, |record| record.next);
+        }
+    }
+
     /// Finds the frames of all nodes that companions and threads name.
     fn names(&mut self) {
         for index in 0..self.snapshot.frames.len() {
@@ -154,8 +176,11 @@ impl<'r, 'm> Reader<'r, 'm> {
                 self.name(node);
             }
         }
-        for index in 0..self.snapshot.threads.len() {
-            let node = self.snapshot.threads[index].bookmark;
+        let threads = self.snapshot.threads.iter();
+        let threads = threads.filter(|thread| thread.state != ThreadState::Unused as u32);
+        let own = self.snapshot.header.bookmark as u32;
+        let bookmarks: Vec<u32> = threads.map(|thread| thread.bookmark).chain([own]).collect();
+        for node in bookmarks {
             // A bookmark that marks nothing is in no list.
             let is_linked = |snapshot: &Snapshot<'_>| {
                 let record = snapshot.node(node);

@@ -19,17 +19,17 @@ use super::{
     reader::Reader,
 };
 use crate::{
-    memory::{OutsideMemory, read_value},
+    memory::{GuestMemory, OutsideMemory, read_value},
     names::printable,
     paging::{Geometry, TABLE_SIZE},
 };
 use protocol::{
     PAGE_ORDER,
     introspection::{
-        CAPABILITY_TABLE_FRAMES, Header, SET_ASIDE, Table, TaskRecord, ThreadRecord,
+        CAPABILITY_TABLE_FRAMES, Header, LifeTables, SET_ASIDE, Table, TaskRecord, ThreadRecord,
         mapping::{
-            CapabilitySlot, FactoryRecord, GateRecord, LifeRecord, MappingNode, ObjectKind,
-            Resource,
+            CapabilitySlot, FactoryRecord, GateRecord, LifeRecord, LifeState, MappingNode,
+            ObjectKind, Resource,
         },
     },
     kip::PhysicalRange,
@@ -90,7 +90,9 @@ impl<'m> Guest<'m> {
     /// Finds everything.
     pub fn snapshot(&self) -> Snapshot<'m> {
         let before = self.changing_words();
-        let mut snapshot = Snapshot::of_records(*self, before);
+        // The header says how many objects there are, and what is free.
+        let header = read_value(self.memory, self.header_address).unwrap_or(self.header);
+        let mut snapshot = Snapshot::of_records(Self { header, ..*self }, before);
         Reader::new(&mut snapshot).read_all();
         snapshot.was_of_one_moment = snapshot.is_unchanged();
         snapshot
@@ -103,6 +105,8 @@ impl<'m> Guest<'m> {
             [
                 header.trace.written,
                 header.pool_used,
+                header.pool_fresh,
+                header.pool_free,
                 header.preemption_points,
                 header.factories.count,
             ]
@@ -361,6 +365,20 @@ impl<'m> Snapshot<'m> {
         let Target::Object(slot) = mapping.target else { return None };
         let is_reply = (slot.kind(), slot.index()) == (Some(ObjectKind::Reply), thread);
         is_reply.then_some(mapping)
+    }
+
+    /// The guest's memory.
+    pub(super) fn memory(&self) -> &'m dyn GuestMemory {
+        self.guest.memory
+    }
+
+    /// Whether the life of any object is in a state.
+    pub(super) fn is_anybody(&self, state: LifeState) -> bool {
+        let LifeTables { gates, threads, tasks, factories, replies } = self.header.lives;
+        let mut lives = [gates, threads, tasks, factories, replies]
+            .into_iter()
+            .flat_map(|table| entries::<LifeRecord>(self.guest.memory, table, MOST_GATES));
+        lives.any(|(_, life)| life.state == state as u16)
     }
 
     /// How long the answer lives that a thread waits for.

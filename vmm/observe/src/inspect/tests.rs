@@ -264,7 +264,7 @@ fn tables_must_be_the_kernels_and_used_once() {
         made.expect_violation(Rule::Tables, path, "which is a companion elsewhere");
         record.capability_table[1] = POOL.end - 0x1000;
         made.put(TASKS + u64::from(APP) * STRIDE, &record);
-        made.expect_violation(Rule::Tables, path, "its companion: at 0x180000, no frame");
+        made.expect_violation(Rule::Tables, path, "its companion: at 0x1c0000, no frame");
     }
 }
 
@@ -316,6 +316,75 @@ fn records_are_checked() {
     header.threads.count = u64::MAX;
     made.put(HEADER, &header);
     made.expect_violation(Rule::Records, "table of threads", "no table in the pool");
+}
+
+/// Memory that is nobody's, somebody's twice, or free and not empty.
+#[test]
+fn every_frame_of_the_kernel_is_accounted_for() {
+    const PAIR: u64 = 0x2000;
+    for geometry in BOTH {
+        // Two pairs came back.
+        let returned = |change: &dyn Fn(&mut Made, [u64; 2])| {
+            let mut made = Made::database(geometry);
+            let pairs = [made.next, made.next + PAIR];
+            made.next += 2 * PAIR;
+            made.put(pairs[0], &pairs[1]);
+            made.change_header(|header| {
+                (header.pool_fresh, header.pool_free) = (header.pool_fresh + 2 * PAIR, pairs[0]);
+            });
+            change(&mut made, pairs);
+            made
+        };
+        let report = returned(&|_, _| ()).guest().check();
+        assert!(report.is_clean(), "{:#?}", report.violations);
+        let of_pair = |pair: u64| format!("frames at {pair:#x}");
+        let header = |change: &dyn Fn(&mut Header)| {
+            returned(&|made, _| made.change_header(|header| change(header)))
+        };
+        let pairs = [returned(&|_, _| ()).next - 2 * PAIR, returned(&|_, _| ()).next - PAIR];
+        let (first, second) = (of_pair(pairs[0]), of_pair(pairs[1]));
+        let lost = "nobody has them";
+        header(&|header| header.pool_free += PAIR).expect_violation(Rule::Memory, &first, lost);
+        header(&|header| header.pool_free = 0).expect_violation(Rule::Memory, &second, lost);
+        returned(&|made, [first, _]| made.put(first, &0u64)).expect_violation(
+            Rule::Memory,
+            &second,
+            lost,
+        );
+        header(&|header| header.pool_fresh += PAIR).expect_violation(
+            Rule::Memory,
+            &of_pair(pairs[1] + PAIR),
+            lost,
+        );
+        for offset in [8, 0x800, 0x1ff8] {
+            returned(&|made, [_, second]| made.put(second + offset, &1u8)).expect_violation(
+                Rule::Memory,
+                &second,
+                "not zero",
+            );
+        }
+        returned(&|made, [first, second]| made.put(second, &first)).expect_violation(
+            Rule::Memory,
+            &first,
+            "twice",
+        );
+        let owned = returned(&|made, [_, second]| made.put(second, &FIRST_FREE));
+        owned.expect_violation(Rule::Memory, &of_pair(FIRST_FREE), "somebody has them");
+        for nowhere in [POOL.start, pairs[1] + PAIR, 0x123, u64::MAX] {
+            let made = returned(&|made, [_, second]| made.put(second, &nowhere));
+            made.expect_violation(Rule::Memory, &of_pair(nowhere), "no pair of the pool");
+        }
+        let made = header(&|header| header.pool_fresh -= 3 * PAIR);
+        made.expect_violation(Rule::Memory, &of_pair(pairs[0] - PAIR), "were not given out");
+        header(&|header| header.pool_used += PAIR).expect_violation(Rule::Memory, "pool", "but");
+        for change in [
+            &(|header: &mut Header| header.pool_fresh += 1) as &dyn Fn(&mut Header),
+            &|header| header.pool_pairs = POOL.start - PAIR,
+            &|header| header.pool_fresh = !(PAIR - 1),
+        ] {
+            header(change).expect_violation(Rule::Memory, "pool", "no pairs of frames");
+        }
+    }
 }
 
 /// A page that is mapped on and on.
@@ -498,7 +567,7 @@ fn free_lists_and_quotas_are_checked() {
             path,
             "it has spent",
         );
-        changed(&|record| record.used -= 0x4000).expect_violation(rule, path, "in frames of nodes");
+        changed(&|record| record.used -= 0xc000).expect_violation(rule, path, "in frames of nodes");
         changed(&|record| record.nodes += 1).expect_violation(rule, path, "not all of some pairs");
         let more_nodes = |record: &mut FactoryRecord| {
             (record.nodes, record.used) = (record.nodes + 511, record.used + 0x2000);

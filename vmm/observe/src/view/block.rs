@@ -2,10 +2,10 @@
 
 use super::{
     Paint, placement,
-    words::{self, Headline, Latency, Mapped, Place, Sending, Unmapped, put},
+    words::{self, Gone, Headline, Latency, Mapped, Place, Sending, Unmapped, put},
 };
 use crate::event::{End, Event, Mapping, Nanoseconds, Party, Span};
-use protocol::introspection::record::Unresolved;
+use protocol::introspection::{mapping::ObjectKind, record::Unresolved};
 use std::fmt::{self, Arguments, Display};
 
 /// The first line of the trace.
@@ -46,6 +46,18 @@ pub(super) fn event(text: &mut String, paint: Paint, event: &Event) {
                 creation.time,
                 &creation.what,
                 format_args!("thread {number} started by {}", creation.creator),
+            );
+        }
+        Event::Ended(ending) => {
+            let (kind, number) = (words::object_kind(ending.kind), ending.number);
+            let label = match ending.kind {
+                Some(ObjectKind::Gate) => format!(" with label {:#x}", ending.label),
+                _ => String::new(),
+            };
+            lines.line(
+                ending.time,
+                &Gone(ending),
+                format_args!("{kind} {number}{label} ended by {}", ending.by),
             );
         }
         Event::ShutDown(down) => {
@@ -114,6 +126,9 @@ fn ending(lines: &mut Lines<'_>, span: &Span) {
             let phrase = words::unresolved(*reason, *answer);
             let who = asked(span, *reason);
             lines.more(*time, format_args!("{bad}= UNRESOLVED: {who} {phrase}{end}{gap}"));
+        }
+        End::ThreadEnded { time } => {
+            lines.more(*time, format_args!("= <thread ended>{gap}"));
         }
         End::Open => {
             let handler = Asked(&span.handler);

@@ -1,12 +1,12 @@
 //! One line for each event, its fields separated by spaces.
 
-use super::words::{self, Numbers, Place, Sending, map_status, put};
-use crate::event::{Cause, End, Event, Mapping, Span, Unmapping};
+use super::words::{self, Gone, Numbers, Place, Sending, map_status, put};
+use crate::event::{Cause, End, Ending, Event, Mapping, Span, Unmapping};
 use protocol::{
     PAGE_ORDER,
     fault::Access,
     flexpage::{Kind, Rights},
-    introspection::record::MapStatus,
+    introspection::{mapping::ObjectKind, record::MapStatus},
 };
 
 pub(super) fn event(text: &mut String, event: &Event) {
@@ -32,6 +32,16 @@ pub(super) fn event(text: &mut String, event: &Event) {
         Event::ThreadStarted(creation) => {
             let (time, name) = (creation.time, &creation.what);
             put!(text, "{time} {name} thread-started by {}", creation.creator);
+        }
+        Event::Ended(ending) => {
+            let Ending { time, number, label, by, .. } = ending;
+            put!(text, "{time} {} {}-ended", Gone(ending), words::object_kind(ending.kind));
+            match ending.kind {
+                Some(ObjectKind::Task | ObjectKind::Thread) => {}
+                Some(ObjectKind::Gate) => put!(text, " {number} label={label:#x}"),
+                _ => put!(text, " {number}"),
+            }
+            put!(text, " by {by}");
         }
         Event::ShutDown(down) => {
             put!(text, "{} {} shut-down status={}", down.time, down.by, down.status);
@@ -73,6 +83,7 @@ fn span(text: &mut String, span: &Span) {
         End::Unresolved { reason, answer, .. } => {
             put!(text, " UNRESOLVED: {}", words::unresolved(*reason, *answer));
         }
+        End::ThreadEnded { .. } => text.push_str(" <thread ended>"),
         End::Open => text.push_str(" <unresolved at end>"),
         End::NotRecorded => text.push_str(" <end not recorded>"),
     }

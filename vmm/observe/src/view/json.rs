@@ -5,15 +5,15 @@
 use super::words::{self, exception, is_memory, kind_key, reason_key, rights};
 use crate::{
     event::{
-        Cause, Creation, Diagnosis, End, Event, Mapping, Message, Nanoseconds, Party, Resumed,
-        ShutDown, Span, Unmapping,
+        Cause, Creation, Diagnosis, End, Ending, Event, Mapping, Message, Nanoseconds, Party,
+        Resumed, ShutDown, Span, Unmapping,
     },
     region::{Around, Region},
     symbols::Location,
 };
 use protocol::{
     fault::Access,
-    introspection::{NOBODY, record::MapStatus},
+    introspection::{NOBODY, mapping::ObjectKind, record::MapStatus},
     message::MessageTag,
 };
 use serde::{Serialize, Serializer};
@@ -29,6 +29,7 @@ pub(super) fn event(text: &mut String, event: &Event) {
         Event::Message(message) => line(text, "message", MessageBody::new(message)),
         Event::TaskCreated(creation) => line(text, "task", CreationBody::new(creation, false)),
         Event::ThreadStarted(creation) => line(text, "thread", CreationBody::new(creation, true)),
+        Event::Ended(ending) => line(text, "ended", EndingBody::new(ending)),
         Event::ShutDown(down) => line(text, "shutdown", ShutDownBody::new(down)),
         Event::Lost(lost) => {
             line(text, "lost", LostBody { t: Some(Time(lost.time)), count: lost.count });
@@ -255,6 +256,9 @@ enum EndBody<'a> {
         text: String,
     },
     Open,
+    ThreadEnded {
+        end: Time,
+    },
     NotRecorded,
 }
 
@@ -282,6 +286,7 @@ impl<'a> EndBody<'a> {
                 text: words::unresolved(*reason, *answer),
             },
             End::Open => Self::Open,
+            End::ThreadEnded { time } => Self::ThreadEnded { end: Time(*time) },
             End::NotRecorded => Self::NotRecorded,
         }
     }
@@ -482,6 +487,39 @@ impl<'a> CreationBody<'a> {
         let Creation { time, what, creator } = creation;
         let who = if is_thread { Who::new(what) } else { Who::task(what) };
         Self { t: Time(*time), who, by: &creator.name, by_id: number(creator) }
+    }
+}
+
+#[derive(Serialize)]
+struct EndingBody<'a> {
+    t: Time,
+    kind: &'static str,
+    number: u16,
+    generation: u32,
+    /// Of a task or thread.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<Hex>,
+    by: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by_id: Option<u16>,
+}
+
+impl<'a> EndingBody<'a> {
+    fn new(ending: &'a Ending) -> Self {
+        let Ending { time, kind, number, generation, what, label, by } = ending;
+        let is_named = matches!(kind, Some(ObjectKind::Task | ObjectKind::Thread));
+        Self {
+            t: Time(*time),
+            kind: words::object_kind(*kind),
+            number: *number,
+            generation: *generation,
+            name: is_named.then_some(&*what.name),
+            label: (*kind == Some(ObjectKind::Gate)).then_some(Hex(*label)),
+            by: &by.name,
+            by_id: self::number(by),
+        }
     }
 }
 

@@ -50,7 +50,7 @@ impl Summary {
             Event::Map(mapping) => self.mapping(mapping),
             Event::Unmap(unmap) => self.unmapping(unmap),
             Event::Message(_) => self.messages += 1,
-            Event::TaskCreated(_) | Event::ThreadStarted(_) => {}
+            Event::TaskCreated(_) | Event::ThreadStarted(_) | Event::Ended(_) => {}
             Event::ShutDown(_) | Event::Lost(_) => {}
         }
     }
@@ -141,7 +141,7 @@ impl Row {
                 resumed.total.into_iter().for_each(|total| self.latencies.add(total));
             }
             End::Unresolved { .. } | End::Open => self.unresolved += 1,
-            End::Resumed(_) | End::NotRecorded => {}
+            End::Resumed(_) | End::ThreadEnded { .. } | End::NotRecorded => {}
         }
     }
 

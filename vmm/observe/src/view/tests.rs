@@ -75,8 +75,18 @@ fn every_json_line_is_an_object_with_version_and_kind() {
     }
     kinds.sort();
     kinds.dedup();
-    let known =
-        ["end", "exception", "fault", "map", "message", "shutdown", "task", "thread", "unmap"];
+    let known = [
+        "end",
+        "ended",
+        "exception",
+        "fault",
+        "map",
+        "message",
+        "shutdown",
+        "task",
+        "thread",
+        "unmap",
+    ];
     assert_eq!(kinds, known);
 }
 

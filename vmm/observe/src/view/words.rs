@@ -1,7 +1,7 @@
 //! Words and phrases that several views use.
 
 use crate::{
-    event::{Cause, Mapping, Message, Resumed, Span, Unmapping},
+    event::{Cause, Ending, Mapping, Message, Resumed, Span, Unmapping},
     region::Region,
     symbols::Location,
 };
@@ -10,7 +10,10 @@ use protocol::{
     error::{IpcError, ObjectError},
     fault::Access,
     flexpage::{Flexpage, Kind, Rights},
-    introspection::record::{MapStatus, Unresolved},
+    introspection::{
+        mapping::ObjectKind,
+        record::{MapStatus, Unresolved},
+    },
     message::MessageTag,
     object::label,
 };
@@ -23,6 +26,31 @@ macro_rules! put {
     }};
 }
 pub(super) use put;
+
+/// `thread`
+pub(super) fn object_kind(kind: Option<ObjectKind>) -> &'static str {
+    match kind {
+        Some(ObjectKind::Gate) => "gate",
+        Some(ObjectKind::Thread) => "thread",
+        Some(ObjectKind::Task) => "task",
+        Some(ObjectKind::Factory) => "factory",
+        Some(ObjectKind::Reply) => "answer",
+        // The kernel's own never end.
+        _ => "object",
+    }
+}
+
+/// Who ended: `words`, or `-` for what has no name.
+pub(super) struct Gone<'a>(pub(super) &'a Ending);
+
+impl fmt::Display for Gone<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.kind {
+            Some(ObjectKind::Task | ObjectKind::Thread) => self.0.what.fmt(formatter),
+            _ => formatter.pad("-"),
+        }
+    }
+}
 
 /// `rw-`
 pub(super) fn rights(rights: Rights) -> String {

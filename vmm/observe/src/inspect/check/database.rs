@@ -71,8 +71,14 @@ impl Trees<'_, '_> {
 
     fn bookmark(&mut self, node: u32, record: &MappingNode) {
         let thread = record.place.number();
-        let own = self.snapshot.threads.get(thread as usize).map(|thread| thread.bookmark);
-        let evidence = || format!("it is the bookmark of thread {thread}, which has another");
+        let own = match thread == u32::from(NOBODY) {
+            true => Some(self.snapshot.header.bookmark as u32),
+            false => self.snapshot.threads.get(thread as usize).map(|thread| thread.bookmark),
+        };
+        let evidence = || match thread == u32::from(NOBODY) {
+            true => "it is the bookmark of the kernel, which has another".to_owned(),
+            false => format!("it is the bookmark of thread {thread}, which has another"),
+        };
         self.report.expect(own == Some(node), Rule::Lists, || node_path(node), evidence);
     }
 

@@ -7,7 +7,8 @@
 //! | `space` | page tables and what they map |
 //! | `ports` | I/O ports: what the processor was told of them |
 //! | `database` | nodes: that they, the entries and each other agree |
-//! | `quotas` | kernel memory |
+//! | `quotas` | kernel memory: who has paid for what |
+//! | `memory` | kernel memory: where all of it is |
 //! | `report` | what comes out |
 //!
 //! A pass finds everything ([`super::Snapshot`]) and then judges it, entry by entry and node by node. A
@@ -15,6 +16,7 @@
 //! [`Report::confirmed_by`]. While the guest is paused one pass is enough.
 
 mod database;
+mod memory;
 mod ports;
 mod quotas;
 mod records;
@@ -38,6 +40,7 @@ impl Guest<'_> {
         ports::check(&snapshot, &kept, &mut report);
         database::check(&snapshot, &mut report);
         quotas::check(&snapshot, &mut report);
+        memory::check(&snapshot, &mut report);
         report.is_of_one_moment = snapshot.is_of_one_moment();
         report
     }

@@ -3,22 +3,19 @@
 //! Sums over many places are of one moment only if the kernel did nothing while they were read, so
 //! they are checked only then.
 
-use super::{Report, Rule, factory_path};
+use super::{Report, Rule, factory_path, memory::PAIR_SIZE};
 use crate::{
     inspect::{Snapshot, forest::Step},
     paging::TABLE_SIZE,
 };
 use protocol::{
     introspection::{
-        NOBODY,
-        mapping::{NODE_SIZE, Resource},
+        ALIVE, NOBODY, ThreadRecord, ThreadState,
+        mapping::{FactoryRecord, NODE_SIZE, Resource},
     },
     layout::UTCB_AREA,
 };
 use std::convert::Infallible;
-
-/// The kernel's memory comes in pairs of frames.
-const PAIR_SIZE: u64 = 2 * TABLE_SIZE;
 
 /// Nodes of a pair of frames, without the one that leads to the next pair.
 const NODES_PER_PAIR: u64 = PAIR_SIZE / NODE_SIZE - 1;
@@ -79,7 +76,12 @@ fn count(snapshot: &Snapshot) -> Vec<Counted> {
         }
         Ok::<_, Infallible>(())
     });
-    for thread in snapshot.threads.iter().filter(|thread| thread.bookmark != 0) {
+    // The kernel has one, of the first factory.
+    if let Some(counted) = counted.first_mut() {
+        counted.bookmarks += u64::from(snapshot.header.bookmark != 0);
+    }
+    let is_there = |thread: &&ThreadRecord| thread.state != ThreadState::Unused as u32;
+    for thread in snapshot.threads.iter().filter(is_there).filter(|thread| thread.bookmark != 0) {
         if let Some(counted) = counted.get_mut(usize::from(thread.factory)) {
             counted.bookmarks += 1;
         }
@@ -87,12 +89,16 @@ fn count(snapshot: &Snapshot) -> Vec<Counted> {
     for (counted, free) in counted.iter_mut().zip(&snapshot.free_counts) {
         counted.free = *free;
     }
-    for factory in &snapshot.factories {
+    for factory in snapshot.factories.iter().filter(|factory| is_alive(factory)) {
         if let Some(parent) = counted.get_mut(usize::from(factory.parent)) {
             parent.handed_on = parent.handed_on.saturating_add(factory.limit);
         }
     }
     counted
+}
+
+fn is_alive(factory: &FactoryRecord) -> bool {
+    u32::from(factory.state) == ALIVE
 }
 
 /// Counts something for the factory that pays for a task.
@@ -104,7 +110,7 @@ fn add(snapshot: &Snapshot, counted: &mut [Counted], task: u16, count: impl FnOn
 }
 
 fn problem(snapshot: &Snapshot, number: u16, counted: Counted) -> Option<String> {
-    let factory = snapshot.factory(number)?;
+    let factory = snapshot.factory(number).filter(|factory| is_alive(factory))?;
     let (used, limit) = (factory.used, factory.limit);
     let nodes = u64::from(factory.nodes) / NODES_PER_PAIR * PAIR_SIZE;
     let Counted { frames, handed_on, mapped, bookmarks, free } = counted;

@@ -37,13 +37,15 @@ pub enum Rule {
     Roots,
     /// Free nodes.
     FreeNodes,
-    /// Kernel memory.
+    /// What is paid of kernel memory.
     Quotas,
+    /// Where all kernel memory is.
+    Memory,
 }
 
 impl Rule {
     /// All of them, in the order in which reports show them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Records,
         Self::KernelInfo,
         Self::Tables,
@@ -61,6 +63,7 @@ impl Rule {
         Self::Roots,
         Self::FreeNodes,
         Self::Quotas,
+        Self::Memory,
     ];
 
     /// What holds.
@@ -93,6 +96,9 @@ impl Rule {
             }
             Self::FreeNodes => "the lists of free nodes end, and no free node is in use",
             Self::Quotas => "quotas add up: what can be counted is what the factories say",
+            Self::Memory => {
+                "every frame of the kernel's pool is free, and zero, or somebody has it"
+            }
         }
     }
 
@@ -110,6 +116,7 @@ impl Rule {
             Self::Derived | Self::Rights => "derived",
             Self::Roots => "trees",
             Self::Quotas => "sums",
+            Self::Memory => "pairs",
         }
     }
 }
