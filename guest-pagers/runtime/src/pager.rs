@@ -251,10 +251,15 @@ fn next() -> Received {
 #[inline(always)]
 unsafe fn give((target, tag): (Word, MessageTag)) -> Result<Received, IpcError> {
     // SAFETY: the caller's.
-    let invoke = || unsafe { ipc::invoke_target(target, tag, Timeouts::NEVER) };
-    let Some(reply) = Answer::reply(target) else { return invoke() };
-    let received = invoke();
-    reply.free_slot();
+    let invoke = |target| unsafe { ipc::invoke_target(target, tag, Timeouts::NEVER) };
+    // The usual one.
+    if target == Operation::REPLY_AND_WAIT.0 {
+        return invoke(Operation::REPLY_AND_WAIT.0);
+    }
+    let received = invoke(target);
+    if let Some(reply) = Answer::reply(target) {
+        reply.free_slot();
+    }
     received
 }
 
