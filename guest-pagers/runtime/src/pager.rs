@@ -11,7 +11,7 @@ use crate::{
 };
 use protocol::{
     PAGE_ORDER, Word,
-    error::ObjectError,
+    error::{IpcError, ObjectError},
     fault::{Exception, PageFault, PortFault},
     flexpage::{Flexpage, align_down},
     message::MessageTag,
@@ -164,11 +164,15 @@ impl Answer {
 
     /// Sends the answer now, without waiting for the next message.
     pub fn send(self) {
+        self.send_now();
+    }
+
+    fn send_now(&self) {
         if self.is_nothing() {
             return;
         }
-        let tag = self.finish();
-        match Self::reply(self.target) {
+        let (target, tag) = self.finish();
+        match Self::reply(target) {
             // SAFETY: the items, if any, have been written just now.
             Some(reply) => unsafe { reply.give(tag) },
             None => {
@@ -183,21 +187,27 @@ impl Answer {
         self.target == Operation::WAIT.0
     }
 
-    /// Writes the items, and gives the tag.
+    /// Writes the items, and says what gives the answer and its tag.
     #[inline(always)]
-    fn finish(&self) -> MessageTag {
-        match self.content {
-            Content::Words(tag) => tag,
+    fn finish(&self) -> (Word, MessageTag) {
+        let tag = match &self.content {
+            Content::Words(tag) => *tag,
             Content::Item(item) => {
                 message::write(0, item.to_words());
                 MessageTag::new(0, 0, 1)
             }
-            Content::Items { words, items, count } => {
-                message::write_items(words, &items[..count]);
-                MessageTag::new(0, words, count)
-            }
-        }
+            Content::Items { words, items, count } => write_items(*words, &items[..*count]),
+        };
+        (self.target, tag)
     }
+}
+
+/// Writes some items behind words, and gives the tag.
+#[cold]
+#[inline(never)]
+fn write_items(words: usize, items: &[Item]) -> MessageTag {
+    message::write_items(words, items);
+    MessageTag::new(0, words, items.len())
 }
 
 /// Asks the parent for the page, then maps it on: for faults of a client on its own text, data,
@@ -211,58 +221,83 @@ pub fn forward(client: Client, fault: PageFault) -> Answer {
 
 /// Serves for ever.
 pub fn serve(pager: &mut impl Pager) -> ! {
-    let mut given = Answer::nothing();
+    let mut received = next();
     loop {
-        let (target, tag) = (given.target, given.finish());
+        let given = answer(pager, received, Answer::finish);
         // SAFETY: the items, if any, have been written just now.
-        given = match unsafe { ipc::invoke_target(target, tag, Timeouts::NEVER) } {
-            Ok(received) => {
-                if let Some(reply) = Answer::reply(target) {
-                    reply.free_slot();
-                }
-                answer(pager, received)
-            }
-            Err(_) => after_failure(target),
+        received = match unsafe { give(given) } {
+            Ok(received) => received,
+            // The answer did not reach its client, which is gone.
+            Err(_) => next(),
         };
     }
 }
 
-/// What a server does whose last answer did not reach its client, which is gone.
+/// The next message.
 #[cold]
 #[inline(never)]
-fn after_failure(target: Word) -> Answer {
+fn next() -> Received {
+    loop {
+        if let Ok(received) = ipc::wait() {
+            return received;
+        }
+    }
+}
+
+/// Gives an answer and waits for the next message.
+///
+/// # Safety
+/// As [`ipc::invoke`].
+#[inline(always)]
+unsafe fn give((target, tag): (Word, MessageTag)) -> Result<Received, IpcError> {
+    // SAFETY: the caller's.
+    let invoke = |target| unsafe { ipc::invoke_target(target, tag, Timeouts::NEVER) };
+    // The usual one.
+    if target == Operation::REPLY_AND_WAIT.0 {
+        return invoke(Operation::REPLY_AND_WAIT.0);
+    }
+    let received = invoke(target);
     if let Some(reply) = Answer::reply(target) {
         reply.free_slot();
     }
-    Answer::nothing()
+    received
 }
 
 /// Serves all who wait by now.
 pub fn serve_pending(pager: &mut impl Pager) {
     while let Ok(received) = ipc::poll() {
-        answer(pager, received).send();
+        answer(pager, received, Answer::send_now);
     }
 }
 
+/// What becomes of the pager's answer to a message. The two that are asked for most come first, each from one
+/// place and with its own `then`, so that the compiler knows which kind of answer it is.
 #[inline(always)]
-fn answer(pager: &mut impl Pager, received: Received) -> Answer {
+fn answer<T>(pager: &mut impl Pager, received: Received, then: impl Fn(&Answer) -> T) -> T {
     let (client, label) = (Client(received.label), received.tag.label());
-    // The two that are asked for most.
     if label == label::PAGE_FAULT {
-        return pager.page_fault(client, PageFault::from_words(message::read(0)));
+        return then(&pager.page_fault(client, PageFault::from_words(message::read(0))));
     }
-    if label >= 0 {
-        return pager.request(client, received.tag);
+    if label < 0
+        && let Some(answer) = answer_to_kernel(pager, client, label)
+    {
+        return then(&answer);
     }
-    match label {
+    then(&pager.request(client, received.tag))
+}
+
+/// The answer to what else the kernel says in the name of a client.
+#[cold]
+fn answer_to_kernel(pager: &mut impl Pager, client: Client, label: isize) -> Option<Answer> {
+    Some(match label {
         label::PORT_FAULT => pager.port_fault(client, PortFault::from_words(message::read(0))),
         label::EXCEPTION => pager.exception(client, Exception::from_words(message::read(0))),
         label::GATE_UNHELD => {
             pager.unheld(client);
             Answer::nothing()
         }
-        _ => pager.request(client, received.tag),
-    }
+        _ => return None,
+    })
 }
 
 impl From<Error> for Answer {

@@ -3,11 +3,7 @@
 
 use crate::{
     entry::quick::{OPERATION_MASK, SPECIAL},
-    mapping::{
-        capability::Slot,
-        database::{self, Links},
-        space::Spot,
-    },
+    mapping::database::{self, Links},
     memory::{
         index::{MaybeThread, TableIndex, TaskIndex},
         machine::Machine,
@@ -19,41 +15,34 @@ use protocol::{
     introspection::{ThreadState, record::Kind},
     message::MessageTag,
     object::CapabilityIndex,
-    syscall::{CAPABILITY_SHIFT, Operation},
+    syscall::Operation,
 };
 
 impl<M: Machine> Kernel<M> {
-    /// One of these two, or nothing quick.
+    /// [`Operation::SET_ASIDE`] into one of the first slots, with a node that is there.
     #[inline(always)]
-    pub(crate) fn quick_reply(&mut self, target: Word, tag: Word) -> Option<&mut Thread> {
-        let index = CapabilityIndex(target >> CAPABILITY_SHIFT);
-        match Operation(target & OPERATION_MASK) {
-            Operation::SET_ASIDE => self.quick_set_aside(index),
-            Operation::ANSWER_AND_WAIT => self.quick_later_answer(index, MessageTag(tag)),
-            _ => None,
-        }
-    }
-
-    /// [`Operation::SET_ASIDE`] into a slot of a table that is there, with a node that is there too.
-    #[inline(always)]
-    fn quick_set_aside(&mut self, index: CapabilityIndex) -> Option<&mut Thread> {
+    pub(crate) fn quick_set_aside(&mut self, index: CapabilityIndex) -> Option<&mut Thread> {
         let server = self.current.expected();
-        let caller = self.threads[server].caller.get()?;
-        let (from, to) = self.threads.pair(server, caller)?;
+        let mut threads = self.threads.all();
+        let from = &threads[server];
+        // Nobody is beyond the table.
+        let caller = from.caller.expected();
+        let to = threads.get(caller)?;
         let mappings = &mut self.mappings;
         if !to.waits_for(server) || from.undertaking.is_some() || index == CapabilityIndex::NIL {
             return None;
         }
         let task = TaskIndex::from_position(from.record.task);
         let owner = &mappings.tasks[task];
-        let spot = owner.capabilities.spot(index)?;
+        let spot = owner.capabilities.first_spot(index)?;
         if spot.entry(&mut mappings.machine).is_present() {
             return None;
         }
         let factory = &mut mappings.factories[owner.factory];
         let node = database::take_node(&mut mappings.machine, factory)?;
         mappings.begin_reply(task, index, (spot, node), caller);
-        to.await_reply();
+        threads[caller].await_reply();
+        let from = threads.only(server);
         from.caller = MaybeThread::NOBODY;
         from.context.set_result(MessageTag::default(), 0);
         Some(from)
@@ -61,18 +50,21 @@ impl<M: Machine> Kernel<M> {
 
     /// An answer without items to a call, which was set aside, by a server for which nobody waits.
     #[inline(always)]
-    fn quick_later_answer(
+    pub(crate) fn quick_later_answer(
         &mut self,
         index: CapabilityIndex,
         tag: MessageTag,
     ) -> Option<&mut Thread> {
         let server = self.current.expected();
-        let (task, mappings) = (self.task_of(server), &mut self.mappings);
-        let owner = &mappings.tasks[task];
-        let spot: Spot<Slot> = owner.capabilities.spot(index)?;
+        let mut threads = self.threads.all();
+        let from = &threads[server];
+        let mappings = &mut self.mappings;
+        let owner = &mappings.tasks[TaskIndex::from_position(from.record.task)];
+        let factory = owner.factory;
+        let spot = owner.capabilities.first_spot(index)?;
         let caller = spot.entry(&mut mappings.machine).reply()?;
         let node = spot.node(&mut mappings.machine)?;
-        let (from, to) = self.threads.pair(server, caller)?;
+        let to = threads.get(caller)?;
         if !to.is(ThreadState::Receiving)
             || !to.waits_for_reply()
             || to.answerer != MaybeThread::NOBODY
@@ -90,19 +82,22 @@ impl<M: Machine> Kernel<M> {
             mappings.machine.copy_message(from.utcb, to.utcb, tag.words());
         }
         spot.take(&mut mappings.machine);
-        let factory = &mut mappings.factories[owner.factory];
-        database::free_node(&mut mappings.machine, factory, node);
+        database::free_node(&mut mappings.machine, &mut mappings.factories[factory], node);
         mappings.lives.forget_reply(caller);
-        from.wait_after_answer();
+        threads[server].wait_after_answer();
+        let to = threads.only(caller);
         to.take_answer(tag);
         self.current = caller.into();
         Some(to)
     }
 }
 
-/// Whether a system call is one of these two, without items.
-#[inline(always)]
-pub(crate) fn is_reply(target: Word, tag: Word) -> bool {
-    let operation = Operation(target & OPERATION_MASK);
-    tag & SPECIAL == 0 && matches!(operation, Operation::SET_ASIDE | Operation::ANSWER_AND_WAIT)
+/// Whether a system call sets an answer aside.
+pub(crate) fn is_set_aside(target: Word, tag: Word) -> bool {
+    tag & SPECIAL == 0 && target & OPERATION_MASK == Operation::SET_ASIDE.0
+}
+
+/// Whether a system call gives an answer without items that was set aside.
+pub(crate) fn is_later_answer(target: Word, tag: Word) -> bool {
+    tag & SPECIAL == 0 && target & OPERATION_MASK == Operation::ANSWER_AND_WAIT.0
 }

@@ -4,7 +4,7 @@
 use crate::{
     entry::{
         quick::{ONE_ITEM, UNMAP, is_answer_with_item, is_unmap},
-        quick_reply::is_reply,
+        quick_reply::{is_later_answer, is_set_aside},
     },
     mapping::{
         capability::{Object, Slot},
@@ -62,7 +62,8 @@ impl<M: Machine> Kernel<M> {
             Some(next) => leave(next, Entered::BySystemCall),
             None if is_answer_with_item(target, tag) => self.answer_with_item(leave),
             None if is_unmap(target, tag) => self.unmap_page(target, leave),
-            None if is_reply(target, tag) => self.reply_later(target, tag, leave),
+            None if is_set_aside(target, tag) => self.set_aside_quickly(target, tag, leave),
+            None if is_later_answer(target, tag) => self.answer_set_aside(target, tag, leave),
             None => self.message_with_item(target, tag, leave),
         }
     }
@@ -86,10 +87,30 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    /// What answers that come later need.
+    /// Setting an answer aside.
     #[inline(never)]
-    fn reply_later(&mut self, target: Word, tag: Word, leave: impl FnOnce(&mut Thread, Entered)) {
-        match self.quick_reply(target, tag) {
+    fn set_aside_quickly(
+        &mut self,
+        target: Word,
+        tag: Word,
+        leave: impl FnOnce(&mut Thread, Entered),
+    ) {
+        match self.quick_set_aside(CapabilityIndex(target >> CAPABILITY_SHIFT)) {
+            Some(next) => leave(next, Entered::BySystemCall),
+            None => self.general_system_call(target, tag, 0),
+        }
+    }
+
+    /// Giving it.
+    #[inline(never)]
+    fn answer_set_aside(
+        &mut self,
+        target: Word,
+        tag: Word,
+        leave: impl FnOnce(&mut Thread, Entered),
+    ) {
+        let index = CapabilityIndex(target >> CAPABILITY_SHIFT);
+        match self.quick_later_answer(index, MessageTag(tag)) {
             Some(next) => leave(next, Entered::BySystemCall),
             None => self.general_system_call(target, tag, 0),
         }

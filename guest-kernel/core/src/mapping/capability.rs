@@ -204,8 +204,13 @@ impl CapabilityTable {
 
     /// The slot at `index`, if it is in the first frame of the table.
     pub fn first_slot(&self, machine: &mut impl Machine, index: CapabilityIndex) -> Option<Slot> {
+        Some(self.first_spot(index)?.entry(machine))
+    }
+
+    /// Where the slot at `index` stands, if it is in the first frame of the table.
+    pub fn first_spot(&self, index: CapabilityIndex) -> Option<Spot<Slot>> {
         let frame = self.frames[0].as_ref().filter(|_| index.0 < SLOTS_PER_FRAME)?;
-        Some(Spot::new(frame.table(), index.0).entry(machine))
+        Some(Spot::new(frame.table(), index.0))
     }
 
     /// Where the slot at `index` stands, if there is a table.
