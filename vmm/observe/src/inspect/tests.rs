@@ -309,7 +309,11 @@ fn records_are_checked() {
     let waits = |record: &mut ThreadRecord| (record.state, record.partner) = (4, 500);
     broken(&waits).expect_violation(Rule::Records, "thread 1", "thread 500");
     // One whose task has ended runs nowhere, and is stopped.
-    broken(&|record| record.task = NOBODY).expect_violation(Rule::Records, "thread 1", "task 65535");
+    broken(&|record| record.task = NOBODY).expect_violation(
+        Rule::Records,
+        "thread 1",
+        "task 65535",
+    );
     let mut made = Made::new(&AMD64);
     made.change_gate(1, |record| record.thread = 500);
     made.expect_violation(Rule::Records, "gate 1", "thread 500");
