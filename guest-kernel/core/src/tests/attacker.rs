@@ -557,3 +557,153 @@ fn a_storm_of_ends() {
         assert!(done.is_ok(), "seed number {seed}");
     }
 }
+
+/// I: one who has nothing to do with it ends a gate of its own. Its Unmap does not return, because the kernel
+/// takes apart a task of the attacker's, from whose memory the attacker maps on. All have time slices of
+/// the same length.
+#[test]
+fn a_dying_task_of_others_keeps_an_unmap_from_returning() {
+    const HERE: Word = 0x1000_0000;
+    const THERE: Word = 0x2000_0000;
+    const RING: usize = 24;
+    const PIECE: u32 = 20;
+    const SLICE: u64 = 20;
+    let mut scene = Scene::new();
+    let victim = scene.bench.spawn(1, 100);
+    let attacker = scene.bench.spawn(1, 100);
+    let dying = scene.bench.spawn(attacker, 100);
+    let helper = scene.bench.spawn(attacker, 1);
+    let [own, theirs, corpse, help] =
+        [victim, attacker, dying, helper].map(|n| scene.bench.task_of(n));
+    scene.bench.gate(own, CapabilityIndex(GATE), victim, LABEL);
+    // By messages: who asks for task::Map has to take part in the dismantling.
+    scene.bench.gate(theirs, CapabilityIndex(50), helper, 9);
+    scene.bench.give(help, CapabilityIndex(50), Object::Thread(index(attacker)));
+    let window = Flexpage::WHOLE_SPACE;
+    scene.bench.kernel.utcb(index(helper)).buffer[0] = window.0;
+    let whole = |address| Flexpage::memory(address, TABLE_ORDER, Rights::all());
+    scene.bench.map_item(TaskIndex::SIGMA0, corpse, MapItem::map(HERE, whole(0x300_0000)), window);
+    scene.bench.map_item(corpse, theirs, MapItem::map(HERE, whole(HERE)), window);
+    let place = |number: usize| THERE + (number << PIECE);
+    let act = |scene: &mut Scene, number: usize| {
+        let piece = Flexpage::memory(HERE, PIECE, Rights::all());
+        let [base, words] = MapItem::map(place(number), piece).to_words();
+        if scene.is(helper, ThreadState::Ready) {
+            scene.enter(helper, Operation::RECEIVE, 50, NOTHING);
+        }
+        scene.write(attacker, &[base, words]);
+        scene.enter(attacker, Operation::SEND, 50, MessageTag::new(0, 0, 1))
+    };
+    for number in 0..RING {
+        while act(&mut scene, number) {}
+    }
+    let slice = |scene: &mut Scene| {
+        let machine = &mut scene.bench.kernel.mappings.machine;
+        (machine.is_restless, machine.calm_windows) = (true, SLICE);
+    };
+    // The task ends itself.
+    slice(&mut scene);
+    let words = unmap_words(Flexpage::capabilities(OWN_TASK, 0, Rights::empty()), true);
+    scene.write(dying, &words);
+    scene.bench.kernel.mappings.machine.calm_windows = 0;
+    scene.enter(dying, Operation::CALL, OWN_TASK, MessageTag::new(label::TASK, 4, 0));
+    assert!(scene.bench.kernel.is_due());
+    let words = unmap_words(Flexpage::capabilities(GATE, 0, Rights::empty()), true);
+    let (mut number, mut midway) = (0, false);
+    let mut turns = 0;
+    let is_done = (0..20_000).any(|_| {
+        turns += 1;
+        slice(&mut scene);
+        scene.write(victim, &words);
+        let begins_again =
+            scene.enter(victim, Operation::CALL, OWN_TASK, MessageTag::new(label::TASK, 4, 0));
+        if !begins_again {
+            return true;
+        }
+        slice(&mut scene);
+        let before = scene.bench.kernel.mappings.machine.interrupt_windows;
+        for _ in 0..RING {
+            let used = scene.bench.kernel.mappings.machine.interrupt_windows - before;
+            let last = place(number) + (1 << PIECE) - PAGE_SIZE;
+            if used > SLICE || !midway && scene.bench.page(help, last).is_present() {
+                break;
+            }
+            midway = act(&mut scene, number);
+            if !midway {
+                number = (number + 1) % RING;
+            }
+        }
+        false
+    });
+    assert_eq!(scene.bench.slot(own, GATE as u32), None);
+    assert!(is_done, "after {turns} time slices the victim's Unmap of its own gate has not returned");
+}
+
+/// J: the same with capabilities: a factory whose first capability is taken away does not end as long as
+/// those who have one derived from it have more turns.
+#[test]
+fn a_factory_never_ends_against_those_who_hand_it_on() {
+    const THREADS: usize = 5;
+    const RING: usize = 512;
+    let mut scene = Scene::new();
+    let owner = scene.bench.spawn(1, 100);
+    let attacker = scene.bench.spawn(owner, 100);
+    let [own, theirs] = [owner, attacker].map(|n| scene.bench.task_of(n));
+    scene.bench.give(own, CapabilityIndex(3), Object::Factory(FactoryIndex::from_position(0)));
+    scene.invoke(owner, 3, label::FACTORY, &[factory::CreateFactory::NUMBER, 40, 1 << 20]);
+    let made = scene.bench.slot(own, 40).expect("a factory");
+    scene.bench.give(theirs, CapabilityIndex(FACTORY), made);
+    let act = |scene: &mut Scene, number: usize| {
+        let flexpage = Flexpage::capabilities(FACTORY, 0, Rights::all());
+        let [base, words] = MapItem::map((512 + number) << PAGE_ORDER, flexpage).to_words();
+        scene.write(attacker, &[task::Map::NUMBER, base, words]);
+        scene.enter(attacker, Operation::CALL, OWN_TASK, MessageTag::new(label::TASK, 3, 0))
+    };
+    for number in 0..RING {
+        while act(&mut scene, number) {}
+    }
+    scene.bench.kernel.mappings.machine.is_restless = true;
+    let words = unmap_words(Flexpage::capabilities(40, 0, Rights::empty()), true);
+    let (mut number, mut turns) = (0, 0);
+    let is_done = (0..20_000).any(|_| {
+        turns += 1;
+        scene.write(owner, &words);
+        if !scene.enter(owner, Operation::CALL, OWN_TASK, MessageTag::new(label::TASK, 4, 0)) {
+            return true;
+        }
+        for _ in 0..THREADS {
+            if scene.bench.slot(theirs, 512 + number as u32).is_none() && !act(&mut scene, number) {
+                number = (number + 1) % RING;
+            }
+        }
+        false
+    });
+    let keeps = scene.bench.slot(theirs, FACTORY as u32).is_some();
+    assert!(is_done && !keeps, "after {turns} turns the factory has not ended; keeps: {keeps}");
+}
+
+/// K: a task::Map that takes nothing away does not return before what others have ended is taken apart.
+#[test]
+fn a_map_waits_for_the_ends_of_others() {
+    const HERE: Word = 0x1000_0000;
+    let mut scene = Scene::new();
+    let victim = scene.bench.spawn(1, 100);
+    let dying = scene.bench.spawn(1, 100);
+    let [own, corpse] = [victim, dying].map(|n| scene.bench.task_of(n));
+    scene.bench.enter(own, HERE, 0x280_0000, Rights::all());
+    for page in 0..2000 {
+        scene.bench.enter(corpse, HERE + page * PAGE_SIZE, 0x300_0000, Rights::all());
+    }
+    scene.bench.kernel.mappings.machine.is_restless = true;
+    let words = unmap_words(Flexpage::capabilities(OWN_TASK, 0, Rights::empty()), true);
+    scene.write(dying, &words);
+    scene.enter(dying, Operation::CALL, OWN_TASK, MessageTag::new(label::TASK, 4, 0));
+    let item = MapItem::map(HERE + 2 * PAGE_SIZE, Flexpage::memory(HERE, PAGE_ORDER, Rights::all()));
+    let [base, words] = item.to_words();
+    scene.write(victim, &[task::Map::NUMBER, base, words]);
+    let mut restarts = 0;
+    while scene.enter(victim, Operation::CALL, OWN_TASK, MessageTag::new(label::TASK, 3, 0)) {
+        restarts += 1;
+    }
+    assert!(restarts < 4, "one page was mapped after {restarts} stretches");
+}
