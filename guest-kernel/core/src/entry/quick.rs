@@ -39,14 +39,14 @@ use protocol::{
 };
 
 /// Bits of a tag that ask for more than words: flags and items.
-pub(super) const SPECIAL: Word = 0xf << 12 | ITEMS;
+const SPECIAL: Word = 0xf << 12 | ITEMS;
 const ITEMS: Word = 0x3f << 6;
 pub(crate) const ONE_ITEM: MessageTag = MessageTag::new(0, 0, 1);
 
 /// [`Unmap`] of one flexpage.
 pub(crate) const UNMAP: MessageTag = MessageTag::new(label::TASK, 4, 0);
 
-pub(super) const OPERATION_MASK: Word = 0xf;
+const OPERATION_MASK: Word = 0xf;
 
 /// Binary logarithm of 1 GiB, of which the user area has a whole number.
 const GIBIBYTE_ORDER: u32 = 30;
@@ -57,31 +57,28 @@ impl<M: Machine> Kernel<M> {
     /// A system call of the current thread without items. The thread that goes on, which is the current one
     /// then; `None`: nothing was done.
     pub(crate) fn quick_system_call(&mut self, target: Word, tag: Word) -> Option<&mut Thread> {
-        if tag & SPECIAL != 0 {
+        if is_special(tag) {
             return None;
         }
         if target == Operation::REPLY_AND_WAIT.0 {
             return self.quick_answer(MessageTag(tag));
         }
-        if target & OPERATION_MASK == Operation::CALL.0 {
+        if operation(target) == Operation::CALL {
             return self.quick_call(CapabilityIndex(target >> CAPABILITY_SHIFT), MessageTag(tag));
         }
         None
     }
 
-    /// A system call of the current thread with one item in a message.
+    /// A system call of the current thread whose message [has one item](has_one_item).
     pub(crate) fn quick_system_call_with_item(
         &mut self,
         target: Word,
         tag: Word,
     ) -> Option<&mut Thread> {
-        if tag & SPECIAL != ONE_ITEM.0 {
-            return None;
-        }
         if target == Operation::REPLY_AND_WAIT.0 {
             return self.quick_answer_with_item(MessageTag(tag));
         }
-        if target & OPERATION_MASK == Operation::CALL.0 {
+        if operation(target) == Operation::CALL {
             let index = CapabilityIndex(target >> CAPABILITY_SHIFT);
             return self.quick_call_with_item(index, MessageTag(tag));
         }
@@ -492,9 +489,24 @@ impl<M: Machine> Mappings<M> {
     }
 }
 
+/// Whether a message has one item, and nothing else that is special.
+pub(crate) fn has_one_item(tag: Word) -> bool {
+    tag & SPECIAL == ONE_ITEM.0
+}
+
 /// Whether a system call is an operation of a task with one flexpage.
 pub(crate) fn is_unmap(target: Word, tag: Word) -> bool {
-    target & OPERATION_MASK == Operation::CALL.0 && tag == UNMAP.0
+    operation(target) == Operation::CALL && tag == UNMAP.0
+}
+
+/// What a system call asks for, if [its tag is not special](is_special).
+pub(crate) fn operation(target: Word) -> Operation {
+    Operation(target & OPERATION_MASK)
+}
+
+/// Whether a tag asks for more than words.
+pub(crate) fn is_special(tag: Word) -> bool {
+    tag & SPECIAL != 0
 }
 
 /// Whether a system call is an answer with nothing but one item, which is what most page faults get.

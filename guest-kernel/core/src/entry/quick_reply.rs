@@ -2,7 +2,6 @@
 //! for the others.
 
 use crate::{
-    entry::quick::{OPERATION_MASK, SPECIAL},
     mapping::database::{self, Links},
     memory::{
         index::{MaybeThread, TableIndex, TaskIndex},
@@ -11,15 +10,13 @@ use crate::{
     threads::{kernel::Kernel, thread::Thread},
 };
 use protocol::{
-    Word,
     introspection::{ThreadState, record::Kind},
     message::MessageTag,
     object::CapabilityIndex,
-    syscall::Operation,
 };
 
 impl<M: Machine> Kernel<M> {
-    /// [`Operation::SET_ASIDE`] into one of the first slots, with a node that is there.
+    /// [`Operation::SET_ASIDE`](protocol::syscall::Operation::SET_ASIDE) into one of the first slots, with a node that is there.
     #[inline(always)]
     pub(crate) fn quick_set_aside(&mut self, index: CapabilityIndex) -> Option<&mut Thread> {
         let server = self.current.expected();
@@ -90,14 +87,4 @@ impl<M: Machine> Kernel<M> {
         self.current = caller.into();
         Some(to)
     }
-}
-
-/// Whether a system call sets an answer aside.
-pub(crate) fn is_set_aside(target: Word, tag: Word) -> bool {
-    tag & SPECIAL == 0 && target & OPERATION_MASK == Operation::SET_ASIDE.0
-}
-
-/// Whether a system call gives an answer without items that was set aside.
-pub(crate) fn is_later_answer(target: Word, tag: Word) -> bool {
-    tag & SPECIAL == 0 && target & OPERATION_MASK == Operation::ANSWER_AND_WAIT.0
 }

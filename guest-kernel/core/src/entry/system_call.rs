@@ -2,9 +2,8 @@
 //! goes on, and nothing else is left behind.
 
 use crate::{
-    entry::{
-        quick::{ONE_ITEM, UNMAP, is_answer_with_item, is_unmap},
-        quick_reply::{is_later_answer, is_set_aside},
+    entry::quick::{
+        ONE_ITEM, UNMAP, has_one_item, is_answer_with_item, is_special, is_unmap, operation,
     },
     mapping::{
         capability::{Object, Slot},
@@ -62,9 +61,24 @@ impl<M: Machine> Kernel<M> {
             Some(next) => leave(next, Entered::BySystemCall),
             None if is_answer_with_item(target, tag) => self.answer_with_item(leave),
             None if is_unmap(target, tag) => self.unmap_page(target, leave),
-            None if is_set_aside(target, tag) => self.set_aside_quickly(target, tag, leave),
-            None if is_later_answer(target, tag) => self.answer_set_aside(target, tag, leave),
-            None => self.message_with_item(target, tag, leave),
+            None => self.other_system_call(target, tag, leave),
+        }
+    }
+
+    /// A system call that is not among the quickest.
+    #[inline(never)]
+    fn other_system_call(
+        &mut self,
+        target: Word,
+        tag: Word,
+        leave: impl FnOnce(&mut Thread, Entered),
+    ) {
+        match operation(target) {
+            _ if has_one_item(tag) => self.message_with_item(target, tag, leave),
+            _ if is_special(tag) => self.general_system_call(target, tag, 0),
+            Operation::SET_ASIDE => self.set_aside_quickly(target, tag, leave),
+            Operation::ANSWER_AND_WAIT => self.answer_set_aside(target, tag, leave),
+            _ => self.general_system_call(target, tag, 0),
         }
     }
 
@@ -116,7 +130,7 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    /// A system call that is not among the quickest.
+    /// A message with one item.
     #[inline(never)]
     fn message_with_item(
         &mut self,
