@@ -161,6 +161,7 @@ impl<M: Machine> Kernel<M> {
         let (from, to) = (&threads[caller], threads.get(receiver)?);
         let machine = &mut self.mappings.machine;
         if !to.takes_calls()
+            || from.undertaking.is_some()
             || self.ready.has_above(to.priority())
             || machine.records(Kind::Message)
         {

@@ -34,7 +34,7 @@ impl<M: Machine> Kernel<M> {
     pub(crate) fn note_unheld(&mut self, gate: GateIndex) {
         self.mappings.lives.clear_due(Mortal::Gate(gate));
         let Some(thread) = self.gates[gate].receiver() else { return };
-        if self.gates[gate].is_unheld || self.mappings.is_held(gate) {
+        if self.gates[gate].is_unheld || self.is_held(gate) {
             return;
         }
         if self.threads[thread].accepts_all() {
@@ -52,7 +52,7 @@ impl<M: Machine> Kernel<M> {
     pub(crate) fn take_unheld(&mut self, call: SystemCall, gate: GateIndex) -> Next {
         let thread = call.caller;
         self.forget_unheld(thread, gate);
-        if self.mappings.is_held(gate) {
+        if self.is_held(gate) {
             return Next::Restart(call);
         }
         self.abandon(thread);
@@ -65,6 +65,17 @@ impl<M: Machine> Kernel<M> {
         if core::mem::take(&mut self.gates[gate].is_unheld) {
             self.threads[thread].unheld.remove(&mut self.gates, GateChain::Unheld, gate);
         }
+    }
+
+    /// Whether anybody holds a gate; or waits at it who has held it: then its thread learns later that it is
+    /// nobody, since there is a message yet with its label.
+    fn is_held(&mut self, gate: GateIndex) -> bool {
+        if self.mappings.is_held(gate) {
+            return true;
+        }
+        let is_waited_at = self.gates[gate].waiting.first().is_some();
+        self.gates[gate].is_unheld_later = is_waited_at;
+        is_waited_at
     }
 
     fn tell_unheld(&mut self, thread: ThreadIndex, gate: GateIndex) {

@@ -5,7 +5,7 @@
 //! So nobody is told at once: the bereaved stand in a list, and are told one after the other.
 
 use crate::{
-    mapping::stretch::BEREAVED_AT_ONCE,
+    mapping::{life::Mortal, stretch::BEREAVED_AT_ONCE},
     memory::{
         index::{GateIndex, MaybeGate, MaybeThread, ThreadIndex},
         machine::Machine,
@@ -59,6 +59,11 @@ impl<M: Machine> Kernel<M> {
     fn leave_gate(&mut self, thread: ThreadIndex) {
         if let Some(gate) = self.threads[thread].gate.take() {
             self.gates[gate].waiting.remove(&mut self.threads, ThreadChain::AtGate, thread);
+            let gone = &mut self.gates[gate];
+            if gone.is_unheld_later && gone.waiting.first().is_none() {
+                gone.is_unheld_later = false;
+                self.mappings.look_for_holders(Mortal::Gate(gate));
+            }
         }
     }
 

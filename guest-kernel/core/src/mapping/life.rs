@@ -71,6 +71,8 @@ pub struct Lives<M: Machine> {
     unheld: DueList,
     /// Ids of who does what leads to ends.
     cause: u32,
+    /// Whether that has taken a first capability away.
+    has_news: bool,
     machine: PhantomData<M>,
 }
 
@@ -108,8 +110,8 @@ where
         let (gates, threads, tasks) = (gates.clone(), threads.clone(), tasks.clone());
         let (factories, replies) = (factories.clone(), replies.clone());
         let tables = LifeTables { gates, threads, tasks, factories, replies };
-        let Self { dying, unheld, cause, .. } = *self;
-        Self { tables, dying, unheld, cause, machine: PhantomData }
+        let Self { dying, unheld, cause, has_news, .. } = *self;
+        Self { tables, dying, unheld, cause, has_news, machine: PhantomData }
     }
 }
 
@@ -214,7 +216,7 @@ impl<M: Machine> Lives<M> {
     /// Nobody lives yet.
     pub fn new(tables: LifeTables<M>) -> Self {
         let none = DueList { first: MaybeMortal::NONE };
-        Self { tables, dying: none, unheld: none, cause: 0, machine: PhantomData }
+        Self { tables, dying: none, unheld: none, cause: 0, has_news: false, machine: PhantomData }
     }
 
     /// The life of an object that there is.
@@ -263,6 +265,13 @@ impl<M: Machine> Lives<M> {
     #[inline(always)]
     pub(crate) fn set_cause(&mut self, ids: u32) {
         self.cause = ids;
+        self.has_news = false;
+    }
+
+    /// Whether the one who does something has taken a first capability away since this was asked last.
+    #[inline(always)]
+    pub(crate) fn take_news(&mut self) -> bool {
+        core::mem::take(&mut self.has_news)
     }
 
     /// Who has ended what is taken apart now.
@@ -406,6 +415,7 @@ impl<M: Machine> Mappings<M> {
         let Some(object) = capability.object.mortal() else { return };
         if self.lives.of(object).root() == Some(node) {
             self.lives.put_in_front(object);
+            self.lives.has_news = true;
         } else if let Mortal::Gate(_) = object {
             self.look_for_holders(object);
         }
@@ -417,7 +427,8 @@ impl<M: Machine> Mappings<M> {
         root.is_some_and(|root| database::has_children(&mut self.machine, root))
     }
 
-    fn look_for_holders(&mut self, gate: Mortal) {
+    /// If there is nobody, its thread is to learn that.
+    pub(crate) fn look_for_holders(&mut self, gate: Mortal) {
         let life = self.lives.of(gate);
         if let Some(root) = life.root()
             && life.is(LifeState::Living)

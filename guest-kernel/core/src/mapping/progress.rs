@@ -56,6 +56,8 @@ pub struct Progress {
     pub done: Word,
     /// Whether one of the items before allows what had faulted.
     pub resolved: bool,
+    /// Whether a first capability was taken away, whose object ends.
+    pub ends: bool,
     /// What became of the item so far.
     pub outcome: Outcome,
     /// What was unmapped of the flexpage so far, or in favour of the item.
@@ -71,6 +73,7 @@ impl Progress {
             item: None,
             done: 0,
             resolved: false,
+            ends: false,
             outcome: Outcome::NOTHING,
             tally: Tally::default(),
         }
@@ -78,8 +81,8 @@ impl Progress {
 
     /// The next item or flexpage.
     pub fn next(&mut self) {
-        let resolved = self.resolved;
-        *self = Self { number: self.number + 1, resolved, ..Self::new(self.walker) };
+        let Self { number, resolved, ends, .. } = *self;
+        *self = Self { number: number + 1, resolved, ends, ..Self::new(self.walker) };
     }
 }
 

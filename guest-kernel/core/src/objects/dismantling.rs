@@ -79,14 +79,16 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    /// The same at the end of an operation of a thread, which goes on with it when it was left.
+    /// The same at the end of an operation of a thread, if that has taken a first capability away. The thread
+    /// goes on with it when it was left.
     pub(crate) fn dismantle_for(
         &mut self,
         thread: ThreadIndex,
         operation: Operation,
-        progress: Progress,
+        mut progress: Progress,
     ) -> Result<(), Preempted> {
-        if !self.is_due() {
+        progress.ends |= self.mappings.lives.take_news();
+        if !progress.ends || !self.is_due() {
             return Ok(());
         }
         let done = self.dismantle();

@@ -88,6 +88,7 @@ impl<M: Machine> Kernel<M> {
                     self.trace_unmap(Unmapping { task, flexpage, take, own, tally }, invoker, None);
                 }
                 Ok(false) => {
+                    self.dismantle_for(invoker, operation, progress)?;
                     self.mappings.end_stretch();
                     return Err(ObjectError::InvalidArgument.into());
                 }

@@ -15,7 +15,10 @@ use protocol::{
     Word,
     error::ObjectError,
     flexpage::Rights,
-    introspection::record::{Kind, head_of, ids},
+    introspection::{
+        ThreadState,
+        record::{Kind, head_of, ids},
+    },
     layout::USER_END,
     message::MessageTag,
     object::CapabilityIndex,
@@ -74,6 +77,8 @@ impl<M: Machine> Kernel<M> {
             Some(bound) if bound == task && self.threads[thread].utcb == reference => Ok(()),
             Some(_) => Err(ObjectError::Busy),
             None if self.mappings.tasks[task].is_utcb_taken(utcb) => Err(ObjectError::Busy),
+            // Its task has ended, and it has with that.
+            None if self.threads[thread].is(ThreadState::Stopped) => Err(ObjectError::Busy),
             None => {
                 self.bind_to(thread, task, reference, utcb);
                 self.trace_creation(Kind::ThreadStarted, task, Some(thread), Some(caller));

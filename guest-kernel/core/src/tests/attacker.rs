@@ -14,8 +14,8 @@ use protocol::{
     message::{MapItem, MessageTag},
     object::{CapabilityIndex, label},
     operation::{Operation as _, factory, task, thread},
-    utcb::UTCB_SIZE,
     syscall::Operation,
+    utcb::UTCB_SIZE,
 };
 
 const START: Word = 0x40_0100;
@@ -182,7 +182,9 @@ fn an_unmap_never_ends_against_one_who_maps_on() {
         while act(&mut scene, number) {}
     }
     let count = |scene: &mut Scene| {
-        let all = (0..RING).flat_map(|number| (0..1 << (PIECE - PAGE_ORDER)).map(move |page| place(number) + page * PAGE_SIZE));
+        let all = (0..RING).flat_map(|number| {
+            (0..1 << (PIECE - PAGE_ORDER)).map(move |page| place(number) + page * PAGE_SIZE)
+        });
         all.filter(|address| scene.bench.page(help, *address).is_present()).count()
     };
     let mapped = count(&mut scene);
@@ -260,7 +262,11 @@ fn a_quick_call_forgets_what_was_begun() {
         let tag = scene.invoke(client, 62, label::TASK, &unmap_words(page, true));
         outcomes.push((tag.label(), scene.bench.slot(task, 256).is_some()));
     }
-    assert_eq!(outcomes, [(0, false), (0, false)], "general, quick: success, and whether it is left");
+    assert_eq!(
+        outcomes,
+        [(0, false), (0, false)],
+        "general, quick: success, and whether it is left"
+    );
 }
 
 /// F: a thread whose task has ended runs in another one.
@@ -276,7 +282,9 @@ fn a_thread_of_a_task_that_ended_runs_in_no_task() {
     }
     scene.invoke(boss, 3, label::FACTORY, &[factory::CreateThread::NUMBER, 43]);
     let bind = |scene: &mut Scene, task| {
-        scene.invoke(boss, 43, label::THREAD, &[thread::Control::NUMBER, 0, 0, task, UTCB_AREA]).label()
+        scene
+            .invoke(boss, 43, label::THREAD, &[thread::Control::NUMBER, 0, 0, task, UTCB_AREA])
+            .label()
     };
     assert_eq!(bind(&mut scene, 41), 0);
     scene.invoke(boss, 43, label::THREAD, &[thread::ExRegs::NUMBER, START, 0]);
@@ -315,7 +323,12 @@ fn an_unmap_with_a_bad_flexpage_returns_before_all_is_done() {
     let tag = scene.invoke(boss, OWN_TASK, label::TASK, &[task::Unmap::NUMBER, all, 2, page, bad]);
     let after = used(&scene);
     assert!(tag.label() < 0);
-    assert_eq!(after - before.min(after), 0, "the quota is back ({tag:?}); due: {}", scene.bench.kernel.is_due());
+    assert_eq!(
+        after - before.min(after),
+        0,
+        "the quota is back ({tag:?}); due: {}",
+        scene.bench.kernel.is_due()
+    );
 }
 
 /// H: the task capability that an Unmap was made by is among what it takes: done, but it fails, and before
@@ -337,8 +350,12 @@ fn an_unmap_that_takes_its_own_way_along() {
     let words = [task::Unmap::NUMBER, all, 2, page(39), page(40)];
     let tag = scene.invoke(boss, 39, label::TASK, &words);
     let error = scene.bench.error(boss);
-    assert!(!tag.is_ipc_error() && !scene.bench.kernel.is_due(), "{tag:?} {error} {:?}; due: {}",
-        scene.bench.slot(own, 40), scene.bench.kernel.is_due());
+    assert!(
+        !tag.is_ipc_error() && !scene.bench.kernel.is_due(),
+        "{tag:?} {error} {:?}; due: {}",
+        scene.bench.slot(own, 40),
+        scene.bench.kernel.is_due()
+    );
 }
 
 const FACTORY: Word = 8;
@@ -361,7 +378,12 @@ fn storm(seed: u64, steps: usize) {
     let account = |scene: &Scene| {
         let mappings = &scene.bench.kernel.mappings;
         let used = mappings.factories[FactoryIndex::from_position(0)].record.used;
-        (soundness::Census::of(&scene.bench), used, mappings.pool.left(), mappings.interrupted_walks)
+        (
+            soundness::Census::of(&scene.bench),
+            used,
+            mappings.pool.left(),
+            mappings.interrupted_walks,
+        )
     };
     let before = account(&scene);
     scene.invoke(boss, 3, label::FACTORY, &[factory::CreateFactory::NUMBER, 40, 6 << 20]);
@@ -372,7 +394,11 @@ fn storm(seed: u64, steps: usize) {
         scene.bench.give(*task, CapabilityIndex(FACTORY), Object::Factory(made));
         for other in 0..4 {
             scene.bench.give(*task, CapabilityIndex(9 + other), Object::Task(tasks[other]));
-            scene.bench.give(*task, CapabilityIndex(13 + other), Object::Thread(index(workers[other])));
+            scene.bench.give(
+                *task,
+                CapabilityIndex(13 + other),
+                Object::Thread(index(workers[other])),
+            );
         }
         scene.bench.gate(*task, CapabilityIndex(17), workers[(number + 1) % 4], 0x100 + number);
         for page in 0..8 {
@@ -389,18 +415,24 @@ fn storm(seed: u64, steps: usize) {
     let area = Flexpage::memory(UTCB_AREA, PAGE_ORDER, Rights::READ_WRITE).0;
     for step in 0..steps {
         let records = &mut scene.bench.kernel.mappings.machine.records;
-        for record in records.drain(..).filter(|record| record.kind == protocol::introspection::record::Kind::ObjectEnded as u8) {
+        for record in records.drain(..).filter(|record| {
+            record.kind == protocol::introspection::record::Kind::ObjectEnded as u8
+        }) {
             *ended.entry(record.flags).or_insert(0u32) += 1;
         }
         scene.bench.kernel.mappings.machine.flushed.clear();
         let kernel = &scene.bench.kernel;
         let all = (0..kernel.threads.used()).map(index).filter(|thread| {
             let thread = &kernel.threads[*thread];
-            !thread.is(ThreadState::Unused) && thread.bound_task().is_some_and(|task| task.position() > 2 && task != own)
+            !thread.is(ThreadState::Unused)
+                && thread.bound_task().is_some_and(|task| task.position() > 2 && task != own)
         });
         let all: Vec<ThreadIndex> = all.collect();
-        let ready: Vec<ThreadIndex> =
-            all.iter().copied().filter(|thread| kernel.threads[*thread].is(ThreadState::Ready)).collect();
+        let ready: Vec<ThreadIndex> = all
+            .iter()
+            .copied()
+            .filter(|thread| kernel.threads[*thread].is(ThreadState::Ready))
+            .collect();
         if all.is_empty() {
             break;
         }
@@ -442,9 +474,17 @@ fn storm(seed: u64, steps: usize) {
             let any = slot(&mut below);
             let item = |below: &mut dyn FnMut(usize) -> usize| {
                 let flexpage = if below(4) == 0 {
-                    Flexpage::memory(0x50_0000 + below(8) * PAGE_SIZE, PAGE_ORDER + below(4) as u32, Rights::all())
+                    Flexpage::memory(
+                        0x50_0000 + below(8) * PAGE_SIZE,
+                        PAGE_ORDER + below(4) as u32,
+                        Rights::all(),
+                    )
                 } else {
-                    Flexpage::capabilities(1 + below(SLOTS), [0, 0, 0, 1, 2, 4][below(6)], Rights::all())
+                    Flexpage::capabilities(
+                        1 + below(SLOTS),
+                        [0, 0, 0, 1, 2, 4][below(6)],
+                        Rights::all(),
+                    )
                 };
                 let send_base = if flexpage.kind() == protocol::flexpage::Kind::Memory {
                     0x50_0000 + below(16) * PAGE_SIZE
@@ -453,15 +493,21 @@ fn storm(seed: u64, steps: usize) {
                 };
                 MapItem { send_base, grant: below(2) == 0, flexpage }.to_words()
             };
-            let object = |scene: &mut Scene, wanted: fn(Object) -> bool, below: &mut dyn FnMut(usize) -> usize| {
+            let object = |scene: &mut Scene,
+                          wanted: fn(Object) -> bool,
+                          below: &mut dyn FnMut(usize) -> usize| {
                 let task = scene.bench.task_of(actor);
-                let found: Vec<usize> = (1..=SLOTS).filter(|slot| scene.bench.slot(task, *slot as u32).is_some_and(wanted)).collect();
+                let found: Vec<usize> = (1..=SLOTS)
+                    .filter(|slot| scene.bench.slot(task, *slot as u32).is_some_and(wanted))
+                    .collect();
                 if found.is_empty() { 1 } else { found[below(found.len())] }
             };
             let (operation, target, tag) = match below(12) {
                 0 | 1 => {
-                    let target = object(&mut scene, |o| matches!(o, Object::Factory(_)), &mut below);
-                    let receiver = object(&mut scene, |o| matches!(o, Object::Thread(_)), &mut below);
+                    let target =
+                        object(&mut scene, |o| matches!(o, Object::Factory(_)), &mut below);
+                    let receiver =
+                        object(&mut scene, |o| matches!(o, Object::Thread(_)), &mut below);
                     let words = match below(4) {
                         0 => [1, any, area, 0],
                         1 => [2, any, 0, 0],
@@ -479,7 +525,8 @@ fn storm(seed: u64, steps: usize) {
                 }
                 4 => {
                     let target = object(&mut scene, |o| matches!(o, Object::Task(_)), &mut below);
-                    let page = Flexpage::capabilities(any, [0, 0, 0, 0, 1, 2][below(6)], Rights::empty());
+                    let page =
+                        Flexpage::capabilities(any, [0, 0, 0, 0, 1, 2][below(6)], Rights::empty());
                     let words = unmap_words(page, below(2) == 0);
                     scene.write(actor, &words);
                     (Operation::CALL, target, MessageTag::new(label::TASK, 4, 0))
@@ -490,7 +537,10 @@ fn storm(seed: u64, steps: usize) {
                     if below(2) == 0 {
                         let utcb = UTCB_AREA + below(4) * UTCB_SIZE;
                         let gates = [PARENT, 17];
-                        scene.write(actor, &[thread::Control::NUMBER, gates[below(2)], gates[below(2)], to, utcb]);
+                        scene.write(
+                            actor,
+                            &[thread::Control::NUMBER, gates[below(2)], gates[below(2)], to, utcb],
+                        );
                         (Operation::CALL, target, MessageTag::new(label::THREAD, 5, 0))
                     } else {
                         scene.write(actor, &[thread::ExRegs::NUMBER, START, 0]);
@@ -503,21 +553,34 @@ fn storm(seed: u64, steps: usize) {
                     let words = item(&mut below);
                     scene.write(actor, &words);
                     let items = below(2);
-                    ([Operation::ANSWER_AND_WAIT, Operation::SEND][below(2)], target, MessageTag::new(0, 0, items))
+                    (
+                        [Operation::ANSWER_AND_WAIT, Operation::SEND][below(2)],
+                        target,
+                        MessageTag::new(0, 0, items),
+                    )
                 }
                 8 | 9 => {
-                    let target = object(&mut scene, |o| matches!(o, Object::Gate(_) | Object::Thread(_)), &mut below);
+                    let target = object(
+                        &mut scene,
+                        |o| matches!(o, Object::Gate(_) | Object::Thread(_)),
+                        &mut below,
+                    );
                     let words = item(&mut below);
                     scene.write(actor, &words);
                     let items = below(2);
-                    let all = [Operation::SEND, Operation::CALL, Operation::CALL, Operation::RECEIVE];
+                    let all =
+                        [Operation::SEND, Operation::CALL, Operation::CALL, Operation::RECEIVE];
                     (all[below(4)], target, MessageTag::new(0, 0, items))
                 }
                 _ => {
                     let words = item(&mut below);
                     scene.write(actor, &words);
                     let items = below(2);
-                    ([Operation::REPLY_AND_WAIT, Operation::WAIT][below(2)], 0, MessageTag::new(0, 0, items))
+                    (
+                        [Operation::REPLY_AND_WAIT, Operation::WAIT][below(2)],
+                        0,
+                        MessageTag::new(0, 0, items),
+                    )
                 }
             };
             last.insert(actor, (operation, target, tag));
@@ -532,7 +595,8 @@ fn storm(seed: u64, steps: usize) {
         scene.bench.kernel.threads[index(actor)].context.set_pointers(START, 0);
         scene.bench.call(operation, CapabilityIndex(target), tag);
         if step % 7 == 0 {
-            soundness::check(&mut scene.bench).unwrap_or_else(|error| panic!("seed {seed}, step {step}: {error}"));
+            soundness::check(&mut scene.bench)
+                .unwrap_or_else(|error| panic!("seed {seed}, step {step}: {error}"));
         }
     }
     scene.bench.kernel.mappings.machine.is_restless = false;
@@ -636,7 +700,10 @@ fn a_dying_task_of_others_keeps_an_unmap_from_returning() {
         false
     });
     assert_eq!(scene.bench.slot(own, GATE as u32), None);
-    assert!(is_done, "after {turns} time slices the victim's Unmap of its own gate has not returned");
+    assert!(
+        is_done,
+        "after {turns} time slices the victim's Unmap of its own gate has not returned"
+    );
 }
 
 /// J: the same with capabilities: a factory whose first capability is taken away does not end as long as
@@ -698,7 +765,8 @@ fn a_map_waits_for_the_ends_of_others() {
     let words = unmap_words(Flexpage::capabilities(OWN_TASK, 0, Rights::empty()), true);
     scene.write(dying, &words);
     scene.enter(dying, Operation::CALL, OWN_TASK, MessageTag::new(label::TASK, 4, 0));
-    let item = MapItem::map(HERE + 2 * PAGE_SIZE, Flexpage::memory(HERE, PAGE_ORDER, Rights::all()));
+    let item =
+        MapItem::map(HERE + 2 * PAGE_SIZE, Flexpage::memory(HERE, PAGE_ORDER, Rights::all()));
     let [base, words] = item.to_words();
     scene.write(victim, &[task::Map::NUMBER, base, words]);
     let mut restarts = 0;

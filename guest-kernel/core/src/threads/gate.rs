@@ -22,6 +22,8 @@ pub struct Gate {
     unheld: Links,
     /// Whether it is one of these.
     pub is_unheld: bool,
+    /// Whether it is to be one of these once nobody waits at it any more.
+    pub is_unheld_later: bool,
     /// Threads that wait to send through it, or for a message from its thread.
     pub waiting: Chain<ThreadIndex>,
 }
@@ -46,6 +48,7 @@ impl Gate {
             of_thread: Links::NONE,
             unheld: Links::NONE,
             is_unheld: false,
+            is_unheld_later: false,
             waiting: Chain::EMPTY,
         }
     }

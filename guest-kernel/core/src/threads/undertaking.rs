@@ -96,8 +96,9 @@ impl<M: Machine> Kernel<M> {
         &mut self,
         thread: ThreadIndex,
         operation: Operation,
-        progress: Progress,
+        mut progress: Progress,
     ) -> Preempted {
+        progress.ends |= self.mappings.lives.take_news();
         self.threads[thread].undertaking = Some(Undertaking { operation, progress });
         self.mappings.stretch.end(&mut self.mappings.machine, true);
         Preempted
