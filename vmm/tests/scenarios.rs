@@ -477,7 +477,7 @@ fn churn(on: Target) {
     let shorter =
         common::file(scenario.replace("churn 1 250", &format!("churn 1 {rounds}")).as_bytes());
     let path = shorter.path().to_str().expect("a plain name");
-    let ran = on.run(&[path, "--quiet", "--check=1024"]).expect_status(0);
+    let ran = on.run(&[path, "--quiet", "--check=256"]).expect_status(0);
     assert!(ran.checks() > 10);
     let (tasks, others) = (5 * rounds, 6 * rounds);
     let counted = format!("churn: {tasks} tasks, {others} threads, {others} gates and ");

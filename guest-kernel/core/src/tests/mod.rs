@@ -1,6 +1,7 @@
 //! The kernel on a model of the hardware.
 
 mod algebra;
+mod attacker;
 mod ends;
 mod exploration;
 mod faults;

@@ -13,8 +13,8 @@ use protocol::{
         ALIVE, BITMAP_OFFSET_AT, HEADER_MAGIC, HEADER_VERSION, Header, NAME_LENGTH, NOBODY,
         PORT_BITMAP_SIZE, PortCache, Table, TaskRecord, ThreadRecord,
         mapping::{
-            COMPANION_OFFSET, CapabilitySlot, FactoryRecord, GateRecord, MappingNode, NODE_SIZE,
-            ObjectKind, Place, Resource,
+            COMPANION_OFFSET, CapabilitySlot, FactoryRecord, GateRecord, LifeRecord, LifeState,
+            MappingNode, NODE_SIZE, ObjectKind, Place, Resource,
         },
     },
     kip::{KIP_MAGIC, KernelInfoPage, PhysicalRange},
@@ -36,10 +36,13 @@ pub(super) const TASKS: u64 = POOL.start;
 pub(super) const THREADS: u64 = POOL.start + 0x1000;
 pub(super) const FACTORIES: u64 = POOL.start + 0x2000;
 const GATES: u64 = POOL.start + 0x3000;
+/// The lives of tasks, threads, factories and gates.
+const LIVES: [u64; 4] =
+    [POOL.start + 0x4000, POOL.start + 0x4400, POOL.start + 0x4800, POOL.start + 0x4c00];
 /// The first pair of frames.
-pub(super) const INFO_PAGE: u64 = POOL.start + 0x4000;
+pub(super) const INFO_PAGE: u64 = POOL.start + 0x6000;
 /// The first one that can be allocated: the top-level table of the first task.
-pub(super) const FIRST_FREE: u64 = POOL.start + 0x6000;
+pub(super) const FIRST_FREE: u64 = POOL.start + 0x8000;
 /// Entries are larger than their records, as the kernel's objects are.
 pub(super) const STRIDE: u64 = 96;
 
@@ -122,9 +125,52 @@ impl Made {
             made.bookmark_for(task);
         }
         made.capabilities();
+        made.lives();
         made.no_ports();
         made.header();
         made
+    }
+
+    /// Every object lives as long as its first capability.
+    fn lives(&mut self) {
+        let (task, thread) = (CapabilityIndex::TASK.0, CapabilityIndex::THREAD.0);
+        let parent = CapabilityIndex::PARENT.0;
+        let own = (SIGMA0..=OTHER).flat_map(|number| {
+            [
+                (ObjectKind::Task, number, capability(number, task)),
+                (ObjectKind::Thread, number, capability(number, thread)),
+            ]
+        });
+        let others = [
+            (ObjectKind::Factory, 0, capability(ROOT, 3)),
+            (ObjectKind::Factory, 1, capability(ROOT, 21)),
+            (ObjectKind::Gate, 0, capability(ROOT, parent)),
+            (ObjectKind::Gate, 1, capability(ROOT, 20)),
+        ];
+        for (kind, number, first) in own.chain(others) {
+            let root = self.node_at(first);
+            self.change_life(kind, number, |life| {
+                (life.root, life.state, life.factory) = (root, LifeState::Living as u16, 0);
+            });
+        }
+    }
+
+    pub(super) fn change_life(
+        &mut self,
+        kind: ObjectKind,
+        number: u16,
+        change: impl FnOnce(&mut LifeRecord),
+    ) {
+        let table = match kind {
+            ObjectKind::Task => LIVES[0],
+            ObjectKind::Thread => LIVES[1],
+            ObjectKind::Factory => LIVES[2],
+            _ => LIVES[3],
+        };
+        let address = table + u64::from(number) * size_of::<LifeRecord>() as u64;
+        let mut life: LifeRecord = read_value(&self.memory, address).unwrap();
+        change(&mut life);
+        self.put(address, &life);
     }
 
     /// The processor forbids all ports.
@@ -228,6 +274,7 @@ impl Made {
         self.root(capability(ROOT, parent), slot(ObjectKind::Gate, 0), Rights::all());
         self.root(capability(ROOT, 5), slot(ObjectKind::Console, 0), Rights::all());
         self.root(capability(ROOT, 20), slot(ObjectKind::Gate, 1), Rights::all());
+        self.root(capability(ROOT, 21), slot(ObjectKind::Factory, 1), Rights::all());
         for task in [APP, OTHER] {
             self.map(capability(ROOT, 20), capability(task, parent), Rights::READ);
             self.map(capability(ROOT, 5), capability(task, 5), Rights::READ);
@@ -242,6 +289,13 @@ impl Made {
         let table = |address, count| Table { address, stride: STRIDE, count };
         (header.tasks, header.threads) = (table(TASKS, 6), table(THREADS, 4));
         (header.factories, header.gates) = (table(FACTORIES, 2), table(GATES, 2));
+        let lives = |kind: usize, count| Table {
+            address: LIVES[kind],
+            stride: size_of::<LifeRecord>() as u64,
+            count,
+        };
+        (header.lives.tasks, header.lives.threads) = (lives(0, 6), lives(1, 4));
+        (header.lives.factories, header.lives.gates) = (lives(2, 2), lives(3, 2));
         (header.pool_start, header.pool_end) = (POOL.start, self.memory.len() as u64);
         (header.pool_used, header.pool_fresh) = (self.next - POOL.start, self.next);
         header.pool_pairs = INFO_PAGE;
@@ -301,6 +355,13 @@ impl Made {
         let result = change(&mut record);
         self.put(address, &record);
         result
+    }
+
+    pub(super) fn change_gate(&mut self, number: u64, change: impl FnOnce(&mut GateRecord)) {
+        let address = GATES + number * STRIDE;
+        let mut record: GateRecord = read_value(&self.memory, address).unwrap();
+        change(&mut record);
+        self.put(address, &record);
     }
 
     /// A pair of frames.

@@ -372,12 +372,17 @@ impl<'m> Snapshot<'m> {
         self.guest.memory
     }
 
+    /// The lives of objects of one kind.
+    pub(super) fn lives(&self, table: Table) -> impl Iterator<Item = (u16, LifeRecord)> {
+        entries(self.guest.memory, table, MOST_GATES)
+    }
+
     /// Whether the life of any object is in a state.
     pub(super) fn is_anybody(&self, state: LifeState) -> bool {
         let LifeTables { gates, threads, tasks, factories, replies } = self.header.lives;
         let mut lives = [gates, threads, tasks, factories, replies]
             .into_iter()
-            .flat_map(|table| entries::<LifeRecord>(self.guest.memory, table, MOST_GATES));
+            .flat_map(|table| self.lives(table));
         lives.any(|(_, life)| life.state == state as u16)
     }
 

@@ -17,9 +17,11 @@ use crate::{
 use protocol::{
     flexpage::{KERNEL_PORTS, Rights},
     introspection::mapping::{
-        CapabilitySlot, FactoryRecord, MAX_DEPTH, MappingNode, ObjectKind, Place, Resource,
+        CapabilitySlot, FactoryRecord, LifeRecord, LifeState, MAX_DEPTH, MappingNode, ObjectKind,
+        Place, Resource,
     },
     layout::{KERNEL_INFO_PAGE, MAPPABLE_START, UTCB_AREA},
+    object::CapabilityIndex,
 };
 use std::convert::Infallible;
 
@@ -62,12 +64,12 @@ fn sound_guests_are_clean_and_every_rule_was_applied() {
             let is_everywhere = rule != Rule::KernelArea;
             assert_eq!(report.count(rule) > 0, is_everywhere, "{rule:?}");
         }
-        // Memory: 3 * 3 + 2 + 3 + 2 pages; 17 ports; 16 capabilities.
+        // Memory: 3 * 3 + 2 + 3 + 2 pages; 17 ports; 17 capabilities.
         let kernel_pages = 2 * 4;
         assert_eq!(report.count(Rule::Pages), 16 + kernel_pages);
-        assert_eq!(report.count(Rule::Nodes), 16 + kernel_pages + 17 + 16);
+        assert_eq!(report.count(Rule::Nodes), 16 + kernel_pages + 17 + 17);
         // Those of memory, ports and objects that are derived from nothing.
-        assert_eq!(report.count(Rule::Roots), 4 + 8 + 12);
+        assert_eq!(report.count(Rule::Roots), 4 + 8 + 13);
         assert_eq!(report.count(Rule::Derived), 12 + 9 + 4);
     }
 }
@@ -306,6 +308,15 @@ fn records_are_checked() {
     broken(&|record| record.name[9] = 1).expect_violation(Rule::Records, "thread 1", "name");
     let waits = |record: &mut ThreadRecord| (record.state, record.partner) = (4, 500);
     broken(&waits).expect_violation(Rule::Records, "thread 1", "thread 500");
+    // One whose task has ended runs nowhere, and is stopped.
+    broken(&|record| record.task = NOBODY).expect_violation(
+        Rule::Records,
+        "thread 1",
+        "task 65535",
+    );
+    let mut made = Made::new(&AMD64);
+    made.change_gate(1, |record| record.thread = 500);
+    made.expect_violation(Rule::Records, "gate 1", "thread 500");
     let mut made = Made::new(&AMD64);
     made.put(TASKS, &7u32);
     made.expect_violation(Rule::Records, "task 0", "state is 7");
@@ -316,6 +327,63 @@ fn records_are_checked() {
     header.threads.count = u64::MAX;
     made.put(HEADER, &header);
     made.expect_violation(Rule::Records, "table of threads", "no table in the pool");
+}
+
+/// A capability outlives its object.
+#[test]
+fn capabilities_for_what_is_gone_are_found() {
+    let of_gone = |change: &dyn Fn(&mut Made)| {
+        let mut made = Made::new(&AMD64);
+        change(&mut made);
+        let report = made.guest().check();
+        let is_found = report.violations.iter().any(|violation| {
+            violation.rule == Rule::Nodes
+                && violation.evidence.ends_with("is for an object that does not exist")
+        });
+        assert!(is_found, "{:#?}", report.violations);
+    };
+    of_gone(&|made| made.put(THREADS + u64::from(APP) * STRIDE, &0u32));
+    of_gone(&|made| made.change_factory(0, |record| record.state = 0));
+    of_gone(&|made| made.change_gate(1, |record| record.state = 0));
+}
+
+/// Objects that live too long, or not long enough.
+#[test]
+fn an_object_lives_as_long_as_its_first_capability() {
+    let life = |kind, number, change: &dyn Fn(&mut LifeRecord)| {
+        let mut made = Made::new(&AMD64);
+        made.change_life(kind, number, |life| change(life));
+        made
+    };
+    for (kind, number, path) in [
+        (ObjectKind::Task, APP, "task 2"),
+        (ObjectKind::Thread, OTHER, "thread 3"),
+        (ObjectKind::Factory, 1, "factory 1"),
+        (ObjectKind::Gate, 1, "gate 1"),
+    ] {
+        for root in [0, 1, u32::MAX] {
+            let made = life(kind, number, &|life| life.root = root);
+            made.expect_violation(Rule::Lives, path, "which is not for it");
+        }
+        let other = Made::new(&AMD64).node_at(capability(ROOT, CapabilityIndex::TASK.0));
+        let made = life(kind, number, &|life| life.root = other);
+        made.expect_violation(Rule::Lives, path, "which is not for it");
+        let made = life(kind, number, &|life| life.state = LifeState::None as u16);
+        made.expect_violation(Rule::Lives, path, "it is there");
+        life(kind, number, &|life| life.state = 77).expect_violation(Rule::Lives, path, "state 77");
+        // What is about to be taken apart has none.
+        let report = life(kind, number, &|life| {
+            (life.state, life.root) = (LifeState::Dying as u16, 0);
+        });
+        assert!(report.guest().check().is_clean());
+        let unheld = life(kind, number, &|life| life.state = LifeState::Unheld as u16);
+        match kind {
+            ObjectKind::Gate => assert!(unheld.guest().check().is_clean()),
+            _ => unheld.expect_violation(Rule::Lives, path, "it is no gate"),
+        }
+    }
+    let gone = life(ObjectKind::Task, 5, &|life| life.state = LifeState::Living as u16);
+    gone.expect_violation(Rule::Lives, "task 5", "it is gone");
 }
 
 /// Memory that is nobody's, somebody's twice, or free and not empty.

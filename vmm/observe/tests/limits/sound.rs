@@ -26,7 +26,7 @@ const BITMAP: u64 = TASK_STATE + 0x68;
 const TASKS: u64 = POOL.start;
 const FACTORIES: u64 = POOL.start + FRAME;
 const INFO_PAGE: u64 = POOL.start + 2 * FRAME;
-const FIRST_FREE: u64 = POOL.start + 3 * FRAME;
+const FIRST_FREE: u64 = POOL.start + 4 * FRAME;
 const NUMBER_OF_TASKS: u64 = 6;
 /// Nodes in a pair of frames.
 const NODES: u64 = 2 * FRAME / NODE_SIZE;
@@ -78,7 +78,7 @@ impl Sound {
         self.ram.put(INFO_PAGE, &info);
         for task in 0..NUMBER_OF_TASKS {
             let mut record = TaskRecord::new_zeroed();
-            (record.state, record.page_table) = (1, self.table(0));
+            (record.state, record.page_table) = (1, self.frame());
             self.ram.put(TASKS + task * size_of::<TaskRecord>() as u64, &record);
             let (entry, _) = self.slot(task, KERNEL_INFO_PAGE as u64 / FRAME);
             self.put_entry(entry, INFO_PAGE | 5);
@@ -122,7 +122,6 @@ impl Sound {
     fn new_node(&mut self) -> u32 {
         if self.node == self.nodes_end {
             let link = self.frame() / NODE_SIZE;
-            self.frame();
             self.ram.put(link * NODE_SIZE, &(self.node_frames as u32));
             (self.node_frames, self.node, self.nodes_end) = (link, link + 1, link + NODES);
             self.node_pairs += 1;
@@ -153,22 +152,15 @@ impl Sound {
         header.factories = table(FACTORIES, size_of::<FactoryRecord>(), 1);
         header.gates = table(POOL.start, 64, 0);
         (header.pool_start, header.pool_end) = (POOL.start, POOL.end);
+        (header.pool_pairs, header.pool_fresh) = (INFO_PAGE, self.next);
         (header.pool_used, header.port_cache) = (self.next - POOL.start, PORT_CACHE);
         self.ram.put(HEADER, &header);
     }
 
+    /// A pair of frames.
     fn frame(&mut self) -> u64 {
-        self.next += FRAME;
-        self.next - FRAME
-    }
-
-    /// A table of that level, with its companion if it has one.
-    fn table(&mut self, level: usize) -> u64 {
-        let table = self.frame();
-        if !self.geometry.levels[level].is_spine {
-            self.frame();
-        }
-        table
+        self.next += 2 * FRAME;
+        self.next - 2 * FRAME
     }
 
     /// Addresses of a page's entry and companion element; makes the tables on the way.
@@ -184,7 +176,7 @@ impl Sound {
             let present = Entry::new(self.get_entry(entry), level, geometry);
             table = present.physical();
             if !present.is_present() {
-                table = self.table(number + 1);
+                table = self.frame();
                 self.put_entry(entry, table | 7);
             }
         }

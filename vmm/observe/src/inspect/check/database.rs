@@ -8,7 +8,7 @@ use crate::inspect::{
 };
 use protocol::{
     introspection::{
-        NOBODY,
+        ALIVE, NOBODY, ThreadState,
         mapping::{CapabilitySlot, MAX_DEPTH, MappingNode, ObjectKind, Resource},
     },
     layout::{MAPPABLE_END, ONE_TO_ONE_END, SIGMA0_BASE},
@@ -140,13 +140,21 @@ fn entry_problem(snapshot: &Snapshot<'_>, mapping: &Mapping, report: &Report) ->
 /// Whether there is the object that a capability is for.
 fn exists(snapshot: &Snapshot, slot: CapabilitySlot) -> bool {
     let index = slot.index();
-    let is_below = |count: usize| usize::from(index) < count;
     match slot.kind() {
         None => false,
-        Some(ObjectKind::Gate) => is_below(snapshot.gates.len()),
-        Some(ObjectKind::Thread) => is_below(snapshot.threads.len()),
+        Some(ObjectKind::Gate) => {
+            let gate = snapshot.gates.get(usize::from(index));
+            gate.is_some_and(|gate| u32::from(gate.state) == ALIVE)
+        }
+        Some(ObjectKind::Thread) => {
+            let thread = snapshot.threads.get(usize::from(index));
+            thread.is_some_and(|thread| thread.state != ThreadState::Unused as u32)
+        }
         Some(ObjectKind::Task) => snapshot.task(index).is_some(),
-        Some(ObjectKind::Factory) => is_below(snapshot.factories.len()),
+        Some(ObjectKind::Factory) => {
+            let factory = snapshot.factory(index);
+            factory.is_some_and(|factory| u32::from(factory.state) == ALIVE)
+        }
         Some(ObjectKind::Reply) => snapshot.waits_for_reply(index),
         // There is one of each of the others.
         Some(_) => index == 0,

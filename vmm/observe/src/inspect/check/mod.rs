@@ -7,6 +7,7 @@
 //! | `space` | page tables and what they map |
 //! | `ports` | I/O ports: what the processor was told of them |
 //! | `database` | nodes: that they, the entries and each other agree |
+//! | `lives` | that objects live as long as their first capabilities |
 //! | `quotas` | kernel memory: who has paid for what |
 //! | `memory` | kernel memory: where all of it is |
 //! | `report` | what comes out |
@@ -16,6 +17,7 @@
 //! [`Report::confirmed_by`]. While the guest is paused one pass is enough.
 
 mod database;
+mod lives;
 mod memory;
 mod ports;
 mod quotas;
@@ -39,6 +41,7 @@ impl Guest<'_> {
         space::check(&snapshot, &kept, &mut report);
         ports::check(&snapshot, &kept, &mut report);
         database::check(&snapshot, &mut report);
+        lives::check(&snapshot, &mut report);
         quotas::check(&snapshot, &mut report);
         memory::check(&snapshot, &mut report);
         report.is_of_one_moment = snapshot.is_of_one_moment();

@@ -52,7 +52,7 @@ pub(super) fn check(snapshot: &Snapshot, report: &mut Report) {
         report.judge(Rule::Records, || factory_path(snapshot, number), problem);
     }
     for (number, record) in snapshot.gates.iter().enumerate() {
-        let problem = gate_problem(record, snapshot.threads.len());
+        let problem = gate_problem(record, snapshot);
         report.judge(Rule::Records, || format!("gate {number}"), problem);
     }
 }
@@ -95,7 +95,8 @@ fn thread_problem(record: &ThreadRecord, snapshot: &Snapshot) -> Option<String> 
         ThreadState::Unused => None,
         _ if !is_padded(&record.name) => Some("its name goes on behind its end".to_owned()),
         _ if priority > 255 => Some(format!("its priority is {priority}")),
-        ThreadState::Inactive if task == NOBODY => None,
+        // A task that ends leaves its threads behind, stopped.
+        ThreadState::Inactive | ThreadState::Stopped if task == NOBODY => None,
         _ if !task_is_alive => Some(format!("it runs in task {task}, which is not alive")),
         _ if waits && record.partner < SET_ASIDE && !partner_exists => {
             Some(format!("it waits for thread {}, which does not exist", record.partner))
@@ -139,11 +140,14 @@ fn is_older(snapshot: &Snapshot, factory: u16, other: u16) -> bool {
     false
 }
 
-fn gate_problem(record: &GateRecord, threads: usize) -> Option<String> {
+/// A gate leads to a thread that is there, or nowhere any more.
+fn gate_problem(record: &GateRecord, snapshot: &Snapshot) -> Option<String> {
     let GateRecord { thread, state, .. } = *record;
+    let found = snapshot.threads.get(usize::from(thread));
+    let exists = found.is_some_and(|found| found.state != ThreadState::Unused as u32);
     match u32::from(state) {
         UNUSED => None,
-        ALIVE if usize::from(thread) < threads => None,
+        ALIVE if exists || thread == NOBODY => None,
         ALIVE => Some(format!("it leads to thread {thread}, which does not exist")),
         state => Some(format!("its state is {state}")),
     }

@@ -37,6 +37,8 @@ pub enum Rule {
     Roots,
     /// Free nodes.
     FreeNodes,
+    /// How long objects live.
+    Lives,
     /// What is paid of kernel memory.
     Quotas,
     /// Where all kernel memory is.
@@ -45,7 +47,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them, in the order in which reports show them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Records,
         Self::KernelInfo,
         Self::Tables,
@@ -62,6 +64,7 @@ impl Rule {
         Self::Rights,
         Self::Roots,
         Self::FreeNodes,
+        Self::Lives,
         Self::Quotas,
         Self::Memory,
     ];
@@ -95,6 +98,7 @@ impl Rule {
                 "every tree begins in sigma0, or with the only first capability of its object"
             }
             Self::FreeNodes => "the lists of free nodes end, and no free node is in use",
+            Self::Lives => "every object that is there, and no other one, has a first capability",
             Self::Quotas => "quotas add up: what can be counted is what the factories say",
             Self::Memory => {
                 "every frame of the kernel's pool is free, and zero, or somebody has it"
@@ -115,6 +119,7 @@ impl Rule {
             Self::Lists | Self::Depths | Self::DepthLimit | Self::FreeNodes => "nodes",
             Self::Derived | Self::Rights => "derived",
             Self::Roots => "trees",
+            Self::Lives => "objects",
             Self::Quotas => "sums",
             Self::Memory => "pairs",
         }
