@@ -22,20 +22,21 @@ impl<M: Machine> Kernel<M> {
         let server = self.current.expected();
         let mut threads = self.threads.all();
         let from = &threads[server];
-        // Nobody is beyond the table.
-        let caller = from.caller.expected();
-        let to = threads.get(caller)?;
         let mappings = &mut self.mappings;
-        if !to.waits_for(server) || from.undertaking.is_some() || index == CapabilityIndex::NIL {
-            return None;
-        }
         let task = TaskIndex::from_position(from.record.task);
         let owner = &mappings.tasks[task];
+        let factory = owner.factory;
         let spot = owner.capabilities.first_spot(index)?;
-        if spot.entry(&mut mappings.machine).is_present() {
+        // Nobody is beyond the table.
+        let caller = from.caller.expected();
+        if !threads.get(caller)?.waits_for(server)
+            || from.undertaking.is_some()
+            || index == CapabilityIndex::NIL
+            || spot.entry(&mut mappings.machine).is_present()
+        {
             return None;
         }
-        let factory = &mut mappings.factories[owner.factory];
+        let factory = &mut mappings.factories[factory];
         let node = database::take_node(&mut mappings.machine, factory)?;
         mappings.begin_reply(task, index, (spot, node), caller);
         threads[caller].await_reply();

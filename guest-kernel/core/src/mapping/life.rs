@@ -41,10 +41,12 @@ pub enum Mortal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct MaybeMortal(u32);
 
-/// The life of one object.
+/// The life of one object. Its size is a power of two, which makes finding it a shift.
 #[derive(Clone, Copy, Debug)]
-#[repr(transparent)]
+#[repr(C, align(32))]
 pub struct Life(LifeRecord);
+
+const _: () = assert!(size_of::<Life>() == 32);
 
 /// Memory for the lives of all objects that there can be.
 #[derive(Debug)]

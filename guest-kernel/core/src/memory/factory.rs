@@ -13,15 +13,17 @@ use protocol::{
 /// All factories.
 pub type Factories<M> = Table<FactoryIndex, <M as Machine>::Storage<Factory>>;
 
-/// A quota of kernel memory.
+/// A quota of kernel memory. Its size is a power of two, which makes finding it a shift.
 #[derive(Clone, Copy, Debug)]
-#[repr(C)]
+#[repr(C, align(64))]
 pub struct Factory {
     /// What viewers see; also the kernel's own copy of these facts.
     pub record: FactoryRecord,
     /// If it is ending, how many pieces of the last pair of frames of its nodes are clear.
     pub(crate) cleared: usize,
 }
+
+const _: () = assert!(size_of::<Factory>() == 64);
 
 impl Factory {
     /// A factory that has spent nothing yet, made from `parent`.
