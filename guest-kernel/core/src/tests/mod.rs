@@ -1,7 +1,7 @@
 //! The kernel on a model of the hardware.
 
+mod after_ends;
 mod algebra;
-mod attacker;
 mod ends;
 mod exploration;
 mod faults;

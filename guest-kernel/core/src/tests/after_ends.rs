@@ -1,8 +1,7 @@
-//! Demonstrations of what breaks what the kernel promises. Not tidy.
+//! What was once broken of what is promised of ends, and a storm of them.
 
 use super::{Bench, random::Random, soundness};
 use crate::{
-    arch::TABLE_ORDER,
     mapping::capability::Object,
     memory::index::{FactoryIndex, TableIndex, TaskIndex, ThreadIndex},
 };
@@ -100,9 +99,9 @@ fn server_and_client() -> (Scene, u16, u16) {
     (scene, server, client)
 }
 
-/// A: ANSWER_AND_WAIT by its quick path does not look whether the server is to learn of a gate.
+/// A server that answers by a quick path learns of a gate that nobody holds any more.
 #[test]
-fn quick_later_answer_passes_an_unheld_gate_by() {
+fn a_quick_answer_that_comes_later_sees_an_unheld_gate() {
     let mut outcomes = Vec::new();
     for is_slow in [true, false] {
         let (mut scene, server, client) = server_and_client();
@@ -122,10 +121,9 @@ fn quick_later_answer_passes_an_unheld_gate_by() {
     assert_eq!(outcomes[1], (true, (told, LABEL)), "the quick way: it waits, and was told nothing");
 }
 
-/// B: who has queued through a gate and then lost it is heard after the server was told that nobody holds
-/// the gate.
+/// Who has queued through a gate and then lost it is heard first; then the server learns that nobody holds it.
 #[test]
-fn a_queued_message_arrives_under_the_label_of_an_unheld_gate() {
+fn who_waits_at_a_gate_is_heard_before_it_is_unheld() {
     let (mut scene, server, client) = server_and_client();
     scene.enter(client, Operation::CALL, GATE, NOTHING);
     assert!(scene.is(client, ThreadState::Sending));
@@ -133,105 +131,17 @@ fn a_queued_message_arrives_under_the_label_of_an_unheld_gate() {
     scene.invoke(server, OWN_TASK, label::TASK, &unmap_words(page, false));
     let task = scene.bench.task_of(client);
     assert_eq!(scene.bench.slot(task, GATE as u32), None);
+    scene.enter(server, Operation::WAIT, 0, NOTHING);
+    assert_eq!(scene.bench.result(server), (NOTHING, LABEL), "the client's call");
+    scene.enter(server, Operation::REPLY_AND_WAIT, 0, NOTHING);
     let told = MessageTag::new(label::GATE_UNHELD, 0, 0);
-    scene.enter(server, Operation::WAIT, 0, NOTHING);
+    scene.run(server);
     assert_eq!(scene.bench.result(server), (told, LABEL), "nobody holds it");
-    // The server forgets the client, and gives the gate to somebody else.
-    let other = scene.bench.spawn(server, 100);
-    let task = scene.bench.task_of(other);
-    let own = scene.bench.task_of(server);
-    let gate = scene.bench.slot(own, GATE as u32).expect("its own");
-    scene.bench.give(task, CapabilityIndex(GATE), gate);
-    scene.enter(server, Operation::WAIT, 0, NOTHING);
-    let is_told = scene.is(server, ThreadState::Ready);
-    let (tag, label) = scene.bench.result(server);
-    assert!(
-        !(is_told && label == LABEL && tag == NOTHING),
-        "the old client's message under the label, after nobody held the gate; owed to {:?}",
-        scene.bench.thread(server).caller
-    );
 }
 
-/// C: who is to lose a superpage maps parts of it on, as fast as they are taken.
+/// A call ends what its caller had begun: no later unmap goes on with that.
 #[test]
-fn an_unmap_never_ends_against_one_who_maps_on() {
-    const HERE: Word = 0x1000_0000;
-    const RING: usize = 24;
-    const PIECE: u32 = 20;
-    let mut scene = Scene::new();
-    let owner = scene.bench.spawn(1, 100);
-    let attacker = scene.bench.spawn(owner, 100);
-    let helper = scene.bench.spawn(owner, 1);
-    let [own, theirs, help] = [owner, attacker, helper].map(|n| scene.bench.task_of(n));
-    scene.bench.give(theirs, CapabilityIndex(50), Object::Task(help));
-    let whole = Flexpage::memory(0x300_0000, TABLE_ORDER, Rights::all());
-    let window = Flexpage::WHOLE_SPACE;
-    scene.bench.map_item(TaskIndex::SIGMA0, own, MapItem::map(HERE, whole), window);
-    let whole = Flexpage::memory(HERE, TABLE_ORDER, Rights::all());
-    scene.bench.map_item(own, theirs, MapItem::map(HERE, whole), window);
-
-    let place = |number: usize| HERE + (number << PIECE);
-    // The attacker's system call number `number` until the kernel is left.
-    let act = |scene: &mut Scene, number: usize| {
-        let piece = Flexpage::memory(HERE, PIECE, Rights::all());
-        let [base, words] = MapItem::map(place(number), piece).to_words();
-        scene.write(attacker, &[task::Map::NUMBER, base, words]);
-        scene.enter(attacker, Operation::CALL, 50, MessageTag::new(label::TASK, 3, 0))
-    };
-    for number in 0..RING {
-        while act(&mut scene, number) {}
-    }
-    let count = |scene: &mut Scene| {
-        let all = (0..RING).flat_map(|number| {
-            (0..1 << (PIECE - PAGE_ORDER)).map(move |page| place(number) + page * PAGE_SIZE)
-        });
-        all.filter(|address| scene.bench.page(help, *address).is_present()).count()
-    };
-    let mapped = count(&mut scene);
-    scene.bench.kernel.mappings.machine.is_restless = true;
-    let mut alone = scene.bench.clone();
-    std::mem::swap(&mut alone, &mut scene.bench);
-    // Alone it takes so many turns:
-    let words = unmap_words(whole, false);
-    let unmap = |scene: &mut Scene| {
-        scene.write(owner, &words);
-        scene.enter(owner, Operation::CALL, OWN_TASK, MessageTag::new(label::TASK, 4, 0))
-    };
-    let mut turns = 0;
-    while unmap(&mut scene) {
-        turns += 1;
-    }
-    std::mem::swap(&mut alone, &mut scene.bench);
-    // Now the attacker has a turn after each, just as long.
-    let (mut number, mut midway) = (0, false);
-    let mut taken = 0;
-    let is_done = (0..100 * turns).any(|_| {
-        taken += 1;
-        if !unmap(&mut scene) {
-            return true;
-        }
-        let last = place(number) + (1 << PIECE) - PAGE_SIZE;
-        if midway || !scene.bench.page(help, last).is_present() {
-            midway = act(&mut scene, number);
-            if !midway {
-                number = (number + 1) % RING;
-            }
-        }
-        false
-    });
-    let left = count(&mut scene);
-    scene.bench.kernel.mappings.machine.is_restless = false;
-    let keeps = scene.bench.page(theirs, HERE).is_present();
-    assert!(
-        is_done && !keeps,
-        "{mapped} mappings, alone {turns} turns; against one it has not ended after {taken}, {left} are left, keeps: {keeps}"
-    );
-}
-
-/// D: a call by the quick path leaves what was begun, and a later Unmap goes on with that: it succeeds, and
-/// has left something.
-#[test]
-fn a_quick_call_forgets_what_was_begun() {
+fn a_quick_call_leaves_nothing_begun() {
     let mut outcomes = Vec::new();
     for is_slow in [true, false] {
         let (mut scene, server, client) = server_and_client();
@@ -269,9 +179,9 @@ fn a_quick_call_forgets_what_was_begun() {
     );
 }
 
-/// F: a thread whose task has ended runs in another one.
+/// A thread whose task has ended is not bound to another one.
 #[test]
-fn a_thread_of_a_task_that_ended_runs_in_no_task() {
+fn a_thread_of_a_task_that_has_ended_runs_in_none() {
     let mut scene = Scene::new();
     let boss = scene.bench.spawn(1, 100);
     let own = scene.bench.task_of(boss);
@@ -297,10 +207,10 @@ fn a_thread_of_a_task_that_ended_runs_in_no_task() {
     assert!(bound != 0, "bound again: {bound}, state {state}");
 }
 
-/// G: an Unmap that has taken a first capability away returns before the object has ended, if a later
-/// flexpage is none.
+/// An unmap that has taken a first capability away returns when the object has ended, even if a later flexpage
+/// is none.
 #[test]
-fn an_unmap_with_a_bad_flexpage_returns_before_all_is_done() {
+fn an_unmap_with_a_bad_flexpage_returns_when_all_is_done() {
     let mut scene = Scene::new();
     let boss = scene.bench.spawn(1, 100);
     let own = scene.bench.task_of(boss);
@@ -327,33 +237,6 @@ fn an_unmap_with_a_bad_flexpage_returns_before_all_is_done() {
         after - before.min(after),
         0,
         "the quota is back ({tag:?}); due: {}",
-        scene.bench.kernel.is_due()
-    );
-}
-
-/// H: the task capability that an Unmap was made by is among what it takes: done, but it fails, and before
-/// all has ended.
-#[test]
-fn an_unmap_that_takes_its_own_way_along() {
-    let mut scene = Scene::new();
-    let boss = scene.bench.spawn(1, 100);
-    let own = scene.bench.task_of(boss);
-    scene.bench.give(own, CapabilityIndex(3), Object::Factory(FactoryIndex::from_position(0)));
-    scene.bench.give(own, CapabilityIndex(39), Object::Task(own));
-    scene.invoke(boss, 3, label::FACTORY, &[factory::CreateFactory::NUMBER, 40, 4 << 20]);
-    let area = Flexpage::memory(UTCB_AREA, PAGE_ORDER, Rights::READ_WRITE).0;
-    for slot in 41..50 {
-        scene.invoke(boss, 40, label::FACTORY, &[factory::CreateTask::NUMBER, slot, area]);
-    }
-    let page = |slot| Flexpage::capabilities(slot, 0, Rights::empty()).0;
-    let all = Word::from(Rights::all().bits()) | task::Unmap::OWN_TOO;
-    let words = [task::Unmap::NUMBER, all, 2, page(39), page(40)];
-    let tag = scene.invoke(boss, 39, label::TASK, &words);
-    let error = scene.bench.error(boss);
-    assert!(
-        !tag.is_ipc_error() && !scene.bench.kernel.is_due(),
-        "{tag:?} {error} {:?}; due: {}",
-        scene.bench.slot(own, 40),
         scene.bench.kernel.is_due()
     );
 }
@@ -622,136 +505,9 @@ fn a_storm_of_ends() {
     }
 }
 
-/// I: one who has nothing to do with it ends a gate of its own. Its Unmap does not return, because the kernel
-/// takes apart a task of the attacker's, from whose memory the attacker maps on. All have time slices of
-/// the same length.
+/// A map that takes no first capability away goes its way while what others have ended is taken apart.
 #[test]
-fn a_dying_task_of_others_keeps_an_unmap_from_returning() {
-    const HERE: Word = 0x1000_0000;
-    const THERE: Word = 0x2000_0000;
-    const RING: usize = 24;
-    const PIECE: u32 = 20;
-    const SLICE: u64 = 20;
-    let mut scene = Scene::new();
-    let victim = scene.bench.spawn(1, 100);
-    let attacker = scene.bench.spawn(1, 100);
-    let dying = scene.bench.spawn(attacker, 100);
-    let helper = scene.bench.spawn(attacker, 1);
-    let [own, theirs, corpse, help] =
-        [victim, attacker, dying, helper].map(|n| scene.bench.task_of(n));
-    scene.bench.gate(own, CapabilityIndex(GATE), victim, LABEL);
-    // By messages: who asks for task::Map has to take part in the dismantling.
-    scene.bench.gate(theirs, CapabilityIndex(50), helper, 9);
-    scene.bench.give(help, CapabilityIndex(50), Object::Thread(index(attacker)));
-    let window = Flexpage::WHOLE_SPACE;
-    scene.bench.kernel.utcb(index(helper)).buffer[0] = window.0;
-    let whole = |address| Flexpage::memory(address, TABLE_ORDER, Rights::all());
-    scene.bench.map_item(TaskIndex::SIGMA0, corpse, MapItem::map(HERE, whole(0x300_0000)), window);
-    scene.bench.map_item(corpse, theirs, MapItem::map(HERE, whole(HERE)), window);
-    let place = |number: usize| THERE + (number << PIECE);
-    let act = |scene: &mut Scene, number: usize| {
-        let piece = Flexpage::memory(HERE, PIECE, Rights::all());
-        let [base, words] = MapItem::map(place(number), piece).to_words();
-        if scene.is(helper, ThreadState::Ready) {
-            scene.enter(helper, Operation::RECEIVE, 50, NOTHING);
-        }
-        scene.write(attacker, &[base, words]);
-        scene.enter(attacker, Operation::SEND, 50, MessageTag::new(0, 0, 1))
-    };
-    for number in 0..RING {
-        while act(&mut scene, number) {}
-    }
-    let slice = |scene: &mut Scene| {
-        let machine = &mut scene.bench.kernel.mappings.machine;
-        (machine.is_restless, machine.calm_windows) = (true, SLICE);
-    };
-    // The task ends itself.
-    slice(&mut scene);
-    let words = unmap_words(Flexpage::capabilities(OWN_TASK, 0, Rights::empty()), true);
-    scene.write(dying, &words);
-    scene.bench.kernel.mappings.machine.calm_windows = 0;
-    scene.enter(dying, Operation::CALL, OWN_TASK, MessageTag::new(label::TASK, 4, 0));
-    assert!(scene.bench.kernel.is_due());
-    let words = unmap_words(Flexpage::capabilities(GATE, 0, Rights::empty()), true);
-    let (mut number, mut midway) = (0, false);
-    let mut turns = 0;
-    let is_done = (0..20_000).any(|_| {
-        turns += 1;
-        slice(&mut scene);
-        scene.write(victim, &words);
-        let begins_again =
-            scene.enter(victim, Operation::CALL, OWN_TASK, MessageTag::new(label::TASK, 4, 0));
-        if !begins_again {
-            return true;
-        }
-        slice(&mut scene);
-        let before = scene.bench.kernel.mappings.machine.interrupt_windows;
-        for _ in 0..RING {
-            let used = scene.bench.kernel.mappings.machine.interrupt_windows - before;
-            let last = place(number) + (1 << PIECE) - PAGE_SIZE;
-            if used > SLICE || !midway && scene.bench.page(help, last).is_present() {
-                break;
-            }
-            midway = act(&mut scene, number);
-            if !midway {
-                number = (number + 1) % RING;
-            }
-        }
-        false
-    });
-    assert_eq!(scene.bench.slot(own, GATE as u32), None);
-    assert!(
-        is_done,
-        "after {turns} time slices the victim's Unmap of its own gate has not returned"
-    );
-}
-
-/// J: the same with capabilities: a factory whose first capability is taken away does not end as long as
-/// those who have one derived from it have more turns.
-#[test]
-fn a_factory_never_ends_against_those_who_hand_it_on() {
-    const THREADS: usize = 5;
-    const RING: usize = 512;
-    let mut scene = Scene::new();
-    let owner = scene.bench.spawn(1, 100);
-    let attacker = scene.bench.spawn(owner, 100);
-    let [own, theirs] = [owner, attacker].map(|n| scene.bench.task_of(n));
-    scene.bench.give(own, CapabilityIndex(3), Object::Factory(FactoryIndex::from_position(0)));
-    scene.invoke(owner, 3, label::FACTORY, &[factory::CreateFactory::NUMBER, 40, 1 << 20]);
-    let made = scene.bench.slot(own, 40).expect("a factory");
-    scene.bench.give(theirs, CapabilityIndex(FACTORY), made);
-    let act = |scene: &mut Scene, number: usize| {
-        let flexpage = Flexpage::capabilities(FACTORY, 0, Rights::all());
-        let [base, words] = MapItem::map((512 + number) << PAGE_ORDER, flexpage).to_words();
-        scene.write(attacker, &[task::Map::NUMBER, base, words]);
-        scene.enter(attacker, Operation::CALL, OWN_TASK, MessageTag::new(label::TASK, 3, 0))
-    };
-    for number in 0..RING {
-        while act(&mut scene, number) {}
-    }
-    scene.bench.kernel.mappings.machine.is_restless = true;
-    let words = unmap_words(Flexpage::capabilities(40, 0, Rights::empty()), true);
-    let (mut number, mut turns) = (0, 0);
-    let is_done = (0..20_000).any(|_| {
-        turns += 1;
-        scene.write(owner, &words);
-        if !scene.enter(owner, Operation::CALL, OWN_TASK, MessageTag::new(label::TASK, 4, 0)) {
-            return true;
-        }
-        for _ in 0..THREADS {
-            if scene.bench.slot(theirs, 512 + number as u32).is_none() && !act(&mut scene, number) {
-                number = (number + 1) % RING;
-            }
-        }
-        false
-    });
-    let keeps = scene.bench.slot(theirs, FACTORY as u32).is_some();
-    assert!(is_done && !keeps, "after {turns} turns the factory has not ended; keeps: {keeps}");
-}
-
-/// K: a task::Map that takes nothing away does not return before what others have ended is taken apart.
-#[test]
-fn a_map_waits_for_the_ends_of_others() {
+fn a_map_does_not_wait_for_the_ends_of_others() {
     const HERE: Word = 0x1000_0000;
     let mut scene = Scene::new();
     let victim = scene.bench.spawn(1, 100);
