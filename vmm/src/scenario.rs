@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn an_unknown_scenario_lists_the_known_ones() {
         let error = find("nothing").unwrap_err().to_string();
-        assert!(error.contains("known are attack, bench, broken, capability, grant"), "{error}");
+        assert!(error.contains("known are attack, bench, broken, capability, churn"), "{error}");
         let error = find("./nothing.toml").unwrap_err().to_string();
         assert_eq!(error, "cannot read scenario ./nothing.toml");
     }
