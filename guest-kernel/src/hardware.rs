@@ -12,7 +12,7 @@ use crate::{
 };
 use core::fmt::Debug;
 use kernel_core::{
-    arch::{Context, Table},
+    arch::Table,
     memory::{
         frames::{FramePool, KernelFrame, PhysicalAddress, TableFrame},
         index::TaskIndex,
@@ -101,8 +101,8 @@ impl Machine for Hardware {
         arch::leave_space(space, other);
     }
 
-    fn forget_registers(&mut self, context: &Context) {
-        arch::forget_registers(context);
+    fn forget_registers<R>(&mut self, registers: &R) {
+        arch::forget_registers(registers);
     }
 
     #[inline(always)]

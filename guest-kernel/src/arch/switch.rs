@@ -50,9 +50,9 @@ pub fn leave_space(space: PhysicalAddress, other: PhysicalAddress) {
 }
 
 /// See [`kernel_core::memory::machine::Machine::forget_registers`].
-pub fn forget_registers(context: &Context) {
+pub fn forget_registers<R>(registers: &R) {
     let loaded = loaded();
-    if ptr::eq(loaded.context, context) {
+    if ptr::addr_eq(loaded.context, registers) {
         loaded.context = NOBODYS;
     }
 }

@@ -1,13 +1,10 @@
 //! What the kernel needs from the processor and from memory.
 
-use crate::{
-    arch::Context,
-    memory::{
-        frames::{FramePool, KernelFrame, PhysicalAddress, TableFrame},
-        index::{Storage, TaskIndex},
-        node::{MaybeNode, NodeIndex},
-        utcb::UtcbReference,
-    },
+use crate::memory::{
+    frames::{FramePool, KernelFrame, PhysicalAddress, TableFrame},
+    index::{Storage, TaskIndex},
+    node::{MaybeNode, NodeIndex},
+    utcb::UtcbReference,
 };
 use core::fmt::Debug;
 use protocol::{
@@ -67,7 +64,7 @@ pub trait Machine {
 
     /// The thread ends whose registers these are: what the processor may still hold of them is nobody's,
     /// neither kept for it nor found by another one at the same place.
-    fn forget_registers(&mut self, context: &Context);
+    fn forget_registers<R>(&mut self, registers: &R);
 
     /// Forgets what the processor may have cached for a page of the space with this top-level page
     /// table. It caches only entries of the space that it works in: the switch to another one forgets

@@ -237,7 +237,7 @@ impl Machine for ModelMachine {
         self.flushed.push((root, address));
     }
 
-    fn forget_registers(&mut self, _context: &Context) {}
+    fn forget_registers<R>(&mut self, _registers: &R) {}
 
     fn user_byte(&mut self, physical: PhysicalAddress) -> u8 {
         assert!(physical.0 < RAM_END, "not RAM: {physical:?}");
