@@ -52,7 +52,7 @@ pub static AMD64: Architecture = Architecture {
     budget: Budget {
         page_fault: 540,
         page_fault_untraced: 465,
-        ipc_call: 284,
+        ipc_call: 280,
         reply_later: 250,
         null_syscall: 105,
         unmap: 320,
@@ -98,7 +98,7 @@ pub static IA32: Architecture = Architecture {
     budget: Budget {
         page_fault: 590,
         page_fault_untraced: 470,
-        ipc_call: 274,
+        ipc_call: 270,
         reply_later: 290,
         null_syscall: 90,
         unmap: 300,
