@@ -44,23 +44,9 @@ impl Scene {
         Self { bench }
     }
 
-    fn run(&mut self, number: u16) {
-        let thread = index(number);
-        let kernel = &mut self.bench.kernel;
-        assert!(kernel.threads[thread].is(ThreadState::Ready), "{number} can run");
-        if kernel.current == thread.into() {
-            return;
-        }
-        if let Some(current) = kernel.current.get() {
-            kernel.ready.push_back(&mut kernel.threads, current);
-        }
-        kernel.ready.remove(&mut kernel.threads, thread);
-        kernel.current = thread.into();
-    }
-
     /// Whether it begins again.
     fn enter(&mut self, number: u16, operation: Operation, target: Word, tag: MessageTag) -> bool {
-        self.run(number);
+        self.bench.run(number);
         self.bench.kernel.threads[index(number)].context.set_pointers(START, 0);
         self.bench.call(operation, CapabilityIndex(target), tag);
         let known = &self.bench.kernel.threads[index(number)];
@@ -135,7 +121,7 @@ fn who_waits_at_a_gate_is_heard_before_it_is_unheld() {
     assert_eq!(scene.bench.result(server), (NOTHING, LABEL), "the client's call");
     scene.enter(server, Operation::REPLY_AND_WAIT, 0, NOTHING);
     let told = MessageTag::new(label::GATE_UNHELD, 0, 0);
-    scene.run(server);
+    scene.bench.run(server);
     assert_eq!(scene.bench.result(server), (told, LABEL), "nobody holds it");
 }
 
@@ -161,7 +147,7 @@ fn a_quick_call_leaves_nothing_begun() {
         // Somebody puts a gate there meanwhile.
         let item = MapItem::map(61 << PAGE_ORDER, Flexpage::capabilities(GATE, 0, Rights::all()));
         let other = scene.bench.spawn(server, 100);
-        scene.run(other);
+        scene.bench.run(other);
         scene.bench.map_item(task, task, item, Flexpage::WHOLE_SPACE);
         assert_eq!(scene.bench.slot(task, 61), Some(gate));
         scene.enter(client, Operation::CALL, 61, tag);
@@ -334,7 +320,7 @@ fn storm(seed: u64, steps: usize) {
             continue;
         }
         let actor = ready[below(ready.len())].position();
-        scene.run(actor);
+        scene.bench.run(actor);
         let midway = scene.bench.thread(actor).context.instruction() != START;
         if !midway {
             match below(24) {

@@ -86,24 +86,9 @@ impl Yard {
         yard
     }
 
-    /// Leaves the processor to a thread that can run.
-    fn run(&mut self, number: u16) {
-        let thread = ThreadIndex::from_position(number);
-        let kernel = &mut self.bench.kernel;
-        assert!(kernel.threads[thread].is(ThreadState::Ready), "{number} can run");
-        if kernel.current == thread.into() {
-            return;
-        }
-        if let Some(current) = kernel.current.get() {
-            kernel.ready.push_back(&mut kernel.threads, current);
-        }
-        kernel.ready.remove(&mut kernel.threads, thread);
-        kernel.current = thread.into();
-    }
-
     /// A system call of a thread until the kernel is left. Whether it begins again.
     fn enter(&mut self, number: u16, operation: Operation, index: Word, tag: MessageTag) -> bool {
-        self.run(number);
+        self.bench.run(number);
         let thread = ThreadIndex::from_position(number);
         self.bench.kernel.threads[thread].context.set_pointers(START, 0);
         self.bench.call(operation, CapabilityIndex(index), tag);
@@ -303,7 +288,7 @@ impl Yard {
         let nothing = MessageTag(0);
         match state {
             State::Inactive | State::Ready => {}
-            State::Current => self.run(child),
+            State::Current => self.bench.run(child),
             // The boss is busy.
             State::Sending => _ = self.enter(child, Operation::SEND, PARENT, nothing),
             State::SendingToGate => {
@@ -332,14 +317,14 @@ impl Yard {
                     let thread = ThreadIndex::from_position(child);
                     self.bench.kernel.threads[thread].record.pager = SERVER as u16;
                 }
-                self.run(child);
+                self.bench.run(child);
                 self.bench.kernel.page_fault(0x60_0000, Access::WRITE);
             }
             State::Exception | State::Stopped => {
                 let handler = if state == State::Exception { SERVER } else { 0 };
                 let thread = ThreadIndex::from_position(child);
                 self.bench.kernel.threads[thread].record.exception_handler = handler as u16;
-                self.run(child);
+                self.bench.run(child);
                 self.bench.kernel.exception(6, 0);
             }
             State::MidMessage => {
@@ -375,7 +360,7 @@ impl Yard {
             self.bench.kernel.mappings.machine.is_restless = false;
             let thread = ThreadIndex::from_position(number);
             if number == server && self.bench.kernel.threads[thread].is(ThreadState::Ready) {
-                self.run(server);
+                self.bench.run(server);
                 self.bench.kernel.utcb(thread).buffer[0] = 0;
                 for _ in 0..8 {
                     if self.bench.current() == server {

@@ -541,6 +541,21 @@ impl Bench {
         self.kernel.utcb(ThreadIndex::from_position(thread)).error
     }
 
+    /// Leaves the processor to a thread that can run.
+    pub fn run(&mut self, number: u16) {
+        let thread = ThreadIndex::from_position(number);
+        let kernel = &mut self.kernel;
+        assert!(kernel.threads[thread].is(ThreadState::Ready), "{number} can run");
+        if kernel.current == thread.into() {
+            return;
+        }
+        if let Some(current) = kernel.current.get() {
+            kernel.ready.push_back(&mut kernel.threads, current);
+        }
+        kernel.ready.remove(&mut kernel.threads, thread);
+        kernel.current = thread.into();
+    }
+
     /// A system call of the thread that runs.
     pub fn call(&mut self, operation: Operation, index: CapabilityIndex, tag: MessageTag) {
         self.kernel.system_call(index.0 << CAPABILITY_SHIFT | operation.0, tag.0, 0);

@@ -116,23 +116,8 @@ impl Stage {
         stage
     }
 
-    /// Leaves the processor to a thread that is ready.
-    fn run(&mut self, thread: u16) {
-        let thread = ThreadIndex::from_position(thread);
-        let kernel = &mut self.bench.kernel;
-        assert!(kernel.threads[thread].is(ThreadState::Ready), "{thread:?} is ready");
-        if kernel.current == thread.into() {
-            return;
-        }
-        if let Some(current) = kernel.current.get() {
-            kernel.ready.push_back(&mut kernel.threads, current);
-        }
-        kernel.ready.remove(&mut kernel.threads, thread);
-        kernel.current = thread.into();
-    }
-
     fn call(&mut self, thread: u16, operation: Operation, index: CapabilityIndex, tag: MessageTag) {
-        self.run(thread);
+        self.bench.run(thread);
         self.bench.call(operation, index, tag);
     }
 
@@ -143,7 +128,7 @@ impl Stage {
 
     /// A client asks the server, which takes it.
     fn ask(&mut self, client: u16, way: Way) {
-        self.run(client);
+        self.bench.run(client);
         self.bench.thread(client).context.set_pointers(CODE, 0x1000);
         match way {
             Way::Call => {
@@ -169,7 +154,7 @@ impl Stage {
         label: isize,
         words: &[Word],
     ) -> MessageTag {
-        self.run(thread);
+        self.bench.run(thread);
         self.bench.message(thread)[..words.len()].copy_from_slice(words);
         self.bench.call(Operation::CALL, index, MessageTag::new(label, words.len(), 0));
         self.bench.result(thread).0
@@ -239,7 +224,7 @@ impl Stage {
 
     /// Answers from a slot.
     fn answer(&mut self, thread: u16, operation: Operation, slot: CapabilityIndex, way: Way) {
-        self.run(thread);
+        self.bench.run(thread);
         let tag = self.write_answer(thread, way);
         self.bench.call(operation, slot, tag);
     }
@@ -345,7 +330,7 @@ fn an_answer_that_comes_later_is_the_answer() {
         let (server, client) = (stage.server, stage.client);
         // Another one is served in between.
         stage.ask(stage.second, Way::Call);
-        stage.run(server);
+        stage.bench.run(server);
         stage.bench.call(Operation::REPLY_AND_WAIT, NIL, MessageTag(0));
         assert!(stage.bench.thread(stage.second).is(ThreadState::Ready));
         assert!(stage.bench.thread(client).waits_for_reply());
@@ -497,7 +482,7 @@ fn useless_answers_are_counted() {
         assert!(stage.bench.thread(stage.client).is(ThreadState::Ready));
         assert_eq!(stage.unresolved(), []);
     }
-    stage.run(stage.client);
+    stage.bench.run(stage.client);
     stage.bench.kernel.page_fault(ADDRESS + 8, Access::WRITE);
     assert_eq!(stage.unresolved(), [Some(Unresolved::NoProgress)]);
 }
@@ -547,7 +532,7 @@ fn one_takes_the_place_of_another() {
     let mut stage = Stage::later(Way::Call);
     stage.ask_later(stage.second, Way::Call, OTHER_SLOT);
     stage.bench.kernel.make_ready(ThreadIndex::from_position(stage.server));
-    stage.run(stage.server);
+    stage.bench.run(stage.server);
     let flexpage = Flexpage::capabilities(OTHER_SLOT.0, 0, Rights::all());
     let [first, second] = MapItem::grant(SLOT.0 << PAGE_ORDER, flexpage).to_words();
     let words = [task::Map::NUMBER, first, second];
@@ -754,7 +739,7 @@ impl Stage {
                     self.bench.thread(self.client).record.pager = 60;
                     self.bench.thread(self.client).record.exception_handler = 60;
                     self.call(other, Operation::WAIT, NIL, MessageTag(0));
-                    self.run(self.client);
+                    self.bench.run(self.client);
                     match way {
                         Way::Call => {
                             self.bench.call(Operation::CALL, CapabilityIndex(60), MessageTag(0));
@@ -772,7 +757,7 @@ impl Stage {
                 let flexpage = Flexpage::capabilities(SLOT.0, 0, Rights::all());
                 let item = MapItem::grant(OTHER_SLOT.0 << PAGE_ORDER, flexpage);
                 let [from, to] = [self.server, other].map(|thread| self.bench.task_of(thread));
-                self.run(other);
+                self.bench.run(other);
                 self.bench.map_item(from, to, item, Flexpage::WHOLE_SPACE);
             }
             Meddling::Drop => {
@@ -804,14 +789,14 @@ fn an_answer_with_items_is_whole_whatever_comes_between() {
             stage.fill();
             stage.make_server_run();
             let (server, client) = (stage.server, stage.client);
-            stage.run(server);
+            stage.bench.run(server);
             let tag = stage.long_answer();
             let target = SLOT.0 << CAPABILITY_SHIFT | Operation::SEND.0;
             stage.bench.kernel.mappings.stretch.steps = 50;
             let mut restarts = 0;
             loop {
                 stage.bench.kernel.mappings.machine.is_restless = true;
-                stage.run(server);
+                stage.bench.run(server);
                 stage.bench.kernel.system_call(target, tag.0, 0);
                 stage.bench.kernel.mappings.machine.is_restless = false;
                 if stage.bench.thread(server).undertaking.is_none() {
@@ -871,7 +856,7 @@ impl Stage {
             }
             Meddling::HandOver => {
                 assert!(has_failed && waits, "{what}");
-                self.run(other);
+                self.bench.run(other);
                 self.bench.call(Operation::SEND, OTHER_SLOT, MessageTag(0));
                 assert!(self.bench.thread(client).is(ThreadState::Ready), "{what}");
                 self.expect_slots_empty(&what);

@@ -68,14 +68,7 @@ impl Chain {
     }
 
     fn run(&mut self, number: u16) {
-        let thread = ThreadIndex::from_position(self.first + number);
-        let kernel = &mut self.bench.kernel;
-        assert!(kernel.threads[thread].is(ThreadState::Ready), "{number} waits already");
-        if let Some(current) = kernel.current.get() {
-            kernel.ready.push_back(&mut kernel.threads, current);
-        }
-        kernel.ready.remove(&mut kernel.threads, thread);
-        kernel.current = thread.into();
+        self.bench.run(self.first + number);
     }
 
     /// Lets a thread wait for the next one.
