@@ -6,7 +6,7 @@ use crate::{
     mapping::{capability::Object, stretch::Preempted},
     memory::{
         factory::Factory,
-        index::{TableIndex, TaskIndex, WalkerIndex},
+        index::{TaskIndex, WalkerIndex},
     },
 };
 use protocol::{
