@@ -1,4 +1,6 @@
 //! The real [`Machine`]: kernel frames through the direct map, ports, the trace ring.
+//!
+//! Names of the kernel's own memory are followed without looking: see [`Memory`] for who answers for them.
 
 use crate::{
     arch::{
@@ -16,7 +18,7 @@ use kernel_core::{
     memory::{
         frames::{FramePool, KernelFrame, PhysicalAddress, TableFrame},
         index::TaskIndex,
-        machine::{Counts, Machine},
+        machine::{Board, Counts, Machine, Memory, Processor, Trace},
         node::NodeIndex,
         utcb::UtcbReference,
     },
@@ -44,7 +46,7 @@ pub fn exit(status: u8) {
 #[derive(Debug)]
 pub struct Hardware;
 
-impl Machine for Hardware {
+impl Memory for Hardware {
     type Storage<T: Debug> = Reserved<T>;
 
     #[inline]
@@ -97,6 +99,17 @@ impl Machine for Hardware {
         direct_map::clear_kernel_half(self.view::<Table>(root));
     }
 
+    fn user_byte(&mut self, physical: PhysicalAddress) -> u8 {
+        if physical.0 >= RAM_LIMIT {
+            return 0;
+        }
+        // SAFETY: the direct map covers the address, and any byte is valid. What a task may write
+        // is read only as long as no task runs.
+        unsafe { direct_map::pointer::<u8>(physical).read_volatile() }
+    }
+}
+
+impl Processor for Hardware {
     fn leave_space(&mut self, space: PhysicalAddress, other: PhysicalAddress) {
         arch::leave_space(space, other);
     }
@@ -111,15 +124,6 @@ impl Machine for Hardware {
         if root.0 as Word == arch::space().0 as Word {
             processor::flush_page(address);
         }
-    }
-
-    fn user_byte(&mut self, physical: PhysicalAddress) -> u8 {
-        if physical.0 >= RAM_LIMIT {
-            return 0;
-        }
-        // SAFETY: the direct map covers the address, and any byte is valid. What a task may write
-        // is read only as long as no task runs.
-        unsafe { direct_map::pointer::<u8>(physical).read_volatile() }
     }
 
     fn install_ports(&mut self, owner: TaskIndex, word: u16, usable: u64) -> bool {
@@ -138,16 +142,13 @@ impl Machine for Hardware {
         interrupts::open_window()
     }
 
-    #[inline(always)]
-    fn goes_quick(&self) -> bool {
-        !cfg!(feature = "general-paths-only")
-    }
-
     #[inline]
     fn time(&self) -> u64 {
         processor::time()
     }
+}
 
+impl Trace for Hardware {
     fn record(&mut self, record: Record) {
         let words: Words = zerocopy::transmute!(record);
         let slot = trace_ring::begin();
@@ -181,13 +182,22 @@ impl Machine for Hardware {
     fn publish_stretch(&mut self, ticks: u64, at_point: bool) {
         trace_ring::publish_stretch(ticks, at_point);
     }
+}
 
+impl Board for Hardware {
     fn write_console(&mut self, byte: u8) {
         Console.write_byte(byte);
     }
 
     fn shut_down(&mut self, status: u8) {
         exit(status);
+    }
+}
+
+impl Machine for Hardware {
+    #[inline(always)]
+    fn goes_quick(&self) -> bool {
+        !cfg!(feature = "general-paths-only")
     }
 }
 

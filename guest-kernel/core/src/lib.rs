@@ -2,7 +2,7 @@
 //!
 //! Everything here is safe Rust over plain data and runs in host tests as it runs in ring 0. The
 //! little that needs a processor (page-table frames as memory, the time stamp, TLB, console) is
-//! behind one trait, [`memory::machine::Machine`].
+//! behind the traits of [`memory::machine`].
 //!
 //! The modules are rooms, each of which knows those below it and none above: [`entry`], [`objects`],
 //! [`ipc`], [`threads`], [`mapping`], [`arch`], [`memory`]. How to read it: [`entry::system_call`],

@@ -80,7 +80,7 @@ pub fn describe() -> PhysicalAddress {
     direct_map::physical_in_image(&raw const *cache)
 }
 
-/// See [`kernel_core::memory::machine::Machine::install_ports`].
+/// See [`kernel_core::memory::machine::Processor::install_ports`].
 pub fn install(owner: TaskIndex, word: u16, usable: u64) -> bool {
     let cache = cache();
     if cache.owner != owner.position() {
@@ -102,7 +102,7 @@ pub fn install(owner: TaskIndex, word: u16, usable: u64) -> bool {
     news
 }
 
-/// See [`kernel_core::memory::machine::Machine::forget_ports`].
+/// See [`kernel_core::memory::machine::Processor::forget_ports`].
 pub fn forget(owner: TaskIndex) {
     let cache = cache();
     if cache.owner == owner.position() {
@@ -119,7 +119,7 @@ pub fn suspend() {
     set_offset(INVALID);
 }
 
-/// See [`kernel_core::memory::machine::Machine::resume_ports`].
+/// See [`kernel_core::memory::machine::Processor::resume_ports`].
 pub fn resume(owner: TaskIndex) -> bool {
     // SAFETY: a plain read; one processor, interrupts off.
     let suspended = unsafe { TASK_STATE_SEGMENT.state.io_bitmap } == INVALID;

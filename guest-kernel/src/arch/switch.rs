@@ -38,7 +38,7 @@ fn loaded() -> &'static mut Loaded {
     unsafe { &mut *loaded }
 }
 
-/// See [`kernel_core::memory::machine::Machine::leave_space`].
+/// See [`kernel_core::memory::machine::Processor::leave_space`].
 pub fn leave_space(space: PhysicalAddress, other: PhysicalAddress) {
     let loaded = loaded();
     if loaded.root == space {
@@ -49,7 +49,7 @@ pub fn leave_space(space: PhysicalAddress, other: PhysicalAddress) {
     }
 }
 
-/// See [`kernel_core::memory::machine::Machine::forget_registers`].
+/// See [`kernel_core::memory::machine::Processor::forget_registers`].
 pub fn forget_registers<R>(registers: &R) {
     let loaded = loaded();
     if ptr::addr_eq(loaded.context, registers) {

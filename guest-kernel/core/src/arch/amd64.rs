@@ -5,7 +5,7 @@
 
 use crate::memory::{
     frames::{KernelFrame, PhysicalAddress, TableFrame},
-    machine::Machine,
+    machine::Memory,
 };
 use protocol::{PAGE_ORDER, Word, flexpage::Rights};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -194,7 +194,7 @@ impl Restriction {
 /// and the kernel's half as in `kernel_root`. Returns the frame for the processor's page-table
 /// register.
 pub fn link_spine(
-    machine: &mut impl Machine,
+    machine: &mut impl Memory,
     [spine]: [TableFrame; SPINE_PAIRS],
     directories: [TableFrame; DIRECTORY_FRAMES],
 ) -> PhysicalAddress {
@@ -210,7 +210,7 @@ pub fn link_spine(
 
 /// Clears what [`link_spine`] has entered.
 pub fn unlink_spine(
-    machine: &mut impl Machine,
+    machine: &mut impl Memory,
     [spine]: [TableFrame; SPINE_PAIRS],
     directories: [TableFrame; DIRECTORY_FRAMES],
 ) {

@@ -4,7 +4,7 @@
 
 use crate::memory::{
     frames::{KernelFrame, PhysicalAddress, TableFrame},
-    machine::Machine,
+    machine::Memory,
 };
 use protocol::{PAGE_ORDER, Word, flexpage::Rights, utcb::UTCB_SIZE};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -198,7 +198,7 @@ impl Restriction {
 /// Connects a new task's spine, which there is none of: only the kernel's part of the directory
 /// comes from elsewhere. Returns the frame for the processor's page-table register.
 pub fn link_spine(
-    machine: &mut impl Machine,
+    machine: &mut impl Memory,
     []: [TableFrame; SPINE_PAIRS],
     [directory]: [TableFrame; DIRECTORY_FRAMES],
 ) -> PhysicalAddress {
@@ -208,7 +208,7 @@ pub fn link_spine(
 
 /// Clears what [`link_spine`] has entered.
 pub fn unlink_spine(
-    machine: &mut impl Machine,
+    machine: &mut impl Memory,
     []: [TableFrame; SPINE_PAIRS],
     [directory]: [TableFrame; DIRECTORY_FRAMES],
 ) {

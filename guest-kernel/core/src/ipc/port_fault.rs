@@ -1,9 +1,9 @@
 //! Accesses to I/O ports that the processor does not allow.
 //!
 //! The processor knows only some ports of one task, those that it was told last
-//! ([`Machine::install_ports`]). So the kernel looks at the instruction: ports that the task may use
-//! are told to the processor, and the instruction is tried again. For the others the kernel sends a
-//! message to the faulting thread's pager, as for a page fault.
+//! ([`install_ports`](crate::memory::machine::Processor::install_ports)). So the kernel looks at the
+//! instruction: ports that the task may use are told to the processor, and the instruction is tried again.
+//! For the others the kernel sends a message to the faulting thread's pager, as for a page fault.
 
 use crate::{
     ipc::page_fault::{REPETITION_LIMIT, fault_record},

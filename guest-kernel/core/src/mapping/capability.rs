@@ -5,7 +5,7 @@ use crate::{
     memory::{
         frames::FramePair,
         index::{FactoryIndex, GateIndex, TableIndex, TaskIndex, ThreadIndex},
-        machine::Machine,
+        machine::Memory,
         node::MaybeNode,
     },
 };
@@ -189,13 +189,13 @@ pub struct CapabilityTable {
 impl CapabilityTable {
     /// The capability at `index`, if there is one.
     #[inline(always)]
-    pub fn get(&self, machine: &mut impl Machine, index: CapabilityIndex) -> Option<Capability> {
+    pub fn get(&self, machine: &mut impl Memory, index: CapabilityIndex) -> Option<Capability> {
         self.slot(machine, index).capability()
     }
 
     /// The slot at `index`, an empty one where there is no table.
     #[inline(always)]
-    pub fn slot(&self, machine: &mut impl Machine, index: CapabilityIndex) -> Slot {
+    pub fn slot(&self, machine: &mut impl Memory, index: CapabilityIndex) -> Slot {
         match self.spot(index) {
             Some(spot) => spot.entry(machine),
             None => Slot::EMPTY,
@@ -203,7 +203,7 @@ impl CapabilityTable {
     }
 
     /// The slot at `index`, if it is in the first frame of the table.
-    pub fn first_slot(&self, machine: &mut impl Machine, index: CapabilityIndex) -> Option<Slot> {
+    pub fn first_slot(&self, machine: &mut impl Memory, index: CapabilityIndex) -> Option<Slot> {
         Some(self.first_spot(index)?.entry(machine))
     }
 
@@ -221,7 +221,7 @@ impl CapabilityTable {
     }
 
     /// Whether `index` is in the table and its slot is empty. Slot 0 never is.
-    pub fn is_free(&self, machine: &mut impl Machine, index: CapabilityIndex) -> bool {
+    pub fn is_free(&self, machine: &mut impl Memory, index: CapabilityIndex) -> bool {
         index != CapabilityIndex::NIL
             && index.0 < CAPABILITY_TABLE_SIZE
             && self.get(machine, index).is_none()

@@ -7,7 +7,7 @@
 use crate::memory::{
     factory::Factory,
     frames::PAIR_SIZE,
-    machine::Machine,
+    machine::Memory,
     node::{MaybeNode, NodeIndex},
 };
 use protocol::introspection::{
@@ -60,7 +60,7 @@ pub struct NewMapping {
 /// Makes a node the first child of `parent`. False, with nothing done, if it would be too deep.
 #[inline(always)]
 pub fn insert_child(
-    machine: &mut impl Machine,
+    machine: &mut impl Memory,
     parent: NodeIndex,
     child: NodeIndex,
     mapping: NewMapping,
@@ -72,7 +72,7 @@ pub fn insert_child(
 
 /// The depth of children of `parent`. `None` if they would be too deep.
 #[inline(always)]
-pub fn depth_below(machine: &mut impl Machine, parent: NodeIndex) -> Option<u16> {
+pub fn depth_below(machine: &mut impl Memory, parent: NodeIndex) -> Option<u16> {
     let depth = machine.node(parent).depth;
     (depth < MAX_DEPTH).then(|| depth + 1)
 }
@@ -80,7 +80,7 @@ pub fn depth_below(machine: &mut impl Machine, parent: NodeIndex) -> Option<u16>
 /// Puts a node right behind another one: with [`depth_below`] it is the other's first child.
 #[inline(always)]
 pub fn insert_behind(
-    machine: &mut impl Machine,
+    machine: &mut impl Memory,
     before: NodeIndex,
     node: NodeIndex,
     depth: u16,
@@ -98,14 +98,14 @@ pub fn insert_behind(
 }
 
 /// Makes a node the root of a tree of its own.
-pub fn make_root(machine: &mut impl Machine, node: NodeIndex, mapping: NewMapping) {
+pub fn make_root(machine: &mut impl Memory, node: NodeIndex, mapping: NewMapping) {
     let NewMapping { task, place } = mapping;
     *machine.node(node) = MappingNode { next: 0, previous: 0, place, task, depth: 0 };
 }
 
 /// Puts a thread's bookmark right behind `node`.
 pub fn insert_bookmark(
-    machine: &mut impl Machine,
+    machine: &mut impl Memory,
     node: NodeIndex,
     bookmark: NodeIndex,
     thread: u16,
@@ -115,7 +115,7 @@ pub fn insert_bookmark(
 }
 
 /// Takes a bookmark out of its list. Returns its neighbours: the node before and the next one.
-pub fn remove_bookmark(machine: &mut impl Machine, bookmark: NodeIndex) -> (MaybeNode, MaybeNode) {
+pub fn remove_bookmark(machine: &mut impl Memory, bookmark: NodeIndex) -> (MaybeNode, MaybeNode) {
     let neighbours = unlink(machine, bookmark);
     let node = machine.node(bookmark);
     (node.previous, node.next) = (0, 0);
@@ -124,7 +124,7 @@ pub fn remove_bookmark(machine: &mut impl Machine, bookmark: NodeIndex) -> (Mayb
 
 /// Makes two nodes neighbours.
 #[inline(always)]
-pub fn link(machine: &mut impl Machine, node: NodeIndex, next: MaybeNode) {
+pub fn link(machine: &mut impl Memory, node: NodeIndex, next: MaybeNode) {
     machine.node(node).next = next.raw();
     if let Some(next) = next.get() {
         machine.node(next).previous = node.get();
@@ -133,7 +133,7 @@ pub fn link(machine: &mut impl Machine, node: NodeIndex, next: MaybeNode) {
 
 /// Takes a node out of its list, and returns its neighbours: the one before and the next one.
 #[inline(always)]
-pub fn unlink(machine: &mut impl Machine, node: NodeIndex) -> (MaybeNode, MaybeNode) {
+pub fn unlink(machine: &mut impl Memory, node: NodeIndex) -> (MaybeNode, MaybeNode) {
     let taken = *machine.node(node);
     let (previous, next) = (taken.preceding(), taken.following());
     relink(machine, taken, next, previous);
@@ -141,7 +141,7 @@ pub fn unlink(machine: &mut impl Machine, node: NodeIndex) -> (MaybeNode, MaybeN
 }
 
 /// Puts `new` in the place of `old`, which is in no list then.
-pub fn replace(machine: &mut impl Machine, old: NodeIndex, new: NodeIndex) {
+pub fn replace(machine: &mut impl Memory, old: NodeIndex, new: NodeIndex) {
     let node = *machine.node(old);
     *machine.node(new) = node;
     relink(machine, node, new.into(), new.into());
@@ -150,7 +150,7 @@ pub fn replace(machine: &mut impl Machine, old: NodeIndex, new: NodeIndex) {
 /// Gives the neighbours of a node others in its place: the one before it `next`, and the one behind
 /// it `previous`.
 #[inline(always)]
-fn relink(machine: &mut impl Machine, node: MappingNode, next: MaybeNode, previous: MaybeNode) {
+fn relink(machine: &mut impl Memory, node: MappingNode, next: MaybeNode, previous: MaybeNode) {
     if let Some(before) = node.preceding().get() {
         machine.node(before).next = next.raw();
     }
@@ -160,7 +160,7 @@ fn relink(machine: &mut impl Machine, node: MappingNode, next: MaybeNode, previo
 }
 
 /// Whether anything was derived from a mapping.
-pub fn has_children(machine: &mut impl Machine, node: NodeIndex) -> bool {
+pub fn has_children(machine: &mut impl Memory, node: NodeIndex) -> bool {
     let MappingNode { depth, mut next, .. } = *machine.node(node);
     loop {
         let Some(follower) = MaybeNode::from_raw(next).get() else { return false };
@@ -176,7 +176,7 @@ pub fn has_children(machine: &mut impl Machine, node: NodeIndex) -> bool {
 /// not more than `most` nodes. Returns it, and how many it was.
 #[inline(always)]
 pub fn last_deeper(
-    machine: &mut impl Machine,
+    machine: &mut impl Memory,
     mut node: NodeIndex,
     depth: u16,
     most: u32,
@@ -195,7 +195,7 @@ pub fn last_deeper(
 /// For a node from which at most one was derived, and nothing from that: the child, or none. `None`
 /// if more was, or something is under way there.
 #[inline(always)]
-pub fn last_or_leaf(machine: &mut impl Machine, node: NodeIndex) -> Option<MaybeNode> {
+pub fn last_or_leaf(machine: &mut impl Memory, node: NodeIndex) -> Option<MaybeNode> {
     let above = machine.node(node);
     let (depth, next) = (above.depth, above.following());
     let Some(child) = next.get() else { return Some(MaybeNode::NONE) };
@@ -214,7 +214,7 @@ pub const NEAR: u32 = 32;
 /// Whether `node` was mapped from `parent`, as far as that can be seen nearby; and how many nodes were
 /// looked at. Not if a walk is interrupted between them: it has passed `node`, but may not yet have
 /// come to `parent`.
-pub fn is_child_of(machine: &mut impl Machine, node: NodeIndex, parent: NodeIndex) -> (bool, u32) {
+pub fn is_child_of(machine: &mut impl Memory, node: NodeIndex, parent: NodeIndex) -> (bool, u32) {
     let MappingNode { depth, mut previous, .. } = *machine.node(node);
     for looked in 0..NEAR {
         let Some(before) = MaybeNode::from_raw(previous).get() else { return (false, looked) };
@@ -249,7 +249,7 @@ impl Stock {
 
     /// Takes a node.
     #[inline(always)]
-    pub fn take(&mut self, machine: &mut impl Machine) -> Option<NodeIndex> {
+    pub fn take(&mut self, machine: &mut impl Memory) -> Option<NodeIndex> {
         let node = self.first()?;
         self.drop_first(machine, node);
         Some(node)
@@ -263,7 +263,7 @@ impl Stock {
 
     /// Takes the first one.
     #[inline(always)]
-    pub fn drop_first(&mut self, machine: &mut impl Machine, node: NodeIndex) {
+    pub fn drop_first(&mut self, machine: &mut impl Memory, node: NodeIndex) {
         let further = machine.node(node).next;
         self.0 = MaybeNode::from_raw(further.wrapping_add(node.get() + 1));
     }
@@ -271,7 +271,7 @@ impl Stock {
 
 /// A node that `factory` has in stock.
 #[inline(always)]
-pub fn take_node(machine: &mut impl Machine, factory: &mut Factory) -> Option<NodeIndex> {
+pub fn take_node(machine: &mut impl Memory, factory: &mut Factory) -> Option<NodeIndex> {
     let mut stock = Stock::of(factory);
     let node = stock.take(machine);
     stock.put_back(factory);
@@ -280,7 +280,7 @@ pub fn take_node(machine: &mut impl Machine, factory: &mut Factory) -> Option<No
 
 /// Returns a node that is in no list to the stock of `factory`.
 #[inline(always)]
-pub fn free_node(machine: &mut impl Machine, factory: &mut Factory, node: NodeIndex) {
+pub fn free_node(machine: &mut impl Memory, factory: &mut Factory, node: NodeIndex) {
     let record = &mut factory.record;
     let next = record.free_nodes.wrapping_sub(node.get() + 1);
     *machine.node(node) = MappingNode { next, ..MappingNode::default() };

@@ -14,7 +14,7 @@ use crate::{
     memory::{
         frames::NoMemory,
         index::{FactoryIndex, Table, TableIndex, WalkerIndex},
-        machine::Machine,
+        machine::{Machine, Memory},
         node::{MaybeNode, NodeIndex},
     },
 };
@@ -25,7 +25,7 @@ use protocol::{
 };
 
 /// Who can walk through the database.
-pub type Walkers<M> = Table<WalkerIndex, <M as Machine>::Storage<Walker>>;
+pub type Walkers<M> = Table<WalkerIndex, <M as Memory>::Storage<Walker>>;
 
 /// One of them: the kernel has one, and each thread.
 #[derive(Clone, Copy, Debug)]

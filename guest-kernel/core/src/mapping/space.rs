@@ -8,7 +8,7 @@ use crate::{
     },
     memory::{
         frames::{FramePair, PhysicalAddress, TableFrame},
-        machine::Machine,
+        machine::Memory,
         node::{MaybeNode, NodeIndex},
     },
 };
@@ -118,31 +118,31 @@ impl<E: Entries> Spot<E> {
 
     /// The entry there.
     #[inline(always)]
-    pub fn entry(self, machine: &mut impl Machine) -> E {
+    pub fn entry(self, machine: &mut impl Memory) -> E {
         machine.view::<E::Frame>(self.frame.entries()).as_mut()[self.index]
     }
 
     /// Its node, if it has one.
     #[inline(always)]
-    pub fn node(self, machine: &mut impl Machine) -> Option<NodeIndex> {
+    pub fn node(self, machine: &mut impl Memory) -> Option<NodeIndex> {
         machine.companion::<E::Companion>(self.frame).as_mut()[self.index].get()
     }
 
     /// Replaces the entry.
     #[inline(always)]
-    pub fn set_entry(self, machine: &mut impl Machine, entry: E) {
+    pub fn set_entry(self, machine: &mut impl Memory, entry: E) {
         machine.view::<E::Frame>(self.frame.entries()).as_mut()[self.index] = entry;
     }
 
     /// Replaces the node.
     #[inline(always)]
-    pub fn set_node(self, machine: &mut impl Machine, node: MaybeNode) {
+    pub fn set_node(self, machine: &mut impl Memory, node: MaybeNode) {
         machine.companion::<E::Companion>(self.frame).as_mut()[self.index] = node;
     }
 
     /// Leaves neither entry nor node. Returns what the entry was.
     #[inline(always)]
-    pub fn take(self, machine: &mut impl Machine) -> E {
+    pub fn take(self, machine: &mut impl Memory) -> E {
         let entry = self.entry(machine);
         self.set_entry(machine, E::EMPTY);
         self.set_node(machine, MaybeNode::NONE);
@@ -153,7 +153,7 @@ impl<E: Entries> Spot<E> {
 impl Space {
     /// A space that maps only the kernel, made of zeroed frames.
     pub fn new(
-        machine: &mut impl Machine,
+        machine: &mut impl Memory,
         spine: [TableFrame; SPINE_PAIRS],
         directories: [TableFrame; DIRECTORY_FRAMES],
     ) -> Self {
@@ -200,7 +200,7 @@ impl Space {
 
     /// What a space was made of that maps nothing any more but the kernel, zero again. It must not be used
     /// then.
-    pub fn take_apart<M: Machine>(
+    pub fn take_apart<M: Memory>(
         &self,
         machine: &mut M,
     ) -> impl Iterator<Item = FramePair> + use<M> {
@@ -231,7 +231,7 @@ impl Space {
 
     /// The spot of a small page of memory at `address`, which must be in the user area, if there is a table.
     #[inline(always)]
-    pub fn small_spot(&self, machine: &mut impl Machine, address: Word) -> Option<Spot<Entry>> {
+    pub fn small_spot(&self, machine: &mut impl Memory, address: Word) -> Option<Spot<Entry>> {
         let table = self.table(machine, Pages::Memory, address)?;
         Some(Spot::new(table, table_index(address)))
     }
@@ -240,7 +240,7 @@ impl Space {
     #[inline(always)]
     pub fn directory_entry(
         &self,
-        machine: &mut impl Machine,
+        machine: &mut impl Memory,
         pages: Pages,
         address: Word,
     ) -> DirectoryEntry {
@@ -254,7 +254,7 @@ impl Space {
     #[inline(always)]
     pub fn table(
         &self,
-        machine: &mut impl Machine,
+        machine: &mut impl Memory,
         pages: Pages,
         address: Word,
     ) -> Option<TableFrame> {
@@ -269,7 +269,7 @@ impl Space {
     #[inline(always)]
     pub fn spot(
         &self,
-        machine: &mut impl Machine,
+        machine: &mut impl Memory,
         pages: Pages,
         address: Word,
     ) -> Option<Spot<Entry>> {
@@ -284,7 +284,7 @@ impl Space {
     /// The entry that maps the smallest page at `address`: of its table, or as if its superpage
     /// were a table.
     #[inline]
-    pub fn page_entry(&self, machine: &mut impl Machine, pages: Pages, address: Word) -> Entry {
+    pub fn page_entry(&self, machine: &mut impl Memory, pages: Pages, address: Word) -> Entry {
         match self.directory_entry(machine, pages, address) {
             DirectoryEntry::Empty => Entry::EMPTY,
             DirectoryEntry::Superpage(entry) => page_of_superpage(entry, address),

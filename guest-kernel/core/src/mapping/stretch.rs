@@ -1,6 +1,6 @@
 //! Stretches: how long the kernel goes on with a map or unmap until it lets interrupts in.
 
-use crate::memory::machine::Machine;
+use crate::memory::machine::{Processor, Trace};
 
 /// Steps from the beginning to the first preemption point. A step is about fifteen instructions, so
 /// that with what comes before no stretch is longer than 2000.
@@ -48,21 +48,25 @@ impl Stretch {
 
     /// The first one of an operation that begins or goes on.
     #[inline(always)]
-    pub fn begin(&mut self, machine: &mut impl Machine) {
+    pub fn begin(&mut self, machine: &mut impl Processor) {
         self.left = self.steps;
         self.windows = WINDOWS;
         self.began = machine.time();
     }
 
     /// One that nothing follows: there is something else to do.
-    pub fn begin_alone(&mut self, machine: &mut impl Machine) {
+    pub fn begin_alone(&mut self, machine: &mut impl Processor) {
         self.begin(machine);
         self.windows = 0;
     }
 
     /// Makes sure of some steps, if need be in the next stretch; or says that it is time for others.
     #[inline(always)]
-    pub fn need(&mut self, machine: &mut impl Machine, steps: u32) -> Result<(), Preempted> {
+    pub fn need(
+        &mut self,
+        machine: &mut (impl Processor + Trace),
+        steps: u32,
+    ) -> Result<(), Preempted> {
         if self.left < steps {
             return self.preemption_point(machine);
         }
@@ -72,7 +76,10 @@ impl Stretch {
     /// Lets interrupts in. Then the next stretch begins, or it is time for others.
     #[cold]
     #[inline(never)]
-    fn preemption_point(&mut self, machine: &mut impl Machine) -> Result<(), Preempted> {
+    fn preemption_point(
+        &mut self,
+        machine: &mut (impl Processor + Trace),
+    ) -> Result<(), Preempted> {
         self.open_window(machine);
         if self.ticked || self.windows == 0 {
             return Err(Preempted);
@@ -86,27 +93,27 @@ impl Stretch {
     /// Lets interrupts in where the operation cannot be left. If the time slice is over it is left at the
     /// next preemption point.
     #[cold]
-    pub(crate) fn go_on(&mut self, machine: &mut impl Machine) {
+    pub(crate) fn go_on(&mut self, machine: &mut (impl Processor + Trace)) {
         self.open_window(machine);
         self.begin_next(machine);
     }
 
     /// The same unless there are so many steps left; afterwards there are.
-    pub(crate) fn go_on_with(&mut self, machine: &mut impl Machine, steps: u32) {
+    pub(crate) fn go_on_with(&mut self, machine: &mut (impl Processor + Trace), steps: u32) {
         if self.left < steps {
             self.go_on(machine);
             self.left = STEPS_ON;
         }
     }
 
-    fn begin_next(&mut self, machine: &mut impl Machine) {
+    fn begin_next(&mut self, machine: &mut (impl Processor + Trace)) {
         let now = machine.time();
         machine.publish_stretch(now.saturating_sub(self.began), true);
         self.began = now;
     }
 
     /// Lets interrupts in, outside of any operation.
-    pub fn open_window(&mut self, machine: &mut impl Machine) {
+    pub fn open_window(&mut self, machine: &mut impl Processor) {
         self.ticked |= machine.open_interrupt_window();
     }
 
@@ -124,7 +131,7 @@ impl Stretch {
 
     /// The last one of an operation that is done or is left at a preemption point.
     #[inline]
-    pub fn end(&self, machine: &mut impl Machine, at_point: bool) {
+    pub fn end(&self, machine: &mut (impl Processor + Trace), at_point: bool) {
         let ticks = machine.time().saturating_sub(self.began);
         machine.publish_stretch(ticks, at_point);
     }

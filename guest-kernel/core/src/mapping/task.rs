@@ -6,7 +6,7 @@ use crate::{
         chain::Chain,
         frames::{FramePair, KernelFrame},
         index::{FactoryIndex, Table, TableIndex, TaskIndex, Tenant, ThreadIndex},
-        machine::Machine,
+        machine::Memory,
         utcb::UtcbReference,
     },
 };
@@ -19,7 +19,7 @@ use protocol::{
 };
 
 /// All tasks.
-pub type Tasks<M> = Table<TaskIndex, <M as Machine>::Storage<Task>>;
+pub type Tasks<M> = Table<TaskIndex, <M as Memory>::Storage<Task>>;
 
 /// The most frames in a UTCB area: 64 KiB.
 pub const MAX_UTCB_FRAMES: usize = 16;

@@ -3,7 +3,7 @@
 use crate::memory::{
     frames::NoMemory,
     index::{FactoryIndex, Table, Tenant},
-    machine::Machine,
+    machine::Memory,
 };
 use protocol::{
     error::ObjectError,
@@ -11,7 +11,7 @@ use protocol::{
 };
 
 /// All factories.
-pub type Factories<M> = Table<FactoryIndex, <M as Machine>::Storage<Factory>>;
+pub type Factories<M> = Table<FactoryIndex, <M as Memory>::Storage<Factory>>;
 
 /// A quota of kernel memory. Its size is a power of two, which makes finding it a shift.
 #[derive(Clone, Copy, Debug)]

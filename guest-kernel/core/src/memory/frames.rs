@@ -1,6 +1,6 @@
 //! The kernel's own memory: frames from one pool, never mapped 1:1 to anybody.
 
-use crate::memory::machine::Machine;
+use crate::memory::machine::Memory;
 use core::num::NonZeroUsize;
 use protocol::{PAGE_SIZE, Word, introspection::mapping::COMPANION_OFFSET, kip::PhysicalRange};
 
@@ -128,7 +128,7 @@ impl FramePool {
     }
 
     /// A zeroed pair.
-    pub fn allocate(&mut self, machine: &mut impl Machine) -> Result<FramePair, NoMemory> {
+    pub fn allocate(&mut self, machine: &mut impl Memory) -> Result<FramePair, NoMemory> {
         if let Some(pair) = self.free.take() {
             let next = core::mem::take(machine.view::<u64>(pair.first()));
             self.free = FramePair::from_link(next);
@@ -145,7 +145,7 @@ impl FramePool {
     }
 
     /// Takes a pair back, which must be zero again.
-    pub fn give_back(&mut self, machine: &mut impl Machine, pair: FramePair) {
+    pub fn give_back(&mut self, machine: &mut impl Memory, pair: FramePair) {
         debug_assert!(
             [pair.first(), pair.second()].iter().all(|frame| is_zero(machine, *frame)),
             "{pair:?} is not zero"
@@ -177,6 +177,6 @@ pub const PAIR_SIZE: u64 = 2 * PAGE_SIZE as u64;
 const _: () = assert!(COMPANION_OFFSET == PAGE_SIZE as u64);
 
 /// Whether there is nothing in a frame.
-fn is_zero(machine: &mut impl Machine, frame: KernelFrame) -> bool {
+fn is_zero(machine: &mut impl Memory, frame: KernelFrame) -> bool {
     machine.view::<[Word; PAGE_SIZE / size_of::<Word>()]>(frame).iter().all(|word| *word == 0)
 }

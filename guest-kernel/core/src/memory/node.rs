@@ -62,7 +62,7 @@ impl MaybeNode {
     }
 
     /// The node of a record that only the kernel writes.
-    pub fn from_raw(raw: u32) -> Self {
+    pub(crate) fn from_raw(raw: u32) -> Self {
         Self(raw)
     }
 }

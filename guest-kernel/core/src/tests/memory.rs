@@ -4,7 +4,7 @@ use super::model::{ModelMachine, POOL, Shelf};
 use crate::memory::{
     frames::{FramePair, FramePool, NoMemory, PAIR_SIZE},
     index::{GateIndex, Table, TableIndex, Tenant},
-    machine::Machine,
+    machine::Memory,
 };
 use proptest::prelude::*;
 use protocol::{PAGE_SIZE, introspection::NOBODY, kip::PhysicalRange};

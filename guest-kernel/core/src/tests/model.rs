@@ -21,7 +21,7 @@ use crate::{
         index::{
             FactoryIndex, GateIndex, Storage, TableIndex, TaskIndex, ThreadIndex, WalkerIndex,
         },
-        machine::{Counts, Machine},
+        machine::{Board, Counts, Machine, Memory, Processor, Trace},
         node::NodeIndex,
         utcb::UtcbReference,
     },
@@ -190,7 +190,7 @@ impl<T> Storage for Shelf<T> {
     }
 }
 
-impl Machine for ModelMachine {
+impl Memory for ModelMachine {
     type Storage<T: Debug> = Shelf<T>;
 
     fn view<T: FromBytes + IntoBytes + KnownLayout>(&mut self, frame: KernelFrame) -> &mut T {
@@ -228,6 +228,13 @@ impl Machine for ModelMachine {
         self.view::<[u32; PAGE_SIZE / 4]>(root)[KERNEL_HALF] = 0;
     }
 
+    fn user_byte(&mut self, physical: PhysicalAddress) -> u8 {
+        assert!(physical.0 < RAM_END, "not RAM: {physical:?}");
+        self.user_memory.get(&physical.0).copied().unwrap_or(0)
+    }
+}
+
+impl Processor for ModelMachine {
     fn leave_space(&mut self, space: PhysicalAddress, other: PhysicalAddress) {
         assert_ne!(space, other);
         self.left_spaces.push(space);
@@ -238,11 +245,6 @@ impl Machine for ModelMachine {
     }
 
     fn forget_registers<R>(&mut self, _registers: &R) {}
-
-    fn user_byte(&mut self, physical: PhysicalAddress) -> u8 {
-        assert!(physical.0 < RAM_END, "not RAM: {physical:?}");
-        self.user_memory.get(&physical.0).copied().unwrap_or(0)
-    }
 
     fn install_ports(&mut self, owner: TaskIndex, word: u16, usable: u64) -> bool {
         if self.ports.as_ref().is_none_or(|(known, _)| *known != owner) {
@@ -269,10 +271,6 @@ impl Machine for ModelMachine {
         self.is_restless && !is_calm
     }
 
-    fn goes_quick(&self) -> bool {
-        !self.is_slow
-    }
-
     #[inline(never)]
     fn time(&self) -> u64 {
         let here = core::ptr::from_ref(&self).addr();
@@ -285,7 +283,9 @@ impl Machine for ModelMachine {
         self.clock.set(self.clock.get() + 1);
         self.clock.get()
     }
+}
 
+impl Trace for ModelMachine {
     fn record(&mut self, record: Record) {
         self.records.push(record);
     }
@@ -310,13 +310,21 @@ impl Machine for ModelMachine {
     fn publish_stretch(&mut self, _ticks: u64, at_point: bool) {
         self.preemption_points += u64::from(at_point);
     }
+}
 
+impl Board for ModelMachine {
     fn write_console(&mut self, byte: u8) {
         self.console.push(byte);
     }
 
     fn shut_down(&mut self, status: u8) {
         self.status = Some(status);
+    }
+}
+
+impl Machine for ModelMachine {
+    fn goes_quick(&self) -> bool {
+        !self.is_slow
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     mapping::space::{DirectoryEntry, Pages},
     memory::{
         index::{TableIndex, TaskIndex, ThreadIndex},
-        machine::Machine,
+        machine::Memory,
         node::MaybeNode,
     },
 };

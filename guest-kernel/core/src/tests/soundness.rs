@@ -148,7 +148,7 @@ fn check_lives(bench: &mut Bench, census: &Census) -> Check {
         if let Some(root) = life.root() {
             let machine = &mut bench.kernel.mappings.machine;
             let MappingNode { task, place, depth, .. } =
-                *crate::memory::machine::Machine::node(machine, root);
+                *crate::memory::machine::Memory::node(machine, root);
             same(
                 &format!("the resource of the root of {object:?}"),
                 place.resource(),

@@ -3,7 +3,7 @@
 use crate::{
     memory::{
         index::{MaybeThread, ThreadIndex},
-        machine::Machine,
+        machine::Memory,
     },
     threads::thread::Threads,
 };
@@ -48,7 +48,7 @@ impl ThreadList {
     }
 
     /// Puts one at the end who is in no list.
-    pub fn push_back<M: Machine>(&mut self, threads: &mut Threads<M>, thread: ThreadIndex) {
+    pub fn push_back<M: Memory>(&mut self, threads: &mut Threads<M>, thread: ThreadIndex) {
         let link = &mut threads[thread];
         (link.previous_waiting, link.next_waiting) = (self.last, MaybeThread::NOBODY);
         match self.last.get() {
@@ -59,7 +59,7 @@ impl ThreadList {
     }
 
     /// Puts one at the beginning who is in no list.
-    pub fn push_front<M: Machine>(&mut self, threads: &mut Threads<M>, thread: ThreadIndex) {
+    pub fn push_front<M: Memory>(&mut self, threads: &mut Threads<M>, thread: ThreadIndex) {
         let link = &mut threads[thread];
         (link.previous_waiting, link.next_waiting) = (MaybeThread::NOBODY, self.first);
         match self.first.get() {
@@ -70,7 +70,7 @@ impl ThreadList {
     }
 
     /// Takes one out that is in the list.
-    pub fn remove<M: Machine>(&mut self, threads: &mut Threads<M>, thread: ThreadIndex) {
+    pub fn remove<M: Memory>(&mut self, threads: &mut Threads<M>, thread: ThreadIndex) {
         let link = &mut threads[thread];
         let (previous, next) = (link.previous_waiting, link.next_waiting);
         (link.previous_waiting, link.next_waiting) = (MaybeThread::NOBODY, MaybeThread::NOBODY);
@@ -85,7 +85,7 @@ impl ThreadList {
     }
 
     /// Takes all of another list, behind its own.
-    pub fn append<M: Machine>(&mut self, threads: &mut Threads<M>, other: Self) {
+    pub fn append<M: Memory>(&mut self, threads: &mut Threads<M>, other: Self) {
         let Some(first) = other.first.get() else { return };
         threads[first].previous_waiting = self.last;
         match self.last.get() {

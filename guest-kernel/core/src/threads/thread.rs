@@ -9,7 +9,7 @@ use crate::{
             FactoryIndex, GateIndex, MaybeGate, MaybeThread, Table, TableIndex, TaskIndex, Tenant,
             ThreadIndex,
         },
-        machine::Machine,
+        machine::Memory,
         node::MaybeNode,
         utcb::UtcbReference,
     },
@@ -30,7 +30,7 @@ use protocol::{
 };
 
 /// All threads.
-pub type Threads<M> = Table<ThreadIndex, <M as Machine>::Storage<Thread>>;
+pub type Threads<M> = Table<ThreadIndex, <M as Memory>::Storage<Thread>>;
 
 /// A message that waits until its receiver takes it.
 #[derive(Clone, Copy, Debug)]
