@@ -425,6 +425,63 @@ fn living(machine: &Machine) -> Vec<(String, u64)> {
     lines(&ran).iter().map(of).collect()
 }
 
+fn task_creation(on: Target) {
+    let scenario = Scenario::run(on, "task-creation");
+    let said = scenario.ran.stdout.lines().filter_map(|line| line.strip_prefix("creation: "));
+    // How many pages of code a thread touches is the compiler's affair: of its faults the first one.
+    let mut is_first = false;
+    let said: Vec<_> = said
+        .filter(|line| {
+            let was_first = std::mem::replace(&mut is_first, line.starts_with("ex_regs"));
+            was_first || !line.contains("a fault of")
+        })
+        .collect();
+    let expected = [
+        "create_task: UTCBs from 0xbfff0000 on, else nothing",
+        "create_thread: thread 1, in no task yet",
+        "control: thread 1 in the task, its pager is pager one",
+        "create_thread: thread 2, in no task yet",
+        "control: thread 2 in the task, its pager is pager two",
+        "ex_regs: thread 1 is to run",
+        "pager one: a fault of thread 1, fetch of an instruction",
+        "thread 1 runs",
+        "thread 1 answers",
+        "unmap: the task has no code any more",
+        "ex_regs: thread 2 is to run",
+        "pager two: a fault of thread 2, fetch of an instruction",
+        "thread 2 runs",
+        "thread 1 has ended; thread 2 answers",
+        "the task has ended; thread 2 does not",
+    ];
+    assert_eq!(said, expected);
+    // What the kernel says of it. It got its name when it was made.
+    let number = |event: &Value| (event["task"] == "made").then(|| event["task_id"].clone());
+    let number = scenario.events.iter().find_map(number).expect("the task");
+    let of_made = |event: &&Value| event["task_id"] == number;
+    let made: Vec<_> = scenario.events.iter().filter(of_made).collect();
+    let threads: Vec<_> = made.iter().filter(|event| event["k"] == "thread").collect();
+    assert_eq!((&made[0]["k"], &made[0]["by"]), (&"task".into(), &"creator".into()));
+    assert_eq!(threads.len(), 2);
+    for (thread, pager) in threads.iter().zip(["pager one", "pager two"]) {
+        let is_own = |event: &&&Value| event["thread_id"] == thread["thread_id"];
+        let own = made.iter().filter(|event| event["k"] == "fault").filter(is_own);
+        let faults: Vec<_> = own.collect();
+        // The first of them is the fetch of the first instruction.
+        assert_eq!(faults[0]["va"], faults[0]["ip"], "{}", faults[0]);
+        assert!(faults.len() >= 2, "{faults:?}");
+        for fault in faults {
+            assert_eq!((&fault["pager"], &fault["result"]), (&pager.into(), &"resumed".into()));
+            assert_eq!(fault["maps"][0]["from"], pager, "{fault}");
+        }
+    }
+    let ended = scenario.events.iter().filter(|event| event["k"] == "ended");
+    let kinds: Vec<_> = ended.map(|event| &event["kind"]).take(4).collect();
+    assert_eq!(kinds, ["gate", "thread", "task", "thread"]);
+    let machine = Machine::after(on, "task-creation");
+    expect_sound(&machine);
+    assert!(living(&machine).iter().all(|(task, _)| task != "made"), "it has ended");
+}
+
 fn delete_midway(on: Target) {
     let ran = on.run(&["delete-midway", "--json", "--check=64"]).expect_status(0);
     assert!(ran.checks() > 50);
@@ -515,6 +572,7 @@ on_every_target! {
     ioport,
     capability,
     revoke_tree,
+    task_creation,
     delete_midway,
     churn,
 }

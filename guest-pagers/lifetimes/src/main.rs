@@ -3,6 +3,7 @@
 //!
 //! | argument | what it does |
 //! |---|---|
+//! | `creation` | step by step, what the slides say about making a task |
 //! | `midway` | one case after the other: what is being done, who is ended, and who learns it |
 //! | `churn SEED ROUNDS` | so many rounds of all kinds of objects, made and ended |
 //!
@@ -11,7 +12,7 @@
 //! | [`child`] | tasks of this program's making: they run its own code |
 //! | [`house`] | the program itself: what it has, and what it hears of its children |
 //! | [`quota`] | how much kernel memory is left |
-//! | [`midway`], [`churn`] | the scenarios |
+//! | [`creation`], [`midway`], [`churn`] | the scenarios |
 //!
 //! An expectation that is not met ends the program with a panic.
 #![no_std]
@@ -20,6 +21,7 @@
 
 mod child;
 mod churn;
+mod creation;
 mod house;
 mod midway;
 mod quota;
@@ -33,11 +35,12 @@ fn main() -> i32 {
     let mode = words.next().unwrap_or_default();
     let mut numbers = words.map(str::parse::<usize>);
     let done = match (mode, numbers.next(), numbers.next()) {
+        ("creation", None, None) => creation::run(),
         ("midway", None, None) => midway::run(),
         ("churn", Some(Ok(seed)), Some(Ok(rounds))) => churn::run(seed as u64, rounds),
         _ => {
             println!(
-                "lifetimes: the arguments are `midway`, or `churn`, a seed and a number of rounds"
+                "lifetimes: the arguments are `creation`, `midway`, or `churn`, a seed and a number of rounds"
             );
             return 2;
         }
