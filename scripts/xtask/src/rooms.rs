@@ -27,7 +27,7 @@ const EDGES: [(&str, &[&str]); 16] = [
     ("glass", &["confine", "machine", "observe", "protocol"]),
     ("fuzz", &["glass", "images", "kernel-core", "machine", "observe", "policy", "protocol"]),
     ("svm-init", &[]),
-    ("xtask", &["protocol", "svm-init"]),
+    ("xtask", &["images", "protocol", "svm-init"]),
     ("yardsticks", &[]),
 ];
 
