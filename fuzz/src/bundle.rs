@@ -1,22 +1,18 @@
-//! The boot bundle: as the host packs it, and as the kernel, sigma0 and the root task read it.
+//! The boot bundle: as the host packs it, and as the kernel, sigma0 and the root task take it.
 //!
 //! The first byte of an input says what the others are: modules that are to be packed, a line each, or
 //! what a sound bundle is damaged with.
 
 use crate::{elf, text};
-use kernel_core::boot_bundle::{self, Image, find_image};
+use images::bundle::{Bundle, BundleError};
+use kernel_core::boot_bundle::Image;
 use machine::{
     Architecture,
     bundle::{self, Module, PortRange},
 };
-use policy::{
-    bundle::Bundle,
-    programs::{ManifestError, Programs},
-    regions::Files,
-};
+use policy::{manifest::ManifestError, programs::Programs};
 use protocol::{PAGE_SIZE, boot::ModuleKind};
 use std::{str::SplitN, sync::Arc};
-use zerocopy::IntoBytes;
 
 /// Where the bundle lies in memory, where it matters.
 const ADDRESS: u64 = 0x40_0000;
@@ -37,10 +33,10 @@ pub fn run(input: &[u8]) {
 fn pack(lines: &str) {
     let modules: Vec<Module> = lines.lines().filter_map(module).collect();
     let packed = match bundle::pack(&modules, ARCHITECTURE) {
-        Ok(packed) => Aligned::new(&packed),
+        Ok(packed) => packed,
         Err(error) => return text::write(&error),
     };
-    let read: Vec<_> = Bundle::parse(packed.bytes()).expect("a sound bundle").modules().collect();
+    let read: Vec<_> = Bundle::parse(&packed).expect("a sound bundle").modules().collect();
     assert_eq!(read.len(), modules.len());
     for (read, module) in read.iter().zip(&modules) {
         assert_eq!((read.name, read.arguments), (&*module.name, &*module.arguments));
@@ -48,11 +44,9 @@ fn pack(lines: &str) {
         assert_eq!(read.entry.port_ranges(), &*module.ports);
         assert_eq!(read.entry.quota, module.quota.unwrap_or(0));
     }
-    let [sigma0, root] = [ModuleKind::Sigma0, ModuleKind::RootTask];
-    check_image(packed.bytes(), sigma0).expect("the kernel finds sigma0");
-    check_image(packed.bytes(), root).expect("the kernel finds the root task");
-    match programs(packed.bytes()) {
-        Ok(()) | Err(ManifestError::None) => {}
+    check_ground(&packed).expect("the kernel finds sigma0 and the root task");
+    match programs(&packed) {
+        Ok(()) | Err(ManifestError::NoProgram) => {}
         Err(error) => panic!("the host takes it, the root task does not: {error}"),
     }
 }
@@ -70,7 +64,7 @@ fn module(line: &str) -> Option<Module> {
     let name = words.next()?;
     let bytes: Arc<[u8]> = match kind {
         ModuleKind::File => name.as_bytes().into(),
-        _ => elf::SOUND[0].2.into(),
+        _ => elf::SOUND[0].1.into(),
     };
     let mut module = Module::new(name, kind, bytes);
     (module.pager, module.server) = (word(&mut words), word(&mut words));
@@ -96,7 +90,7 @@ fn range(text: &str) -> Option<PortRange> {
 
 /// A sound bundle that is cut, as the first two bytes say, and of which words are replaced: each by
 /// two bytes for its number, and its eight bytes.
-fn damaged(damage: &[u8]) -> Aligned {
+fn damaged(damage: &[u8]) -> Vec<u8> {
     let lines = "sigma0 s\nroot r\nprogram p - - 20 64 0x60-0x6f,0x3f8 a b\nprogram q p p\nfile f";
     let modules: Vec<_> = lines.lines().filter_map(module).collect();
     let mut bytes = bundle::pack(&modules, ARCHITECTURE).expect("a sound bundle");
@@ -108,60 +102,35 @@ fn damaged(damage: &[u8]) -> Aligned {
     }
     let cut = cut.iter().rev().fold(0, |cut, byte| cut << 8 | usize::from(*byte));
     bytes.truncate(bytes.len().saturating_sub(cut));
-    Aligned::new(&bytes)
+    bytes
 }
 
-/// Whatever bytes those are, the readers that take them agree on what is in them.
-fn read(aligned: &Aligned) {
-    let bytes = aligned.bytes();
-    let parsed = Bundle::parse(bytes);
-    for kind in [ModuleKind::Sigma0, ModuleKind::RootTask] {
-        let found = check_image(bytes, kind);
-        let Ok(bundle) = parsed else { continue };
-        match (bundle.modules_of(kind).next(), found) {
-            (None, Err(boot_bundle::BundleError::NoRoot)) => {}
-            (Some(module), Ok(image)) => assert_eq!(image.module as usize, module.index),
-            (Some(_), Err(boot_bundle::BundleError::BadImage)) => {}
-            (module, found) => panic!("the kernel finds {found:?}, others find {module:?}"),
+/// Whatever bytes those are, nobody takes more of them than there is.
+fn read(bytes: &[u8]) {
+    if let Err(error) = check_ground(bytes) {
+        text::write(&error);
+    }
+    if let Err(error) = programs(bytes) {
+        text::write(&error);
+    }
+}
+
+/// What the kernel starts; and what it would map of that is in the bundle.
+fn check_ground(bytes: &[u8]) -> Result<(), BundleError> {
+    let bundle = Bundle::parse(bytes)?;
+    let end = ADDRESS + bytes.len().next_multiple_of(PAGE_SIZE) as u64;
+    for module in [bundle.sigma0()?, bundle.root_task()?] {
+        let image = Image::read(&module, ADDRESS)?;
+        assert_eq!(image.module as usize, module.index);
+        for page in image.elf.segments.iter().flat_map(|s| s.pages().step_by(PAGE_SIZE)) {
+            let (frame, _) = image.page_at(page).expect("the segment has this page");
+            assert!(ADDRESS <= frame && frame + PAGE_SIZE as u64 <= end, "{image:?}");
         }
     }
-    // What it says then goes to the console of a guest whose bundle it is.
-    let _ = programs(bytes);
-}
-
-/// What the kernel finds; and what it would map of that is in the bundle.
-fn check_image(bytes: &[u8], kind: ModuleKind) -> Result<Image, boot_bundle::BundleError> {
-    let image = find_image(bytes, ADDRESS, kind)?;
-    let end = ADDRESS + bytes.len().next_multiple_of(PAGE_SIZE) as u64;
-    for segment in image.segments.iter().flatten() {
-        let length = (segment.end - segment.start) as u64;
-        assert!(ADDRESS <= segment.physical && segment.physical + length <= end, "{segment:?}");
-    }
-    Ok(image)
+    Ok(())
 }
 
 /// What the root task makes of it.
-fn programs(bytes: &[u8]) -> Result<(), ManifestError<'_>> {
-    let Ok(bundle) = Bundle::parse(bytes) else { return Ok(()) };
-    let _ = Files::lay_out(bundle);
-    Programs::new().read(bundle, policy::elf::Machine::Amd64)
-}
-
-/// Bytes that begin where words do, as a bundle in memory does.
-struct Aligned {
-    words: Vec<u64>,
-    length: usize,
-}
-
-impl Aligned {
-    fn new(bytes: &[u8]) -> Self {
-        let word = |chunk: &[u8]| {
-            chunk.iter().rev().fold(0, |word: u64, byte| word << 8 | u64::from(*byte))
-        };
-        Self { words: bytes.chunks(8).map(word).collect(), length: bytes.len() }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &self.words.as_bytes()[..self.length]
-    }
+fn programs(bytes: &[u8]) -> Result<(), ManifestError> {
+    Programs::new().read(Bundle::parse(bytes)?, ARCHITECTURE)
 }

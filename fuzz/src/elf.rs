@@ -2,36 +2,41 @@
 //! as symbols and source lines are looked up in them.
 
 use crate::text;
+use images::elf::{self, Rules};
 use machine::{
     Architecture, Kernel,
-    bundle::{self, BundleError, Module},
+    bundle::{self, Module, PackError},
 };
 use observe::{Images, symbols::Image};
-use policy::{elf, regions::PROGRAM_AREA};
-use protocol::boot::ModuleKind;
-use std::sync::Arc;
+use protocol::{PAGE_SIZE, boot::ModuleKind, flexpage::Rights};
+use std::{collections::HashSet, sync::Arc};
 
 /// Places of an image that are looked up, from where it starts and from where it is entered.
 const MOST_PLACES: u64 = 64;
 
 /// A sound image for each architecture: program, sigma0, root task and kernel in one.
-pub const SOUND: [(Architecture, elf::Machine, &[u8]); 2] = [
-    (Architecture::Amd64, elf::Machine::Amd64, include_bytes!("../corpus/elf/amd64")),
-    (Architecture::Ia32, elf::Machine::Ia32, include_bytes!("../corpus/elf/ia32")),
+pub const SOUND: [(Architecture, &[u8]); 2] = [
+    (Architecture::Amd64, include_bytes!("../corpus/elf/amd64")),
+    (Architecture::Ia32, include_bytes!("../corpus/elf/ia32")),
 ];
 
 /// Reads an image in all ways.
 pub fn run(input: &[u8]) {
     let image: Arc<[u8]> = input.into();
-    for (architecture, machine, sound) in SOUND {
+    for (architecture, sound) in SOUND {
         if let Err(error) = Kernel::parse(&image, architecture) {
             text::write(&error);
         }
-        let read = elf::Image::parse(&image, machine, &PROGRAM_AREA);
+        for rules in [Rules::PROGRAM, Rules::GROUND] {
+            if let Ok(image) = elf::Image::parse(&image, architecture, &rules) {
+                check_image(&image, input, &rules);
+            }
+        }
+        let read = elf::Image::parse(&image, architecture, &Rules::PROGRAM);
         match (pack(&image, architecture, sound), &read) {
-            (Ok(_), Err(error)) => panic!("the host takes it, the root task does not: {error}"),
-            (Ok(_), Ok(image)) => check_pages(image, input),
-            (Err(error), _) => text::write(&error),
+            (Ok(_), Ok(_)) => {}
+            (Err(error), Err(_)) => text::write(&error),
+            (packed, read) => panic!("the host says {packed:?}, the root task {read:?}"),
         }
     }
     let mut images = Images::new();
@@ -43,11 +48,7 @@ pub fn run(input: &[u8]) {
 }
 
 /// Packs the image as a program beside a sound sigma0 and a sound root task.
-fn pack(
-    image: &Arc<[u8]>,
-    architecture: Architecture,
-    sound: &[u8],
-) -> Result<Vec<u8>, BundleError> {
+fn pack(image: &Arc<[u8]>, architecture: Architecture, sound: &[u8]) -> Result<Vec<u8>, PackError> {
     let modules = [
         Module::new("sigma0", ModuleKind::Sigma0, sound.into()),
         Module::new("root", ModuleKind::RootTask, sound.into()),
@@ -56,14 +57,25 @@ fn pack(
     bundle::pack(&modules, architecture)
 }
 
-/// What the pager takes from the file for a page is in the file.
-fn check_pages(image: &elf::Image, file: &[u8]) {
+/// What is taken keeps to the rules, and what its pager takes from the file for a page is there.
+fn check_image(image: &elf::Image, file: &[u8], rules: &Rules) {
+    let mut pages = HashSet::new();
+    let mut is_entered = false;
+    assert!(image.segments.len() <= rules.most_segments);
     for segment in &image.segments {
+        assert!(segment.file_size <= segment.memory_size && !segment.rights.is_empty());
         assert!(segment.file_offset + segment.file_size <= file.len());
-        assert!(PROGRAM_AREA.start <= segment.pages().start);
-        assert!(segment.pages().end <= PROGRAM_AREA.end.next_multiple_of(protocol::PAGE_SIZE));
+        assert!(!rules.whole_pages || segment.file_size == segment.memory_size);
+        let last = segment.address + (segment.memory_size - 1);
+        assert!(rules.area.contains(&segment.address) && rules.area.contains(&last));
+        is_entered |= (segment.address..=last).contains(&image.entry)
+            && segment.rights.contains(Rights::EXECUTE);
+        for page in segment.pages().step_by(PAGE_SIZE) {
+            assert!(pages.insert(page), "two segments share {page:#x}");
+        }
         assert!(segment.file_page(segment.pages().start) <= file.len());
     }
+    assert!(is_entered);
 }
 
 fn look_up(image: &Image, from: u64) {

@@ -2,8 +2,8 @@
 //!
 //! | module | input | who reads it |
 //! |---|---|---|
-//! | [`bundle`] | boot modules and the bundle that they are packed into | `machine`, `policy`, `kernel-core` |
-//! | [`elf`] | ELF images with DWARF | `machine`, `policy`, `kernel-core`, `observe` |
+//! | [`bundle`] | boot modules and the bundle that they are packed into | `machine`, `images`, `policy`, `kernel-core` |
+//! | [`elf`] | ELF images with DWARF | `machine`, `images`, `observe` |
 //! | [`tables`] | the introspection header and the kernel's tables | `observe` |
 //! | [`trace`] | the trace ring | `observe` |
 //! | [`scenario`], [`module_spec`] | what users write | `glass` |

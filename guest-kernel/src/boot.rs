@@ -15,9 +15,10 @@ use crate::{
     trace_ring,
 };
 use core::{alloc::Layout, ptr::NonNull};
+use images::bundle::Bundle;
 use kernel_core::{
     Kernel,
-    boot_bundle::{BundleError, find_image},
+    boot_bundle::Image,
     mapping::{
         life::{Life, LifeTables},
         progress::Walker,
@@ -32,7 +33,6 @@ use kernel_core::{
 };
 use protocol::{
     PAGE_SIZE, Word,
-    boot::ModuleKind,
     introspection::record::{Kind, Record},
     kip::{KIP_MAGIC, KIP_VERSION, KernelInfoPage, PhysicalRange},
     layout::ONE_TO_ONE_END,
@@ -171,18 +171,19 @@ fn place_pool(loader: &LoaderInfo) -> PhysicalRange {
 }
 
 /// Sets the kernel up in its pool. Returns the root task's image.
-fn install_kernel(loader: &LoaderInfo, pool: PhysicalRange) -> kernel_core::boot_bundle::Image {
+fn install_kernel(loader: &LoaderInfo, pool: PhysicalRange) -> Image {
     // SAFETY: the bundle is RAM that nobody writes before the first task runs.
     let bundle = unsafe {
         let length = (loader.bundle.end - loader.bundle.start) as usize;
         let start = direct_map::pointer::<u8>(PhysicalAddress(loader.bundle.start));
         core::slice::from_raw_parts(start.cast_const(), length)
     };
-    let image = |kind| match find_image(bundle, loader.bundle.start, kind) {
-        Ok(image) => image,
-        Err(error) => panic!("the boot bundle is unusable: {}", describe(error)),
-    };
-    let (sigma0, root) = (image(ModuleKind::Sigma0), image(ModuleKind::RootTask));
+    let images = Bundle::parse(bundle).and_then(|bundle| {
+        let image = |module| Image::read(&module, loader.bundle.start);
+        Ok((image(bundle.sigma0()?)?, image(bundle.root_task()?)?))
+    });
+    let (sigma0, root) =
+        images.unwrap_or_else(|error| panic!("the boot bundle is unusable: {error}"));
 
     let mut space = PoolSpace { next: pool.start, end: pool.end };
     install_trace_ring(&mut space, loader.options, pool);
@@ -274,17 +275,5 @@ impl PoolSpace {
         self.next = end;
         let first = NonNull::new(direct_map::pointer::<T>(PhysicalAddress(start)));
         first.expect("the direct map does not begin at 0")
-    }
-}
-
-fn describe(error: BundleError) -> &'static str {
-    match error {
-        BundleError::NotABundle => "it is no bundle of this version",
-        BundleError::BadModule => "a module lies outside it or off a page boundary",
-        BundleError::NoRoot => "it has no sigma0 or no root task",
-        BundleError::BadImage => {
-            "sigma0 or the root task is no static executable of this architecture with segments of \
-             whole pages"
-        }
     }
 }

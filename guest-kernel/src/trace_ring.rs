@@ -27,7 +27,7 @@ const EMPTY_TABLE: Table = Table { address: 0, stride: 0, count: 0 };
 static mut INTROSPECTION: Header = Header {
     magic: 0,
     version: HEADER_VERSION,
-    machine: kernel_core::arch::ELF_MACHINE as u32,
+    machine: images::Architecture::OWN.elf_machine() as u32,
     time_at_entry: 0,
     time_at_first_user: 0,
     trace: TraceRing { address: 0, capacity: 0, written: 0, enabled: 0 },

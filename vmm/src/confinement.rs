@@ -6,8 +6,8 @@
 //! 2. [`run`], when every file, socket, thread and process that it will ever need is there;
 //! 3. [`processor`], in the thread of KVM's processor, before the guest's first instruction.
 //!
-//! A viewer does it once, when it has attached: [`viewer`]; so does whoever reads debug information:
-//! [`reader`].
+//! A viewer does it once, when it has attached: [`viewer`]; so do the process that starts readers of debug
+//! information, [`clerk`], and these themselves: [`reader`].
 
 use crate::{attach::folder, message::say};
 use clap::Args;
@@ -53,6 +53,14 @@ pub fn processor(args: ConfinementArgs, engine: &Engine) {
 /// Confines a viewer that has everything open.
 pub fn viewer(args: ConfinementArgs) {
     enforce(args, confine::viewer);
+}
+
+/// Confines the process that starts those that read debug information: they have it, too.
+pub fn clerk() {
+    enforce(ConfinementArgs::default(), || {
+        confine::no_new_privileges()?;
+        Files::Reading.restrict()
+    });
 }
 
 /// Confines a process that has debug information in memory and reads it. `limit` sets its limits, so

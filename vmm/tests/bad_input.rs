@@ -163,7 +163,7 @@ fn odd_segments_are_refused_before_kvm_or_qemu_runs() {
             (odd(Segment { address: text.address, ..data }), "share the page at 0x400000"),
             (
                 Program { segments: [text].into_iter().chain(many.clone()).collect(), ..odd(data) },
-                "it has no segment to load, or more than 8",
+                "it has 9 segments to load: a program has at most 8",
             ),
         ] {
             let program = program.file(target);

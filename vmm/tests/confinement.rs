@@ -63,17 +63,17 @@ fn confined(process: u32) -> BTreeMap<String, Confined> {
     }
 }
 
-/// The QEMU of a run.
-fn qemu_of(run: u32) -> u32 {
+/// The process that a run has started with this among its arguments.
+fn child_of(run: u32, argument: &str) -> u32 {
     let threads = fs::read_dir(format!("/proc/{run}/task")).expect("the run").flatten();
     let children = threads.map(|thread| fs::read_to_string(thread.path().join("children")));
     let children: Vec<String> = children.map(|text| text.expect("a list of children")).collect();
     let mut numbers = children.iter().flat_map(|text| text.split_whitespace());
-    let qemu = numbers.find(|number| {
+    let child = numbers.find(|number| {
         let line = fs::read_to_string(format!("/proc/{number}/cmdline"));
-        line.is_ok_and(|line| line.contains("-machine"))
+        line.is_ok_and(|line| line.contains(argument))
     });
-    qemu.expect("a QEMU among the children").parse().expect("a number")
+    child.expect("one of the children").parse().expect("a number")
 }
 
 #[test]
@@ -91,10 +91,23 @@ fn qemu_is_confined_by_itself_and_cannot_write_files() {
     let machine = Machine::start(Target::AMD64_ON_QEMU);
     let threads = confined(machine.child.id());
     assert!(threads.contains_key("qemu"), "{threads:?}");
-    let qemu = qemu_of(machine.child.id());
+    let qemu = child_of(machine.child.id(), "-machine");
     confined(qemu);
     let arguments = fs::read_to_string(format!("/proc/{qemu}/cmdline")).unwrap();
     assert!(arguments.contains("spawn=deny"), "{arguments}");
+}
+
+/// It takes questions of the run, which may have fallen, and starts programs.
+#[test]
+fn who_starts_readers_of_debug_information_gains_no_privileges() {
+    let machine = Machine::start(Target::AMD64_ON_KVM);
+    let clerk = child_of(machine.child.id(), "source-lines");
+    let deadline = Instant::now() + PATIENCE;
+    while !threads(clerk).values().all(|thread| thread.no_new_privileges) {
+        assert!(Instant::now() < deadline, "{:?}", threads(clerk));
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert!(!threads(clerk).is_empty(), "it is still there");
 }
 
 #[test]

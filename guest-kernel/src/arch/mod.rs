@@ -3,6 +3,7 @@
 //! Each architecture's module exports the same names; what both do alike is beside them. Nothing else
 //! in the kernel names a register.
 
+mod control_bits;
 pub mod interrupts;
 mod local_apic;
 pub mod ports;

@@ -4,7 +4,10 @@
 //! The kernel reaches all memory through its direct map, and never through the addresses of a task. So
 //! all this can be on wherever the processor has it, but for SMAP under QEMU.
 
-use super::processor;
+use super::{
+    control_bits::{CR4_SMAP, CR4_SMEP, CR4_UMIP},
+    processor,
+};
 #[cfg(target_arch = "x86")]
 use core::arch::x86 as cpu;
 #[cfg(target_arch = "x86_64")]
@@ -21,10 +24,6 @@ const SMEP: u32 = 1 << 7;
 const SMAP: u32 = 1 << 20;
 /// In ecx: tasks do not learn where the kernel's tables are.
 const UMIP: u32 = 1 << 2;
-
-const CR4_UMIP: usize = 1 << 11;
-const CR4_SMEP: usize = 1 << 20;
-const CR4_SMAP: usize = 1 << 21;
 
 const SYSENTER_CS: u32 = 0x174;
 

@@ -4,8 +4,7 @@
 //! |---|---|
 //! | [`ranges`] | which memory is free |
 //! | [`holdings`] | what sigma0 has, and what of it is free |
-//! | [`bundle`] | what the boot loader brought |
-//! | [`elf`] | which pages an ELF image has, with which rights |
+//! | [`manifest`] | what the modules of a bundle may say of themselves |
 //! | [`programs`] | who pages and serves whom, and when all is done |
 //! | [`ports`] | which I/O ports a program may have |
 //! | [`regions`] | what lies at an address of a program |
@@ -17,10 +16,9 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
-pub mod bundle;
-pub mod elf;
 pub mod frames;
 pub mod holdings;
+pub mod manifest;
 pub mod ports;
 pub mod programs;
 pub mod ranges;

@@ -1,21 +1,21 @@
 //! The programs of the manifest: who pages and serves whom, and when all is done.
 
 use crate::{
-    bundle::{Bundle, Module},
-    elf::{ElfError, Image, Machine},
+    manifest::{self, MAX_PROGRAMS, ManifestError},
     ports,
-    regions::PROGRAM_AREA,
 };
 use arrayvec::ArrayVec;
-use core::{fmt, iter, ops::Index};
+use core::{iter, ops::Index};
+use images::{
+    Architecture,
+    bundle::{Bundle, Module},
+    elf::{Image, Rules},
+};
 use protocol::{
     Word,
     boot::{ModuleKind, ROOT},
     flexpage::Flexpage,
 };
-
-/// Programs that one manifest can have.
-pub const MAX_PROGRAMS: usize = 32;
 
 /// Which program, in the manifest's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,50 +75,17 @@ impl<'a> Program<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Programs<'a>(ArrayVec<Program<'a>, MAX_PROGRAMS>);
 
-/// What is wrong with the manifest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ManifestError<'a> {
-    /// There is no program.
-    None,
-    /// There are more than [`MAX_PROGRAMS`].
-    TooMany,
-    /// This program's image cannot be run.
-    NotRunnable(&'a str, ElfError),
-    /// The pager or server of this program is no program.
-    NoSuchProgram(&'a str),
-    /// This program would have to page itself.
-    PagersInACircle(&'a str),
-}
-
-impl fmt::Display for ManifestError<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => write!(f, "the boot bundle names no program to start"),
-            Self::TooMany => write!(f, "there are more than {MAX_PROGRAMS} programs"),
-            Self::NotRunnable(name, error) => write!(f, "cannot run `{name}`: {error}"),
-            Self::NoSuchProgram(name) => {
-                write!(f, "the pager or server of `{name}` is not one of the programs")
-            }
-            Self::PagersInACircle(name) => write!(
-                f,
-                "`{name}` is, over others or not, its own pager: some pager in the circle must be \
-                 paged by the root task"
-            ),
-        }
-    }
-}
-
 impl<'a> Programs<'a> {
     /// No programs.
     pub const fn new() -> Self {
         Self(ArrayVec::new_const())
     }
 
-    /// Adds the programs that the manifest names.
-    pub fn read(&mut self, bundle: Bundle<'a>, machine: Machine) -> Result<(), ManifestError<'a>> {
+    /// Adds the programs that the manifest names, after checking all that it says.
+    pub fn read(&mut self, bundle: Bundle<'a>, wanted: Architecture) -> Result<(), ManifestError> {
+        manifest::check(bundle)?;
         for module in bundle.modules_of(ModuleKind::Program) {
-            let image = Image::parse(module.bytes, machine, &PROGRAM_AREA)
-                .map_err(|error| ManifestError::NotRunnable(module.name, error))?;
+            let image = module.image(wanted, &Rules::PROGRAM)?;
             let program = Program {
                 module,
                 image,
@@ -127,28 +94,30 @@ impl<'a> Programs<'a> {
                 is_service: false,
                 ended: None,
             };
-            self.0.try_push(program).map_err(|_| ManifestError::TooMany)?;
+            // No more than were counted.
+            self.0.push(program);
         }
         if self.0.is_empty() {
-            return Err(ManifestError::None);
+            return Err(ManifestError::NoProgram);
         }
         self.connect()?;
         match self.iter().find(|(index, _)| self.pages_itself(*index)) {
-            Some((_, program)) => Err(ManifestError::PagersInACircle(program.name())),
+            Some((_, program)) => Err(ManifestError::PagerCycle(program.module.name())),
             None => Ok(()),
         }
     }
 
     /// Finds out who pages and who serves whom.
-    fn connect(&mut self) -> Result<(), ManifestError<'a>> {
+    fn connect(&mut self) -> Result<(), ManifestError> {
         for index in 0..self.0.len() {
-            let Module { name, entry, .. } = self.0[index].module;
-            for (module, is_pager) in [(entry.pager, true), (entry.server, false)] {
-                if module == ROOT {
+            let module = self.0[index].module;
+            for (other, is_pager) in [(module.entry.pager, true), (module.entry.server, false)] {
+                if other == ROOT {
                     continue;
                 }
-                let other = self.0.iter().position(|other| other.module.index == module as usize);
-                let other = other.ok_or(ManifestError::NoSuchProgram(name))?;
+                let other =
+                    self.0.iter().position(|program| program.module.index == other as usize);
+                let other = other.ok_or_else(|| ManifestError::NoSuchProgram(module.name()))?;
                 self.0[other].is_service = true;
                 let place = match is_pager {
                     true => &mut self.0[index].pager,
@@ -220,61 +189,72 @@ impl<'a> Index<ProgramIndex> for Programs<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::elf::tests::{TEXT, file};
+    use images::{
+        bundle::{BundleError, ModuleName},
+        sample::Sample,
+    };
     use protocol::PAGE_SIZE;
-    use protocol::boot::{BUNDLE_MAGIC, BUNDLE_VERSION, BundleHeader, ModuleEntry, pad_name};
+    use protocol::boot::{
+        BUNDLE_MAGIC, BUNDLE_VERSION, BundleHeader, ModuleEntry, PortRange, pad_name,
+    };
     use zerocopy::IntoBytes;
 
-    /// A bundle of a file and as many copies of a program as there are links; each link names the
-    /// pager and the server among the programs.
+    /// A bundle of sigma0, the root task, a file and as many copies of a program as there are links;
+    /// each link names the pager and the server among the programs. `change` has the last word.
+    fn changed(
+        links: &[(Option<u32>, Option<u32>)],
+        change: impl FnOnce(&mut [ModuleEntry]),
+    ) -> Vec<u8> {
+        let program = Sample::program().bytes();
+        let entry = |kind, number, pager: Option<u32>, server: Option<u32>| ModuleEntry {
+            offset: PAGE_SIZE as u64,
+            length: program.len() as u64,
+            kind,
+            pager: pager.map_or(ROOT, |number| number + FIRST),
+            server: server.map_or(ROOT, |number| number + FIRST),
+            priority: 10,
+            name: pad_name(format!("program {number}").as_bytes()),
+            ..ModuleEntry::default()
+        };
+        let others = [ModuleKind::Sigma0, ModuleKind::RootTask, ModuleKind::File];
+        let mut entries = others.map(|kind| entry(kind as u32, 0, None, None)).to_vec();
+        let programs = links.iter().zip(0..);
+        entries.extend(programs.map(|((p, s), n)| entry(ModuleKind::Program as u32, n, *p, *s)));
+        change(&mut entries);
+        let header = BundleHeader {
+            magic: BUNDLE_MAGIC,
+            version: BUNDLE_VERSION,
+            module_count: entries.len() as u32,
+            length: (PAGE_SIZE + program.len()) as u64,
+            reserved: 0,
+        };
+        let mut bytes = [header.as_bytes(), entries.as_slice().as_bytes()].concat();
+        bytes.resize(PAGE_SIZE, b'a');
+        [bytes, program].concat()
+    }
+
+    /// The number of the first program: there are other modules, so that numbers of programs and modules
+    /// differ.
+    const FIRST: u32 = 3;
+
     fn with_programs<R>(
         links: &[(Option<u32>, Option<u32>)],
         check: impl FnOnce(Result<Programs, ManifestError>) -> R,
     ) -> R {
-        let program = file(Machine::Amd64, 0x40_0010, &[TEXT]);
-        let mut bytes = vec![0u64; (PAGE_SIZE + program.len()) / 8];
-        let header = BundleHeader {
-            magic: BUNDLE_MAGIC,
-            version: BUNDLE_VERSION,
-            module_count: links.len() as u32 + 1,
-            length: (PAGE_SIZE + program.len()) as u64,
-            reserved: 0,
-        };
-        // The file is module 0, so that numbers of programs and modules differ.
-        let entry = |kind, pager: Option<u32>, server: Option<u32>| ModuleEntry {
-            offset: PAGE_SIZE as u64,
-            length: program.len() as u64,
-            kind,
-            pager: pager.map_or(ROOT, |number| number + 1),
-            server: server.map_or(ROOT, |number| number + 1),
-            priority: 10,
-            name: pad_name(b"program"),
-            ..ModuleEntry::default()
-        };
-        let mut entries = vec![entry(ModuleKind::File as u32, None, None)];
-        let programs = links.iter().map(|(pager, server)| (*pager, *server));
-        entries.extend(programs.map(|(p, s)| entry(ModuleKind::Program as u32, p, s)));
-        let all = bytes.as_mut_slice().as_mut_bytes();
-        header.write_to_prefix(all).unwrap();
-        entries.as_slice().write_to_prefix(&mut all[size_of::<BundleHeader>()..]).unwrap();
-        all[PAGE_SIZE..].copy_from_slice(&program);
+        let bytes = changed(links, |_| {});
         let mut programs = Programs::new();
-        let result = programs.read(Bundle::parse(all).unwrap(), Machine::Amd64);
+        let result = programs.read(Bundle::parse(&bytes).unwrap(), Architecture::Amd64);
         check(result.map(|()| programs))
     }
 
     const ALONE: (Option<u32>, Option<u32>) = (None, None);
 
-    fn error_of(links: &[(Option<u32>, Option<u32>)]) -> Option<ManifestError<'static>> {
-        with_programs(links, |programs| {
-            programs.err().map(|error| match error {
-                ManifestError::PagersInACircle(_) => ManifestError::PagersInACircle("program"),
-                ManifestError::NoSuchProgram(_) => ManifestError::NoSuchProgram("program"),
-                ManifestError::NotRunnable(_, why) => ManifestError::NotRunnable("program", why),
-                ManifestError::None => ManifestError::None,
-                ManifestError::TooMany => ManifestError::TooMany,
-            })
-        })
+    fn error_of(links: &[(Option<u32>, Option<u32>)]) -> Option<ManifestError> {
+        with_programs(links, |programs| programs.err())
+    }
+
+    fn name(number: usize) -> ModuleName {
+        ModuleName::from(&format!("program {number}")).unwrap()
     }
 
     fn index(number: usize) -> ProgramIndex {
@@ -288,10 +268,10 @@ mod tests {
             assert_eq!(programs[index(2)].pager, Some(index(1)));
             assert_eq!(programs[index(2)].server, Some(index(0)));
             assert_eq!(programs[index(0)].pager, None);
-            // The file comes first, and labels begin at 1.
-            assert_eq!(programs[index(2)].label_between_programs(), 4);
-            assert_eq!(programs.of_gate_between_programs(4), Some(index(2)));
-            assert_eq!(programs.of_gate_between_programs(1), None);
+            // Other modules come first, and labels begin at 1.
+            assert_eq!(programs[index(2)].label_between_programs(), 6);
+            assert_eq!(programs.of_gate_between_programs(6), Some(index(2)));
+            assert_eq!(programs.of_gate_between_programs(3), None);
             assert_eq!(programs.of_client(Programs::label(index(2))), Some(index(2)));
             assert_eq!(programs.of_client(0), None);
             assert_eq!(programs.of_client(4), None);
@@ -300,18 +280,55 @@ mod tests {
 
     #[test]
     fn manifests_that_cannot_work_are_refused() {
-        assert_eq!(error_of(&[]), Some(ManifestError::None));
+        assert_eq!(error_of(&[]), Some(ManifestError::NoProgram));
         assert_eq!(error_of(&[ALONE; MAX_PROGRAMS]), None);
-        assert_eq!(error_of(&[ALONE; MAX_PROGRAMS + 1]), Some(ManifestError::TooMany));
-        let no_program = Some(ManifestError::NoSuchProgram("program"));
+        let too_many = Some(ManifestError::TooManyPrograms(MAX_PROGRAMS + 1));
+        assert_eq!(error_of(&[ALONE; MAX_PROGRAMS + 1]), too_many);
+        let no_program = Some(ManifestError::NoSuchProgram(name(0)));
         assert_eq!(error_of(&[(Some(1), None)]), no_program);
         assert_eq!(error_of(&[(None, Some(1))]), no_program);
-        let circle = Some(ManifestError::PagersInACircle("program"));
-        assert_eq!(error_of(&[(Some(0), None)]), circle);
-        assert_eq!(error_of(&[(Some(1), None), (Some(2), None), (Some(0), None)]), circle);
-        assert_eq!(error_of(&[(Some(1), None), (Some(2), None), (Some(1), None)]), circle);
+        let circle = |number| Some(ManifestError::PagerCycle(name(number)));
+        assert_eq!(error_of(&[(Some(0), None)]), circle(0));
+        assert_eq!(error_of(&[(Some(1), None), (Some(2), None), (Some(0), None)]), circle(0));
+        assert_eq!(error_of(&[(Some(1), None), (Some(2), None), (Some(1), None)]), circle(1));
         // Serving each other is no circle of pagers.
         assert_eq!(error_of(&[(None, Some(1)), (None, Some(0))]), None);
+    }
+
+    #[test]
+    fn what_modules_say_of_themselves_has_its_bounds() {
+        let refusal = |change: fn(&mut [ModuleEntry])| {
+            let bytes = changed(&[ALONE, ALONE], change);
+            let bundle = Bundle::parse(&bytes).unwrap();
+            Programs::new().read(bundle, Architecture::Amd64).expect_err("a bad manifest")
+        };
+        let name = name(0);
+        let range = PortRange { first: 0x10, last: 0x30 };
+        let priority = |priority| ManifestError::Priority { name, priority };
+        let quota = |quota| ManifestError::Quota { name, quota };
+        let long = ManifestError::LongArguments { name, length: 2049 };
+        let kernel_port = ManifestError::KernelPort { name, range, port: 0x20 };
+        let not_one = |what, count| BundleError::NotOne { what, count }.into();
+        assert_eq!(refusal(|all| all[0].kind = 3), not_one("sigma0", 0));
+        assert_eq!(refusal(|all| all[2].kind = 2), not_one("root task", 2));
+        assert_eq!(refusal(|all| all[4].name = [0; 32]), ManifestError::NoName);
+        assert_eq!(refusal(|all| all[4].name = all[3].name), ManifestError::SameName(name));
+        assert_eq!(refusal(|all| all[3].priority = 0), priority(0));
+        assert_eq!(refusal(|all| all[3].priority = 256), priority(256));
+        assert_eq!(refusal(|all| all[3].quota = 6), quota(6));
+        assert_eq!(refusal(|all| all[3].quota = 128 * 1024 + 4), quota(128 * 1024 + 4));
+        assert_eq!(refusal(|all| all[2].quota = 4), ManifestError::NotAProgram(name));
+        assert_eq!(refusal(|all| all[2].port_ranges = 1), ManifestError::NotAProgram(name));
+        let ports = |all: &mut [ModuleEntry]| {
+            all[3].port_ranges = 1;
+            all[3].ports[0] = PortRange { first: 0x10, last: 0x30 };
+        };
+        assert_eq!(refusal(ports), kernel_port);
+        let arguments = |all: &mut [ModuleEntry]| {
+            all[3].arguments_offset = 2047;
+            all[3].arguments_length = 2049;
+        };
+        assert_eq!(refusal(arguments), long);
     }
 
     #[test]

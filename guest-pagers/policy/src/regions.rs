@@ -1,22 +1,19 @@
 //! What lies at an address of an ordinary program: its image, its heap and stack, its files.
 
-use crate::{bundle::Bundle, elf::Image, elf::Segment};
 use arrayvec::ArrayVec;
-use core::fmt;
+use images::{
+    bundle::Bundle,
+    elf::{Image, Segment},
+};
 use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
     boot::ModuleKind,
     fault::Access,
     flexpage::{Rights, align_down},
-    layout::{
-        FILES_BASE, FILES_END, HEAP_BASE, HEAP_END, PAGER_AREA, PROGRAM_BASE, PROGRAM_INFO,
-        STACK_BASE, STACK_END,
-    },
+    layout::{FILES_BASE, FILES_END, HEAP_BASE, HEAP_END, PROGRAM_INFO, STACK_BASE, STACK_END},
     program::MAX_FILES,
 };
-
-/// Where the segments of an ordinary program may lie.
-pub const PROGRAM_AREA: core::ops::Range<Word> = PROGRAM_BASE..PAGER_AREA;
+use thiserror::Error;
 
 /// A file as programs see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,25 +31,17 @@ pub struct File {
 pub struct Files(ArrayVec<File, MAX_FILES>);
 
 /// Why programs cannot see the manifest's files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum FilesError {
     /// There are more than [`MAX_FILES`].
+    #[error("there are more than {MAX_FILES} files: leave some out")]
     TooMany,
     /// Together they are larger than the part of an address space that is for files.
+    #[error(
+        "the files are larger than {} MiB together: leave some out",
+        (FILES_END - FILES_BASE) >> 20
+    )]
     TooLarge,
-}
-
-impl fmt::Display for FilesError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooMany => write!(f, "there are more than {MAX_FILES} files: leave some out"),
-            Self::TooLarge => write!(
-                f,
-                "the files are larger than {} MiB together: leave some out",
-                (FILES_END - FILES_BASE) >> 20
-            ),
-        }
-    }
 }
 
 impl Files {
@@ -195,17 +184,18 @@ fn in_segment(segment: &Segment, page: Word) -> Backing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::elf::{
-        Machine,
-        tests::{AREA, DATA, TEXT, Wanted, file},
+    use images::{
+        Architecture,
+        elf::Rules,
+        sample::{DATA, Sample, Segment, TEXT},
     };
     use proptest::prelude::*;
 
     const READ: Access = Access::empty();
 
-    fn image(segments: &[Wanted]) -> Image {
-        let file = file(Machine::Amd64, 0x40_0010, segments);
-        Image::parse(&file, Machine::Amd64, &AREA).unwrap()
+    fn image(segments: &[Segment]) -> Image {
+        let file = Sample::with(Architecture::Amd64, segments).bytes();
+        Image::parse(&file, Architecture::Amd64, &Rules::PROGRAM).unwrap()
     }
 
     fn private(offset: usize, length: usize, skip: usize) -> Backing {
@@ -229,8 +219,8 @@ mod tests {
 
     #[test]
     fn unaligned_segments_and_read_only_tails_get_private_copies() {
-        let data = Wanted { offset: 0x3abc, address: 0x40_3abc, file_size: 0x100, ..DATA };
-        let constants = Wanted { flags: 4, address: 0x41_0000, memory_size: 0x3000, ..DATA };
+        let data = Segment { offset: 0x3abc, address: 0x40_3abc, file_size: 0x100, ..DATA };
+        let constants = Segment { flags: 4, address: 0x41_0000, memory_size: 0x3000, ..DATA };
         let image = image(&[TEXT, data, constants]);
         let find = |address| find(&image, &Files::default(), address, READ);
         assert_eq!(find(0x40_3000), Ok(private(0x3abc, 0x100, 0xabc)));
@@ -279,15 +269,15 @@ mod tests {
             extra in 0..0x2800u64,
             flags in prop::sample::select(vec![4u32, 5, 6]),
         ) {
-            let segment = Wanted {
-                kind: 1, flags, offset: 0x2000 + address % 0x1000, address, file_size,
-                memory_size: file_size + extra + 1,
+            let segment = Segment {
+                flags, offset: 0x2000 + address % 0x1000, address, file_size,
+                memory_size: file_size + extra + 1, ..TEXT
             };
-            let mut contents = file(Machine::Amd64, 0x40_0010, &[TEXT, segment]);
+            let mut contents = Sample::with(Architecture::Amd64, &[TEXT, segment]).bytes();
             for (index, byte) in contents[0x1000..].iter_mut().enumerate() {
                 *byte = 1 + (index % 251) as u8;
             }
-            let image = Image::parse(&contents, Machine::Amd64, &AREA).unwrap();
+            let image = Image::parse(&contents, Architecture::Amd64, &Rules::PROGRAM).unwrap();
             for byte in 0..segment.memory_size {
                 let at = (address + byte) as Word;
                 let expected = if byte < file_size {

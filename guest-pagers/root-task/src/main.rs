@@ -18,10 +18,10 @@ mod paging;
 mod start;
 
 use core::fmt;
+use images::Architecture;
 use paging::{Paging, Refused};
 use policy::programs::{ProgramIndex, Programs};
 use runtime::{
-    arch::MACHINE,
     boot,
     capability::PARENT,
     message,
@@ -51,7 +51,7 @@ const STATUS_STOPPED: u8 = 1;
 fn main() -> ! {
     let bundle = boot::bundle().unwrap_or_else(|error| give_up(&error));
     let mut root = Root { programs: Programs::new(), paging: Paging::new(bundle) };
-    root.programs.read(bundle, MACHINE).unwrap_or_else(|error| give_up(&error));
+    root.programs.read(bundle, Architecture::OWN).unwrap_or_else(|error| give_up(&error));
     root.paging.prepare(&root.programs).unwrap_or_else(|error| give_up(&error));
     start::start(&root.programs).unwrap_or_else(|error| give_up(&error));
     serve(&mut root)

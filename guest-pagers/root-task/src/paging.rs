@@ -2,10 +2,11 @@
 
 use arrayvec::ArrayVec;
 use core::fmt;
+use images::bundle::Bundle;
 use policy::{
-    bundle::Bundle,
     frames::{FrameTables, Space, Table},
-    programs::{MAX_PROGRAMS, Program, ProgramIndex, Programs},
+    manifest::MAX_PROGRAMS,
+    programs::{Program, ProgramIndex, Programs},
     regions::{Backing, Files, FilesError, find},
 };
 use runtime::{
@@ -16,7 +17,7 @@ use runtime::{
         boot::{ModuleKind, pad_name},
         fault::PageFault,
         flexpage::{Flexpage, Rights},
-        program::{ARGUMENTS_LENGTH, MAX_FILES, ProgramInfo},
+        program::{MAX_FILES, ProgramInfo},
     },
     share::Shareable,
 };
@@ -49,7 +50,6 @@ pub enum Refused {
 #[derive(Debug)]
 pub enum PagingError {
     Files(FilesError),
-    ArgumentsTooLong(&'static str),
     NoMemory(Error),
 }
 
@@ -57,9 +57,6 @@ impl fmt::Display for PagingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Files(error) => error.fmt(f),
-            Self::ArgumentsTooLong(name) => {
-                write!(f, "the arguments of `{name}` are longer than {ARGUMENTS_LENGTH} bytes")
-            }
             Self::NoMemory(error) => write!(
                 f,
                 "cannot get memory to start with: {error}: give the machine more (glass run \
@@ -82,16 +79,12 @@ impl Paging {
         }
     }
 
-    /// Lays out the files, checks that each program can be told its arguments, and gets the first
-    /// memory.
+    /// Lays out the files, and gets the first memory.
     pub fn prepare(&mut self, programs: &Programs<'static>) -> Result<(), PagingError> {
         self.files = Files::lay_out(self.bundle).map_err(PagingError::Files)?;
         // No more than were laid out.
         self.contents.extend(self.bundle.modules_of(ModuleKind::File).map(|file| file.bytes));
-        for (_, program) in programs.iter() {
-            if program.module.arguments.len() > ARGUMENTS_LENGTH {
-                return Err(PagingError::ArgumentsTooLong(program.name()));
-            }
+        for _ in programs.iter() {
             let table = self.table().map_err(PagingError::NoMemory)?;
             // There are more tables than programs.
             self.spaces.extend(self.frames.new_space(table));
@@ -166,6 +159,7 @@ fn page_of(bytes: &'static [u8], offset: usize, rights: Rights) -> Result<Sharea
 
 fn write_info(page: &mut Memory, program: &Program, bundle: Bundle, files: &Files) {
     let mut info = ProgramInfo::new_zeroed();
+    // The manifest's check has seen that they fit.
     let arguments = program.module.arguments.as_bytes();
     info.arguments[..arguments.len()].copy_from_slice(arguments);
     info.arguments_length = arguments.len() as u32;

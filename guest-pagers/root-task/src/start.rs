@@ -2,7 +2,10 @@
 
 use arrayvec::ArrayVec;
 use core::fmt;
-use policy::programs::{MAX_PROGRAMS, ProgramIndex, Programs};
+use policy::{
+    manifest::MAX_PROGRAMS,
+    programs::{ProgramIndex, Programs},
+};
 use runtime::{
     Error, Result,
     capability::{CONSOLE, Cap, DEBUGGER, FACTORY, Gate, SCHEDULER, THREAD, Task},

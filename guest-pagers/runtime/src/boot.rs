@@ -1,7 +1,7 @@
 //! What the kernel and the boot loader leave for sigma0 and the root task.
 
 use core::{ptr, slice};
-use policy::bundle::{Bundle, BundleError};
+use images::bundle::{Bundle, BundleError};
 use protocol::{
     Word,
     kip::{KIP_MAGIC, KernelInfoPage, PhysicalRange},

@@ -8,21 +8,22 @@
 #![forbid(unsafe_code)]
 
 use core::ops::Range;
+use images::{
+    Architecture,
+    bundle::{BundleError, Module},
+    elf::{Image, Rules},
+};
 use policy::{
-    bundle::{Bundle, Module},
-    elf::Image,
     holdings::{Block, Holdings},
     ranges::TooManyPieces,
     regions::needed,
 };
 use runtime::{
-    arch::MACHINE,
     boot, message,
     pager::{Answer, Client, Pager, serve},
     println,
     protocol::{
         PAGE_ORDER, PAGE_SIZE, Word,
-        boot::ModuleKind,
         error::ObjectError,
         fault::{PageFault, PortFault},
         flexpage::{Flexpage, Kind, align_down},
@@ -37,20 +38,21 @@ use runtime::{
 runtime::boot_entry!(main);
 
 fn main() -> ! {
-    let bundle = boot::bundle().unwrap_or_else(|error| panic!("{error}"));
-    let own = module(bundle, ModuleKind::Sigma0);
-    let root = module(bundle, ModuleKind::RootTask);
+    let (own, root, root_image) = modules().unwrap_or_else(|error| panic!("{error}"));
     let holdings = Holdings::new(boot::kernel_info(), pages(own.bytes));
-    let root_image = Image::parse(root.bytes, MACHINE, &(ROOT_TASK_BASE..SIGMA0_BASE));
     serve(&mut Sigma0 {
         holdings: holdings.unwrap_or_else(|TooManyPieces| panic!("memory is in too many pieces")),
-        root_image: root_image.unwrap_or_else(|error| panic!("the root task cannot run: {error}")),
+        root_image,
         root_file: root.bytes.as_ptr().addr(),
     })
 }
 
-fn module(bundle: Bundle<'static>, kind: ModuleKind) -> Module<'static> {
-    bundle.modules_of(kind).next().unwrap_or_else(|| panic!("the boot bundle has no {kind:?}"))
+/// sigma0's module, the root task's, and its image, which must not lie where sigma0 has other memory.
+fn modules() -> Result<(Module<'static>, Module<'static>, Image), BundleError> {
+    let bundle = boot::bundle()?;
+    let (own, root) = (bundle.sigma0()?, bundle.root_task()?);
+    let rules = Rules { area: ROOT_TASK_BASE..SIGMA0_BASE, ..Rules::GROUND };
+    Ok((own, root, root.image(Architecture::OWN, &rules)?))
 }
 
 /// The pages that hold these bytes.

@@ -11,27 +11,28 @@ use serde_json::Value;
 use std::{collections::HashSet, fs};
 
 /// Each crate of ours and those of ours that it may depend on.
-const EDGES: [(&str, &[&str]); 15] = [
+const EDGES: [(&str, &[&str]); 16] = [
     ("memory-functions", &[]),
     ("protocol", &[]),
-    ("kernel-core", &["protocol"]),
-    ("guest-kernel", &["kernel-core", "memory-functions", "protocol"]),
+    ("images", &["protocol"]),
+    ("kernel-core", &["images", "protocol"]),
+    ("guest-kernel", &["images", "kernel-core", "memory-functions", "protocol"]),
     ("linking", &["protocol"]),
-    ("policy", &["protocol"]),
-    ("runtime", &["memory-functions", "policy", "protocol"]),
+    ("policy", &["images", "protocol"]),
+    ("runtime", &["images", "memory-functions", "policy", "protocol"]),
     ("confine", &[]),
-    // The kernel's own reader of the bundle only in tests.
-    ("machine", &["kernel-core", "policy", "protocol"]),
+    // The kernel only in tests: what it makes of sigma0 and the root task.
+    ("machine", &["images", "kernel-core", "policy", "protocol"]),
     ("observe", &["protocol"]),
     ("glass", &["confine", "machine", "observe", "protocol"]),
-    ("fuzz", &["glass", "kernel-core", "machine", "observe", "policy", "protocol"]),
+    ("fuzz", &["glass", "images", "kernel-core", "machine", "observe", "policy", "protocol"]),
     ("svm-init", &[]),
-    ("xtask", &["protocol", "svm-init"]),
+    ("xtask", &["images", "protocol", "svm-init"]),
     ("yardsticks", &[]),
 ];
 
 /// What any other crate in `guest-pagers`, which is a program then, may depend on.
-const PROGRAM_EDGES: [&str; 4] = ["linking", "policy", "protocol", "runtime"];
+const PROGRAM_EDGES: [&str; 5] = ["images", "linking", "policy", "protocol", "runtime"];
 
 /// The one crate that knows KVM.
 const KVM_ROOM: &str = "machine";

@@ -16,7 +16,8 @@ use std::{
 const NARROW_TARGET: &str = "i686-unknown-linux-musl";
 
 /// The crates that the guest is made of and that can be tested on the host.
-const NARROW_CRATES: [&str; 4] = ["kernel-core", "memory-functions", "policy", "protocol"];
+const NARROW_CRATES: [&str; 5] =
+    ["images", "kernel-core", "memory-functions", "policy", "protocol"];
 
 /// What leaves out the tests under emulated hardware virtualisation.
 const WITHOUT_SVM: [&str; 2] = ["--without", "svm"];

@@ -22,6 +22,8 @@ pub enum Files<'f> {
     /// That, and every file can be read and executed, but none be written: for a run that starts QEMU,
     /// which has it, too.
     SocketsInAndReading(&'f Path),
+    /// Every file can be read and executed, and none be written: for who starts programs.
+    Reading,
 }
 
 impl Files<'_> {
@@ -40,13 +42,15 @@ impl Files<'_> {
         let rules = match self {
             Self::None => rules,
             Self::SocketsIn(folder) => sockets_in(rules, folder)?,
-            Self::SocketsInAndReading(folder) => {
-                let reading = AccessFs::from_read(VERSION);
-                allow(sockets_in(rules, folder)?, Path::new("/"), reading)?
-            }
+            Self::SocketsInAndReading(folder) => reading(sockets_in(rules, folder)?)?,
+            Self::Reading => reading(rules)?,
         };
         Ok(rules.restrict_self()?)
     }
+}
+
+fn reading(rules: RulesetCreated) -> Result<RulesetCreated, ConfineError> {
+    allow(rules, Path::new("/"), AccessFs::from_read(VERSION))
 }
 
 fn sockets_in(rules: RulesetCreated, folder: &Path) -> Result<RulesetCreated, ConfineError> {

@@ -96,6 +96,26 @@ fn qemu_can_read_and_be_executed_and_write_nothing() {
     .expect_end();
 }
 
+#[test]
+fn who_starts_programs_reads_all_and_writes_nothing() {
+    require_landlock();
+    elsewhere("", || {
+        let (folder, port) = (folder(), TcpListener::bind("127.0.0.1:0").unwrap());
+        Files::Reading.restrict().unwrap();
+        fs::read("/etc/passwd").unwrap();
+        denied(File::create(folder.path().join("file")));
+        denied(UnixListener::bind(folder.path().join("socket")));
+        denied(TcpStream::connect(port.local_addr().unwrap()));
+        let reach =
+            |pid: u32| Command::new("kill").args(["-0", &pid.to_string()]).status().unwrap();
+        assert!(!reach(parent_id()).success(), "the test's parent was reached");
+        let mut child = Command::new("sleep").arg("100").spawn().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    })
+    .expect_end();
+}
+
 /// QEMU opens its RAM, which has no name, for writing.
 #[test]
 fn files_without_a_name_can_be_opened_again() {

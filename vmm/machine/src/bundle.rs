@@ -1,39 +1,27 @@
 //! Packs boot modules into the bundle that the kernel finds ([`protocol::boot`]).
+//!
+//! What comes out is read and checked as the kernel and the root task do it, with the same code: what is
+//! packed here, they take.
 
-use crate::{
-    Architecture,
-    elf::{ElfError, Executable},
+use crate::Architecture;
+use images::{
+    bundle::{Bundle, ModuleName},
+    elf::Rules,
 };
-use policy::{
-    elf::{self, Image},
-    programs::MAX_PROGRAMS,
-    regions::PROGRAM_AREA,
-};
+use policy::{manifest::ManifestError, programs::Programs};
 use protocol::{
     PAGE_SIZE,
     boot::{
         BUNDLE_MAGIC, BUNDLE_VERSION, BundleHeader, MAX_PORT_RANGES, ModuleEntry, ModuleKind,
         NAME_LENGTH, ROOT, pad_name,
     },
-    flexpage::KERNEL_PORTS,
-    layout::{FILES_BASE, FILES_END, MAPPABLE_START, USER_END},
-    program::{ARGUMENTS_LENGTH, MAX_FILES},
 };
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 use thiserror::Error;
 use zerocopy::IntoBytes;
 
-pub use crate::elf::is_elf;
+pub use images::elf::is_elf;
 pub use protocol::boot::{DEFAULT_PRIORITY, PortRange};
-
-/// What a quota is a multiple of, in KiB: the kernel hands out whole pages.
-const QUOTA_STEP: u32 = 4;
-
-/// The largest quota in KiB: no kernel has more memory than this to give.
-const LARGEST_QUOTA: u32 = 128 * 1024;
-
-/// Segments of sigma0 or the root task: the kernel has room for no more.
-const MAX_GROUND_SEGMENTS: usize = 6;
 
 /// A module to be packed.
 #[derive(Clone, Debug)]
@@ -77,54 +65,13 @@ impl Module {
 
 /// Why modules can't be packed.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum BundleError {
-    /// There must be one.
-    #[error("there must be exactly one {what}, but {count} modules are of that kind")]
-    NotOne {
-        /// `sigma0` or `root task`.
-        what: &'static str,
-        /// How many there are.
-        count: usize,
-    },
-    /// No name.
-    #[error("a module has no name: give it one with name=")]
-    NoName,
+pub enum PackError {
     /// A name that does not fit.
     #[error("the module name '{0}' is longer than {max} bytes: give a shorter one with name=", max = NAME_LENGTH - 1)]
     LongName(String),
     /// A name that the guest would cut.
     #[error("the module name {0:?} has a zero byte in it: give another one with name=")]
     ZeroInName(String),
-    /// Names are how modules refer to each other.
-    #[error("two modules of one kind are called '{0}': rename one with name=")]
-    SameName(String),
-    /// An image that cannot run.
-    #[error("cannot run module '{name}': {error}")]
-    NotExecutable {
-        /// The module.
-        name: String,
-        /// Why.
-        error: ElfError,
-    },
-    /// A program whose segments are in the wrong place.
-    #[error("cannot run module '{name}': {error}")]
-    BadImage {
-        /// The module.
-        name: String,
-        /// Why.
-        error: ImageError,
-    },
-    /// A program that the root task would refuse.
-    #[error("cannot run module '{name}': {error}")]
-    NotRunnable {
-        /// The module.
-        name: String,
-        /// What the root task would say.
-        error: elf::ElfError,
-    },
-    /// More programs than the root task has room for.
-    #[error("{0} programs are too many: the root task starts at most {MAX_PROGRAMS}")]
-    TooManyPrograms(usize),
     /// A pager or server that is not there.
     #[error("module '{module}' names '{target}' as its {role}, but no program is called that: {}", known(.programs))]
     UnknownProgram {
@@ -137,30 +84,6 @@ pub enum BundleError {
         /// The programs that there are.
         programs: Vec<String>,
     },
-    /// A pager that would wait for itself.
-    #[error(
-        "module '{0}' is paged, in the end, by itself: its faults would never be resolved; leave out one pager="
-    )]
-    PagerCycle(String),
-    /// Out of range.
-    #[error("priority {priority} of module '{name}' is not between 1 and 255")]
-    Priority {
-        /// The module.
-        name: String,
-        /// Its priority.
-        priority: u32,
-    },
-    /// A quota of no use.
-    #[error(
-        "the quota of module '{name}' is {quota}K: it must be a multiple of {QUOTA_STEP}K, from \
-         {QUOTA_STEP}K to {}M", LARGEST_QUOTA >> 10
-    )]
-    Quota {
-        /// The module.
-        name: String,
-        /// Its quota in KiB.
-        quota: u32,
-    },
     /// More port ranges than fit.
     #[error("module '{name}' has {count} ranges of ports: the most is {MAX_PORT_RANGES}")]
     TooManyPorts {
@@ -169,76 +92,9 @@ pub enum BundleError {
         /// How many it has.
         count: usize,
     },
-    /// Ports that nobody gets.
-    #[error(
-        "the ports {:#x}-{:#x} of module '{name}' include {port:#x}, which the kernel keeps for \
-         itself", .range.first, .range.last
-    )]
-    KernelPort {
-        /// The module.
-        name: String,
-        /// The range.
-        range: PortRange,
-        /// The port in it.
-        port: u16,
-    },
-    /// Ports or a quota for something that does not run on its own.
-    #[error("module '{0}' is no program: only programs have ports or a quota")]
-    NotAProgram(String),
-    /// Arguments that do not fit.
-    #[error(
-        "the arguments of module '{name}' are {length} bytes long: the most is {ARGUMENTS_LENGTH}"
-    )]
-    LongArguments {
-        /// The module.
-        name: String,
-        /// Their length.
-        length: usize,
-    },
-    /// More files than a program can see.
-    #[error("{0} files are too many: a program sees at most {MAX_FILES}")]
-    TooManyFiles(usize),
-    /// Files that don't fit the part of the address space where programs see them.
-    #[error("the files take {} MiB: programs see at most {} MiB", .0 >> 20, (FILES_END - FILES_BASE) >> 20)]
-    FilesTooBig(u64),
-}
-
-/// Why a program's segments can't be mapped.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum ImageError {
-    /// Its pages could not be mapped as they are.
-    #[error(
-        "the segment at {0:#x} lies in the file at an offset that is not congruent to its address \
-         modulo 4096; link with -z max-page-size=4096"
-    )]
-    NotCongruent(u64),
-    /// Two segments with rights of their own in one page.
-    #[error(
-        "two segments share the page at {0:#x}; align each segment to 4096 in the linker script"
-    )]
-    SharedPage(u64),
-    /// Not in the user area, or where a program's pager, heap, files and stack are.
-    #[error(
-        "the segment at {start:#x} does not lie between {:#x} and {:#x}; link it at 0x400000",
-        .area.start, .area.end
-    )]
-    OutOfPlace {
-        /// Where it begins.
-        start: u64,
-        /// Where images must lie.
-        area: Range<u64>,
-    },
-    /// Sigma0 and the root task have no pager that could fill pages.
-    #[error(
-        "the segment at {0:#x} is not made of whole pages of the file, as those of sigma0 and the \
-         root task must be; align it to 4096, in memory and in the file, and write out its zeros"
-    )]
-    NotWholePages(u64),
-    /// More than the kernel has room for.
-    #[error(
-        "it has {0} segments to load: sigma0 and the root task have at most {MAX_GROUND_SEGMENTS}"
-    )]
-    TooManySegments(usize),
+    /// The guest would refuse what comes out.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
 }
 
 fn known(programs: &[String]) -> String {
@@ -249,8 +105,7 @@ fn known(programs: &[String]) -> String {
 }
 
 /// Packs modules in their order, for a guest of this architecture.
-pub fn pack(modules: &[Module], architecture: Architecture) -> Result<Vec<u8>, BundleError> {
-    check(modules, architecture)?;
+pub fn pack(modules: &[Module], architecture: Architecture) -> Result<Vec<u8>, PackError> {
     let entries_end = size_of::<BundleHeader>() + modules.len() * size_of::<ModuleEntry>();
     let arguments: usize = modules.iter().map(|module| module.arguments.len()).sum();
     let mut offset = (entries_end + arguments).next_multiple_of(PAGE_SIZE);
@@ -277,7 +132,21 @@ pub fn pack(modules: &[Module], architecture: Architecture) -> Result<Vec<u8>, B
         bundle.extend(&*module.bytes);
     }
     bundle.resize(offset, 0);
+    check(&bundle, architecture)?;
     Ok(bundle)
+}
+
+/// Reads a bundle as the guest will.
+fn check(bundle: &[u8], architecture: Architecture) -> Result<(), ManifestError> {
+    let bundle = Bundle::parse(bundle)?;
+    for module in [bundle.sigma0()?, bundle.root_task()?] {
+        module.image(architecture, &Rules::GROUND)?;
+    }
+    match Programs::new().read(bundle, architecture) {
+        // The root task says so itself.
+        Err(ManifestError::NoProgram) => Ok(()),
+        result => result,
+    }
 }
 
 fn entry(
@@ -285,8 +154,23 @@ fn entry(
     module: &Module,
     offset: usize,
     arguments_offset: usize,
-) -> Result<ModuleEntry, BundleError> {
-    // Their number was checked.
+) -> Result<ModuleEntry, PackError> {
+    let Module { name, .. } = module;
+    if name.len() >= NAME_LENGTH {
+        return Err(PackError::LongName(name.clone()));
+    }
+    if name.contains('\0') {
+        return Err(PackError::ZeroInName(name.clone()));
+    }
+    if module.quota == Some(0) {
+        // In the bundle that would be no limit.
+        let name = ModuleName::from(name).unwrap_or_default();
+        return Err(ManifestError::Quota { name, quota: 0 }.into());
+    }
+    if module.ports.len() > MAX_PORT_RANGES {
+        let count = module.ports.len();
+        return Err(PackError::TooManyPorts { name: name.clone(), count });
+    }
     let mut ports = [PortRange::default(); MAX_PORT_RANGES];
     ports.iter_mut().zip(&module.ports).for_each(|(to, from)| *to = *from);
     Ok(ModuleEntry {
@@ -311,10 +195,10 @@ fn program_index(
     module: &Module,
     role: &'static str,
     target: Option<&str>,
-) -> Result<u32, BundleError> {
+) -> Result<u32, PackError> {
     let Some(target) = target else { return Ok(ROOT) };
     let found = modules.iter().position(|other| is_program(other) && other.name == target);
-    found.map(|index| index as u32).ok_or_else(|| BundleError::UnknownProgram {
+    found.map(|index| index as u32).ok_or_else(|| PackError::UnknownProgram {
         module: module.name.clone(),
         role,
         target: target.to_owned(),
@@ -326,175 +210,16 @@ fn is_program(module: &Module) -> bool {
     module.kind == ModuleKind::Program
 }
 
-fn check(modules: &[Module], architecture: Architecture) -> Result<(), BundleError> {
-    for (kind, what) in [(ModuleKind::Sigma0, "sigma0"), (ModuleKind::RootTask, "root task")] {
-        match modules.iter().filter(|module| module.kind == kind).count() {
-            1 => {}
-            count => return Err(BundleError::NotOne { what, count }),
-        }
-    }
-    for (index, module) in modules.iter().enumerate() {
-        check_module(module, architecture)?;
-        let same = |other: &Module| other.kind == module.kind && other.name == module.name;
-        if modules[..index].iter().any(same) {
-            return Err(BundleError::SameName(module.name.clone()));
-        }
-        check_pagers(modules, module)?;
-    }
-    match modules.iter().filter(|module| is_program(module)).count() {
-        count if count > MAX_PROGRAMS => Err(BundleError::TooManyPrograms(count)),
-        _ => check_files(modules),
-    }
-}
-
-fn check_module(module: &Module, architecture: Architecture) -> Result<(), BundleError> {
-    let name = || module.name.clone();
-    if module.name.is_empty() {
-        return Err(BundleError::NoName);
-    }
-    if module.name.len() >= NAME_LENGTH {
-        return Err(BundleError::LongName(name()));
-    }
-    if module.name.contains('\0') {
-        return Err(BundleError::ZeroInName(name()));
-    }
-    if module.arguments.len() > ARGUMENTS_LENGTH {
-        let length = module.arguments.len();
-        return Err(BundleError::LongArguments { name: name(), length });
-    }
-    if !(1..=255).contains(&module.priority) {
-        return Err(BundleError::Priority { name: name(), priority: module.priority });
-    }
-    check_resources(module)?;
-    if module.kind == ModuleKind::File {
-        return Ok(());
-    }
-    let executable = Executable::parse(&module.bytes, architecture)
-        .map_err(|error| BundleError::NotExecutable { name: name(), error })?;
-    let bad_image = |error| BundleError::BadImage { name: name(), error };
-    if is_program(module) {
-        let area = PROGRAM_AREA.start as u64..PROGRAM_AREA.end as u64;
-        check_image(&executable, &area).map_err(bad_image)?;
-    } else {
-        check_image(&executable, &(MAPPABLE_START as u64..USER_END as u64)).map_err(bad_image)?;
-        check_ground(&executable).map_err(bad_image)?;
-    }
-    let entry_found = executable.segments.iter().any(|segment| {
-        let start = segment.virtual_address;
-        segment.executable && (start..start + segment.memory_size).contains(&executable.entry)
-    });
-    if !entry_found {
-        let error = ElfError::BadEntry(executable.entry);
-        return Err(BundleError::NotExecutable { name: name(), error });
-    }
-    if is_program(module) {
-        // The last word is the root task's own, with the code that it runs.
-        Image::parse(&module.bytes, elf_machine(architecture), &PROGRAM_AREA)
-            .map_err(|error| BundleError::NotRunnable { name: name(), error })?;
-    }
-    Ok(())
-}
-
-fn elf_machine(architecture: Architecture) -> elf::Machine {
-    match architecture {
-        Architecture::Amd64 => elf::Machine::Amd64,
-        Architecture::Ia32 => elf::Machine::Ia32,
-    }
-}
-
-/// The ports and the quota.
-fn check_resources(module: &Module) -> Result<(), BundleError> {
-    let name = || module.name.clone();
-    if !is_program(module) && (module.quota.is_some() || !module.ports.is_empty()) {
-        return Err(BundleError::NotAProgram(name()));
-    }
-    let is_usable =
-        |quota: &u32| quota.is_multiple_of(QUOTA_STEP) && (1..=LARGEST_QUOTA).contains(quota);
-    if let Some(quota) = module.quota.filter(|quota| !is_usable(quota)) {
-        return Err(BundleError::Quota { name: name(), quota });
-    }
-    if module.ports.len() > MAX_PORT_RANGES {
-        return Err(BundleError::TooManyPorts { name: name(), count: module.ports.len() });
-    }
-    for range in &module.ports {
-        let includes = |port: &u16| (range.first..=range.last).contains(port);
-        if let Some(port) = KERNEL_PORTS.into_iter().find(includes) {
-            return Err(BundleError::KernelPort { name: name(), range: *range, port });
-        }
-    }
-    Ok(())
-}
-
-fn check_image(executable: &Executable<'_>, area: &Range<u64>) -> Result<(), ImageError> {
-    let page = PAGE_SIZE as u64;
-    let mut segments = executable.segments.clone();
-    segments.sort_by_key(|segment| segment.virtual_address);
-    let mut previous_end = 0;
-    for segment in segments {
-        let start = segment.virtual_address;
-        let fits = start.checked_add(segment.memory_size).is_some_and(|end| end <= area.end);
-        if start < area.start || !fits {
-            return Err(ImageError::OutOfPlace { start, area: area.clone() });
-        }
-        if start % page != segment.offset % page {
-            return Err(ImageError::NotCongruent(start));
-        }
-        if start / page * page < previous_end {
-            return Err(ImageError::SharedPage(start / page * page));
-        }
-        previous_end = start + segment.memory_size;
-    }
-    Ok(())
-}
-
-/// What the kernel wants of the images that it starts itself: it maps them as they lie in the bundle.
-fn check_ground(executable: &Executable<'_>) -> Result<(), ImageError> {
-    let page = PAGE_SIZE as u64;
-    for segment in &executable.segments {
-        let start = segment.virtual_address;
-        let is_aligned = start.is_multiple_of(page) && segment.offset.is_multiple_of(page);
-        if !is_aligned || segment.file_size != segment.memory_size {
-            return Err(ImageError::NotWholePages(start));
-        }
-    }
-    match executable.segments.len() {
-        count if count > MAX_GROUND_SEGMENTS => Err(ImageError::TooManySegments(count)),
-        _ => Ok(()),
-    }
-}
-
-/// Follows the pagers from a program on: they must end at the root task.
-fn check_pagers(modules: &[Module], module: &Module) -> Result<(), BundleError> {
-    let mut current = module;
-    for _ in modules {
-        let Some(pager) = &current.pager else { return Ok(()) };
-        let next = modules.iter().find(|other| is_program(other) && other.name == *pager);
-        // A name that is not there is an error of its own, with a better message.
-        let Some(next) = next else { return Ok(()) };
-        current = next;
-    }
-    Err(BundleError::PagerCycle(module.name.clone()))
-}
-
-fn check_files(modules: &[Module]) -> Result<(), BundleError> {
-    let files = modules.iter().filter(|module| module.kind == ModuleKind::File);
-    let (count, bytes) = files.fold((0, 0), |(count, bytes), file| {
-        (count + 1, bytes + file.bytes.len().next_multiple_of(PAGE_SIZE))
-    });
-    if count > MAX_FILES {
-        return Err(BundleError::TooManyFiles(count));
-    }
-    if bytes > FILES_END - FILES_BASE {
-        return Err(BundleError::FilesTooBig(bytes as u64));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::elf::tests::{Sample, segment};
-    use protocol::boot::trim_name;
+    use images::{
+        bundle::BundleError,
+        elf::{ElfError, Image},
+        sample::{Sample, segment},
+    };
+    use policy::regions::FilesError;
+    use protocol::{boot::trim_name, program::ARGUMENTS_LENGTH, program::MAX_FILES};
     use zerocopy::FromBytes;
 
     fn image() -> Arc<[u8]> {
@@ -515,7 +240,26 @@ mod tests {
         Module::new(name, ModuleKind::File, bytes.into())
     }
 
-    fn refusal(extra: Vec<Module>) -> BundleError {
+    fn name(text: &str) -> ModuleName {
+        ModuleName::from(text).unwrap()
+    }
+
+    /// What the guest would say.
+    fn guest_refusal(extra: Vec<Module>) -> ManifestError {
+        match refusal(extra) {
+            PackError::Manifest(error) => error,
+            other => panic!("{other}"),
+        }
+    }
+
+    fn elf_refusal(extra: Vec<Module>) -> ElfError {
+        match guest_refusal(extra) {
+            ManifestError::Bundle(BundleError::NotRunnable { error, .. }) => error,
+            other => panic!("{other}"),
+        }
+    }
+
+    fn refusal(extra: Vec<Module>) -> PackError {
         pack(&with(extra), Architecture::Amd64).expect_err("bad modules were packed")
     }
 
@@ -564,21 +308,22 @@ mod tests {
 
     #[test]
     fn there_is_one_sigma0_and_one_root_task() {
+        let not_one = |what, count| ManifestError::Bundle(BundleError::NotOne { what, count });
         let error = pack(&[program("alone")], Architecture::Amd64).unwrap_err();
-        assert_eq!(error, BundleError::NotOne { what: "sigma0", count: 0 });
+        assert_eq!(error, not_one("sigma0", 0).into());
         let second = Module::new("other", ModuleKind::RootTask, image());
-        assert_eq!(refusal(vec![second]), BundleError::NotOne { what: "root task", count: 2 });
+        assert_eq!(guest_refusal(vec![second]), not_one("root task", 2));
     }
 
     #[test]
     fn names_are_short_and_unique_among_their_kind() {
-        assert_eq!(refusal(vec![program("")]), BundleError::NoName);
+        assert_eq!(guest_refusal(vec![program("")]), ManifestError::NoName);
         let long = "x".repeat(NAME_LENGTH);
-        assert_eq!(refusal(vec![program(&long)]), BundleError::LongName(long));
+        assert_eq!(refusal(vec![program(&long)]), PackError::LongName(long));
         pack(&with(vec![program(&"x".repeat(NAME_LENGTH - 1))]), Architecture::Amd64).unwrap();
         let twice = vec![program("a"), program("a")];
-        assert_eq!(refusal(twice), BundleError::SameName("a".to_owned()));
-        assert_eq!(refusal(vec![program("a\0b")]), BundleError::ZeroInName("a\0b".to_owned()));
+        assert_eq!(guest_refusal(twice), ManifestError::SameName(name("a")));
+        assert_eq!(refusal(vec![program("a\0b")]), PackError::ZeroInName("a\0b".to_owned()));
         pack(&with(vec![program("a"), file("a", b"")]), Architecture::Amd64).unwrap();
     }
 
@@ -593,52 +338,52 @@ mod tests {
         );
         let app = Module { server: Some("text".to_owned()), ..program("app") };
         let error = refusal(vec![app, file("text", b"")]);
-        assert!(matches!(error, BundleError::UnknownProgram { role: "server", .. }), "{error}");
+        assert!(matches!(error, PackError::UnknownProgram { role: "server", .. }), "{error}");
     }
 
     #[test]
     fn pagers_that_page_each_other_are_refused() {
         let itself = Module { pager: Some("a".to_owned()), ..program("a") };
-        assert_eq!(refusal(vec![itself]), BundleError::PagerCycle("a".to_owned()));
+        assert_eq!(guest_refusal(vec![itself]), ManifestError::PagerCycle(name("a")));
         let a = Module { pager: Some("b".to_owned()), ..program("a") };
         let b = Module { pager: Some("a".to_owned()), ..program("b") };
-        assert_eq!(refusal(vec![a.clone(), b]), BundleError::PagerCycle("a".to_owned()));
+        assert_eq!(guest_refusal(vec![a.clone(), b]), ManifestError::PagerCycle(name("a")));
         pack(&with(vec![a, program("b")]), Architecture::Amd64).unwrap();
     }
 
     #[test]
     fn numbers_have_their_ranges() {
         for priority in [0, 256] {
-            let error = refusal(vec![Module { priority, ..program("a") }]);
-            assert_eq!(error, BundleError::Priority { name: "a".to_owned(), priority });
+            let error = guest_refusal(vec![Module { priority, ..program("a") }]);
+            assert_eq!(error, ManifestError::Priority { name: name("a"), priority });
         }
         let arguments = "x".repeat(ARGUMENTS_LENGTH + 1);
-        let error = refusal(vec![Module { arguments, ..program("a") }]);
+        let error = guest_refusal(vec![Module { arguments, ..program("a") }]);
         let length = ARGUMENTS_LENGTH + 1;
-        assert_eq!(error, BundleError::LongArguments { name: "a".to_owned(), length });
+        assert_eq!(error, ManifestError::LongArguments { name: name("a"), length });
         let files = (0..=MAX_FILES).map(|number| file(&number.to_string(), b"")).collect();
-        assert_eq!(refusal(files), BundleError::TooManyFiles(MAX_FILES + 1));
+        assert_eq!(guest_refusal(files), ManifestError::Files(FilesError::TooMany));
     }
 
     #[test]
     fn ports_and_quotas_have_their_ranges() {
         let range = |first, last| PortRange { first, last };
         for (ports, port) in [(range(0, 0xffff), 0x20), (range(0xa1, 0xa1), 0xa1)] {
-            let error = refusal(vec![Module { ports: vec![ports], ..program("a") }]);
-            let expected = BundleError::KernelPort { name: "a".to_owned(), range: ports, port };
+            let error = guest_refusal(vec![Module { ports: vec![ports], ..program("a") }]);
+            let expected = ManifestError::KernelPort { name: name("a"), range: ports, port };
             assert_eq!(error, expected);
         }
         let ports = vec![range(0x60, 0x60); MAX_PORT_RANGES + 1];
         let error = refusal(vec![Module { ports, ..program("a") }]).to_string();
         assert_eq!(error, "module 'a' has 5 ranges of ports: the most is 4");
-        for quota in [0, 3, 6, LARGEST_QUOTA + 4, u32::MAX] {
-            let error = refusal(vec![Module { quota: Some(quota), ..program("a") }]);
-            assert_eq!(error, BundleError::Quota { name: "a".to_owned(), quota });
+        for quota in [0, 3, 6, (128 << 10) + 4, u32::MAX] {
+            let error = guest_refusal(vec![Module { quota: Some(quota), ..program("a") }]);
+            assert_eq!(error, ManifestError::Quota { name: name("a"), quota });
         }
-        let error = refusal(vec![Module { quota: Some(4), ..file("text", b"") }]);
-        assert_eq!(error, BundleError::NotAProgram("text".to_owned()));
+        let error = guest_refusal(vec![Module { quota: Some(4), ..file("text", b"") }]);
+        assert_eq!(error, ManifestError::NotAProgram(name("text")));
         let most = Module {
-            quota: Some(LARGEST_QUOTA),
+            quota: Some(128 << 10),
             ports: vec![range(0, 0x1f), range(0xffff, 0xffff)],
             ..program("a")
         };
@@ -648,27 +393,25 @@ mod tests {
     #[test]
     fn images_must_be_mappable_page_by_page() {
         let app = |sample: Sample| Module { bytes: sample.bytes().into(), ..program("app") };
-        let error = |sample| match refusal(vec![app(sample)]) {
-            BundleError::BadImage { error, .. } => error,
-            other => panic!("{other}"),
-        };
+        let error = |sample| elf_refusal(vec![app(sample)]);
         let mut sample = Sample::program();
-        sample.segments[0].virtual_address = 0x40_0010;
-        assert_eq!(error(sample), ImageError::NotCongruent(0x40_0010));
+        sample.segments[0].address = 0x40_0010;
+        assert_eq!(error(sample), ElfError::NotCongruent(0x40_0010));
 
         let mut sample = Sample::program();
         sample.segments[0].file_size = 0x800;
         sample.segments[0].memory_size = 0x800;
         sample.segments.push(segment(0x1800, 0x40_0800, 0x10, false));
-        assert_eq!(error(sample), ImageError::SharedPage(0x40_0000));
+        assert_eq!(error(sample), ElfError::SharedPage(0x40_0000));
 
-        let area = PROGRAM_AREA.start as u64..PROGRAM_AREA.end as u64;
-        for address in [0, area.start - 0x1000, area.end - 0x800, u64::MAX - 0xfff] {
+        let area = Rules::PROGRAM.area;
+        let [start, end] = [area.start as u64, area.end as u64];
+        for address in [0, start - 0x1000, end - 0x800, u64::MAX - 0xfff] {
             let mut sample = Sample::program();
-            sample.segments[0].virtual_address = address;
+            sample.segments[0].address = address;
             sample.segments[0].memory_size = 0x2000;
             let area = area.clone();
-            assert_eq!(error(sample), ImageError::OutOfPlace { start: address, area });
+            assert_eq!(error(sample), ElfError::OutOfPlace { start: address, area });
         }
     }
 
@@ -772,7 +515,7 @@ mod tests {
             let root = Module::new("root", ModuleKind::RootTask, ground.as_slice().into());
             let (mut taken, mut refused) = (0, 0);
             for (what, image) in odd_images(architecture) {
-                let by_root = Image::parse(&image, elf_machine(architecture), &PROGRAM_AREA);
+                let by_root = Image::parse(&image, architecture, &Rules::PROGRAM);
                 let app = Module::new("app", ModuleKind::Program, image.into());
                 let here = pack(&[sigma0.clone(), root.clone(), app], architecture);
                 assert_eq!(here.is_ok(), by_root.is_ok(), "{what}: {here:?}, but {by_root:?}");
@@ -789,7 +532,8 @@ mod tests {
             let sigma0 = Module::new("sigma0", ModuleKind::Sigma0, image.into());
             let root = Module::new("root", ModuleKind::RootTask, self::image());
             let Ok(bundle) = pack(&[sigma0, root], Architecture::Amd64) else { continue };
-            let by_kernel = kernel_core::boot_bundle::find_image(&bundle, 0, ModuleKind::Sigma0);
+            let sigma0 = Bundle::parse(&bundle).unwrap().sigma0().unwrap();
+            let by_kernel = kernel_core::boot_bundle::Image::read(&sigma0, 0);
             assert!(by_kernel.is_ok(), "{what}: {by_kernel:?}");
             taken += 1;
         }
@@ -799,7 +543,7 @@ mod tests {
     #[test]
     fn what_the_guest_has_no_room_for_is_refused() {
         let programs = |count| (0..count).map(|number| program(&number.to_string())).collect();
-        assert_eq!(refusal(programs(33)), BundleError::TooManyPrograms(33));
+        assert_eq!(guest_refusal(programs(33)), ManifestError::TooManyPrograms(33));
         pack(&with(programs(32)), Architecture::Amd64).unwrap();
         let mut sample = Sample::program();
         for number in 1..=8 {
@@ -808,7 +552,10 @@ mod tests {
         }
         let nine = Module { bytes: sample.bytes().into(), ..program("nine") };
         let error = refusal(vec![nine]).to_string();
-        assert_eq!(error, "cannot run module 'nine': it has no segment to load, or more than 8");
+        assert_eq!(
+            error,
+            "cannot run module 'nine': it has 9 segments to load: a program has at most 8"
+        );
         let root = Module::new("root", ModuleKind::RootTask, sample.bytes().into());
         let sigma0 = Module::new("sigma0", ModuleKind::Sigma0, image());
         let error = pack(&[sigma0, root], Architecture::Amd64).unwrap_err().to_string();

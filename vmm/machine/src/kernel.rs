@@ -1,15 +1,15 @@
 //! The kernel's image: a PVH ELF executable.
 
-use crate::{
-    Architecture,
-    elf::{ElfError, Executable},
-    layout::KERNEL_FLOOR,
+use crate::{Architecture, layout::KERNEL_FLOOR};
+use images::elf::{ElfError, Executable};
+use protocol::{
+    flexpage::Rights,
+    introspection::{NOTE_OWNER, NOTE_TYPE},
 };
-use protocol::introspection::{NOTE_OWNER, NOTE_TYPE};
 use thiserror::Error;
 
 /// Why a file is not a kernel that this machine can boot.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum KernelError {
     /// Not even an executable.
     #[error(transparent)]
@@ -55,7 +55,7 @@ impl<'a> Kernel<'a> {
         let entry = little_endian(note).ok_or(KernelError::NoPvhNote)?;
         let mut end = 0;
         let mut entry_found = false;
-        for segment in &executable.segments {
+        for segment in executable.segments() {
             let start = segment.physical_address;
             if start < KERNEL_FLOOR {
                 return Err(KernelError::TooLow(start));
@@ -63,7 +63,8 @@ impl<'a> Kernel<'a> {
             let segment_end =
                 start.checked_add(segment.memory_size).ok_or(KernelError::Endless(start))?;
             end = end.max(segment_end);
-            entry_found |= segment.executable && (start..segment_end).contains(&entry);
+            entry_found |=
+                segment.rights.contains(Rights::EXECUTE) && (start..segment_end).contains(&entry);
         }
         let in_reach = u32::try_from(entry).ok().filter(|_| entry_found);
         let entry = in_reach.ok_or(KernelError::BadEntry(entry))?;
@@ -89,7 +90,7 @@ fn little_endian(bytes: &[u8]) -> Option<u64> {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use crate::elf::tests::{Sample, note, segment};
+    use images::sample::{Sample, note, segment};
 
     /// A kernel of one page at 1 MiB.
     pub fn sample() -> Sample {

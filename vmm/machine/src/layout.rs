@@ -9,6 +9,7 @@
 //! | [`KERNEL_FLOOR`] | the kernel, where its program headers say |
 //! | after the kernel, on a [`BUNDLE_ALIGNMENT`] boundary | the bundle |
 
+use images::Architecture;
 use vm_memory::GuestAddress;
 
 /// The smallest RAM that kernel, bundle and a program or two fit into: 16 MiB.
@@ -21,6 +22,14 @@ pub const RAM_MAX: u64 = protocol::layout::USER_END as u64;
 /// The largest RAM for an `ia32` kernel, 960 MiB: it maps all of RAM into its own part of the
 /// address space, the last GiB, and needs some of that for devices.
 pub const IA32_RAM_MAX: u64 = 960 << 20;
+
+/// The most RAM that a kernel of this architecture can use.
+pub const fn ram_limit(architecture: Architecture) -> u64 {
+    match architecture {
+        Architecture::Amd64 => RAM_MAX,
+        Architecture::Ia32 => IA32_RAM_MAX,
+    }
+}
 
 /// The PVH start info.
 pub const START_INFO: GuestAddress = GuestAddress(0x6000);

@@ -8,10 +8,8 @@
 //! port that ends the machine, and a local APIC. It enters at the kernel's PVH entry. Nothing that
 //! a guest does makes this crate panic: what it writes is data.
 
-mod architecture;
 pub mod bundle;
 mod cpu;
-mod elf;
 pub mod host;
 mod kernel;
 mod kvm;
@@ -26,8 +24,8 @@ mod qemu;
 #[cfg(test)]
 mod testing;
 
-pub use architecture::{Architecture, UnknownArchitecture};
 pub use cpu::CpuState;
+pub use images::{Architecture, architecture::UnknownArchitecture};
 pub use kernel::{Kernel, KernelError};
 pub use kvm::{KvmError, PROCESSOR_REQUESTS, can_run as kvm_can_run, probe, ring0 as kvm_ring0};
 pub use loader::LoadError;

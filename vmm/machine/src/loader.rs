@@ -85,11 +85,9 @@ pub fn load(
     command_line: &str,
 ) -> Result<(), LoadError> {
     let start = place_bundle(memory.size(), kernel, bundle)?;
-    for segment in &kernel.executable.segments {
-        let (offset, length) = (segment.offset as usize, segment.file_size as usize);
-        // Parsing has checked that the file has these bytes. Fresh RAM is zero, as the rest must be.
-        let contents = &kernel.executable.bytes[offset..offset + length];
-        memory.write(segment.physical_address, contents)?;
+    for segment in kernel.executable.segments() {
+        // Fresh RAM is zero, as the rest must be.
+        memory.write(segment.physical_address, segment.contents)?;
     }
     memory.write(start, bundle)?;
     load_cmdline(memory.map(), COMMAND_LINE, &parse_command_line(command_line)?)

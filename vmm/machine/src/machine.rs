@@ -3,6 +3,7 @@
 use crate::{
     Architecture, Kernel, Outcome,
     kvm::{self, KvmError},
+    layout::ram_limit,
     loader::{self, LoadError},
     memory::{Memory, MemoryError, RamSize, human},
     qemu::{self, Qemu, QemuError},
@@ -51,7 +52,7 @@ pub enum MachineError {
     /// More memory than the kernel can use.
     #[error(
         "{} of memory is too much for an {architecture} guest: its kernel can map {} at most; \
-         give less with --memory", human(*.ram), human(.architecture.ram_limit())
+         give less with --memory", human(*.ram), human(ram_limit(*.architecture))
     )]
     TooMuchRam {
         /// The guest's architecture.
@@ -80,7 +81,7 @@ impl Machine {
     /// Builds a machine with the guest in it.
     pub fn new(engine: &Engine, config: &Config<'_>) -> Result<Self, MachineError> {
         let (architecture, ram) = (config.kernel.architecture, config.ram.bytes());
-        if ram > architecture.ram_limit() {
+        if ram > ram_limit(architecture) {
             return Err(MachineError::TooMuchRam { architecture, ram });
         }
         loader::check(ram, config.kernel, config.bundle, config.command_line)?;

@@ -4,6 +4,7 @@ use super::{
     connection::{Answer, Connection, Failure, Question},
     end, spawn, worker,
 };
+use crate::confinement;
 use anyhow::Result;
 use rustix::process::Signal;
 use std::{
@@ -26,6 +27,7 @@ const LAST_WORDS: u64 = 4096;
 /// Answers questions until the run ends.
 pub fn serve() -> Result<()> {
     worker::end_with_parent()?;
+    confinement::clerk();
     let mut connection = Connection::of_standard_output()?;
     let mut workers = Workers::default();
     while let Some(question) = connection.receive(None)? {

@@ -22,32 +22,6 @@ pub const SPINE_FRAMES: usize = 2;
 pub const SPINE_PAIRS: usize = 1;
 /// Pages can be mapped without the right to execute (NX).
 pub const HAS_EXECUTE_RIGHT: bool = true;
-/// ELF class of this architecture's programs: 64-bit.
-pub const ELF_CLASS: u8 = 2;
-/// ELF machine number of this architecture's programs.
-pub const ELF_MACHINE: u16 = 62;
-
-/// A program header of an ELF64 file.
-#[derive(Debug, FromBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct ProgramHeader {
-    /// What it describes.
-    pub kind: u32,
-    /// Rights.
-    pub flags: u32,
-    /// Where its bytes are in the file.
-    pub offset: Word,
-    /// Where they belong.
-    pub address: Word,
-    /// Not used.
-    pub physical_address: Word,
-    /// Bytes in the file.
-    pub file_size: Word,
-    /// Bytes in memory.
-    pub memory_size: Word,
-    /// Alignment of the address.
-    pub alignment: Word,
-}
 
 /// A frame of entries.
 pub type Table = [Entry; TABLE_ENTRIES];

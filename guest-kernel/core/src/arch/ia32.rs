@@ -21,32 +21,6 @@ pub const SPINE_FRAMES: usize = 0;
 pub const SPINE_PAIRS: usize = 0;
 /// What can be read can be executed: without PAE there is no NX.
 pub const HAS_EXECUTE_RIGHT: bool = false;
-/// ELF class of this architecture's programs: 32-bit.
-pub const ELF_CLASS: u8 = 1;
-/// ELF machine number of this architecture's programs.
-pub const ELF_MACHINE: u16 = 3;
-
-/// A program header of an ELF32 file.
-#[derive(Debug, FromBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct ProgramHeader {
-    /// What it describes.
-    pub kind: u32,
-    /// Where its bytes are in the file.
-    pub offset: Word,
-    /// Where they belong.
-    pub address: Word,
-    /// Not used.
-    pub physical_address: Word,
-    /// Bytes in the file.
-    pub file_size: Word,
-    /// Bytes in memory.
-    pub memory_size: Word,
-    /// Rights.
-    pub flags: u32,
-    /// Alignment of the address.
-    pub alignment: Word,
-}
 
 /// A frame of entries.
 pub type Table = [Entry; TABLE_ENTRIES];

@@ -6,18 +6,16 @@
 mod amd64;
 #[cfg(target_arch = "x86_64")]
 pub use amd64::{
-    Context, DIRECTORY_FRAMES, ELF_CLASS, ELF_MACHINE, Entry, HAS_EXECUTE_RIGHT, ProgramHeader,
-    Restriction, SPINE_FRAMES, SPINE_PAIRS, TABLE_ENTRIES, TABLE_ORDER, Table, link_spine,
-    unlink_spine,
+    Context, DIRECTORY_FRAMES, Entry, HAS_EXECUTE_RIGHT, Restriction, SPINE_FRAMES, SPINE_PAIRS,
+    TABLE_ENTRIES, TABLE_ORDER, Table, link_spine, unlink_spine,
 };
 
 #[cfg(target_arch = "x86")]
 mod ia32;
 #[cfg(target_arch = "x86")]
 pub use ia32::{
-    Context, DIRECTORY_FRAMES, ELF_CLASS, ELF_MACHINE, Entry, HAS_EXECUTE_RIGHT, ProgramHeader,
-    Restriction, SPINE_FRAMES, SPINE_PAIRS, TABLE_ENTRIES, TABLE_ORDER, Table, link_spine,
-    unlink_spine,
+    Context, DIRECTORY_FRAMES, Entry, HAS_EXECUTE_RIGHT, Restriction, SPINE_FRAMES, SPINE_PAIRS,
+    TABLE_ENTRIES, TABLE_ORDER, Table, link_spine, unlink_spine,
 };
 
 #[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]

@@ -27,7 +27,7 @@ use protocol::{
 };
 
 /// What sigma0 is made of.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Sigma0 {
     /// The kernel info page, which every task gets.
     pub kernel_info_page: KernelFrame,

@@ -37,7 +37,7 @@ impl<M: Machine> Kernel<M> {
         let factory = self.mappings.factories.insert(factory).ok_or(ObjectError::NoMemory)?;
         self.mappings.begin_life(Mortal::Factory(factory), None);
         self.mappings.begin_to_walk(factory)?;
-        let sigma0_image = self.mappings.sigma0.image;
+        let sigma0_image = self.mappings.sigma0.image.clone();
         let sigma0 = self.start_task(factory, &sigma0_image, b"sigma0", SIGMA0_PRIORITY)?;
         let root_thread = self.start_task(factory, root, b"root", ROOT_PRIORITY)?;
 
@@ -72,7 +72,7 @@ impl<M: Machine> Kernel<M> {
         let utcb = utcb.ok_or(ObjectError::NoMemory)?;
         let thread = self.add_thread(factory, utcb, priority)?;
         self.bind_to(thread, task, utcb, UTCB_AREA);
-        self.threads[thread].context.set_pointers(image.entry, 0);
+        self.threads[thread].context.set_pointers(image.elf.entry, 0);
         self.mappings.tasks[task].record.name = pad_name::<NAME_LENGTH>(name);
         self.mappings.tasks[task].record.image = image.module + 1;
         self.mappings.give(task, CapabilityIndex::TASK, full(Object::Task(task)))?;

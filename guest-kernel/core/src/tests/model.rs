@@ -3,7 +3,7 @@
 use crate::{
     Kernel,
     arch::{Context, Entry},
-    boot_bundle::{Image, MAX_SEGMENTS},
+    boot_bundle::Image,
     entry::system_call::Entered,
     ipc::page_fault::PAGE_FAULT_VECTOR,
     mapping::{
@@ -385,7 +385,7 @@ impl Clone for Bench {
             walkers: mappings.walkers.clone(),
             lives: mappings.lives.clone(),
             pool: mappings.pool.clone(),
-            sigma0: mappings.sigma0,
+            sigma0: mappings.sigma0.clone(),
             stretch: mappings.stretch.clone(),
             interrupted_walks: mappings.interrupted_walks,
         };
@@ -406,7 +406,8 @@ impl Bench {
         let mut pool = FramePool::new(pool);
         let mut machine = ModelMachine::default();
         let pair = pool.allocate(&mut machine).expect("pool");
-        let image = Image { module: 0, entry: 0xbf00_0000, segments: [None; MAX_SEGMENTS] };
+        let elf = images::elf::Image { entry: 0xbf00_0000, segments: Default::default() };
+        let image = Image { module: 0, file: 0, elf };
         let sigma0 = Sigma0 {
             kernel_info_page: pair.first(),
             ram_end: RAM_END,
@@ -416,7 +417,7 @@ impl Bench {
                 PhysicalRange::default(),
                 PhysicalRange::default(),
             ],
-            image,
+            image: image.clone(),
         };
         machine.wanted_records = Kind::DEFAULT_ENABLED | 1 << Kind::Message as u8;
         let tables = Tables {

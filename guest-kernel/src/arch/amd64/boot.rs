@@ -5,6 +5,10 @@
 //! memory three times: 1:1 for the switch of modes, in PML4 slot 272 as the direct map (not
 //! executable), and the first GiB in the upper 2 GiB, where the kernel is linked.
 
+use crate::arch::control_bits::{
+    CR0_ET, CR0_MP, CR0_NE, CR0_PE, CR0_PG, CR0_WP, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_PAE, CR4_PGE,
+    EFER_LME, EFER_NXE, EFER_SCE,
+};
 use core::arch::global_asm;
 
 /// The PML4 slot of the direct map. Slot 256 is unusable on some software KVMs.
@@ -134,17 +138,3 @@ boot_directories:
 
 /// From a linked address of the kernel to the physical one.
 pub const KERNEL_OFFSET: u64 = 0xffff_ffff_8000_0000;
-
-const CR0_PE: u32 = 1;
-const CR0_MP: u32 = 1 << 1;
-const CR0_ET: u32 = 1 << 4;
-const CR0_NE: u32 = 1 << 5;
-const CR0_WP: u32 = 1 << 16;
-const CR0_PG: u32 = 1 << 31;
-const CR4_PAE: u32 = 1 << 5;
-const CR4_PGE: u32 = 1 << 7;
-const CR4_OSFXSR: u32 = 1 << 9;
-const CR4_OSXMMEXCPT: u32 = 1 << 10;
-const EFER_SCE: u32 = 1;
-const EFER_LME: u32 = 1 << 8;
-const EFER_NXE: u32 = 1 << 11;

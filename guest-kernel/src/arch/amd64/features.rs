@@ -3,9 +3,8 @@
 //! `CR4.OSXSAVE` stays clear: where the processor heeds that, the instructions of AVX are undefined for
 //! tasks, and FXSAVE keeps all that remains.
 
-use crate::arch::processor;
+use crate::arch::{control_bits::CR4_FSGSBASE, processor};
 
-const CR4_FSGSBASE: usize = 1 << 16;
 const LEAF_FEATURES: u32 = 7;
 const FSGSBASE: u32 = 1;
 

@@ -5,6 +5,7 @@
 //! one 1:1 for the moment in which paging begins, the first 960 MiB of physical memory from 3 GiB
 //! on as the direct map, in which the kernel is linked, and the last 64 MiB 1:1 for devices.
 
+use crate::arch::control_bits::{CR0_ET, CR0_MP, CR0_NE, CR0_PE, CR0_PG, CR0_WP, CR4_PSE};
 use core::arch::global_asm;
 
 /// Where the direct map begins.
@@ -94,11 +95,3 @@ boot_high:
     direct_pages = const DIRECT_MAP_PAGES,
     device_pages = const DEVICE_PAGES,
 );
-
-const CR0_PE: u32 = 1;
-const CR0_MP: u32 = 1 << 1;
-const CR0_ET: u32 = 1 << 4;
-const CR0_NE: u32 = 1 << 5;
-const CR0_WP: u32 = 1 << 16;
-const CR0_PG: u32 = 1 << 31;
-const CR4_PSE: u32 = 1 << 4;

@@ -3,15 +3,13 @@
 //! `CR4.OSFXSR` stays clear: the instructions of SSE are undefined for tasks, and FXSAVE keeps all
 //! that remains.
 
-use crate::arch::processor;
+use crate::arch::{control_bits::CR4_PGE, processor};
 use core::arch::x86::__cpuid;
 
 const LEAF_FEATURES: u32 = 1;
 const LOCAL_APIC: u32 = 1 << 9;
 const GLOBAL_PAGES: u32 = 1 << 13;
 const FXSAVE: u32 = 1 << 24;
-
-const CR4_PGE: usize = 1 << 7;
 
 /// Lets the translations of the kernel's pages survive changes of the space, where the processor
 /// can do that.

@@ -1,11 +1,7 @@
 //! 64-bit x86: see `protocol::syscall` for the registers.
 
 use core::arch::{asm, naked_asm};
-use policy::elf::Machine;
 use protocol::Word;
-
-/// What images must be built for.
-pub const MACHINE: Machine = Machine::Amd64;
 
 /// The first instructions of every program.
 ///

@@ -1,5 +1,5 @@
 //! What differs between processors. Each architecture's module has the same names:
-//! `syscall`, `MACHINE`, and the symbol `_start`; [`x86`] has what both do alike.
+//! `syscall` and the symbol `_start`; [`x86`] has what both do alike.
 
 mod x86;
 pub use x86::{port_in, port_out, stop, utcb};
@@ -7,12 +7,12 @@ pub use x86::{port_in, port_out, stop, utcb};
 #[cfg(target_arch = "x86_64")]
 mod amd64;
 #[cfg(target_arch = "x86_64")]
-pub use amd64::{MACHINE, syscall};
+pub use amd64::syscall;
 
 #[cfg(target_arch = "x86")]
 mod ia32;
 #[cfg(target_arch = "x86")]
-pub use ia32::{MACHINE, syscall};
+pub use ia32::syscall;
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "x86")))]
 compile_error!(

@@ -142,11 +142,11 @@ mod tests {
     use super::*;
     use crate::{
         Architecture, Cause, Crash, KVM_DEVICE, Kernel, RamSize,
-        elf::tests::Sample,
         host::{Backend, Host},
         kernel::tests::sample,
         testing::Paper,
     };
+    use images::sample::Sample;
     use std::sync::mpsc;
 
     const PATIENCE: Duration = Duration::from_secs(10);

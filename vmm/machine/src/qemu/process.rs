@@ -60,7 +60,7 @@ impl Machine {
         let memory = Memory::new(config.ram)?;
         let executable = &config.kernel.executable;
         let file = |name, bytes| file(name, bytes).map_err(QemuError::Files);
-        let segments = executable.segments.iter();
+        let segments = executable.segments();
         Ok(Self {
             qemu: qemu.clone(),
             command_line: config.command_line.to_owned(),
@@ -69,7 +69,7 @@ impl Machine {
             bundle: file(c"bundle", config.bundle)?,
             messages: file(c"messages", b"")?,
             image: segments
-                .map(|segment| (segment.physical_address, segment.file_size as usize))
+                .map(|segment| (segment.physical_address, segment.contents.len()))
                 .collect(),
             ticks_per_second: clock::ticks_per_second(),
         })
@@ -293,9 +293,9 @@ mod tests {
         *,
     };
     use crate::{
-        Architecture, Kernel, QEMU_PROGRAM, RamSize, elf::tests::Sample, kernel::tests::sample_for,
-        testing::Paper,
+        Architecture, Kernel, QEMU_PROGRAM, RamSize, kernel::tests::sample_for, testing::Paper,
     };
+    use images::sample::Sample;
     use std::{
         os::unix::process::ExitStatusExt,
         path::Path,

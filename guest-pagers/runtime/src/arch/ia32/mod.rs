@@ -3,11 +3,7 @@
 use core::arch::{asm, naked_asm};
 // They are for code that the compiler makes up.
 use memory_functions as _;
-use policy::elf::Machine;
 use protocol::Word;
-
-/// What images must be built for.
-pub const MACHINE: Machine = Machine::Ia32;
 
 /// The first instructions of every program.
 ///

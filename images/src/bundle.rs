@@ -1,45 +1,64 @@
 //! The boot bundle, read and checked once, so that whoever uses it need not.
 
-use core::{fmt, str};
+use crate::{
+    Architecture,
+    elf::{ElfError, Image, Rules},
+};
+use arrayvec::ArrayString;
+use core::{mem::offset_of, str};
 use protocol::{
     PAGE_SIZE,
-    boot::{BUNDLE_MAGIC, BUNDLE_VERSION, BundleHeader, ModuleEntry, ModuleKind, trim_name},
+    boot::{
+        BUNDLE_MAGIC, BUNDLE_VERSION, BundleHeader, ModuleEntry, ModuleKind, NAME_LENGTH, trim_name,
+    },
 };
+use thiserror::Error;
 use zerocopy::FromBytes;
 
+/// A module's name, for errors that outlive the bundle.
+pub type ModuleName = ArrayString<NAME_LENGTH>;
+
 /// Why a bundle cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum BundleError {
     /// Too short, or other bytes than a bundle begins with.
+    #[error("the boot module is no bundle of Glasspager's")]
     NotABundle,
     /// Made for another version of the guest.
+    #[error(
+        "the boot bundle has version {0}, this guest reads {BUNDLE_VERSION}: build guest and `glass` \
+         from one source"
+    )]
     WrongVersion(u32),
     /// It claims more bytes than there are.
+    #[error("the boot bundle is cut off")]
     Truncated,
     /// The entry of this module makes no sense.
+    #[error("entry {0} of the boot bundle is damaged")]
     BadEntry(usize),
+    /// There must be one.
+    #[error("there must be exactly one {what}, but {count} modules are of that kind")]
+    NotOne {
+        /// `sigma0` or `root task`.
+        what: &'static str,
+        /// How many there are.
+        count: usize,
+    },
+    /// The image of this module cannot be run.
+    #[error("cannot run module '{name}': {error}")]
+    NotRunnable {
+        /// The module.
+        name: ModuleName,
+        /// Why.
+        error: ElfError,
+    },
 }
 
-impl fmt::Display for BundleError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotABundle => write!(f, "the boot module is no bundle of Glasspager's"),
-            Self::WrongVersion(found) => write!(
-                f,
-                "the boot bundle has version {found}, this guest reads {BUNDLE_VERSION}: build \
-                 guest and `glass` from one source"
-            ),
-            Self::Truncated => write!(f, "the boot bundle is cut off"),
-            Self::BadEntry(index) => write!(f, "entry {index} of the boot bundle is damaged"),
-        }
-    }
-}
-
-/// A bundle whose header and entries have been checked.
+/// A bundle whose header and entries have been checked. It may lie anywhere in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Bundle<'a> {
     bytes: &'a [u8],
-    entries: &'a [ModuleEntry],
+    entries: &'a [u8],
 }
 
 /// One module of a bundle.
@@ -53,33 +72,44 @@ pub struct Module<'a> {
     pub name: &'a str,
     /// Its arguments.
     pub arguments: &'a str,
-    /// Its contents: they begin on a page boundary.
+    /// Its contents: they begin on a page boundary of the bundle.
     pub bytes: &'a [u8],
     /// The rest of what the manifest says.
-    pub entry: &'a ModuleEntry,
+    pub entry: ModuleEntry,
+}
+
+impl Module<'_> {
+    /// Its name, to keep.
+    pub fn name(&self) -> ModuleName {
+        // Entries have no longer names.
+        ModuleName::from(self.name).unwrap_or_default()
+    }
+
+    /// Its image, which must be for `wanted` and keep to the rules.
+    pub fn image(&self, wanted: Architecture, rules: &Rules) -> Result<Image, BundleError> {
+        let image = Image::parse(self.bytes, wanted, rules);
+        image.map_err(|error| BundleError::NotRunnable { name: self.name(), error })
+    }
 }
 
 impl<'a> Bundle<'a> {
     /// Checks the bundle that begins at the start of `bytes`.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, BundleError> {
         let (header, rest) =
-            BundleHeader::ref_from_prefix(bytes).map_err(|_| BundleError::NotABundle)?;
+            BundleHeader::read_from_prefix(bytes).map_err(|_| BundleError::NotABundle)?;
         if header.magic != BUNDLE_MAGIC {
             return Err(BundleError::NotABundle);
         }
         if header.version != BUNDLE_VERSION {
             return Err(BundleError::WrongVersion(header.version));
         }
-        let length = usize::try_from(header.length).map_err(|_| BundleError::Truncated)?;
-        let bytes = bytes.get(..length).ok_or(BundleError::Truncated)?;
-        let (entries, _) = <[ModuleEntry]>::ref_from_prefix_with_elems(
-            rest,
-            usize::try_from(header.module_count).map_err(|_| BundleError::Truncated)?,
-        )
-        .map_err(|_| BundleError::Truncated)?;
-
-        let bundle = Self { bytes, entries };
-        match (0..entries.len()).find(|index| bundle.read(*index).is_none()) {
+        let piece = |bytes: &'a [u8], length: Option<usize>| bytes.get(..length?);
+        let entries_size = (header.module_count as usize).checked_mul(size_of::<ModuleEntry>());
+        let bundle = Self {
+            bytes: piece(bytes, header.length.try_into().ok()).ok_or(BundleError::Truncated)?,
+            entries: piece(rest, entries_size).ok_or(BundleError::Truncated)?,
+        };
+        match (0..header.module_count as usize).find(|index| bundle.module(*index).is_none()) {
             Some(index) => Err(BundleError::BadEntry(index)),
             None => Ok(bundle),
         }
@@ -87,7 +117,8 @@ impl<'a> Bundle<'a> {
 
     /// All modules, in the manifest's order.
     pub fn modules(self) -> impl Iterator<Item = Module<'a>> {
-        (0..self.entries.len()).filter_map(move |index| self.read(index))
+        (0..self.entries.len() / size_of::<ModuleEntry>())
+            .filter_map(move |index| self.module(index))
     }
 
     /// The modules of one kind.
@@ -95,20 +126,35 @@ impl<'a> Bundle<'a> {
         self.modules().filter(move |module| module.kind == kind)
     }
 
-    /// The module with this number.
-    pub fn module(self, index: usize) -> Option<Module<'a>> {
-        self.read(index)
+    /// sigma0: there is one.
+    pub fn sigma0(self) -> Result<Module<'a>, BundleError> {
+        self.only(ModuleKind::Sigma0, "sigma0")
     }
 
-    fn read(self, index: usize) -> Option<Module<'a>> {
-        let entry = self.entries.get(index)?;
+    /// The root task: there is one.
+    pub fn root_task(self) -> Result<Module<'a>, BundleError> {
+        self.only(ModuleKind::RootTask, "root task")
+    }
+
+    fn only(self, kind: ModuleKind, what: &'static str) -> Result<Module<'a>, BundleError> {
+        let count = self.modules_of(kind).count();
+        let first = self.modules_of(kind).next().filter(|_| count == 1);
+        first.ok_or(BundleError::NotOne { what, count })
+    }
+
+    /// The module with this number.
+    pub fn module(self, index: usize) -> Option<Module<'a>> {
+        let bytes = self.entries.chunks_exact(size_of::<ModuleEntry>()).nth(index)?;
+        let entry = ModuleEntry::read_from_bytes(bytes).ok()?;
         if !entry.offset.is_multiple_of(PAGE_SIZE as u64) {
             return None;
         }
+        // It comes last.
+        let name = bytes.get(offset_of!(ModuleEntry, name)..)?;
         Some(Module {
             index,
             kind: ModuleKind::from_u32(entry.kind)?,
-            name: str::from_utf8(trim_name(&entry.name)).ok()?,
+            name: str::from_utf8(trim_name(name)).ok()?,
             arguments: str::from_utf8(
                 self.piece(entry.arguments_offset.into(), entry.arguments_length.into())?,
             )
@@ -126,15 +172,11 @@ impl<'a> Bundle<'a> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
     use proptest::prelude::*;
     use protocol::boot::{ROOT, pad_name};
     use zerocopy::IntoBytes;
-
-    /// Bytes aligned like the bundle's page.
-    #[repr(C, align(4096))]
-    struct Aligned([u8; 4 * PAGE_SIZE]);
 
     fn entry(kind: u32, offset: u64, length: u64) -> ModuleEntry {
         ModuleEntry {
@@ -150,17 +192,17 @@ pub(crate) mod tests {
     }
 
     fn with_bundle<R>(entries: &[ModuleEntry], check: impl FnOnce(&mut [u8]) -> R) -> R {
-        let mut bytes = Box::new(Aligned([0; 4 * PAGE_SIZE]));
+        let mut bytes = vec![0; 4 * PAGE_SIZE];
         let header = BundleHeader {
             magic: BUNDLE_MAGIC,
             version: BUNDLE_VERSION,
             module_count: entries.len() as u32,
-            length: bytes.0.len() as u64,
+            length: bytes.len() as u64,
             reserved: 0,
         };
-        header.write_to_prefix(&mut bytes.0[..]).unwrap();
-        entries.write_to_prefix(&mut bytes.0[size_of::<BundleHeader>()..]).unwrap();
-        check(&mut bytes.0)
+        header.write_to_prefix(&mut bytes[..]).unwrap();
+        entries.write_to_prefix(&mut bytes[size_of::<BundleHeader>()..]).unwrap();
+        check(&mut bytes)
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The two processors that guests are built for.
 
-use crate::layout::{IA32_RAM_MAX, RAM_MAX};
-use std::{fmt, str::FromStr};
+use core::{fmt, str::FromStr};
 use thiserror::Error;
 
 /// What a guest's kernel and programs are built for.
@@ -22,6 +21,9 @@ pub struct UnknownArchitecture;
 impl Architecture {
     /// All of them.
     pub const ALL: [Self; 2] = [Self::Amd64, Self::Ia32];
+
+    /// That of the code that asks.
+    pub const OWN: Self = if cfg!(target_arch = "x86") { Self::Ia32 } else { Self::Amd64 };
 
     /// What people call it.
     pub fn name(self) -> &'static str {
@@ -48,18 +50,10 @@ impl Architecture {
     }
 
     /// The number that ELF files name it by.
-    pub fn elf_machine(self) -> u16 {
+    pub const fn elf_machine(self) -> u16 {
         match self {
             Self::Amd64 => 62,
             Self::Ia32 => 3,
-        }
-    }
-
-    /// The most RAM that its kernel can use.
-    pub fn ram_limit(self) -> u64 {
-        match self {
-            Self::Amd64 => RAM_MAX,
-            Self::Ia32 => IA32_RAM_MAX,
         }
     }
 }
