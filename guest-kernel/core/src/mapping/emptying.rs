@@ -5,7 +5,7 @@
 //! others do in between can only take mappings of the task away.
 
 use crate::{
-    arch::{Entry, TABLE_ENTRIES, TABLE_ORDER},
+    arch::{Entry, TABLE_ORDER},
     mapping::{
         capability::SLOTS_PER_FRAME,
         mappings::Mappings,
@@ -22,16 +22,22 @@ use crate::{
 };
 use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
-    flexpage::{IO_PORTS, align_down},
+    flexpage::IO_PORTS,
     layout::USER_END,
     object::{CAPABILITY_TABLE_SIZE, CapabilityIndex},
 };
 
-/// Steps that looking at one entry costs.
-const LOOK_STEPS: u32 = 4;
+/// Steps that it costs to begin with a piece.
+const PIECE_STEPS: u32 = 4;
+
+/// Steps that looking for what is not empty costs, beside the groups.
+const LOOK_STEPS: u32 = 3;
+
+/// Steps that looking at a group of entries costs.
+const GROUP_STEPS: u32 = 2;
 
 /// Steps that it costs to look through some groups of entries.
-const SEARCH_STEPS: u32 = 15;
+const SEARCH_STEPS: u32 = LOOK_STEPS + GROUPS_AT_ONCE as u32 * GROUP_STEPS;
 
 /// Steps that clearing a piece of a frame costs.
 pub(crate) const CLEAR_STEPS: u32 = 12;
@@ -40,11 +46,11 @@ pub(crate) const CLEAR_STEPS: u32 = 12;
 const SPACE_STEPS: u32 = 36;
 
 /// What is empty is found in groups of words.
-type Group = [Word; 8];
+type Group = [Word; 16];
 const GROUPS: usize = PAGE_SIZE / size_of::<Group>();
 
 /// So many of them are looked through at once.
-const GROUPS_AT_ONCE: usize = 16;
+const GROUPS_AT_ONCE: usize = 8;
 
 /// Frames are cleared piece by piece.
 type Piece = [Word; 64];
@@ -52,6 +58,14 @@ const PIECES: usize = PAGE_SIZE / size_of::<Piece>();
 
 /// Pieces of a pair of frames.
 pub(crate) const PAIR_PIECES: usize = 2 * PIECES;
+
+/// What a search has come to.
+enum Found<E> {
+    /// An entry that is not empty.
+    Used(Spot<E>),
+    /// None before this one, which may be behind the last.
+    EmptyTo(usize),
+}
 
 /// How far the emptying of a task has come. All before is empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +95,7 @@ impl<M: Machine> Mappings<M> {
         self.machine.forget_ports(task);
         let mut progress = Progress::new(walker);
         loop {
-            self.spend(LOOK_STEPS)?;
+            self.spend(PIECE_STEPS)?;
             let emptied = match self.tasks[task].emptied {
                 Emptied::Pages(pages, address) if address < end_of(pages) => {
                     self.empty_pages(&mut progress, task, pages, address)?
@@ -111,21 +125,35 @@ impl<M: Machine> Mappings<M> {
         pages: Pages,
         address: Word,
     ) -> Result<Emptied, Preempted> {
-        let Some(spot) = self.tasks[task].space.directory_spot(pages, address) else {
-            return Ok(Emptied::Pages(pages, end_of(pages)));
+        let space = &self.tasks[task].space;
+        let address = match pages {
+            Pages::Memory => space.next_touched(address),
+            Pages::Ports => address,
         };
-        let start = align_down(address, TABLE_ORDER);
-        let entry = DirectoryEntry::from(spot.entry(&mut self.machine));
-        let DirectoryEntry::Table(table) = entry else {
-            let entries = self.empty_entries(progress, spot)?;
-            return Ok(Emptied::Pages(pages, start + (entries << TABLE_ORDER)));
+        let spot =
+            if address < end_of(pages) { space.directory_spot(pages, address) } else { None };
+        let Some(spot) = spot else { return Ok(Emptied::Pages(pages, end_of(pages))) };
+        // Behind the user area the directory is the kernel's.
+        let (first, end) = ((address >> TABLE_ORDER) - spot.index(), end_of(pages) >> TABLE_ORDER);
+        let start = |index: usize| (first + index).min(end) << TABLE_ORDER;
+        let found = match self.find_used(spot)? {
+            Found::Used(found) => found,
+            Found::EmptyTo(index) => return Ok(Emptied::Pages(pages, start(index))),
         };
-        let index = table_index(address);
-        let reached = index + self.empty_entries(progress, Spot::<Entry>::new(table, index))?;
-        if reached == TABLE_ENTRIES {
-            self.remove_table(task, pages, address);
+        let (start, behind) = (start(found.index()), start(found.index() + 1));
+        match DirectoryEntry::from(found.entry(&mut self.machine)) {
+            _ if start == behind => {}
+            DirectoryEntry::Table(table) => {
+                let first = Spot::<Entry>::new(table, table_index(address.max(start)));
+                if let Err(index) = self.empty_frame(progress, first) {
+                    self.tasks[task].emptied = Emptied::Pages(pages, start + (index << PAGE_ORDER));
+                    return Err(Preempted);
+                }
+                self.remove_table(task, pages, start);
+            }
+            _ => self.empty_entry(progress, found)?,
         }
-        Ok(Emptied::Pages(pages, start + (reached << PAGE_ORDER)))
+        Ok(Emptied::Pages(pages, behind))
     }
 
     fn end_ports(&mut self, task: TaskIndex) -> Emptied {
@@ -145,41 +173,75 @@ impl<M: Machine> Mappings<M> {
         task: TaskIndex,
         index: CapabilityIndex,
     ) -> Result<Emptied, Preempted> {
-        let behind = (index.0 / SLOTS_PER_FRAME + 1) * SLOTS_PER_FRAME;
-        let reached = match self.tasks[task].capabilities.spot(index) {
-            Some(spot) => index.0 + self.empty_entries(progress, spot)?,
-            None => behind,
-        };
-        if reached == behind {
-            let factory = self.tasks[task].factory;
-            if let Some(frames) = self.tasks[task].take_capability_frames(index) {
-                self.give_back(factory, frames);
-            }
+        let start = index.0 / SLOTS_PER_FRAME * SLOTS_PER_FRAME;
+        if let Some(first) = self.tasks[task].capabilities.spot(index)
+            && let Err(reached) = self.empty_frame(progress, first)
+        {
+            self.tasks[task].emptied = Emptied::Capabilities(CapabilityIndex(start + reached));
+            return Err(Preempted);
         }
-        Ok(Emptied::Capabilities(CapabilityIndex(reached)))
+        let factory = self.tasks[task].factory;
+        if let Some(frames) = self.tasks[task].take_capability_frames(index) {
+            self.give_back(factory, frames);
+        }
+        Ok(Emptied::Capabilities(CapabilityIndex(start + SLOTS_PER_FRAME)))
     }
 
-    /// Empties an entry, or finds that it and some behind it in its frame are empty. Returns how many are
-    /// then.
-    fn empty_entries<E: Entries>(
+    /// Empties the entries of a frame from one on. If it is left before that is done, the one that it came to.
+    fn empty_frame<E: Entries>(
+        &mut self,
+        progress: &mut Progress,
+        first: Spot<E>,
+    ) -> Result<(), usize> {
+        let mut index = first.index();
+        while index < entries_per_frame::<E>() {
+            let from = Spot::<E>::new(first.frame(), index);
+            match self.find_used(from).map_err(|Preempted| index)? {
+                Found::Used(spot) => {
+                    index = spot.index();
+                    self.empty_entry(progress, spot).map_err(|Preempted| index)?;
+                }
+                Found::EmptyTo(reached) => index = reached,
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for an entry of a frame that is not empty, from one on before which all are.
+    #[inline(always)]
+    fn find_used<E: Entries>(&mut self, from: Spot<E>) -> Result<Found<E>, Preempted> {
+        self.need(SEARCH_STEPS)?;
+        let per_group = size_of::<Group>() / size_of::<E>();
+        let group = from.index() / per_group;
+        let empty = empty_groups(&mut self.machine, from.frame(), group);
+        self.stretch.account(LOOK_STEPS + empty as u32 * GROUP_STEPS);
+        let mut index = from.index().max((group + empty) * per_group);
+        if empty == GROUPS_AT_ONCE || index == entries_per_frame::<E>() {
+            return Ok(Found::EmptyTo(index));
+        }
+        loop {
+            let spot = Spot::<E>::new(from.frame(), index);
+            if spot.entry(&mut self.machine) != E::EMPTY {
+                return Ok(Found::Used(spot));
+            }
+            index += 1;
+        }
+    }
+
+    /// Empties an entry.
+    fn empty_entry<E: Entries>(
         &mut self,
         progress: &mut Progress,
         spot: Spot<E>,
-    ) -> Result<usize, Preempted> {
-        let per_group = size_of::<Group>() / size_of::<E>();
-        if let Some(node) = spot.node(&mut self.machine) {
-            self.unmap_tree(progress, node, Effect::REMOVE, true)?;
-        } else if spot.index().is_multiple_of(per_group) {
-            self.need(SEARCH_STEPS)?;
-            self.stretch.account(SEARCH_STEPS);
-            let groups = empty_groups(&mut self.machine, spot.frame(), spot.index() / per_group);
-            if groups != 0 {
-                return Ok(groups * per_group);
+    ) -> Result<(), Preempted> {
+        match spot.node(&mut self.machine) {
+            Some(node) => self.unmap_tree(progress, node, Effect::REMOVE, true),
+            // The kernel's own pages have no node.
+            None => {
+                spot.take(&mut self.machine);
+                Ok(())
             }
         }
-        // The kernel's own pages have no node.
-        spot.take(&mut self.machine);
-        Ok(1)
     }
 
     /// Clears another piece of the frames of UTCBs, which tasks have written.
@@ -242,6 +304,10 @@ fn end_of(pages: Pages) -> Word {
         Pages::Memory => USER_END,
         Pages::Ports => IO_PORTS << PAGE_ORDER,
     }
+}
+
+fn entries_per_frame<E>() -> usize {
+    PAGE_SIZE / size_of::<E>()
 }
 
 /// Clears a piece of a pair of frames.

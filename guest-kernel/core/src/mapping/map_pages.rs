@@ -223,9 +223,7 @@ impl<M: Machine> Mappings<M> {
         entry: Entry,
     ) -> Result<(), NotEntered> {
         let (source, destination) = run.addresses(progress.done);
-        if run.pages == Pages::Ports {
-            self.need_port_directory(run.to)?;
-        }
+        self.touch_directory(run.to, run.pages, destination)?;
         let target = self.tasks[run.to].space.directory_spot(run.pages, destination);
         if let (Some(node), Some(spot)) = (run.spot.node(&mut self.machine), target) {
             let own = run.own(run.place(source, true), run.spot);

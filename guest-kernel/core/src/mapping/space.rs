@@ -13,7 +13,7 @@ use crate::{
     },
 };
 use core::marker::PhantomData;
-use protocol::{PAGE_ORDER, Word, introspection::mapping::Resource};
+use protocol::{PAGE_ORDER, Word, introspection::mapping::Resource, layout::USER_END};
 use zerocopy::{FromBytes, IntoBytes, KnownLayout};
 
 /// The nodes of a frame of entries.
@@ -27,7 +27,14 @@ pub struct Space {
     spine: [TableFrame; SPINE_PAIRS],
     directories: [TableFrame; DIRECTORY_FRAMES],
     ports: Option<FramePair>,
+    /// A bit for each part of memory's directories where something has ever been entered.
+    touched: u64,
 }
+
+/// Binary logarithm of the size of such a part.
+const PART_ORDER: u32 = TABLE_ORDER + 5;
+
+const _: () = assert!(USER_END >> PART_ORDER <= u64::BITS as usize);
 
 /// Memory or ports: which of a task's directories is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +84,7 @@ impl<E> Clone for Spot<E> {
 impl<E> Copy for Spot<E> {}
 
 /// Frames of entries of one kind.
-pub trait Entries: Copy {
+pub trait Entries: Copy + PartialEq {
     /// A frame of them.
     type Frame: FromBytes + IntoBytes + KnownLayout + AsMut<[Self]>;
     /// The nodes of such a frame.
@@ -151,7 +158,7 @@ impl Space {
         directories: [TableFrame; DIRECTORY_FRAMES],
     ) -> Self {
         let root = link_spine(machine, spine, directories);
-        Self { root, spine, directories, ports: None }
+        Self { root, spine, directories, ports: None, touched: 0 }
     }
 
     /// What the processor's page-table register has to hold.
@@ -173,6 +180,22 @@ impl Space {
     /// Takes the directory of ports out, which must be empty.
     pub fn take_port_directory(&mut self) -> Option<FramePair> {
         self.ports.take()
+    }
+
+    /// Something is entered into memory's directory for `address`, which is in the user area.
+    pub fn touch(&mut self, address: Word) {
+        self.touched |= 1 << (address >> PART_ORDER);
+    }
+
+    /// The first address from `address` on, which is in the user area, for which something may ever have been
+    /// entered into memory's directory; where there is none, the end of the user area.
+    pub fn next_touched(&self, address: Word) -> Word {
+        let part = address >> PART_ORDER;
+        match self.touched >> part {
+            0 => USER_END,
+            further if further & 1 != 0 => address,
+            further => (part + further.trailing_zeros() as usize) << PART_ORDER,
+        }
     }
 
     /// What a space was made of that maps nothing any more but the kernel, zero again. It must not be used

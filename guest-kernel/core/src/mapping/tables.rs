@@ -33,9 +33,7 @@ impl<M: Machine> Mappings<M> {
         pages: Pages,
         address: Word,
     ) -> Result<TableFrame, NoMemory> {
-        if pages == Pages::Ports {
-            self.need_port_directory(task)?;
-        }
+        self.touch_directory(task, pages, address)?;
         self.stretch.account(TABLE_STEPS);
         let table = self.allocate(self.tasks[task].factory)?.into_table();
         if let Some(spot) = self.tasks[task].space.directory_spot(pages, address) {
@@ -54,6 +52,20 @@ impl<M: Machine> Mappings<M> {
             self.machine.flush_page(owner.space.root(), address);
         }
         self.give_back(owner.factory, table.into_pair());
+    }
+
+    /// Something will be entered into the directory for `address`.
+    pub(crate) fn touch_directory(
+        &mut self,
+        task: TaskIndex,
+        pages: Pages,
+        address: Word,
+    ) -> Result<(), NoMemory> {
+        match pages {
+            Pages::Memory => self.tasks[task].space.touch(address),
+            Pages::Ports => self.need_port_directory(task)?,
+        }
+        Ok(())
     }
 
     pub(crate) fn need_port_directory(&mut self, task: TaskIndex) -> Result<(), NoMemory> {

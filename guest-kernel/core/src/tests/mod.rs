@@ -2,6 +2,7 @@
 
 mod after_ends;
 mod algebra;
+mod emptying;
 mod ends;
 mod exploration;
 mod faults;

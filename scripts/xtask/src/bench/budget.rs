@@ -145,7 +145,7 @@ mod tests {
             touch_512: 5 * 512,
             revoke_0: 100,
             thread_cycle: 2300,
-            task_cycle: 28_500,
+            task_cycle: 18_500,
             revoke: [177, 1060, 9700, 96_100, 960_100],
         };
         // The trace may make these dearer.
