@@ -15,19 +15,23 @@ use crate::{
         walk::Tally,
     },
     memory::{
-        index::{FactoryIndex, MaybeThread, TableIndex, TaskIndex, ThreadIndex},
+        index::{FactoryIndex, TableIndex, TaskIndex, ThreadIndex},
         machine::Machine,
         node::{MaybeNode, NodeIndex},
         utcb::UtcbReference,
     },
-    threads::{kernel::Kernel, thread::Thread, trace::Unmapping},
+    threads::{
+        kernel::Kernel,
+        state::{Question, State},
+        thread::Thread,
+        trace::Unmapping,
+    },
 };
 use protocol::{
     PAGE_ORDER, Word,
     fault::{Access, PageFault},
     flexpage::{Flexpage, Kind as FlexpageKind, Rights, align_down, low_mask},
     introspection::{
-        ThreadState,
         mapping::{MappingNode, Place, Resource},
         record::{Kind, MapStatus, asked, head, longer_head, word},
     },
@@ -113,7 +117,7 @@ impl<M: Machine> Kernel<M> {
         self.faults = number;
         self.current = pager.into();
         let from = &mut threads[faulter];
-        from.set_state(ThreadState::PageFault, pager.into());
+        from.enter(State::Awaiting { answer_to: Question::PageFault, of: Some(pager) });
         let instruction = from.context.instruction();
         let [first, second] = PageFault { address, instruction, access }.to_words();
         let fault = &mut from.fault;
@@ -170,7 +174,7 @@ impl<M: Machine> Kernel<M> {
         if tag.words() != 0 {
             machine.copy_message(from.utcb, to.utcb, tag.words());
         }
-        threads[caller].set_state(ThreadState::Receiving, receiver.into());
+        threads[caller].enter(State::Awaiting { answer_to: Question::Call, of: Some(receiver) });
         let to = threads.only(receiver);
         to.take_call(caller, tag, gate.label());
         self.current = receiver.into();
@@ -205,8 +209,7 @@ impl<M: Machine> Kernel<M> {
         let caller = from.caller.expected();
         let to = threads.get(caller)?;
         let machine = &mut self.mappings.machine;
-        if !to.is(ThreadState::Receiving)
-            || !to.waits_for(server)
+        if !to.awaits(Question::Call, Some(server))
             || !from.has_nothing_to_take()
             || from.undertaking.is_some()
             || self.ready.has_above(to.priority())
@@ -236,8 +239,7 @@ impl<M: Machine> Kernel<M> {
         let to = threads.get(faulter)?;
         let item = one_page(&mut self.mappings.machine, from.utcb, 0)?;
         let number = to.fault.address >> PAGE_ORDER;
-        if !to.is(ThreadState::PageFault)
-            || !to.waits_for(pager)
+        if !to.awaits(Question::PageFault, Some(pager))
             || !from.has_nothing_to_take()
             || from.undertaking.is_some()
             || self.ready.has_above(to.priority())
@@ -256,7 +258,7 @@ impl<M: Machine> Kernel<M> {
         from.wait_after_answer();
         let answerer = from.ids;
         let to = threads.only(faulter);
-        to.set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        to.enter(State::Ready);
         to.fault.repeated = 0;
         self.current = faulter.into();
         let machine = &mut self.mappings.machine;
@@ -281,8 +283,7 @@ impl<M: Machine> Kernel<M> {
         let from = &self.threads[server];
         let caller = from.caller.get()?;
         let to = &self.threads[caller];
-        if !to.is(ThreadState::Receiving)
-            || !to.waits_for(server)
+        if !to.awaits(Question::Call, Some(server))
             || !from.has_nothing_to_take()
             || from.undertaking.is_some()
             || self.ready.has_above(to.priority())
@@ -317,7 +318,7 @@ impl<M: Machine> Kernel<M> {
         }
         self.transfer_one_page(caller, gate.thread(), tag)?;
         let (from, to) = self.threads.pair(caller, gate.thread())?;
-        from.set_state(ThreadState::Receiving, gate.thread().into());
+        from.enter(State::Awaiting { answer_to: Question::Call, of: Some(gate.thread()) });
         to.take_call(caller, tag, gate.label());
         self.current = gate.thread().into();
         Some(to)

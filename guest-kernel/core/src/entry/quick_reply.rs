@@ -7,13 +7,9 @@ use crate::{
         index::{MaybeThread, TableIndex, TaskIndex},
         machine::Machine,
     },
-    threads::{kernel::Kernel, thread::Thread},
+    threads::{kernel::Kernel, state::Question, thread::Thread},
 };
-use protocol::{
-    introspection::{ThreadState, record::Kind},
-    message::MessageTag,
-    object::CapabilityIndex,
-};
+use protocol::{introspection::record::Kind, message::MessageTag, object::CapabilityIndex};
 
 impl<M: Machine> Kernel<M> {
     /// [`Operation::SET_ASIDE`](protocol::syscall::Operation::SET_ASIDE) into one of the first slots, with a node that is there.
@@ -63,8 +59,7 @@ impl<M: Machine> Kernel<M> {
         let caller = spot.entry(&mut mappings.machine).reply()?;
         let node = spot.node(&mut mappings.machine)?;
         let to = threads.get(caller)?;
-        if !to.is(ThreadState::Receiving)
-            || !to.waits_for_reply()
+        if !to.awaits(Question::Call, None)
             || to.answerer != MaybeThread::NOBODY
             || from.caller != MaybeThread::NOBODY
             || !from.has_nothing_to_take()

@@ -17,7 +17,8 @@ use crate::{
         gate::Destination,
         kernel::Kernel,
         next::{Next, SystemCall},
-        thread::{AfterSend, Thread},
+        state::{AfterSend, Question},
+        thread::Thread,
     },
 };
 use protocol::{
@@ -272,7 +273,7 @@ impl<M: Machine> Kernel<M> {
         }
         match call.operation() {
             Operation::SEND => self.send_to_slot(call, AfterSend::Continue),
-            Operation::CALL => self.send_to_slot(call, AfterSend::AwaitReply),
+            Operation::CALL => self.send_to_slot(call, AfterSend::Await(Question::Call)),
             Operation::REPLY_AND_WAIT => self.reply_and_wait(call),
             Operation::WAIT => self.wait(call),
             Operation::RECEIVE => self.receive(call),

@@ -3,19 +3,17 @@
 
 use crate::{
     ipc::{page_fault::PAGE_FAULT_VECTOR, port_fault::GENERAL_PROTECTION_VECTOR},
-    memory::{
-        index::{MaybeThread, ThreadIndex},
-        machine::Machine,
+    memory::{index::ThreadIndex, machine::Machine},
+    threads::{
+        kernel::Kernel,
+        next::Next,
+        state::{Question, State},
     },
-    threads::{kernel::Kernel, next::Next, thread::AfterSend},
 };
 use protocol::{
     Word,
     fault::{Access, Exception},
-    introspection::{
-        ThreadState,
-        record::{Kind, Unresolved, asked},
-    },
+    introspection::record::{Kind, Unresolved, asked},
     message::MessageTag,
 };
 
@@ -77,7 +75,7 @@ impl<M: Machine> Kernel<M> {
             self.stop_unhandled(thread, Unresolved::NoPager, 0);
             return None;
         };
-        self.offer_fault(thread, gate, Exception::TAG, AfterSend::AwaitHandler)
+        self.offer_fault(thread, gate, Exception::TAG, Question::Exception)
     }
 
     /// Stops a thread with an exception that nobody handled. What became of a page or port fault
@@ -103,7 +101,7 @@ impl<M: Machine> Kernel<M> {
             self.stop_unhandled(thread, Unresolved::Refused, tag.widened());
             return None;
         }
-        self.threads[thread].set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        self.threads[thread].enter(State::Ready);
         if self.traces(Kind::Resume) {
             let replied = self.mappings.machine.time();
             self.trace_resume(thread, Some(handler), replied, tag);

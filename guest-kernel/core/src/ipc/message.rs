@@ -7,15 +7,14 @@ use crate::{
     ipc::transfer::{Stopped, Transfer},
     mapping::stretch::Preempted,
     memory::{
-        index::{MaybeGate, MaybeThread, ThreadIndex},
+        index::{MaybeThread, ThreadIndex},
         machine::Machine,
     },
     threads::{
         gate::Destination,
         kernel::Kernel,
         next::{Next, SystemCall},
-        queue::Queue,
-        thread::{AfterSend, PendingMessage},
+        state::{AfterSend, PendingMessage, Question, State},
     },
 };
 use protocol::{
@@ -56,14 +55,14 @@ impl<M: Machine> Kernel<M> {
             Err(Stopped::Preempted) => return Next::Restart(call),
         }
         self.leave_queue(receiver);
-        self.threads[receiver].set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        self.threads[receiver].enter(State::Ready);
         self.threads[receiver].context.set_result(tag, label);
         if self.threads[sender].caller == receiver.into() {
             // It waited for an answer, and takes this for one.
             self.threads[sender].caller = MaybeThread::NOBODY;
         }
-        if then == AfterSend::AwaitReply {
-            self.threads[sender].set_state(ThreadState::Receiving, receiver.into());
+        if let AfterSend::Await(answer_to) = then {
+            self.threads[sender].enter(State::Awaiting { answer_to, of: Some(receiver) });
             self.accept_call(receiver, sender);
             Next::Switch(receiver)
         } else {
@@ -84,8 +83,8 @@ impl<M: Machine> Kernel<M> {
         message: PendingMessage,
     ) -> Next {
         self.hand_over_undertaking(sender, receiver);
-        self.enqueue_sender(sender, receiver, message, true);
-        self.threads[receiver].set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        self.threads[receiver].enter(State::Ready);
+        self.begin_to_wait(sender, State::Sending { to: receiver, message }, true);
         Next::Restart(SystemCall::open_wait(receiver))
     }
 
@@ -103,21 +102,8 @@ impl<M: Machine> Kernel<M> {
             return self.refuse(call, IpcError::Timeout);
         }
         self.abandon(call.caller);
-        self.enqueue_sender(call.caller, receiver, message, false);
+        self.begin_to_wait(call.caller, State::Sending { to: receiver, message }, false);
         Next::Other
-    }
-
-    /// Puts a thread with its message into the receiver's queue, at its end or beginning.
-    pub(crate) fn enqueue_sender(
-        &mut self,
-        sender: ThreadIndex,
-        receiver: ThreadIndex,
-        message: PendingMessage,
-        first: bool,
-    ) {
-        self.threads[sender].pending = message;
-        self.threads[sender].set_state(ThreadState::Sending, receiver.into());
-        self.enter_queue(sender, Queue::Senders, message.gate, first);
     }
 
     /// Answers the last caller, then waits for the next message.
@@ -135,7 +121,7 @@ impl<M: Machine> Kernel<M> {
         let thread = &mut self.threads[call.caller];
         let is_idle = thread.caller == MaybeThread::NOBODY && thread.has_nothing_to_take();
         if is_idle && !call.timeouts.receive_is_zero() {
-            thread.set_state(ThreadState::Receiving, MaybeThread::NOBODY);
+            thread.enter(State::Receiving);
             return Next::switch(answered);
         }
         if let Some(answered) = answered {
@@ -189,35 +175,26 @@ impl<M: Machine> Kernel<M> {
         transfer: Transfer,
         tag: MessageTag,
     ) -> Result<Option<ThreadIndex>, Preempted> {
-        let caller = transfer.receiver;
-        if !self.threads[caller].is(ThreadState::Receiving) {
-            return self.answer_fault(transfer, tag);
+        let Transfer { sender: server, receiver: caller, .. } = transfer;
+        let State::Awaiting { answer_to, .. } = self.threads[caller].state() else {
+            return Ok(None);
+        };
+        match answer_to {
+            Question::Call => {}
+            Question::PageFault | Question::PortFault => {
+                let is_traced = self.mappings.machine.enabled_records() != 0;
+                let replied = if is_traced { self.mappings.machine.time() } else { 0 };
+                return self.resolve_or_not(transfer, tag, replied);
+            }
+            Question::Exception => return Ok(self.answer_exception(caller, server, tag)),
         }
         match self.transfer(transfer, tag, 0) {
             Ok(()) => self.threads[caller].context.set_result(tag, 0),
             Err(Stopped::Failed(error)) => self.fail(caller, error),
             Err(Stopped::Preempted) => return Err(Preempted),
         }
-        self.threads[caller].set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        self.threads[caller].enter(State::Ready);
         Ok(Some(caller))
-    }
-
-    /// An answer to a fault or an exception.
-    fn answer_fault(
-        &mut self,
-        transfer: Transfer,
-        tag: MessageTag,
-    ) -> Result<Option<ThreadIndex>, Preempted> {
-        let Transfer { sender: server, receiver: faulter, .. } = transfer;
-        match ThreadState::from_u32(self.threads[faulter].record.state) {
-            Some(ThreadState::PageFault | ThreadState::PortFault) => {
-                let is_traced = self.mappings.machine.enabled_records() != 0;
-                let replied = if is_traced { self.mappings.machine.time() } else { 0 };
-                self.resolve_or_not(transfer, tag, replied)
-            }
-            Some(ThreadState::Exception) => Ok(self.answer_exception(faulter, server, tag)),
-            _ => Ok(None),
-        }
     }
 
     /// Waits for a message from anybody. A caller that was not answered loses its reply.
@@ -232,51 +209,51 @@ impl<M: Machine> Kernel<M> {
         {
             return self.take_unheld(call, gate);
         }
-        match self.threads[receiver].senders.first() {
-            Some(sender) => self.take_message(call, sender),
-            None => self.await_message(call, MaybeThread::NOBODY, MaybeGate::NOBODY),
+        let first = self.threads[receiver].senders.first();
+        let message = first.and_then(|sender| self.threads[sender].message_to(receiver));
+        match (first, message) {
+            (Some(sender), Some(message)) => self.take_message(call, sender, message),
+            _ => self.await_message(call, State::Receiving),
         }
     }
 
     /// Waits for a message from one thread only.
     pub(crate) fn receive_from_one(&mut self, call: SystemCall, from: Destination) -> Next {
         let (receiver, partner) = (call.caller, from.thread);
-        let queued = self.threads[partner].is(ThreadState::Sending)
-            && self.threads[partner].waits_for(receiver);
-        if queued {
-            return self.take_message(call, partner);
+        if let Some(message) = self.threads[partner].message_to(receiver) {
+            return self.take_message(call, partner, message);
         }
         if partner == receiver || self.threads[partner].is(ThreadState::Stopped) {
             return self.refuse(call, IpcError::NoPartner);
         }
-        self.await_message(call, partner.into(), from.gate)
+        self.await_message(call, State::ReceivingFrom { from: partner, gate: from.gate })
     }
 
-    fn await_message(&mut self, call: SystemCall, from: MaybeThread, gate: MaybeGate) -> Next {
+    fn await_message(&mut self, call: SystemCall, state: State) -> Next {
         let receiver = call.caller;
         if call.timeouts.receive_is_zero() {
             return self.refuse(call, IpcError::Timeout);
         }
         self.abandon(receiver);
-        self.threads[receiver].set_state(ThreadState::Receiving, from);
-        self.enter_queue(receiver, Queue::Receivers, gate, false);
+        self.begin_to_wait(receiver, state, false);
         Next::Other
     }
 
     /// Delivers the message of a sender that is queued, to the receiver that now asks for it. If it fails,
     /// only the sender learns that, and the receiver asks again.
-    fn take_message(&mut self, call: SystemCall, sender: ThreadIndex) -> Next {
+    fn take_message(
+        &mut self,
+        call: SystemCall,
+        sender: ThreadIndex,
+        message: PendingMessage,
+    ) -> Next {
         let receiver = call.caller;
-        let PendingMessage { tag, label, then, .. } = self.threads[sender].pending;
+        let PendingMessage { tag, label, then, .. } = message;
         match then {
-            AfterSend::AwaitPager | AfterSend::AwaitHandler => {
-                self.leave_queue(sender);
-                self.deliver_fault(sender, receiver, tag, then);
-            }
-            AfterSend::Continue | AfterSend::AwaitReply => {
+            AfterSend::Continue | AfterSend::Await(Question::Call) => {
                 let transfer = Transfer::of_receiver(sender, receiver);
                 match self.transfer(transfer, tag, label) {
-                    Ok(()) => self.leave_queue(sender),
+                    Ok(()) => {}
                     Err(Stopped::Failed(error)) => {
                         self.leave_queue(sender);
                         self.wake(sender, error);
@@ -285,17 +262,18 @@ impl<M: Machine> Kernel<M> {
                     Err(Stopped::Preempted) => return Next::Restart(call),
                 }
             }
+            AfterSend::Await(_) => self.deliver_fault(sender, receiver, tag),
         }
+        self.leave_queue(sender);
         match then {
             AfterSend::Continue => {
                 self.threads[sender].context.set_result(MessageTag::default(), 0);
                 self.make_ready(sender);
             }
-            AfterSend::AwaitReply => {
-                self.threads[sender].set_state(ThreadState::Receiving, receiver.into());
+            AfterSend::Await(answer_to) => {
+                self.threads[sender].enter(State::Awaiting { answer_to, of: Some(receiver) });
                 self.accept_call(receiver, sender);
             }
-            AfterSend::AwaitPager | AfterSend::AwaitHandler => self.accept_call(receiver, sender),
         }
         self.threads[receiver].context.set_result(tag, label);
         Next::Best

@@ -15,13 +15,14 @@ use crate::{
         gate::Destination,
         kernel::Kernel,
         next::Next,
-        thread::{AfterSend, PendingMessage, Thread},
+        state::{AfterSend, PendingMessage, Question, State},
+        thread::Thread,
     },
 };
 use protocol::{
     Word,
     error::IpcError,
-    fault::{Access, PageFault, PortFault},
+    fault::{Access, PageFault},
     introspection::{
         ThreadState,
         record::{Kind, Record, Unresolved, asked},
@@ -38,6 +39,19 @@ pub const PAGE_FAULT_VECTOR: u8 = 14;
 /// is stopped.
 pub(crate) const REPETITION_LIMIT: u32 = 4;
 
+/// A fault that a pager is asked about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fault {
+    /// The address, or the first port.
+    pub address: Word,
+    /// The access.
+    pub access: Access,
+    /// The first words of the message.
+    pub message: [Word; 2],
+    /// When it was.
+    pub time: u64,
+}
+
 impl<M: Machine> Kernel<M> {
     /// The current thread touched `address` in a way that its page tables do not allow.
     pub(crate) fn begin_page_fault(
@@ -50,9 +64,24 @@ impl<M: Machine> Kernel<M> {
         if self.task_of(faulter) == TaskIndex::SIGMA0 {
             return self.sigma0_page_fault(faulter, address, access, time);
         }
+        let instruction = self.threads[faulter].context.instruction();
+        let message = PageFault { address, instruction, access }.to_words();
+        let noted = Fault { address, access, message, time };
+        self.ask_pager(faulter, noted, PageFault::TAG, Question::PageFault)
+    }
+
+    /// Notes a fault, and asks the thread's pager to resolve it.
+    pub(crate) fn ask_pager(
+        &mut self,
+        faulter: ThreadIndex,
+        fault: Fault,
+        tag: MessageTag,
+        question: Question,
+    ) -> Next {
+        let Fault { address, access, message, time } = fault;
         self.faults += 1;
         let thread = &mut self.threads[faulter];
-        thread.begin_fault(self.faults, address, access);
+        thread.begin_fault(self.faults, address, access, message);
         let (pager, repeated) = (thread.pager(), thread.fault.repeated);
         let gate = self.gate(faulter, pager).filter(|gate| gate.thread != faulter);
         if self.traces(Kind::Fault) {
@@ -71,7 +100,7 @@ impl<M: Machine> Kernel<M> {
             Some(gate) if self.threads[gate.thread].is(ThreadState::Stopped) => {
                 self.unresolved(faulter, Unresolved::NoPager, IpcError::NoPartner as u64)
             }
-            Some(gate) => self.offer_fault(faulter, gate, PageFault::TAG, AfterSend::AwaitPager),
+            Some(gate) => self.offer_fault(faulter, gate, tag, question),
         })
     }
 
@@ -100,12 +129,13 @@ impl<M: Machine> Kernel<M> {
         faulter: ThreadIndex,
         gate: Destination,
         tag: MessageTag,
-        then: AfterSend,
+        question: Question,
     ) -> Option<ThreadIndex> {
         let receiver = gate.thread;
         if !self.threads[receiver].accepts(faulter) {
+            let then = AfterSend::Await(question);
             let message = PendingMessage { tag, label: gate.label, gate: gate.gate, then };
-            self.enqueue_sender(faulter, receiver, message, false);
+            self.begin_to_wait(faulter, State::Sending { to: receiver, message }, false);
             return None;
         }
         self.leave_queue(receiver);
@@ -114,29 +144,23 @@ impl<M: Machine> Kernel<M> {
             // It waited for an answer, and takes this for one.
             self.threads[faulter].caller = MaybeThread::NOBODY;
         }
-        self.deliver_fault(faulter, receiver, tag, then);
-        self.threads[receiver].set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        self.deliver_fault(faulter, receiver, tag);
+        self.threads[faulter].enter(State::Awaiting { answer_to: question, of: Some(receiver) });
+        self.threads[receiver].enter(State::Ready);
         self.threads[receiver].context.set_result(tag, gate.label);
         self.accept_call(receiver, faulter);
         Some(receiver)
     }
 
-    /// Writes the fault's message into the receiver's UTCB; the faulter waits for its answer.
+    /// Writes the fault's message into the receiver's UTCB.
     #[inline]
     pub(crate) fn deliver_fault(
         &mut self,
         faulter: ThreadIndex,
         receiver: ThreadIndex,
         tag: MessageTag,
-        then: AfterSend,
     ) {
-        let state = match then {
-            AfterSend::AwaitPager if tag == PortFault::TAG => ThreadState::PortFault,
-            AfterSend::AwaitPager => ThreadState::PageFault,
-            _ => ThreadState::Exception,
-        };
         let message = self.threads[faulter].fault.message;
-        self.threads[faulter].set_state(state, receiver.into());
         let registers = &mut self.utcb(receiver).message;
         registers[0] = message[0];
         registers[1] = message[1];
@@ -173,7 +197,7 @@ impl<M: Machine> Kernel<M> {
             }
             Err(Stopped::Preempted) => return Err(Preempted),
         }
-        self.threads[faulter].set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        self.threads[faulter].enter(State::Ready);
         if self.traces(Kind::Resume) {
             self.trace_resume(faulter, Some(pager), replied, tag);
         }

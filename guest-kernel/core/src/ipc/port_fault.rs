@@ -6,20 +6,19 @@
 //! For the others the kernel sends a message to the faulting thread's pager, as for a page fault.
 
 use crate::{
-    ipc::page_fault::{REPETITION_LIMIT, fault_record},
+    ipc::page_fault::Fault,
     mapping::space::Pages,
     memory::{
         frames::PhysicalAddress,
         index::{TaskIndex, ThreadIndex},
         machine::Machine,
     },
-    threads::{kernel::Kernel, next::Next, thread::AfterSend},
+    threads::{kernel::Kernel, next::Next, state::Question},
 };
 use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
     fault::{Access, PortFault},
     flexpage::{Flexpage, Rights},
-    introspection::record::{Kind, Unresolved},
     layout::USER_END,
 };
 
@@ -181,25 +180,10 @@ impl<M: Machine> Kernel<M> {
 
     /// The task may not use all these ports: its pager is asked.
     fn port_fault(&mut self, faulter: ThreadIndex, access: PortAccess, time: u64) -> Next {
-        self.faults += 1;
-        let thread = &mut self.threads[faulter];
-        thread.begin_fault(self.faults, access.first.into(), access.kind());
-        let message = PortFault { ports: access.flexpage(), instruction: thread.fault.instruction };
-        thread.fault.message[..2].copy_from_slice(&message.to_words());
-        let (pager, repeated) = (thread.pager(), thread.fault.repeated);
-        let gate = self.fault_gate(faulter, pager);
-        if self.traces(Kind::Fault) {
-            let pager = self.ids_of(gate.map(|gate| gate.thread));
-            let record = fault_record(time, faulter, &self.threads[faulter], pager);
-            self.mappings.machine.record(record);
-        }
-        Next::switch(match gate {
-            None => self.unresolved(faulter, Unresolved::NoPager, 0),
-            Some(_) if repeated >= REPETITION_LIMIT => {
-                self.unresolved(faulter, Unresolved::NoProgress, 0)
-            }
-            Some(gate) => self.offer_fault(faulter, gate, PortFault::TAG, AfterSend::AwaitPager),
-        })
+        let instruction = self.threads[faulter].context.instruction();
+        let message = PortFault { ports: access.flexpage(), instruction }.to_words();
+        let fault = Fault { address: access.first.into(), access: access.kind(), message, time };
+        self.ask_pager(faulter, fault, PortFault::TAG, Question::PortFault)
     }
 }
 

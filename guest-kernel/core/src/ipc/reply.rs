@@ -81,9 +81,7 @@ impl<M: Machine> Kernel<M> {
     pub(crate) fn lose_set_aside(&mut self, caller: ThreadIndex) {
         self.end_reply(caller);
         if self.threads[caller].waits_for_reply() {
-            let mut bereaved = self.bereaved;
-            bereaved.push_back::<M>(&mut self.threads, caller);
-            self.bereaved = bereaved;
+            self.bereave(caller);
         }
     }
 }

@@ -7,16 +7,17 @@ use crate::{
         stretch::Preempted,
     },
     memory::{index::ThreadIndex, machine::Machine},
-    threads::{kernel::Kernel, undertaking::Operation},
+    threads::{
+        kernel::Kernel,
+        state::{Question, State},
+        undertaking::Operation,
+    },
 };
 use protocol::{
     PAGE_ORDER,
     error::IpcError,
     flexpage::{Flexpage, Kind as FlexpageKind, align_down, low_mask},
-    introspection::{
-        ThreadState,
-        record::{Kind, MapStatus, Record},
-    },
+    introspection::record::{Kind, MapStatus, Record},
     message::{MapItem, MessageTag},
 };
 
@@ -190,7 +191,11 @@ impl<M: Machine> Kernel<M> {
     /// Number of the fault that `receiver` waits with, 0 if it has none.
     pub(crate) fn answered_fault(&self, receiver: ThreadIndex) -> u64 {
         let thread = &self.threads[receiver];
-        let faults = thread.is(ThreadState::PageFault) || thread.is(ThreadState::PortFault);
-        if faults { thread.fault.number } else { 0 }
+        match thread.state() {
+            State::Awaiting { answer_to: Question::PageFault | Question::PortFault, .. } => {
+                thread.fault.number
+            }
+            _ => 0,
+        }
     }
 }

@@ -13,7 +13,8 @@ use crate::{
     threads::{
         kernel::{Kernel, STATUS_ROOT_STOPPED},
         queue::{Queue, ThreadList},
-        thread::{AfterSend, ThreadChain},
+        state::{Place, Question, State},
+        thread::ThreadChain,
     },
 };
 use protocol::{
@@ -22,42 +23,40 @@ use protocol::{
 };
 
 impl<M: Machine> Kernel<M> {
-    /// A thread begins to wait in a queue of its partner, at its end or, if it had its turn already, at
-    /// its beginning. A gate is what it has named, unless that was the partner.
-    pub(crate) fn enter_queue(
-        &mut self,
-        thread: ThreadIndex,
-        queue: Queue,
-        gate: MaybeGate,
-        first: bool,
-    ) {
-        let Some(partner) = self.threads[thread].partner() else { return };
-        self.threads[thread].queue = Some(queue);
-        self.threads[thread].gate = gate;
+    /// A thread begins to wait, if that is in a queue at its end or, if it had its turn already, at its
+    /// beginning.
+    pub(crate) fn begin_to_wait(&mut self, thread: ThreadIndex, state: State, first: bool) {
+        self.threads[thread].enter(state);
+        let Some(Place { of, queue, gate }) = state.place() else { return };
         if let Some(gate) = gate.get() {
             self.gates[gate].waiting.push(&mut self.threads, ThreadChain::AtGate, thread);
         }
-        let mut list = *self.threads[partner].queue_mut(queue);
+        let mut list = *self.threads[of].queue_mut(queue);
         match first {
             true => list.push_front::<M>(&mut self.threads, thread),
             false => list.push_back::<M>(&mut self.threads, thread),
         }
-        *self.threads[partner].queue_mut(queue) = list;
+        *self.threads[of].queue_mut(queue) = list;
     }
 
-    /// A thread waits in no queue any more.
+    /// A thread waits in no queue any more. If it did it is ready.
     pub(crate) fn leave_queue(&mut self, thread: ThreadIndex) {
-        let Some(queue) = self.threads[thread].queue.take() else { return };
-        self.leave_gate(thread);
-        let Some(partner) = self.threads[thread].partner() else { return };
-        let mut list = *self.threads[partner].queue_mut(queue);
-        list.remove::<M>(&mut self.threads, thread);
-        *self.threads[partner].queue_mut(queue) = list;
+        if let Some(place) = self.threads[thread].state().place() {
+            self.leave_place(thread, place);
+        }
     }
 
-    /// A thread waits at no gate any more.
-    fn leave_gate(&mut self, thread: ThreadIndex) {
-        if let Some(gate) = self.threads[thread].gate.take() {
+    fn leave_place(&mut self, thread: ThreadIndex, Place { of, queue, gate }: Place) {
+        let mut list = *self.threads[of].queue_mut(queue);
+        list.remove::<M>(&mut self.threads, thread);
+        *self.threads[of].queue_mut(queue) = list;
+        self.leave_gate(thread, gate);
+    }
+
+    /// A thread that is in a queue no more waits at no gate any more either, and is ready.
+    fn leave_gate(&mut self, thread: ThreadIndex, gate: MaybeGate) {
+        self.threads[thread].leave();
+        if let Some(gate) = gate.get() {
             self.gates[gate].waiting.remove(&mut self.threads, ThreadChain::AtGate, thread);
             let gone = &mut self.gates[gate];
             if gone.is_unheld_later && gone.waiting.first().is_none() {
@@ -67,35 +66,50 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    /// A thread waits for nobody any more, in a queue or for an answer.
-    pub(crate) fn leave_partner(&mut self, thread: ThreadIndex) {
-        self.leave_queue(thread);
-        self.end_reply(thread);
-        if let Some(partner) = self.threads[thread].partner() {
-            self.abandon_with(partner, thread);
-            if self.threads[partner].caller == thread.into() {
-                self.threads[partner].caller = MaybeThread::NOBODY;
+    /// A thread waits for nobody any more, in a queue or for an answer. Returns what it did.
+    pub(crate) fn leave_partner(&mut self, thread: ThreadIndex) -> State {
+        let state = self.threads[thread].state();
+        match state {
+            State::Awaiting { of: None, .. } => self.end_reply(thread),
+            State::Awaiting { of: Some(server), .. } => {
+                self.abandon_with(server, thread);
+                if self.threads[server].caller == thread.into() {
+                    self.threads[server].caller = MaybeThread::NOBODY;
+                }
+            }
+            _ => {
+                if let Some(place) = state.place() {
+                    self.leave_place(thread, place);
+                    self.abandon_with(place.of, thread);
+                }
             }
         }
+        state
     }
 
     /// The server will never answer a thread that waits for that.
     #[cold]
     #[inline(never)]
     pub(crate) fn lose_reply(&mut self, waiting: ThreadIndex, server: ThreadIndex) {
-        let thread = &self.threads[waiting];
-        if thread.waits_for(server) && thread.queue.is_none() {
-            let mut bereaved = self.bereaved;
-            bereaved.push_back::<M>(&mut self.threads, waiting);
-            self.bereaved = bereaved;
+        if let State::Awaiting { of, .. } = self.threads[waiting].state()
+            && of == Some(server)
+        {
+            self.bereave(waiting);
         }
+    }
+
+    /// A thread that waits in no queue will be told that it waits in vain.
+    pub(crate) fn bereave(&mut self, waiting: ThreadIndex) {
+        let mut bereaved = self.bereaved;
+        bereaved.push_back::<M>(&mut self.threads, waiting);
+        self.bereaved = bereaved;
     }
 
     /// Stops a thread for good: whoever waits for it learns that before the kernel is left.
     pub(crate) fn stop(&mut self, thread: ThreadIndex) {
         self.abandon(thread);
         self.leave_partner(thread);
-        self.threads[thread].set_state(ThreadState::Stopped, MaybeThread::NOBODY);
+        self.threads[thread].enter(State::Stopped);
         if let Some(caller) = self.threads[thread].caller.take() {
             self.lose_reply(caller, thread);
         }
@@ -128,9 +142,11 @@ impl<M: Machine> Kernel<M> {
         let mut bereaved = self.bereaved;
         bereaved.remove::<M>(&mut self.threads, thread);
         self.bereaved = bereaved;
-        let queue = self.threads[thread].queue.take();
-        self.leave_gate(thread);
-        self.tell_loss(thread, queue);
+        let state = self.threads[thread].state();
+        if let Some(place) = state.place() {
+            self.leave_gate(thread, place.gate);
+        }
+        self.tell_loss(thread, state);
         true
     }
 
@@ -138,40 +154,24 @@ impl<M: Machine> Kernel<M> {
     /// is none.
     pub(crate) fn turn_away(&mut self, gate: GateIndex) -> bool {
         let Some(thread) = self.gates[gate].waiting.first() else { return false };
-        let queue = self.threads[thread].queue;
-        self.leave_partner(thread);
-        self.tell_loss(thread, queue);
+        let state = self.leave_partner(thread);
+        self.tell_loss(thread, state);
         true
     }
 
     /// Tells a thread that whoever it waits for, or has waited for in a queue, will do no more for it.
-    fn tell_loss(&mut self, thread: ThreadIndex, queue: Option<Queue>) {
-        let waited = &self.threads[thread];
-        let state = ThreadState::from_u32(waited.record.state);
-        let then = waited.pending.then;
-        match (state, queue) {
-            (Some(ThreadState::Receiving), None) => self.wake(thread, IpcError::ReplyLost),
-            (Some(ThreadState::Receiving), Some(_)) => self.wake(thread, IpcError::NoPartner),
-            (Some(ThreadState::PageFault | ThreadState::PortFault), _) => {
-                self.unresolved_later(thread, Unresolved::ReplyLost, IpcError::ReplyLost as u64);
+    fn tell_loss(&mut self, thread: ThreadIndex, state: State) {
+        let (error, reason) = match state {
+            State::Awaiting { .. } => (IpcError::ReplyLost, Unresolved::ReplyLost),
+            _ => (IpcError::NoPartner, Unresolved::NoPager),
+        };
+        match state.waits_with() {
+            Some(Question::Call) => self.wake(thread, error),
+            Some(Question::PageFault | Question::PortFault) => {
+                self.unresolved_later(thread, reason, error as u64);
             }
-            (Some(ThreadState::Exception), _) => {
-                self.stop_unhandled(thread, Unresolved::ReplyLost, IpcError::ReplyLost as u64);
-            }
-            (Some(ThreadState::Sending), _) => match then {
-                AfterSend::Continue | AfterSend::AwaitReply => {
-                    self.wake(thread, IpcError::NoPartner);
-                }
-                AfterSend::AwaitPager => {
-                    let answer = IpcError::NoPartner as u64;
-                    self.unresolved_later(thread, Unresolved::NoPager, answer);
-                }
-                AfterSend::AwaitHandler => {
-                    let answer = IpcError::NoPartner as u64;
-                    self.stop_unhandled(thread, Unresolved::NoPager, answer);
-                }
-            },
-            _ => {}
+            Some(Question::Exception) => self.stop_unhandled(thread, reason, error as u64),
+            None => {}
         }
     }
 
@@ -187,12 +187,8 @@ impl<M: Machine> Kernel<M> {
         if self.threads[thread].is(ThreadState::Ready) {
             return;
         }
-        self.leave_partner(thread);
-        let cancelled = &self.threads[thread];
-        let is_sender = cancelled.is(ThreadState::Sending)
-            && matches!(cancelled.pending.then, AfterSend::Continue | AfterSend::AwaitReply);
         // One that waits with a fault is in no system call: its registers are its own.
-        if is_sender || cancelled.is(ThreadState::Receiving) {
+        if self.leave_partner(thread).waits_with() == Some(Question::Call) {
             self.fail(thread, IpcError::Cancelled);
         }
         self.make_ready(thread);

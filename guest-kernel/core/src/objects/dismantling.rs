@@ -120,7 +120,7 @@ impl<M: Machine> Kernel<M> {
             self.threads[thread].gates.remove(&mut self.gates, GateChain::OfThread, gate);
             self.gates[gate].lead_nowhere();
         } else {
-            let ThreadRecord { task, factory, bookmark, name, .. } = self.threads[thread].record;
+            let ThreadRecord { task, factory, bookmark, name, .. } = *self.threads[thread].record;
             self.unbind(thread);
             self.mappings.machine.forget_registers(&self.threads[thread].context);
             if let Some(bookmark) = MaybeNode::from_raw(bookmark).get() {

@@ -146,7 +146,7 @@ impl<M: Machine> Kernel<M> {
             }
             Object::Thread(thread) => {
                 require(capability.rights, Rights::EXECUTE)?;
-                self.threads[thread].record.name = name;
+                self.threads[thread].record.set_name(name);
             }
             _ => return Err(ObjectError::InvalidArgument.into()),
         }
@@ -200,7 +200,7 @@ impl<M: Machine> Kernel<M> {
         if queued {
             self.ready.remove(&mut self.threads, thread);
         }
-        self.threads[thread].record.priority = priority.into();
+        self.threads[thread].record.set_priority(priority);
         if queued {
             self.ready.push_back(&mut self.threads, thread);
         }

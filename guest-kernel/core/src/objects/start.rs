@@ -52,7 +52,7 @@ impl<M: Machine> Kernel<M> {
         ] {
             self.mappings.give(TaskIndex::ROOT, index, full(object))?;
         }
-        self.threads[root_thread].record.pager = CapabilityIndex::PARENT.0 as u16;
+        self.threads[root_thread].record.set_pager(CapabilityIndex::PARENT.0 as u16);
         self.publish();
         self.schedule();
         Ok(())

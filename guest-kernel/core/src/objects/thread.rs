@@ -43,7 +43,8 @@ impl<M: Machine> Kernel<M> {
                 let (pager, handler) = (index(pager)?, index(exception_handler)?);
                 self.bind(caller, thread, task, utcb)?;
                 let record = &mut self.threads[thread].record;
-                (record.pager, record.exception_handler) = (pager, handler);
+                record.set_pager(pager);
+                record.set_exception_handler(handler);
                 NOTHING
             }
             Request::ExRegs(new) => {
@@ -95,7 +96,7 @@ impl<M: Machine> Kernel<M> {
         utcb: Word,
     ) {
         let bound = &mut self.threads[thread];
-        bound.record.task = task.position();
+        bound.record.set_task(task.position());
         bound.utcb = reference;
         bound.head = head_of(task.position(), thread.position());
         bound.ids = ids(task.position(), thread.position()) as u32;

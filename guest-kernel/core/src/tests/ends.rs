@@ -315,7 +315,7 @@ impl Yard {
             State::FaultQueued | State::FaultTaken => {
                 if state == State::FaultTaken {
                     let thread = ThreadIndex::from_position(child);
-                    self.bench.kernel.threads[thread].record.pager = SERVER as u16;
+                    self.bench.kernel.threads[thread].record.set_pager(SERVER as u16);
                 }
                 self.bench.run(child);
                 self.bench.kernel.page_fault(0x60_0000, Access::WRITE);
@@ -323,7 +323,7 @@ impl Yard {
             State::Exception | State::Stopped => {
                 let handler = if state == State::Exception { SERVER } else { 0 };
                 let thread = ThreadIndex::from_position(child);
-                self.bench.kernel.threads[thread].record.exception_handler = handler as u16;
+                self.bench.kernel.threads[thread].record.set_exception_handler(handler as u16);
                 self.bench.run(child);
                 self.bench.kernel.exception(6, 0);
             }

@@ -192,7 +192,7 @@ fn a_page_with_too_few_rights_is_no_progress_either() {
 #[test]
 fn a_pager_that_dies_with_a_fault_does_not_hang_its_client() {
     let (mut bench, client) = faulting_client();
-    bench.thread(client).record.exception_handler = 0;
+    bench.thread(client).record.set_exception_handler(0);
     bench.kernel.page_fault(0x5000, Access::empty());
     bench.call(Operation::WAIT, NIL, MessageTag(0));
     assert_eq!(last_unresolved(&bench), Some(Unresolved::ReplyLost));
@@ -202,8 +202,8 @@ fn a_pager_that_dies_with_a_fault_does_not_hang_its_client() {
 #[test]
 fn a_thread_without_pager_stops() {
     let (mut bench, client) = faulting_client();
-    bench.thread(client).record.pager = 500;
-    bench.thread(client).record.exception_handler = 500;
+    bench.thread(client).record.set_pager(500);
+    bench.thread(client).record.set_exception_handler(500);
     bench.kernel.page_fault(0x5000, Access::empty());
     assert_eq!(last_unresolved(&bench), Some(Unresolved::NoPager));
     assert!(bench.thread(client).is(ThreadState::Stopped));

@@ -172,7 +172,7 @@ fn check_threads(bench: &mut Bench) {
         let index = ThreadIndex::from_position(number);
         let thread = &bench.kernel.threads[index];
         let state = ThreadState::from_u32(thread.record.state).expect("a known state");
-        let (partner, queue) = (thread.record.partner, thread.queue);
+        let (partner, queue) = (thread.record.partner, thread.queue());
         let waits = bench.kernel.current != index.into() && state == ThreadState::Ready;
         let times = queued.iter().filter(|other| **other == index).count();
         assert_eq!(times, usize::from(waits), "thread {number}, {state:?}");
@@ -204,13 +204,13 @@ fn check_threads(bench: &mut Bench) {
     for number in 0..count {
         if let Some(caller) = bench.thread(number).caller.get() {
             let thread = &bench.kernel.threads[caller];
-            let waits = thread.record.partner == number && thread.queue.is_none();
+            let waits = thread.record.partner == number && thread.queue().is_none();
             assert!(waits, "{number} owes {caller:?} an answer, who waits for none");
         }
         for queue in [Queue::Senders, Queue::Receivers] {
             for member in queue_of(bench, number, queue) {
                 let thread = &bench.kernel.threads[ThreadIndex::from_position(member)];
-                assert_eq!((thread.queue, thread.record.partner), (Some(queue), number));
+                assert_eq!((thread.queue(), thread.record.partner), (Some(queue), number));
                 in_queues -= 1;
             }
         }

@@ -19,7 +19,8 @@ use crate::{
         factory::Factory,
         frames::{FramePool, KernelFrame, PhysicalAddress, TableFrame},
         index::{
-            FactoryIndex, GateIndex, Storage, TableIndex, TaskIndex, ThreadIndex, WalkerIndex,
+            FactoryIndex, GateIndex, MaybeGate, Storage, TableIndex, TaskIndex, ThreadIndex,
+            WalkerIndex,
         },
         machine::{Board, Counts, Machine, Memory, Processor, Trace},
         node::NodeIndex,
@@ -28,6 +29,7 @@ use crate::{
     threads::{
         gate::{Gate, GateChain},
         kernel::Tables,
+        queue::Queue,
         thread::Thread,
         undertaking::walker,
     },
@@ -328,6 +330,18 @@ impl Machine for ModelMachine {
     }
 }
 
+impl Thread {
+    /// The queue that it waits in.
+    pub fn queue(&self) -> Option<Queue> {
+        self.state().place().map(|place| place.queue)
+    }
+
+    /// The gate that it waits at.
+    pub fn gate(&self) -> MaybeGate {
+        self.state().place().map_or(MaybeGate::NOBODY, |place| place.gate)
+    }
+}
+
 /// The entries, as the kernel takes them.
 impl Kernel<ModelMachine> {
     /// A system call of the thread that runs.
@@ -469,8 +483,8 @@ impl Bench {
         kernel.bind_to(thread, task, utcb, UTCB_AREA);
         kernel.threads[thread].context.set_pointers(0x40_0000, 0);
         let record = &mut kernel.threads[thread].record;
-        record.pager = CapabilityIndex::PARENT.0 as u16;
-        record.exception_handler = CapabilityIndex::PARENT.0 as u16;
+        record.set_pager(CapabilityIndex::PARENT.0 as u16);
+        record.set_exception_handler(CapabilityIndex::PARENT.0 as u16);
         let to_thread = |gate: &GateIndex| kernel.gates[*gate].thread() == thread;
         for gate in self.early.extract_if(.., |gate| to_thread(gate)).collect::<Vec<_>>() {
             kernel.threads[thread].gates.push(&mut kernel.gates, GateChain::OfThread, gate);

@@ -3,7 +3,8 @@
 use super::Bench;
 use crate::{
     ipc::port_fault::GENERAL_PROTECTION_VECTOR,
-    memory::index::{MaybeThread, TableIndex, TaskIndex, ThreadIndex},
+    memory::index::{TableIndex, TaskIndex, ThreadIndex},
+    threads::state::State,
 };
 use protocol::{
     PAGE_ORDER, Word,
@@ -181,7 +182,7 @@ fn answers_without_the_port_end() {
 fn a_busy_pager_gets_it_later() {
     let (mut bench, client) = client_at(IN, 0x3ff);
     let root = ThreadIndex::from_position(ROOT);
-    bench.thread(ROOT).set_state(ThreadState::Ready, MaybeThread::NOBODY);
+    bench.thread(ROOT).enter(State::Ready);
     protection_fault(&mut bench);
     assert!(bench.thread(client).is(ThreadState::Sending));
     bench.kernel.current = root.into();
@@ -192,7 +193,7 @@ fn a_busy_pager_gets_it_later() {
 #[test]
 fn a_pager_that_forgets_to_answer_leaves_an_exception() {
     let (mut bench, client) = client_at(IN, 0x3ff);
-    bench.thread(client).record.exception_handler = 0;
+    bench.thread(client).record.set_exception_handler(0);
     protection_fault(&mut bench);
     bench.call(Operation::WAIT, NIL, MessageTag(0));
     assert_eq!(unresolved(&bench), [Some(Unresolved::ReplyLost)]);
@@ -202,7 +203,7 @@ fn a_pager_that_forgets_to_answer_leaves_an_exception() {
 #[test]
 fn a_thread_without_pager_gets_an_exception() {
     let (mut bench, client) = client_at(IN, 0x3ff);
-    bench.thread(client).record.pager = 0;
+    bench.thread(client).record.set_pager(0);
     protection_fault(&mut bench);
     assert_eq!(unresolved(&bench), [Some(Unresolved::NoPager)]);
     assert_exception(&mut bench, client);

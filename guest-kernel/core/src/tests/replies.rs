@@ -736,8 +736,8 @@ impl Stage {
                     // As if another thread of the server's task had been asked, and had set that aside.
                     let task = self.bench.task_of(self.server);
                     self.bench.gate(self.bench.task_of(self.client), CapabilityIndex(60), other, 1);
-                    self.bench.thread(self.client).record.pager = 60;
-                    self.bench.thread(self.client).record.exception_handler = 60;
+                    self.bench.thread(self.client).record.set_pager(60);
+                    self.bench.thread(self.client).record.set_exception_handler(60);
                     self.call(other, Operation::WAIT, NIL, MessageTag(0));
                     self.bench.run(self.client);
                     match way {

@@ -535,7 +535,7 @@ impl Pair {
 
     /// The sender faults, and the receiver is its pager.
     fn fault(&mut self) {
-        self.bench.thread(self.sender).record.pager = Self::GATE.0 as u16;
+        self.bench.thread(self.sender).record.set_pager(Self::GATE.0 as u16);
         self.bench.kernel.current = ThreadIndex::from_position(self.sender).into();
         self.bench.kernel.page_fault(0x5000, Access::empty());
     }

@@ -219,7 +219,7 @@ fn check_gates(bench: &Bench, census: &Census) -> Check {
         let found = members(&kernel.threads, gate.waiting, ThreadChain::AtGate);
         let wanted = census.threads.iter().copied().filter(|thread| {
             let thread = &kernel.threads[ThreadIndex::from_position(*thread)];
-            thread.gate == index.into()
+            thread.gate() == index.into()
         });
         same("who waits at a gate", found, wanted.collect())?;
     }
@@ -247,11 +247,6 @@ fn check_thread(bench: &mut Bench, census: &Census, index: ThreadIndex) -> Check
     }
     let is_bound_state = !thread.is(ThreadState::Inactive) && !thread.is(ThreadState::Stopped);
     same("whether it can do what it does", is_bound_state && thread.record.task == NOBODY, false)?;
-    same(
-        "whether it waits at a gate",
-        thread.gate.get().is_some() && thread.queue.is_none(),
-        false,
-    )?;
     let gates = members(&kernel.gates, thread.gates, GateChain::OfThread);
     let unheld = members(&kernel.gates, thread.unheld, GateChain::Unheld);
     for number in &gates {

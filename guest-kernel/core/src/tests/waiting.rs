@@ -98,7 +98,7 @@ impl Chain {
 
     /// Stops a thread, by an exception that nobody handles.
     fn stop(&mut self, number: u16) {
-        self.bench.thread(self.first + number).record.exception_handler = 0;
+        self.bench.thread(self.first + number).record.set_exception_handler(0);
         let thread = ThreadIndex::from_position(self.first + number);
         if self.bench.kernel.threads[thread].is(ThreadState::Ready) {
             self.run(number);
@@ -216,7 +216,7 @@ fn a_crowd_at_a_thread_that_stops_does_not_keep_interrupts_off() {
         bench.call(Operation::WAIT, NIL, MessageTag(0));
     }
     let server = bench.spawn(1, 10);
-    bench.thread(server).record.exception_handler = 0;
+    bench.thread(server).record.set_exception_handler(0);
     let crowd: Vec<_> = (0..CROWD)
         .map(|_| {
             let thread = bench.spawn(server, 20);
@@ -260,7 +260,7 @@ fn a_fault_is_an_answer_too() {
         chain.bench.call(Operation::REPLY_AND_WAIT, NIL, MessageTag(0));
         for number in 0..2 {
             let thread = chain.bench.thread(chain.first + number);
-            let (is_ready, queue) = (thread.is(ThreadState::Ready), thread.queue);
+            let (is_ready, queue) = (thread.is(ThreadState::Ready), thread.queue());
             assert!(!(is_ready && queue.is_some()), "{number} is ready, and in a queue");
         }
     }

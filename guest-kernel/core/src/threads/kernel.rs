@@ -12,10 +12,11 @@ use crate::{
         gate::Gate,
         queue::ThreadList,
         ready::ReadyQueue,
+        state::State,
         thread::{Thread, Threads},
     },
 };
-use protocol::{introspection::ThreadState, utcb::Utcb};
+use protocol::utcb::Utcb;
 
 /// The machine's exit status when sigma0 or the root task itself cannot go on.
 pub const STATUS_ROOT_STOPPED: u8 = 125;
@@ -120,7 +121,7 @@ impl<M: Machine> Kernel<M> {
 
     /// Makes a blocked thread ready. Who runs is decided when the kernel is left.
     pub fn make_ready(&mut self, thread: ThreadIndex) {
-        self.threads[thread].set_state(ThreadState::Ready, MaybeThread::NOBODY);
+        self.threads[thread].enter(State::Ready);
         self.ready.push_back(&mut self.threads, thread);
     }
 

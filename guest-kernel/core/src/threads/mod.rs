@@ -5,6 +5,7 @@ pub mod kernel;
 pub mod next;
 pub mod queue;
 pub mod ready;
+pub mod state;
 pub mod thread;
 pub mod trace;
 pub mod undertaking;

@@ -11,13 +11,14 @@ use super::{
 };
 use crate::{
     mapping::capability::Object,
-    memory::index::{MaybeThread, TableIndex, TaskIndex, ThreadIndex},
+    memory::index::{TableIndex, TaskIndex, ThreadIndex},
     tests::{Bench, random::Random},
+    threads::state::State,
 };
 use protocol::{
     Word,
     flexpage::Flexpage,
-    introspection::{ThreadState, mapping::Resource},
+    introspection::mapping::Resource,
     message::MessageTag,
     object::{CapabilityIndex, label},
     operation::{Operation as _, task},
@@ -102,7 +103,7 @@ impl Storm {
         } else {
             kernel.ready.remove(&mut kernel.threads, thread);
         }
-        kernel.threads[thread].set_state(ThreadState::Stopped, MaybeThread::NOBODY);
+        kernel.threads[thread].enter(State::Stopped);
         let named = CapabilityIndex(FIRST_TASK + Word::from(actor.task));
         for other in actors.iter_mut() {
             if other.under_way.take_if(|(index, _)| *index == named).is_some() {

@@ -12,6 +12,7 @@ use crate::{
     tests::algebra::{Check, Row, database::Reader, same, specification::Spot, trees},
     threads::{
         queue::{Queue, ThreadList},
+        state::{Question, State},
         undertaking::walker,
     },
 };
@@ -158,12 +159,12 @@ fn check_queue(machine: &Machine, of: ThreadIndex, queue: Queue) -> Check {
     for member in &found {
         let thread = &threads[*member];
         same("the way back in a queue", thread.previous_waiting.get(), previous)?;
-        same("its queue", (thread.queue, thread.partner()), (Some(queue), Some(of)))?;
+        same("its queue", (thread.queue(), thread.partner()), (Some(queue), Some(of)))?;
         previous = Some(*member);
     }
     let waiting = (0..PLAYERS).map(|number| machine.thread(number)).filter(|index| {
         let thread = &threads[*index];
-        thread.queue == Some(queue) && thread.waits_for(of)
+        thread.queue() == Some(queue) && thread.waits_for(of)
     });
     same("threads in a queue", found.len(), waiting.count())
 }
@@ -171,38 +172,30 @@ fn check_queue(machine: &Machine, of: ThreadIndex, queue: Queue) -> Check {
 fn check_reason(machine: &Machine, index: ThreadIndex) -> Check {
     let threads = &machine.bench.kernel.threads;
     let thread = &threads[index];
-    let state = ThreadState::from_u32(thread.record.state);
+    let state = thread.state();
     let is_owed = thread.partner().is_some_and(|partner| threads[partner].caller == index.into());
-    let is_sound = match (state, thread.queue) {
-        (Some(ThreadState::Sending), Some(Queue::Senders)) => true,
-        (Some(ThreadState::Receiving), Some(Queue::Receivers)) => thread.partner().is_some(),
-        (Some(ThreadState::Receiving), None) => {
-            thread.accepts_all() || is_owed != thread.waits_for_reply()
-        }
-        (Some(ThreadState::PageFault | ThreadState::Exception), None) => {
-            is_owed != thread.waits_for_reply()
-        }
-        (Some(ThreadState::Ready | ThreadState::Stopped), None) => thread.partner().is_none(),
-        _ => false,
+    let is_sound = match state {
+        State::Awaiting { answer_to: Question::PortFault, .. } => false,
+        State::Awaiting { of, .. } => is_owed == of.is_some(),
+        State::Unused | State::Inactive => false,
+        _ => !is_owed,
     };
     // Nobody owes an answer to a thread that does not wait for it.
     if let Some(caller) = thread.caller.get()
-        && (!threads[caller].waits_for(index) || threads[caller].queue.is_some())
+        && (!threads[caller].waits_for(index) || threads[caller].queue().is_some())
     {
         return Err(format!("{index:?} owes {caller:?} an answer, which does not wait for it"));
     }
     let is_hopeless =
         thread.partner().is_some_and(|partner| threads[partner].is(ThreadState::Stopped));
     if !is_sound || is_hopeless {
-        let (partner, queue) = (thread.partner(), thread.queue);
-        return Err(format!("{index:?} waits in {state:?} for {partner:?} in {queue:?}"));
+        return Err(format!("{index:?} does {state:?}"));
     }
     // A partner that has got no message can make no progress with it.
-    if state == Some(ThreadState::Sending)
-        && let Some(partner) = thread.partner()
-        && threads[partner].accepts(index)
+    if let State::Sending { to, .. } = state
+        && threads[to].accepts(index)
     {
-        return Err(format!("{index:?} waits to send to {partner:?}, which waits for that"));
+        return Err(format!("{index:?} waits to send to {to:?}, which waits for that"));
     }
     Ok(())
 }
@@ -239,8 +232,8 @@ fn hash_thread(machine: &mut Machine, number: u16, index: ThreadIndex, hash: &mu
         }
         u16::MAX.hash(hash);
     }
-    if thread.is(ThreadState::Sending) {
-        format!("{:?}", thread.pending).hash(hash);
+    if let State::Sending { message, .. } = thread.state() {
+        format!("{message:?}").hash(hash);
     }
     if let Some(undertaking) = thread.undertaking {
         let walker = walker(index);
