@@ -6,7 +6,7 @@
 //! message to the faulting thread's pager, as for a page fault.
 
 use crate::{
-    ipc::page_fault::{REPETITION_LIMIT, fault_record},
+    ipc::page_fault::{REPETITION_LIMIT, fault_event},
     mapping::space::Pages,
     memory::{
         frames::PhysicalAddress,
@@ -190,8 +190,7 @@ impl<M: Machine> Kernel<M> {
         let gate = self.fault_gate(faulter, pager);
         if self.traces(Kind::Fault) {
             let pager = self.ids_of(gate.map(|gate| gate.thread));
-            let record = fault_record(time, faulter, &self.threads[faulter], pager);
-            self.mappings.machine.record(record);
+            self.trace(time, faulter, fault_event(&self.threads[faulter], pager));
         }
         Next::switch(match gate {
             None => self.unresolved(faulter, Unresolved::NoPager, 0),

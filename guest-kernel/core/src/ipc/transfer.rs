@@ -7,7 +7,7 @@ use crate::{
         stretch::Preempted,
     },
     memory::{index::ThreadIndex, machine::Machine},
-    threads::{kernel::Kernel, undertaking::Operation},
+    threads::{kernel::Kernel, trace::Arrival, undertaking::Operation},
 };
 use protocol::{
     PAGE_ORDER,
@@ -15,7 +15,7 @@ use protocol::{
     flexpage::{Flexpage, Kind as FlexpageKind, align_down, low_mask},
     introspection::{
         ThreadState,
-        record::{Kind, MapStatus, Record},
+        record::{Kind, MapStatus},
     },
     message::{MapItem, MessageTag},
 };
@@ -169,8 +169,9 @@ impl<M: Machine> Kernel<M> {
         let item = item?;
         self.trace_replaced(worker, progress, to, item, self.answered_fault(receiver));
         if self.traces(Kind::Map) {
-            let record = self.map_record(receiver);
-            self.trace_map(record, Some(sender), item, window, progress.outcome);
+            let (to, fault) = (self.ids_of(Some(receiver)), self.answered_fault(receiver));
+            let arrival = Arrival { to, fault, outcome: progress.outcome };
+            self.trace_map(arrival, Some(sender), item, window);
         }
         match progress.outcome.status {
             MapStatus::Done | MapStatus::SourceEmpty => Ok(item),
@@ -178,13 +179,6 @@ impl<M: Machine> Kernel<M> {
             MapStatus::NoMemory => Err(IpcError::MapFailed.into()),
             MapStatus::TooDeep => Err(IpcError::TooDeep.into()),
         }
-    }
-
-    /// The record of an item for `receiver`, naming the fault that it answers.
-    pub(crate) fn map_record(&self, receiver: ThreadIndex) -> Record {
-        let mut record = self.new_record(Kind::Map, self.mappings.machine.time(), receiver);
-        record.d = self.answered_fault(receiver);
-        record
     }
 
     /// Number of the fault that `receiver` waits with, 0 if it has none.

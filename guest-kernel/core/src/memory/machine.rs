@@ -11,7 +11,7 @@ use protocol::{
     Word,
     introspection::{
         mapping::MappingNode,
-        record::{Kind, Record, Words},
+        record::{Kind, Record},
     },
     utcb::Utcb,
 };
@@ -95,14 +95,11 @@ pub trait Machine {
     /// The time stamp counter.
     fn time(&self) -> u64;
 
-    /// Appends a record to the trace ring; sets its sequence number.
-    fn record(&mut self, record: Record);
+    /// The next slot of the trace ring, marked as invalid, for
+    /// [`set_by_words`](protocol::set_by_words); [`Machine::end_record`] must follow.
+    fn begin_record(&mut self) -> &mut Record;
 
-    /// The next slot of the trace ring, marked as invalid, for a record that is written word by
-    /// word; [`Machine::end_record`] must follow.
-    fn begin_record(&mut self) -> &mut Words;
-
-    /// Makes the record in the slot of [`Machine::begin_record`] valid.
+    /// Makes the record in the slot of [`Machine::begin_record`] valid; sets its sequence number.
     fn end_record(&mut self);
 
     /// Which kinds of records are wanted: bit `1 << kind`. 0 when tracing is off.

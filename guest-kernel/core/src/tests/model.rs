@@ -39,7 +39,7 @@ use protocol::{
     introspection::{
         NOBODY, ThreadState,
         mapping::MappingNode,
-        record::{Kind, MapStatus, Record, Words},
+        record::{Kind, MapStatus, Record, Traced},
     },
     kip::PhysicalRange,
     layout::UTCB_AREA,
@@ -97,7 +97,7 @@ pub struct ModelMachine {
     pub calm_windows: u64,
     pub console: Vec<u8>,
     pub status: Option<u8>,
-    slot: Words,
+    slot: Record,
     clock: std::cell::Cell<u64>,
     /// Bytes that tasks can read; all others are 0.
     pub user_memory: BTreeMap<u64, u8>,
@@ -286,17 +286,13 @@ impl Machine for ModelMachine {
         self.clock.get()
     }
 
-    fn record(&mut self, record: Record) {
-        self.records.push(record);
-    }
-
-    fn begin_record(&mut self) -> &mut Words {
-        self.slot = [0; 8];
+    fn begin_record(&mut self) -> &mut Record {
+        self.slot = Record::default();
         &mut self.slot
     }
 
     fn end_record(&mut self) {
-        self.records.push(zerocopy::transmute!(self.slot));
+        self.records.push(self.slot);
     }
 
     fn enabled_records(&self) -> u64 {
@@ -634,7 +630,13 @@ impl Bench {
         assert_eq!(outcome.status, MapStatus::Done);
     }
 
-    pub fn kinds(&self) -> Vec<u8> {
-        self.kernel.mappings.machine.records.iter().map(|record| record.kind).collect()
+    /// What has been recorded.
+    pub fn events(&self) -> Vec<Traced> {
+        let records = self.kernel.mappings.machine.records.iter();
+        records.map(|record| record.decode().expect("a well-formed record")).collect()
+    }
+
+    pub fn kinds(&self) -> Vec<Kind> {
+        self.events().iter().map(|traced| traced.event.kind()).collect()
     }
 }
