@@ -6,11 +6,18 @@ use fuzz::memory::{Kind, RECORDED, Recorded, Step, any_place};
 use observe::inspect::{Guest, Mapping};
 use protocol::{
     boot::{BundleHeader, ModuleEntry},
+    fault::Access,
+    flexpage::{Flexpage, Rights},
     introspection::{
         Header, TraceRing,
         mapping::{COMPANION_OFFSET, FactoryRecord, NODE_SIZE, Resource},
-        record::{self, Record},
+        record::{
+            EndedObject, Event, Exception, Fault, Handler, Ids, Map, MapStatus, Message,
+            NamedObject, ObjectEnded, ObjectNamed, PagersSet, Record, Resolve, TaskCreated,
+            ThreadStarted, Unmap, Unresolved, UnresolvedFault,
+        },
     },
+    message::MessageTag,
 };
 use serde_json::json;
 use std::{error::Error, fs, mem::offset_of, path::Path};
@@ -224,42 +231,96 @@ fn trace(recorded: &'static Recorded) -> Seeds {
         let place = recorded.place(slots + word as u64 * 8);
         step(kind, 3, count, place, value)
     };
-    let head = |kind: record::Kind, flags| record::head(record::head_of(2, 2), kind, flags);
-    let each = |kind, flags| words(Kind::Write, record::word::HEAD, 40, head(kind, flags));
-    vec![
+    let each = |event: &Event| -> Vec<Step> {
+        let record = event.record(0, SOMEBODY.into());
+        let all = record.as_bytes().chunks_exact(8).enumerate().skip(2);
+        all.map(|(word, bytes)| {
+            let value = u64::from_le_bytes(bytes.try_into().expect("chunks have eight bytes"));
+            words(Kind::Write, word, 40, value)
+        })
+        .chain([look])
+        .collect()
+    };
+    let mut seeds = vec![
         ("sound", vec![look]),
         ("in-two", vec![written(20), look, written(60), look]),
         ("back", vec![look, written(3), look]),
         ("overrun", vec![written(u64::MAX), look]),
         ("capacity", vec![put(recorded, ring(offset_of!(TraceRing, capacity)), 1 << 24), look]),
         ("elsewhere", vec![put(recorded, at, u64::MAX - 63), look]),
-        ("faults", vec![each(record::Kind::Fault, 3), look]),
-        ("unresolved", vec![each(record::Kind::Unresolved, 2), look]),
-        ("maps", vec![each(record::Kind::Map, 0xf), look]),
-        ("unmaps", vec![each(record::Kind::Unmap, 0xff), look]),
-        ("messages", vec![each(record::Kind::Message, 255), look]),
-        ("exceptions", vec![each(record::Kind::Exception, 13), look]),
-        (
-            "made",
-            vec![
-                each(record::Kind::TaskCreated, 0),
-                words(Kind::Write, record::word::HEAD, 20, head(record::Kind::ThreadStarted, 0)),
-                look,
-            ],
-        ),
-        (
-            "resolves",
-            vec![
-                each(record::Kind::Resolve, 7),
-                words(Kind::Flip, record::word::D, 40, u64::MAX),
-                look,
-            ],
-        ),
-        ("times", vec![words(Kind::Flip, record::word::TIME, 40, u64::MAX << 62), look]),
-        (
-            "torn",
-            vec![words(Kind::Add, record::word::SEQUENCE, 30, size_of::<Record>() as u64), look],
-        ),
+        ("times", vec![words(Kind::Flip, 1, 40, u64::MAX << 62), look]),
+        ("torn", vec![words(Kind::Add, 0, 30, size_of::<Record>() as u64), look]),
+    ];
+    seeds.extend(of_each_kind().iter().map(|(name, event)| (*name, each(event))));
+    seeds
+}
+
+/// A thread of the recording.
+const SOMEBODY: Ids = Ids::new(2, 2);
+
+/// An event of each kind that does not end the trace.
+fn of_each_kind() -> Vec<(&'static str, Event)> {
+    let (sent, access) = (Flexpage::memory(0x1000, 12, Rights::all()), Access::WRITE);
+    let (address, instruction, stack, number) = (0x1000, 0x40_0000, 0x9000, 7);
+    let (pager, owed, tag) = (Ids::new(1, 1), 3, MessageTag::new(0, 1, 1));
+    let (by, name, generation) = (pager, *b"some name\x1b\n\0\0\0\0\0", 1);
+    let (reason, answer) = (Unresolved::Refused, 0);
+    let gate = Handler { capability: 4, gate_label: 0x30, thread: pager };
+    let map = Map {
+        status: MapStatus::Done,
+        grant: true,
+        rights: Rights::all(),
+        order: 12,
+        window: 16,
+        destination: 0x1000,
+        source: 0x2000,
+        sent,
+        physical: 0x2000,
+        fault: 0,
+        sender: pager,
+        entries: 1,
+    };
+    let resolve = Resolve {
+        rights: Rights::all(),
+        delivered: u64::MAX,
+        sent,
+        destination: 0x1000,
+        physical: 0x2000,
+        number,
+        by,
+        answer_ticks: 9,
+    };
+    let unmap = Unmap {
+        flexpage: sent,
+        take: Rights::all(),
+        own: true,
+        accessed: true,
+        dirty: true,
+        replaced: false,
+        removed: 1,
+        reduced: u32::MAX,
+        fault: number,
+        by,
+    };
+    let exception =
+        Exception { vector: 13, error_code: 8, instruction, handler: pager, owed, number, stack };
+    let unresolved =
+        UnresolvedFault { reason, access, address, instruction, pager, number, answer };
+    let object = NamedObject::Task { image: Some(1) };
+    let ended = EndedObject::Task { name, image: Some(1) };
+    vec![
+        ("faults", Fault { access, address, instruction, pager, owed, number, stack }.into()),
+        ("unresolved", unresolved.into()),
+        ("maps", map.into()),
+        ("unmaps", unmap.into()),
+        ("messages", Message { receiver: by, tag, gate_label: 4, words: [3, 4] }.into()),
+        ("exceptions", exception.into()),
+        ("made", TaskCreated { creator: by }.into()),
+        ("started", ThreadStarted { creator: by }.into()),
+        ("resolves", resolve.into()),
+        ("named", ObjectNamed { object, generation, by, name }.into()),
+        ("pagers", PagersSet { by, pager: gate, exception_handler: gate }.into()),
+        ("ended", ObjectEnded { object: ended, number: 2, generation, by }.into()),
     ]
 }
 

@@ -27,7 +27,7 @@ use protocol::{
     PAGE_SIZE, Word,
     introspection::{
         mapping::{COMPANION_OFFSET, MappingNode},
-        record::{Record, Words, word},
+        record::Record,
     },
     utcb::{MESSAGE_REGISTERS, Utcb},
 };
@@ -149,15 +149,8 @@ impl Processor for Hardware {
 }
 
 impl Trace for Hardware {
-    fn record(&mut self, record: Record) {
-        let words: Words = zerocopy::transmute!(record);
-        let slot = trace_ring::begin();
-        slot[word::TIME..].copy_from_slice(&words[word::TIME..]);
-        trace_ring::end();
-    }
-
     #[inline(always)]
-    fn begin_record(&mut self) -> &mut Words {
+    fn begin_record(&mut self) -> &mut Record {
         trace_ring::begin()
     }
 

@@ -15,7 +15,7 @@ use kernel_core::{
 use protocol::{
     introspection::{
         Checkpoints, HEADER_MAGIC, HEADER_VERSION, Header, LifeTables, Table, TraceRing,
-        record::{Kind, Record, Words, word},
+        record::{Kind, Record},
     },
     kip::PhysicalRange,
 };
@@ -186,13 +186,13 @@ pub fn install(records: &'static mut [Record], enabled: u64) {
 
 /// The next slot, invalid until [`end`]. Who writes it must not begin another one before.
 #[inline(always)]
-pub fn begin() -> &'static mut Words {
+pub fn begin() -> &'static mut Record {
     // SAFETY: `install` ran before any kind of record was enabled; the masked offset is that of a
     // slot, nobody else in the guest has this memory, and slots are taken one at a time.
     unsafe {
         let offset = (INTROSPECTION.trace.written as usize) << RECORD_ORDER & SLOTS.offset_mask;
-        let slot = SLOTS.first.add(offset).cast::<Words>();
-        (&raw mut (*slot)[word::SEQUENCE]).write_volatile(0);
+        let slot = SLOTS.first.add(offset).cast::<Record>();
+        (&raw mut (*slot).sequence).write_volatile(0);
         compiler_fence(Ordering::Release);
         &mut *slot
     }
@@ -206,11 +206,11 @@ pub fn end() {
     unsafe {
         let number = INTROSPECTION.trace.written;
         let offset = (number as usize) << RECORD_ORDER & SLOTS.offset_mask;
-        let slot = SLOTS.first.add(offset).cast::<u64>();
-        slot.write_volatile(number + 1);
+        let slot = SLOTS.first.add(offset).cast::<Record>();
+        (&raw mut (*slot).sequence).write_volatile(number + 1);
         (&raw mut INTROSPECTION.trace.written).write_volatile(number + 1);
         if COUNTDOWN.interval != 0 {
-            count(*slot.add(word::HEAD) as u8);
+            count((*slot).kind());
         }
     }
 }
@@ -234,9 +234,8 @@ pub fn install_checkpoints(interval: u32) {
 /// Counts a record of this kind, and waits for the host if it is time to.
 #[cold]
 #[inline(never)]
-fn count(kind: u8) {
-    let counts = [Kind::Map, Kind::Resolve, Kind::Unmap].iter().any(|known| *known as u8 == kind);
-    if !counts {
+fn count(kind: Option<Kind>) {
+    if !matches!(kind, Some(Kind::Map | Kind::Resolve | Kind::Unmap)) {
         return;
     }
     // SAFETY: one processor, interrupts off. The host writes `released`, which is read volatile;

@@ -51,7 +51,7 @@ fn hint(span: &Span, facts: &Facts<'_>) -> Option<String> {
     match span.cause {
         Cause::Fault { address, access, area } => {
             let by_reason = match span.end {
-                End::Unresolved { reason: Some(reason), answer, .. } => {
+                End::Unresolved { reason, answer, .. } => {
                     hint_at_reason(reason, answer, &span.handler.name)
                 }
                 _ => None,

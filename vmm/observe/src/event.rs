@@ -10,7 +10,7 @@ use protocol::{
     introspection::{
         NOBODY,
         mapping::ObjectKind,
-        record::{MapStatus, Unresolved},
+        record::{MapStatus, NamedObject, Unresolved},
     },
     message::MessageTag,
 };
@@ -70,6 +70,10 @@ pub enum Event {
     TaskCreated(Creation),
     /// A thread was bound to its task and may start.
     ThreadStarted(Creation),
+    /// A task or thread got a name.
+    Named(Naming),
+    /// A thread got a pager and an exception handler.
+    PagersSet(Pagers),
     /// An object ended.
     Ended(Ending),
     /// The machine shuts down.
@@ -155,8 +159,8 @@ pub enum End {
     Unresolved {
         /// When the kernel stopped the thread.
         time: Nanoseconds,
-        /// Why; `None` for a reason that this version does not know.
-        reason: Option<Unresolved>,
+        /// Why.
+        reason: Unresolved,
         /// Tag of the answer or error word of the IPC, depending on the reason.
         answer: u64,
     },
@@ -231,8 +235,8 @@ pub struct Mapping {
     pub grant: bool,
     /// Table entries that the kernel wrote.
     pub entries: u32,
-    /// What became of it; `None` for a status that this version does not know.
-    pub status: Option<MapStatus>,
+    /// What became of it.
+    pub status: MapStatus,
 }
 
 /// A flexpage of which mappings were taken away or reduced.
@@ -248,10 +252,6 @@ pub struct Unmapping {
     pub fault: u64,
     /// The flexpage as it stood in the message.
     pub flexpage: Flexpage,
-    /// Where it begins: an address, for capabilities and ports the first number.
-    pub start: u64,
-    /// Binary logarithm of its size.
-    pub order: u8,
     /// The rights to take away. With [`Rights::READ`], mappings go; with none, nothing changes.
     pub taken: Rights,
     /// Whether the task's own mappings were meant too, not only those that were derived from them.
@@ -266,6 +266,19 @@ pub struct Unmapping {
     pub removed: u32,
     /// Mappings that have fewer rights now.
     pub reduced: u32,
+}
+
+impl Unmapping {
+    /// Where the flexpage begins: an address, for capabilities and ports the first number.
+    pub fn start(&self) -> u64 {
+        let start = self.flexpage.address() as u64;
+        start & u64::MAX.checked_shl(self.order()).unwrap_or(0)
+    }
+
+    /// Binary logarithm of its size.
+    pub fn order(&self) -> u32 {
+        self.flexpage.order()
+    }
 }
 
 /// A message from a thread to another.
@@ -296,13 +309,56 @@ pub struct Creation {
     pub creator: Party,
 }
 
+/// A name for a task or thread.
+#[derive(Clone, Debug)]
+pub struct Naming {
+    /// When.
+    pub time: Nanoseconds,
+    /// The task or thread. For a task its thread number means nothing.
+    pub what: Party,
+    /// Which of both it is.
+    pub object: NamedObject,
+    /// How many of them have had its number, with it.
+    pub generation: u32,
+    /// The name, so that it can be seen.
+    pub name: String,
+    /// Who gave it.
+    pub by: Party,
+}
+
+/// Whom a thread turns to from now on.
+#[derive(Clone, Debug)]
+pub struct Pagers {
+    /// When.
+    pub time: Nanoseconds,
+    /// The thread.
+    pub who: Party,
+    /// Whom its page faults go to.
+    pub pager: Handler,
+    /// Whom its other exceptions go to.
+    pub exception_handler: Handler,
+    /// Who set them.
+    pub by: Party,
+}
+
+/// A pager or an exception handler.
+#[derive(Clone, Debug)]
+pub struct Handler {
+    /// Index of the gate to it in the capability table of the thread's task.
+    pub capability: u16,
+    /// Label of the gate.
+    pub gate_label: u64,
+    /// The thread that the gate leads to; nobody if there was no gate when it was set.
+    pub party: Party,
+}
+
 /// The end of an object.
 #[derive(Clone, Debug)]
 pub struct Ending {
     /// When the kernel had taken it apart.
     pub time: Nanoseconds,
-    /// What it was; `None` for a kind that this version does not know.
-    pub kind: Option<ObjectKind>,
+    /// What it was.
+    pub kind: ObjectKind,
     /// Its number among those of its kind.
     pub number: u16,
     /// How many objects have had that number, with it.
@@ -323,7 +379,7 @@ pub struct ShutDown {
     /// Who asked for it.
     pub by: Party,
     /// The exit status.
-    pub status: u64,
+    pub status: u8,
 }
 
 /// A gap in the trace.

@@ -8,9 +8,8 @@ use crate::{
 use protocol::{
     boot::trim_name,
     introspection::{
-        Header, NAME_LENGTH, NOBODY, Table, TaskRecord, ThreadRecord, UNUSED,
-        mapping::ObjectKind,
-        record::{Record, split_ids},
+        Header, NOBODY, Table, TaskRecord, ThreadRecord, UNUSED,
+        record::{EndedObject, Ids, Name, NamedObject, ObjectEnded, ObjectNamed},
     },
 };
 use std::{collections::HashMap, sync::Arc};
@@ -28,13 +27,15 @@ pub(crate) struct Names {
     tasks: Table,
     threads: Table,
     known_tasks: HashMap<u16, Task>,
-    known_parties: HashMap<u64, Entry>,
+    known_parties: HashMap<Ids, Entry>,
     /// How often a number of tasks, or of threads, went to another one.
     turns: HashMap<Numbered, u64>,
     /// How many objects have had a number by now, where the records tell.
     generations: HashMap<Numbered, u32>,
     /// Those that end further on.
-    foreseen: HashMap<(Numbered, u32), Ended>,
+    foreseen: HashMap<(Numbered, u32), Identity>,
+    /// What those that have a number now were called by the records.
+    named: HashMap<Numbered, (u32, Identity)>,
     first_threads: HashMap<u16, u16>,
     now: u64,
 }
@@ -46,52 +47,12 @@ enum Numbered {
     Thread(u16),
 }
 
-/// What the record of an object's end says of it.
+/// What records say of a task or thread.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ended {
-    /// `None` for a kind that this version does not know.
-    pub(crate) kind: Option<ObjectKind>,
-    pub(crate) number: u16,
-    pub(crate) generation: u32,
-    name: [u8; NAME_LENGTH],
-    /// Of a task, [`TaskRecord::image`].
-    image: u32,
-}
-
-impl From<&Record> for Ended {
-    fn from(record: &Record) -> Self {
-        let mut name = [0; NAME_LENGTH];
-        for (bytes, word) in name.chunks_mut(8).zip([record.c, record.d]) {
-            bytes.copy_from_slice(&word.to_le_bytes());
-        }
-        Self {
-            kind: ObjectKind::from_u8(record.flags),
-            number: record.b as u16,
-            generation: (record.b >> 32) as u32,
-            name,
-            image: record.e as u32,
-        }
-    }
-}
-
-impl Ended {
-    /// The number of the thread, if it was one.
-    pub(crate) fn thread(&self) -> Option<u16> {
-        (self.kind == Some(ObjectKind::Thread)).then_some(self.number)
-    }
-
-    /// Its name, if it had one.
-    pub(crate) fn name(&self) -> Option<String> {
-        printable(&self.name)
-    }
-
-    fn numbered(&self) -> Option<Numbered> {
-        match self.kind {
-            Some(ObjectKind::Task) => Some(Numbered::Task(self.number)),
-            Some(ObjectKind::Thread) => Some(Numbered::Thread(self.number)),
-            _ => None,
-        }
-    }
+struct Identity {
+    name: Name,
+    /// Index of the boot module with its image.
+    image: Option<u32>,
 }
 
 #[derive(Debug, Clone)]
@@ -124,6 +85,7 @@ impl Names {
             turns: HashMap::new(),
             generations: HashMap::new(),
             foreseen: HashMap::new(),
+            named: HashMap::new(),
             first_threads: HashMap::new(),
             now: 0,
         }
@@ -140,14 +102,14 @@ impl Names {
     pub(crate) fn task_created(&mut self, task: u16) {
         self.known_tasks.remove(&task);
         self.first_threads.remove(&task);
-        *self.turns.entry(Numbered::Task(task)).or_default() += 1;
+        self.turn(Numbered::Task(task));
     }
 
     /// An object ends further on.
-    pub(crate) fn foresee(&mut self, ended: &Ended) {
-        let Some(numbered) = ended.numbered() else { return };
+    pub(crate) fn foresee(&mut self, ended: &ObjectEnded) {
+        let Some((numbered, identity)) = identity(ended) else { return };
         self.generations.entry(numbered).or_insert(ended.generation);
-        self.foreseen.insert((numbered, ended.generation), *ended);
+        self.foreseen.insert((numbered, ended.generation), identity);
     }
 
     /// Records are missing before those that were foreseen: who came before them is not known.
@@ -155,29 +117,51 @@ impl Names {
         self.foreseen.clear();
     }
 
+    /// An object got a name: it has its number, whoever the tables say has it later.
+    pub(crate) fn object_named(&mut self, who: Ids, named: &ObjectNamed) {
+        let (numbered, image) = match named.object {
+            NamedObject::Task { image } => (Numbered::Task(who.task()), image),
+            NamedObject::Thread => (Numbered::Thread(who.thread()), None),
+        };
+        let identity = Identity { name: named.name, image };
+        self.generations.insert(numbered, named.generation);
+        self.named.insert(numbered, (named.generation, identity));
+        if let Numbered::Task(task) = numbered {
+            self.known_tasks.remove(&task);
+        }
+        self.turn(numbered);
+    }
+
     /// An object has ended: what has its number from now on is another one.
-    pub(crate) fn object_ended(&mut self, ended: &Ended) {
-        let Some(numbered) = ended.numbered() else { return };
+    pub(crate) fn object_ended(&mut self, ended: &ObjectEnded) {
+        let Some((numbered, _)) = identity(ended) else { return };
         self.foreseen.remove(&(numbered, ended.generation));
+        self.named.remove(&numbered);
         self.generations.insert(numbered, ended.generation.saturating_add(1));
         match numbered {
             Numbered::Task(task) => self.task_created(task),
-            Numbered::Thread(_) => *self.turns.entry(numbered).or_default() += 1,
+            Numbered::Thread(_) => self.turn(numbered),
         }
+    }
+
+    /// Who has a number is looked up anew.
+    fn turn(&mut self, numbered: Numbered) {
+        *self.turns.entry(numbered).or_default() += 1;
     }
 
     /// Records were lost, and ends may be among them.
     pub(crate) fn gap(&mut self) {
         self.generations.clear();
+        self.named.clear();
         for (numbered, generation) in self.foreseen.keys() {
             let first = self.generations.entry(*numbered).or_insert(*generation);
             *first = (*first).min(*generation);
         }
     }
 
-    /// A thread as records name it, `task << 16 | thread`.
-    pub(crate) fn party<M: GuestMemory>(&mut self, memory: &M, ids: u64) -> Party {
-        let (task, thread) = split_ids(ids);
+    /// A thread as records name it.
+    pub(crate) fn party<M: GuestMemory>(&mut self, memory: &M, ids: Ids) -> Party {
+        let (task, thread) = (ids.task(), ids.thread());
         let turns = |numbered| self.turns.get(&numbered).copied().unwrap_or(0);
         let turns = turns(Numbered::Task(task)) + turns(Numbered::Thread(thread));
         let is_current = |entry: &&Entry| entry.read_at == self.now && entry.turns == turns;
@@ -193,8 +177,8 @@ impl Names {
         party
     }
 
-    fn read_party<M: GuestMemory>(&mut self, memory: &M, ids: u64) -> Party {
-        let (task, thread) = split_ids(ids);
+    fn read_party<M: GuestMemory>(&mut self, memory: &M, ids: Ids) -> Party {
+        let (task, thread) = (ids.task(), ids.thread());
         if task == NOBODY {
             return Party { task, thread, task_name: "kernel".into(), name: "kernel".into() };
         }
@@ -218,21 +202,21 @@ impl Names {
             return known.clone();
         }
         let numbered = Numbered::Task(task);
-        let found = |name: &[u8], image: u32, page_table| Task {
+        let found = |name: &[u8], image, page_table| Task {
             name: printable(name).unwrap_or_else(|| format!("task{task}")).into(),
-            image: image.checked_sub(1),
+            image,
             page_table,
             read_at: 0,
         };
         let mut current = match read_entry::<TaskRecord, M>(memory, self.tasks, task) {
             Some(record) if self.is_meant(numbered, record.state, record.generation) => {
                 let page_table = if record.state == UNUSED { 0 } else { record.page_table };
-                found(&record.name, record.image, page_table)
+                found(&record.name, record.image.checked_sub(1), page_table)
             }
-            _ => match (self.foreseen_now(numbered), known) {
-                (Some(ended), _) => found(&ended.name, ended.image, 0),
+            _ => match (self.recorded(numbered), known) {
+                (Some(identity), _) => found(&identity.name, identity.image, 0),
                 (None, Some(known)) => known.clone(),
-                (None, None) => found(&[], 0, 0),
+                (None, None) => found(&[], None, 0),
             },
         };
         current.read_at = self.now;
@@ -247,7 +231,7 @@ impl Names {
             Some(record) if self.is_meant(numbered, record.state, record.generation) => {
                 printable(&record.name)
             }
-            _ => printable(&self.foreseen_now(numbered)?.name),
+            _ => printable(&self.recorded(numbered)?.name),
         }
     }
 
@@ -259,9 +243,24 @@ impl Names {
         }
     }
 
-    /// The object that has a number by now, if it ends further on.
-    fn foreseen_now(&self, numbered: Numbered) -> Option<&Ended> {
-        self.foreseen.get(&(numbered, *self.generations.get(&numbered)?))
+    /// The object that has a number by now, if it ends further on or got its name before.
+    fn recorded(&self, numbered: Numbered) -> Option<&Identity> {
+        let generation = *self.generations.get(&numbered)?;
+        let named = || self.named.get(&numbered).filter(|(which, _)| *which == generation);
+        self.foreseen.get(&(numbered, generation)).or_else(|| named().map(|(_, identity)| identity))
+    }
+}
+
+/// Which task or thread ended, if it was one.
+fn identity(ended: &ObjectEnded) -> Option<(Numbered, Identity)> {
+    match ended.object {
+        EndedObject::Task { name, image } => {
+            Some((Numbered::Task(ended.number), Identity { name, image }))
+        }
+        EndedObject::Thread { name } => {
+            Some((Numbered::Thread(ended.number), Identity { name, image: None }))
+        }
+        _ => None,
     }
 }
 
@@ -288,9 +287,8 @@ pub(crate) fn printable(name: &[u8]) -> Option<String> {
 mod tests {
     use super::*;
     use crate::testing::{FakeGuest, STRIDE, TASKS};
-    use protocol::introspection::record::ids;
 
-    fn name(names: &mut Names, guest: &FakeGuest, ids: u64) -> String {
+    fn name(names: &mut Names, guest: &FakeGuest, ids: Ids) -> String {
         names.party(guest, ids).to_string()
     }
 
@@ -308,13 +306,13 @@ mod tests {
         guest.thread(5, 2, "worker");
         guest.thread(6, 2, "");
         let mut names = refreshed(&guest);
-        assert_eq!(name(&mut names, &guest, ids(2, NOBODY)), "pager");
-        assert_eq!(name(&mut names, &guest, ids(2, 4)), "pager");
-        assert_eq!(name(&mut names, &guest, ids(2, 5)), "pager/worker");
-        assert_eq!(name(&mut names, &guest, ids(2, 6)), "pager/thread6");
-        assert_eq!(name(&mut names, &guest, ids(NOBODY, NOBODY)), "kernel");
-        assert_eq!(name(&mut names, &guest, ids(9, 9)), "task9");
-        assert_eq!(name(&mut names, &guest, ids(60000, 60000)), "task60000");
+        assert_eq!(name(&mut names, &guest, Ids::of_task(2)), "pager");
+        assert_eq!(name(&mut names, &guest, Ids::new(2, 4)), "pager");
+        assert_eq!(name(&mut names, &guest, Ids::new(2, 5)), "pager/worker");
+        assert_eq!(name(&mut names, &guest, Ids::new(2, 6)), "pager/thread6");
+        assert_eq!(name(&mut names, &guest, Ids::NOBODY), "kernel");
+        assert_eq!(name(&mut names, &guest, Ids::new(9, 9)), "task9");
+        assert_eq!(name(&mut names, &guest, Ids::new(60000, 60000)), "task60000");
     }
 
     #[test]
@@ -322,18 +320,18 @@ mod tests {
         let guest = FakeGuest::new(4);
         guest.task(2, "", 0, 0);
         let mut names = refreshed(&guest);
-        assert_eq!(name(&mut names, &guest, ids(2, 4)), "task2");
+        assert_eq!(name(&mut names, &guest, Ids::new(2, 4)), "task2");
         guest.task(2, "late", 7, 0x5000);
-        assert_eq!(name(&mut names, &guest, ids(2, 4)), "task2");
+        assert_eq!(name(&mut names, &guest, Ids::new(2, 4)), "task2");
         names.refresh(&guest.header());
-        assert_eq!(name(&mut names, &guest, ids(2, 4)), "late");
+        assert_eq!(name(&mut names, &guest, Ids::new(2, 4)), "late");
         let task = names.task(&guest, 2);
         assert_eq!((task.image, task.page_table), (Some(6), 0x5000));
         guest.put(TASKS + 2 * STRIDE, &0u32);
         names.refresh(&guest.header());
-        assert_eq!(name(&mut names, &guest, ids(2, 4)), "late");
+        assert_eq!(name(&mut names, &guest, Ids::new(2, 4)), "late");
         names.task_created(2);
-        assert_eq!(name(&mut names, &guest, ids(2, 4)), "task2");
+        assert_eq!(name(&mut names, &guest, Ids::new(2, 4)), "task2");
     }
 
     #[test]
@@ -341,6 +339,6 @@ mod tests {
         let guest = FakeGuest::new(4);
         guest.task(2, "\u{1b}[2Jevil\n", 0, 0);
         guest.thread(4, 2, "");
-        assert_eq!(name(&mut refreshed(&guest), &guest, ids(2, 4)), "\\u001b[2Jevil\\u000a");
+        assert_eq!(name(&mut refreshed(&guest), &guest, Ids::new(2, 4)), "\\u001b[2Jevil\\u000a");
     }
 }

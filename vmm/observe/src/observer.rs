@@ -4,35 +4,26 @@ use crate::{
     clock::Clock,
     diagnosis::{self, Facts},
     event::{
-        Cause, Creation, End, Ending, Event, Lost, Mapping, Message, Resumed, ShutDown, Span,
-        Stages, Unmapping,
+        Cause, Creation, End, Ending, Event, Handler, Lost, Mapping, Message, Naming, Pagers,
+        Resumed, ShutDown, Span, Stages, Unmapping,
     },
     memory::GuestMemory,
-    names::{Ended, Names},
+    names::{Names, printable},
     order::Order,
     paging::Geometry,
     region::{Around, area_of},
     ring::{ObserveError, Read, RingReader},
-    span::{OpenSpans, RecordSpan},
+    span::{self, Beginning, OpenSpans, RecordSpan},
     symbols::{Image, Images, Location},
     user_memory::read_word,
 };
 use protocol::{
     fault::Access,
-    flexpage::{Flexpage, Rights},
     introspection::{
         Header, NOBODY,
-        mapping::ObjectKind,
-        record::{
-            Kind, MapStatus, Record, UNMAP_ACCESSED, UNMAP_DIRTY, UNMAP_OWN, UNMAP_REPLACED,
-            Unresolved, ids, split_asked, split_ids,
-        },
+        record::{self, EndedObject, Ids, Map, ObjectEnded, ObjectNamed, Traced, Unmap},
     },
-    message::MessageTag,
 };
-
-/// Bit of a map record's flags that marks a grant.
-const GRANT_FLAG: u8 = 8;
 
 /// How often address spaces are looked into: a guest whose faults all stay unresolved must not keep
 /// the host busy with them.
@@ -165,10 +156,10 @@ impl Interpreter {
 
     fn take<M: GuestMemory>(&mut self, memory: &M, read: Read) {
         match read {
-            Read::Record(kind, record) => {
-                self.clock.start(record.time);
-                self.now = record.time;
-                self.record(memory, kind, record);
+            Read::Record(traced) => {
+                self.clock.start(traced.time);
+                self.now = traced.time;
+                self.record(memory, &traced);
             }
             Read::Lost { first, count } => {
                 self.open.gap();
@@ -182,74 +173,108 @@ impl Interpreter {
     /// Looks at a record that others come before.
     fn foresee(&mut self, read: &Read) {
         match read {
-            Read::Record(Kind::ObjectEnded, record) => self.names.foresee(&Ended::from(record)),
-            Read::Record(..) => {}
+            Read::Record(Traced { event: record::Event::ObjectEnded(ended), .. }) => {
+                self.names.foresee(ended);
+            }
+            Read::Record(_) => {}
             Read::Lost { .. } => self.names.forget_foreseen(),
         }
     }
 
-    fn record<M: GuestMemory>(&mut self, memory: &M, kind: Kind, record: Record) {
-        let event = match kind {
-            Kind::Fault | Kind::Exception => {
-                self.order.reserve(record.sequence);
-                if let Some(unfinished) = self.open.begin(record) {
-                    self.close(memory, &unfinished, &End::NotRecorded);
-                }
-                return;
+    fn record<M: GuestMemory>(&mut self, memory: &M, traced: &Traced) {
+        use record::Event as Recorded;
+        let Traced { sequence, time, who, .. } = *traced;
+        let event = match traced.event {
+            Recorded::Fault(fault) => {
+                return self.begin(memory, traced.with(Beginning::Fault(fault)));
             }
-            Kind::Resume | Kind::Unresolved => {
-                let (span, older) = self.open.end(record);
-                if let Some(unfinished) = older {
-                    self.close(memory, &unfinished, &End::NotRecorded);
-                }
-                return self.close(memory, &span, &End::NotRecorded);
+            Recorded::Exception(exception) => {
+                return self.begin(memory, traced.with(Beginning::Exception(exception)));
             }
-            Kind::Resolve => {
-                let [map, resume] = record.split_resolve();
-                let (mut span, older) = self.open.end(resume);
-                if let Some(unfinished) = older {
-                    self.close(memory, &unfinished, &End::NotRecorded);
-                }
-                span.maps.push(map);
-                return self.close(memory, &span, &End::NotRecorded);
+            Recorded::Resume(resume) => {
+                return self.end_span(memory, traced.with(span::Ending::Resume(resume)), None);
             }
-            Kind::Map => {
-                if self.open.map(record) {
+            Recorded::Unresolved(fault) => {
+                return self.end_span(memory, traced.with(span::Ending::Unresolved(fault)), None);
+            }
+            Recorded::Resolve(resolve) => {
+                let (map, resume) = resolve.split(time);
+                let end = traced.with(span::Ending::Resume(resume));
+                return self.end_span(memory, end, Some(traced.with(map)));
+            }
+            Recorded::Map(map) => {
+                if self.open.map(traced.with(map)) {
                     return;
                 }
-                Event::Map(self.mapping(memory, &record))
+                Event::Map(self.mapping(memory, &traced.with(map)))
             }
-            Kind::Unmap => {
-                if self.open.unmap(record) {
+            Recorded::Unmap(unmap) => {
+                if self.open.unmap(traced.with(unmap)) {
                     return;
                 }
-                Event::Unmap(self.unmapping(memory, &record))
+                Event::Unmap(self.unmapping(memory, &traced.with(unmap)))
             }
-            Kind::Message => Event::Message(self.message(memory, &record)),
-            Kind::TaskCreated => {
-                self.names.task_created(record.task);
-                Event::TaskCreated(self.creation(memory, &record))
+            Recorded::Message(message) => {
+                Event::Message(self.message(memory, &traced.with(message)))
             }
-            Kind::ThreadStarted => Event::ThreadStarted(self.creation(memory, &record)),
-            Kind::ObjectEnded => {
-                let ended = Ended::from(&record);
-                if let Some(number) = ended.thread()
-                    && let Some(span) = self.open.thread_ended(number)
+            Recorded::TaskCreated(created) => {
+                self.names.task_created(who.task());
+                Event::TaskCreated(self.creation(memory, &traced.with(created.creator)))
+            }
+            Recorded::ThreadStarted(started) => {
+                Event::ThreadStarted(self.creation(memory, &traced.with(started.creator)))
+            }
+            Recorded::ObjectNamed(named) => {
+                self.names.object_named(who, &named);
+                Event::Named(self.naming(memory, &traced.with(named)))
+            }
+            Recorded::PagersSet(set) => Event::PagersSet(Pagers {
+                time: self.clock.time(time),
+                who: self.names.party(memory, who),
+                pager: self.handler(memory, set.pager),
+                exception_handler: self.handler(memory, set.exception_handler),
+                by: self.names.party(memory, set.by),
+            }),
+            Recorded::ObjectEnded(ended) => {
+                if let EndedObject::Thread { .. } = ended.object
+                    && let Some(span) = self.open.thread_ended(ended.number)
                 {
-                    let time = self.clock.time(record.time);
+                    let time = self.clock.time(time);
                     self.close(memory, &span, &End::ThreadEnded { time });
                 }
-                let ending = self.ending(memory, &record, &ended);
+                let ending = self.ending(memory, &traced.with(ended));
                 self.names.object_ended(&ended);
                 Event::Ended(ending)
             }
-            Kind::ShutDown => Event::ShutDown(ShutDown {
-                time: self.clock.time(record.time),
-                by: self.names.party(memory, ids(record.task, record.thread)),
-                status: record.a,
+            Recorded::ShutDown(down) => Event::ShutDown(ShutDown {
+                time: self.clock.time(time),
+                by: self.names.party(memory, who),
+                status: down.status,
             }),
         };
-        self.order.enter(record.sequence, event);
+        self.order.enter(sequence, event);
+    }
+
+    fn begin<M: GuestMemory>(&mut self, memory: &M, beginning: Traced<Beginning>) {
+        self.order.reserve(beginning.sequence);
+        if let Some(unfinished) = self.open.begin(beginning) {
+            self.close(memory, &unfinished, &End::NotRecorded);
+        }
+    }
+
+    /// `last` is a map that is in the same record.
+    fn end_span<M: GuestMemory>(
+        &mut self,
+        memory: &M,
+        end: Traced<span::Ending>,
+        last: Option<Traced<Map>>,
+    ) {
+        let (mut span, older) = self.open.end(end);
+        if let Some(unfinished) = older {
+            self.close(memory, &unfinished, &End::NotRecorded);
+        }
+        span.maps.extend(last);
+        self.close(memory, &span, &End::NotRecorded);
     }
 
     /// Ends all spans that are still open: the trace ends here.
@@ -271,69 +296,88 @@ impl Interpreter {
         records: &RecordSpan,
         without_end: &End,
     ) -> Span {
-        let first = records.beginning.or(records.end).unwrap_or_default();
-        let who = self.names.party(memory, ids(first.task, first.thread));
-        let is_resume = first.kind == Kind::Resume as u8;
-        let handler_ids = if is_resume { first.e } else { split_asked(first.c).0 };
-        let instruction = if is_resume { None } else { Some(first.b) };
+        let (begun, end) = (records.beginning, records.end);
+        let (time, who) = match (begun, end) {
+            (Some(Traced { time, who, .. }), _) | (None, Some(Traced { time, who, .. })) => {
+                (time, who)
+            }
+            (None, None) => (0, Ids::NOBODY),
+        };
+        let (handler, instruction) = match (begun.map(|begun| begun.event), end) {
+            (Some(beginning), _) => (beginning.handler(), Some(beginning.instruction())),
+            (None, Some(end)) => match end.event {
+                span::Ending::Unresolved(fault) => (fault.pager, Some(fault.instruction)),
+                span::Ending::Resume(resume) => (resume.by, None),
+            },
+            (None, None) => (Ids::NOBODY, None),
+        };
+        let party = self.names.party(memory, who);
         Span {
             number: records.number(),
-            time: self.clock.time(first.time),
-            cause: self.cause(memory, &first, records.was_unresolved),
-            code: instruction.map(|address| self.locate(memory, who.task, address)),
-            stack: records.beginning.map(|beginning| beginning.e),
-            handler: self.names.party(memory, handler_ids),
+            time: self.clock.time(time),
+            cause: self.cause(memory, who.task(), records),
+            code: instruction.map(|address| self.locate(memory, who.task(), address)),
+            stack: begun.map(|begun| begun.event.stack()),
+            handler: self.names.party(memory, handler),
             maps: records.maps.iter().map(|map| self.mapping(memory, map)).collect(),
             unmaps: records.unmaps.iter().map(|unmap| self.unmapping(memory, unmap)).collect(),
-            end: records.end.map_or(without_end.clone(), |end| {
-                self.end(memory, records.beginning.map(|beginning| beginning.time), &end)
+            end: end.map_or(without_end.clone(), |end| {
+                self.end(memory, begun.map(|begun| begun.time), &end)
             }),
             serving: records.serving,
             depth: records.depth,
             complete: !records.has_gap,
             diagnosis: None,
-            who,
+            who: party,
         }
     }
 
-    /// What the first known record of a span says about its cause.
-    fn cause<M: GuestMemory>(&mut self, memory: &M, first: &Record, was_unresolved: bool) -> Cause {
-        let (address, access) = match Kind::from_u8(first.kind) {
-            Some(Kind::Fault) => (first.a, first.flags),
-            Some(Kind::Unresolved) => (first.a, first.order),
-            Some(Kind::Exception) => {
-                return Cause::Exception { vector: first.flags, error_code: first.a };
+    /// What the first known record of a span of a thread in `task` says about its cause.
+    fn cause<M: GuestMemory>(&mut self, memory: &M, task: u16, records: &RecordSpan) -> Cause {
+        let end = records.end.map(|end| end.event);
+        let (address, access) = match (records.beginning.map(|begun| begun.event), end) {
+            (Some(Beginning::Fault(fault)), _) => (fault.address, fault.access),
+            (Some(Beginning::Exception(exception)), _) => {
+                let record::Exception { vector, error_code, .. } = exception;
+                return Cause::Exception { vector, error_code };
             }
-            _ if was_unresolved => return Cause::Unresolved,
+            (None, Some(span::Ending::Unresolved(fault))) => (fault.address, fault.access),
+            _ if records.was_unresolved => return Cause::Unresolved,
             _ => return Cause::Lost,
         };
-        let access = Access::from_bits_truncate(access);
         let is_memory = !access.contains(Access::PORT);
-        let image = self.image(memory, first.task);
+        let image = self.image(memory, task);
         let area = if is_memory { area_of(image, address) } else { None };
         Cause::Fault { address, access, area }
     }
 
-    fn end<M: GuestMemory>(&mut self, memory: &M, begun: Option<u64>, end: &Record) -> End {
+    fn end<M: GuestMemory>(
+        &mut self,
+        memory: &M,
+        begun: Option<u64>,
+        end: &Traced<span::Ending>,
+    ) -> End {
         let time = self.clock.time(end.time);
-        if end.kind == Kind::Unresolved as u8 {
-            return End::Unresolved { time, reason: Unresolved::from_u8(end.flags), answer: end.e };
+        match end.event {
+            span::Ending::Unresolved(fault) => {
+                End::Unresolved { time, reason: fault.reason, answer: fault.answer }
+            }
+            span::Ending::Resume(resume) => End::Resumed(Resumed {
+                time,
+                by: self.names.party(memory, resume.by),
+                tag: resume.tag,
+                stages: self.stages(begun, &end.with(resume)),
+                total: begun.map(|begun| self.clock.duration(begun, end.time)),
+            }),
         }
-        End::Resumed(Resumed {
-            time,
-            by: self.names.party(memory, end.e),
-            tag: MessageTag(end.d as usize),
-            stages: self.stages(begun, end),
-            total: begun.map(|begun| self.clock.duration(begun, end.time)),
-        })
     }
 
     /// The stages of a resume record, if a pager took part and the times make sense.
-    fn stages(&self, begun: Option<u64>, end: &Record) -> Option<Stages> {
-        let (received, answered) = (end.b, end.c);
+    fn stages(&self, begun: Option<u64>, end: &Traced<record::Resume>) -> Option<Stages> {
+        let (received, answered) = (end.event.delivered, end.event.answered);
         let in_order =
             begun.unwrap_or(1) <= received && received <= answered && answered <= end.time;
-        if split_ids(end.e).0 == NOBODY || !in_order {
+        if end.event.by.task() == NOBODY || !in_order {
             return None;
         }
         Some(Stages {
@@ -345,79 +389,98 @@ impl Interpreter {
         })
     }
 
-    fn mapping<M: GuestMemory>(&mut self, memory: &M, map: &Record) -> Mapping {
+    fn mapping<M: GuestMemory>(&mut self, memory: &M, traced: &Traced<Map>) -> Mapping {
+        let map = &traced.event;
         Mapping {
-            time: self.clock.time(map.time),
-            to: self.names.party(memory, ids(map.task, map.thread)),
-            from: self.names.party(memory, map.e >> 32),
-            fault: map.d,
-            sent: Flexpage(map.b as usize),
-            destination: map.a & 0xffff_ffff,
-            source: map.a >> 32,
-            window: map.cpu,
+            time: self.clock.time(traced.time),
+            to: self.names.party(memory, traced.who),
+            from: self.names.party(memory, map.sender),
+            fault: map.fault,
+            sent: map.sent,
+            destination: map.destination.into(),
+            source: map.source.into(),
+            window: map.window,
             order: map.order,
-            rights: Rights::from_bits_truncate(map.flags & 7),
-            physical: map.c,
-            grant: map.flags & GRANT_FLAG != 0,
-            entries: map.e as u32,
-            status: MapStatus::from_u8(map.flags >> 4),
+            rights: map.rights,
+            physical: map.physical,
+            grant: map.grant,
+            entries: map.entries,
+            status: map.status,
         }
     }
 
-    fn unmapping<M: GuestMemory>(&mut self, memory: &M, unmap: &Record) -> Unmapping {
-        let has = |flag| unmap.flags & flag != 0;
+    fn unmapping<M: GuestMemory>(&mut self, memory: &M, traced: &Traced<Unmap>) -> Unmapping {
+        let unmap = &traced.event;
         Unmapping {
-            time: self.clock.time(unmap.time),
-            of: self.names.party(memory, ids(unmap.task, NOBODY)),
-            by: self.names.party(memory, unmap.e),
-            fault: unmap.d,
-            flexpage: Flexpage(unmap.b as usize),
-            start: unmap.a,
-            order: unmap.order,
-            taken: Rights::from_bits_truncate(unmap.flags & 7),
-            own: has(UNMAP_OWN),
-            replaced: has(UNMAP_REPLACED),
-            accessed: has(UNMAP_ACCESSED),
-            dirty: has(UNMAP_DIRTY),
-            removed: (unmap.c >> 32) as u32,
-            reduced: unmap.c as u32,
+            time: self.clock.time(traced.time),
+            of: self.names.party(memory, Ids::of_task(traced.who.task())),
+            by: self.names.party(memory, unmap.by),
+            fault: unmap.fault,
+            flexpage: unmap.flexpage,
+            taken: unmap.take,
+            own: unmap.own,
+            replaced: unmap.replaced,
+            accessed: unmap.accessed,
+            dirty: unmap.dirty,
+            removed: unmap.removed,
+            reduced: unmap.reduced,
         }
     }
 
-    fn message<M: GuestMemory>(&mut self, memory: &M, record: &Record) -> Message {
+    fn message<M: GuestMemory>(&mut self, memory: &M, traced: &Traced<record::Message>) -> Message {
+        let record::Message { receiver, tag, gate_label, words } = traced.event;
         Message {
-            time: self.clock.time(record.time),
-            from: self.names.party(memory, ids(record.task, record.thread)),
-            to: self.names.party(memory, record.a),
-            tag: MessageTag(record.b as usize),
-            gate_label: record.c,
-            words: [record.d, record.e],
+            time: self.clock.time(traced.time),
+            from: self.names.party(memory, traced.who),
+            to: self.names.party(memory, receiver),
+            tag,
+            gate_label,
+            words,
         }
     }
 
-    fn creation<M: GuestMemory>(&mut self, memory: &M, record: &Record) -> Creation {
+    fn creation<M: GuestMemory>(&mut self, memory: &M, creator: &Traced<Ids>) -> Creation {
         Creation {
-            time: self.clock.time(record.time),
-            what: self.names.party(memory, ids(record.task, record.thread)),
-            creator: self.names.party(memory, record.a),
+            time: self.clock.time(creator.time),
+            what: self.names.party(memory, creator.who),
+            creator: self.names.party(memory, creator.event),
         }
     }
 
-    fn ending<M: GuestMemory>(&mut self, memory: &M, record: &Record, ended: &Ended) -> Ending {
-        let Ended { kind, number, generation, .. } = *ended;
-        let mut what = self.names.party(memory, ids(record.task, record.thread));
-        if what.is_kernel() && ended.thread().is_some() {
+    fn naming<M: GuestMemory>(&mut self, memory: &M, traced: &Traced<ObjectNamed>) -> Naming {
+        let ObjectNamed { object, generation, by, name } = traced.event;
+        Naming {
+            time: self.clock.time(traced.time),
+            what: self.names.party(memory, traced.who),
+            object,
+            generation,
+            name: printable(&name).unwrap_or_default(),
+            by: self.names.party(memory, by),
+        }
+    }
+
+    fn handler<M: GuestMemory>(&mut self, memory: &M, handler: record::Handler) -> Handler {
+        let record::Handler { capability, gate_label, thread } = handler;
+        Handler { capability, gate_label, party: self.names.party(memory, thread) }
+    }
+
+    fn ending<M: GuestMemory>(&mut self, memory: &M, traced: &Traced<ObjectEnded>) -> Ending {
+        let ObjectEnded { object, number, generation, by } = traced.event;
+        let mut what = self.names.party(memory, traced.who);
+        if let EndedObject::Thread { name } = object
+            && what.is_kernel()
+        {
             // Its task ended before.
-            what.name = ended.name().unwrap_or_else(|| format!("thread{number}")).into();
+            what.name = printable(&name).unwrap_or_else(|| format!("thread{number}")).into();
         }
         Ending {
-            time: self.clock.time(record.time),
-            kind,
+            time: self.clock.time(traced.time),
+            kind: object.kind(),
             number,
             generation,
             what,
-            label: if kind == Some(ObjectKind::Gate) { record.e } else { 0 },
-            by: self.names.party(memory, record.a),
+            label: if let EndedObject::Gate { label } = object { label } else { 0 },
+            by: self.names.party(memory, by),
         }
     }
 
@@ -457,12 +520,17 @@ mod tests {
     use crate::{
         Printer, Style,
         scenario::{
-            KERNEL, ROOT, SIGMA0, WORDS, ended, events, fault, guest, images, nested_faults,
-            null_jump, owing, record, resume,
+            KERNEL, ROOT, SIGMA0, WORDS, a_task, ended, events, fault, guest, images, message,
+            name, named, nested_faults, null_jump, null_jump_at, others, owing, record, resume,
+            revocations, unmap,
         },
         testing::{FakeGuest, HEADER, Random},
     };
-    use protocol::layout::PROGRAM_BASE;
+    use protocol::{
+        flexpage::Flexpage,
+        introspection::record::{NamedObject, TaskCreated},
+        layout::PROGRAM_BASE,
+    };
     use std::io;
     use zerocopy::IntoBytes;
 
@@ -492,7 +560,7 @@ mod tests {
         // The pager has not got the message yet: it works for nobody, for a caller that has no
         // fault, for one whose fault others are to resolve. By the times, it could have got it.
         let own = fault(135, ROOT, Access::WRITE, 0x5000, KERNEL, 3);
-        for own in [own, owing(ids(9, 9), own), owing(SIGMA0, own)] {
+        for own in [own, owing(Ids::new(9, 9), own), owing(SIGMA0, own)] {
             let records = [
                 fault(90, SIGMA0, Access::WRITE, 0x5000, KERNEL, 1),
                 fault(100, WORDS, Access::WRITE, 0x1000_0000, ROOT, 2),
@@ -510,7 +578,7 @@ mod tests {
 
     #[test]
     fn serving_does_not_depend_on_times() {
-        let backwards = |record: Record| Record { time: 20_000 - record.time, ..record };
+        let backwards = |traced: Traced| Traced { time: 20_000 - traced.time, ..traced };
         let records = nested_faults().into_iter().map(backwards);
         let nested = [(10, None, 0), (11, Some(10), 1), (12, Some(11), 2)];
         assert_eq!(nesting(&events(guest(64), records)), nested);
@@ -518,16 +586,16 @@ mod tests {
 
     /// Four tasks with a thread each have had the same numbers; the last ones are alive. The records are
     /// read when all of that is over.
-    fn successors() -> Vec<Record> {
-        let (task, whole) = (ids(3, NOBODY), [1, 2, 3]);
+    fn successors() -> Vec<Traced> {
+        let (task, whole) = (Ids::of_task(3), [1, 2, 3]);
         let lives = whole.into_iter().flat_map(|generation: u32| {
             let (time, number) = (u64::from(generation) * 1000, u64::from(generation));
-            let name = format!("number{generation}");
+            let called = a_task(&format!("number{generation}"));
             [
                 fault(time, WORDS, Access::WRITE, 0x1000_0000, ROOT, number),
-                ended(ObjectKind::Thread, time + 200, WORDS, generation, ""),
-                ended(ObjectKind::Task, time + 300, task, generation, &name),
-                Record { a: ROOT, ..record(Kind::TaskCreated, time + 400, task) },
+                ended(time + 200, WORDS, generation, EndedObject::Thread { name: name("") }),
+                ended(time + 300, task, generation, called),
+                record(time + 400, task, TaskCreated { creator: ROOT }),
             ]
         });
         let last = fault(9000, WORDS, Access::WRITE, 0x1000_0000, ROOT, 9);
@@ -562,6 +630,28 @@ mod tests {
             [(name.clone(), generation), (name, generation)]
         });
         assert_eq!(gone, wanted.collect::<Vec<_>>());
+    }
+
+    /// The tables are ahead of what is read, and the ends are not read yet.
+    #[test]
+    fn a_name_in_the_trace_is_that_of_whoever_had_the_number_then() {
+        let guest = guest(64);
+        guest.generations([3, 5], [2, 2]);
+        let task = NamedObject::Task { image: Some(3) };
+        let events = events(
+            guest,
+            [
+                record(0, Ids::of_task(3), TaskCreated { creator: ROOT }),
+                named(10, Ids::of_task(3), task, 1, "early"),
+                named(20, WORDS, NamedObject::Thread, 1, "first"),
+                fault(100, WORDS, Access::WRITE, 0x1000_0000, ROOT, 1),
+                resume([110, 120, 130], WORDS, ROOT, 1),
+            ],
+        );
+        let [span] = &spans(&events)[..] else { panic!("one span") };
+        assert_eq!(span.who.to_string(), "early/first");
+        let code = span.code.as_ref().and_then(|code| code.symbol.as_ref());
+        assert!(code.is_some_and(|symbol| symbol.to_string().contains("words::fill")));
     }
 
     /// Nobody knows whose numbers they were then, but that is not said of somebody else.
@@ -618,9 +708,7 @@ mod tests {
     }
 
     fn caller(return_address: u64, instruction: u64) -> Option<Location> {
-        let mut records = null_jump();
-        records.iter_mut().skip(2).for_each(|record| record.b = instruction);
-        let events = events(guest_with_stack(return_address), records);
+        let events = events(guest_with_stack(return_address), null_jump_at(instruction));
         spans(&events)[0].diagnosis.clone().unwrap().caller
     }
 
@@ -666,8 +754,7 @@ mod tests {
     #[test]
     fn what_there_is_no_time_for_is_lost_and_counted() {
         let guest = guest(1 << 12);
-        let message = Record { kind: Kind::Message as u8, ..Record::default() };
-        (0..1 << 12).for_each(|_| guest.write(message));
+        (0..1 << 12).for_each(|_| guest.write(message(0, KERNEL)));
         let mut observer = Observer::new(guest, HEADER, images(), 0);
         let mut steps = 0;
         let mut has_time = || {
@@ -688,11 +775,12 @@ mod tests {
     #[test]
     fn faults_of_every_thread_that_there_can_be_are_shown_or_counted() {
         let faults = u64::from(u16::MAX);
-        let fault = |number| Record {
-            thread: number as u16,
-            ..fault(number, WORDS, Access::WRITE, 0x1000_0000, ROOT, number)
+        let fault = |number| {
+            let who = Ids::new(WORDS.task(), number as u16);
+            fault(number, who, Access::WRITE, 0x1000_0000, ROOT, number)
         };
-        let unmap = Record { kind: Kind::Unmap as u8, d: faults, ..Record::default() };
+        let unmap = Unmap { fault: faults, ..unmap(Flexpage::NIL, 0, 0) };
+        let unmap = record(0, ROOT, unmap);
         let guest = guest(1 << 17);
         (1..=faults).for_each(|number| guest.write(fault(number)));
         (1..=faults).for_each(|_| guest.write(unmap));
@@ -725,13 +813,20 @@ mod tests {
             }
             memory[HEADER as usize..][..size_of::<Header>()].copy_from_slice(header.as_bytes());
             let oldest = header.trace.written - 256;
+            let sound = [nested_faults(), null_jump(), revocations(), others()].concat();
             for number in oldest..header.trace.written {
                 let at = (header.trace.address + number % 256 * 64) as usize;
-                memory[at..at + 8].copy_from_slice(&(number + 1).to_le_bytes());
-                memory[at + 16] = random.below(13) as u8;
+                let traced = sound[random.below(sound.len() as u64) as usize];
                 // Few tasks and threads, so that records meet.
-                memory[at + 20..at + 24].copy_from_slice(&[random.below(4) as u8, 0, 1, 0]);
-                memory[at + 24] = random.below(4) as u8;
+                let who = Ids::new(random.below(4) as u16, random.below(4) as u16);
+                let (sequence, time) = (number + 1, random.next());
+                let record = Traced { sequence, time, who, ..traced }.encode();
+                let bytes = &mut memory[at..at + 64];
+                bytes.copy_from_slice(record.as_bytes());
+                // A few words of an event are something else.
+                for _ in 0..random.below(3) {
+                    bytes[24 + 8 * random.below(5) as usize] = random.next() as u8;
+                }
             }
             let mut observer = Observer::new(memory, HEADER, images(), random.next());
             let mut printers = [Style::Blocks, Style::Flat, Style::Json, Style::Summary]

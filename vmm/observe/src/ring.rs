@@ -11,7 +11,7 @@
 use crate::memory::{GuestMemory, OutsideMemory, read_value};
 use protocol::introspection::{
     HEADER_MAGIC, HEADER_VERSION, Header, TraceRing,
-    record::{Kind, Record},
+    record::{Record, Traced},
 };
 use std::{
     mem::offset_of,
@@ -59,8 +59,8 @@ pub enum ObserveError {
 /// One step of reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Read {
-    /// The next record, and its kind.
-    Record(Kind, Record),
+    /// The next record.
+    Record(Traced),
     /// Records could not be read.
     Lost {
         /// Number of the first one.
@@ -182,9 +182,9 @@ impl RingReader {
         for (index, record) in records.iter().enumerate() {
             let number = first + index as u64;
             let intact = number >= oldest_intact && record.sequence == number + 1;
-            if let Some(kind) = Kind::from_u8(record.kind).filter(|_| intact) {
+            if intact && let Ok(traced) = record.decode() {
                 self.lose_up_to(number, sink);
-                sink(Read::Record(kind, *record));
+                sink(Read::Record(traced));
                 self.next = number + 1;
             }
         }
@@ -214,26 +214,28 @@ fn slot_address(ring: TraceRing, slot: u64) -> Result<u64, ObserveError> {
 mod tests {
     use super::*;
     use crate::testing::{FakeGuest, HEADER, Random};
+    use protocol::{
+        introspection::record::{Ids, Message},
+        message::MessageTag,
+    };
     use std::{cell::Cell, rc::Rc};
+    use zerocopy::FromBytes;
 
     /// A record whose words all tell which one it is.
-    fn record(number: u64) -> Record {
+    fn record(number: u64) -> Traced {
         let word = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let kind = Kind::Message as u8;
-        Record {
-            kind,
-            time: word,
-            a: word,
-            b: word,
-            c: word,
-            d: word,
-            e: word,
-            ..Record::default()
-        }
+        let message = Message {
+            receiver: Ids::from_bits(word as u32),
+            tag: MessageTag(word as usize),
+            gate_label: word,
+            words: [word; 2],
+        };
+        let who = Ids::from_bits((word >> 32) as u32);
+        Traced { sequence: 0, time: word, who, event: message.into() }
     }
 
-    fn is_whole(record: &Record) -> bool {
-        *record == Record { sequence: record.sequence, ..self::record(record.sequence - 1) }
+    fn is_whole(record: &Traced) -> bool {
+        *record == Traced { sequence: record.sequence, ..self::record(record.sequence - 1) }
     }
 
     /// The sequences that one poll passes on, 0 for each gap.
@@ -241,7 +243,7 @@ mod tests {
         let mut seen = Vec::new();
         let Some(header) = reader.header(guest).unwrap() else { return seen };
         let mut sink = |read| match read {
-            Read::Record(_, record) => {
+            Read::Record(record) => {
                 assert!(is_whole(&record), "torn: {record:x?}");
                 seen.push(record.sequence);
             }
@@ -300,7 +302,7 @@ mod tests {
     fn a_slot_that_is_being_overwritten_is_lost() {
         let guest = FakeGuest::new(8);
         (0..8).for_each(|number| guest.write(record(number)));
-        guest.begin(record(8));
+        guest.begin(record(8).encode());
         let mut reader = RingReader::new(HEADER);
         assert_eq!(poll(&mut reader, &guest), [0, 2, 3, 4, 5, 6, 7, 8]);
         guest.complete();
@@ -311,7 +313,10 @@ mod tests {
     fn a_record_of_an_unknown_kind_counts_as_lost() {
         let guest = FakeGuest::new(8);
         guest.write(record(0));
-        guest.write(Record { kind: 200, ..record(1) });
+        let mut bytes = [0; RECORD_SIZE as usize];
+        bytes[16] = 200;
+        guest.begin(Record::read_from_bytes(&bytes).unwrap());
+        guest.complete();
         guest.write(record(2));
         let mut reader = RingReader::new(HEADER);
         assert_eq!((poll(&mut reader, &guest), reader.lost()), (vec![1, 0, 3], 1));
@@ -333,7 +338,7 @@ mod tests {
                     return;
                 }
                 if !hook_begun.replace(false) {
-                    guest.begin(record(hook_next.get()));
+                    guest.begin(record(hook_next.get()).encode());
                     hook_begun.set(true);
                 } else {
                     guest.complete();

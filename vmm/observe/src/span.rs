@@ -5,7 +5,9 @@
 //!
 //! A kernel may claim anything: no record takes longer the more spans are open, and only so many are.
 
-use protocol::introspection::record::{Kind, Record, split_asked, split_ids};
+use protocol::introspection::record::{
+    Exception, Fault, Ids, Map, Resume, Traced, Unmap, UnresolvedFault,
+};
 use std::collections::{BTreeSet, HashMap};
 
 /// Faults and exceptions that are open at once. Of more, the one with the lowest number is given up.
@@ -17,17 +19,80 @@ const MAX_MAPS: usize = 64;
 /// Deeper than pagers are ever stacked: a guest that claims more must not fill the screen.
 const MAX_DEPTH: usize = 32;
 
+/// What begins a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beginning {
+    Fault(Fault),
+    Exception(Exception),
+}
+
+impl Beginning {
+    /// The kernel's number for it.
+    pub(crate) fn number(&self) -> u64 {
+        match self {
+            Self::Fault(fault) => fault.number,
+            Self::Exception(exception) => exception.number,
+        }
+    }
+
+    /// Whom the kernel turned to.
+    pub(crate) fn handler(&self) -> Ids {
+        match self {
+            Self::Fault(fault) => fault.pager,
+            Self::Exception(exception) => exception.handler,
+        }
+    }
+
+    /// The thread that its thread owes an answer.
+    fn owed(&self) -> u16 {
+        match self {
+            Self::Fault(fault) => fault.owed,
+            Self::Exception(exception) => exception.owed,
+        }
+    }
+
+    pub(crate) fn instruction(&self) -> u64 {
+        match self {
+            Self::Fault(fault) => fault.instruction,
+            Self::Exception(exception) => exception.instruction,
+        }
+    }
+
+    /// The stack pointer.
+    pub(crate) fn stack(&self) -> u64 {
+        match self {
+            Self::Fault(fault) => fault.stack,
+            Self::Exception(exception) => exception.stack,
+        }
+    }
+}
+
+/// What ends a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Resume(Resume),
+    Unresolved(UnresolvedFault),
+}
+
+impl Ending {
+    /// The kernel's number for the span.
+    fn number(&self) -> u64 {
+        match self {
+            Self::Resume(resume) => resume.number,
+            Self::Unresolved(fault) => fault.number,
+        }
+    }
+}
+
 /// The records of one fault or exception, as far as they are known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RecordSpan {
-    /// [`Kind::Fault`] or [`Kind::Exception`].
-    pub(crate) beginning: Option<Record>,
-    /// [`Kind::Map`] records with its number.
-    pub(crate) maps: Vec<Record>,
-    /// [`Kind::Unmap`] records with its number.
-    pub(crate) unmaps: Vec<Record>,
-    /// [`Kind::Resume`] or [`Kind::Unresolved`].
-    pub(crate) end: Option<Record>,
+    pub(crate) beginning: Option<Traced<Beginning>>,
+    /// The maps with its number.
+    pub(crate) maps: Vec<Traced<Map>>,
+    /// The unmaps with its number.
+    pub(crate) unmaps: Vec<Traced<Unmap>>,
+    pub(crate) end: Option<Traced<Ending>>,
     /// Whether the end belongs to a fault that had already ended as unresolved: the thread's
     /// exception handler lets it go on after all.
     pub(crate) was_unresolved: bool,
@@ -62,26 +127,26 @@ struct OpenSpan {
 impl OpenSpans {
     /// Takes the record of a fault or exception. Returns a span that is open no more without its end:
     /// an older one of the same thread, or one that was given up.
-    pub(crate) fn begin(&mut self, record: Record) -> Option<RecordSpan> {
+    pub(crate) fn begin(&mut self, record: Traced<Beginning>) -> Option<RecordSpan> {
+        let thread = record.who.thread();
         let mut span = RecordSpan { beginning: Some(record), ..RecordSpan::default() };
         if let Some(served) = self.served(&record) {
             span.serving = Some(served.number());
             span.depth = MAX_DEPTH.min(served.depth + 1);
         }
-        let closed = self.close(record.thread).or_else(|| self.make_room());
-        self.by_number.insert((span.number(), record.thread));
-        self.by_thread.insert(record.thread, OpenSpan { records: span, gaps_before: self.gaps });
+        let closed = self.close(thread).or_else(|| self.make_room());
+        self.by_number.insert((span.number(), thread));
+        self.by_thread.insert(thread, OpenSpan { records: span, gaps_before: self.gaps });
         closed
     }
 
     /// The open span of the thread that the record's thread owes an answer, if it is the one that
     /// was asked. After a gap nobody knows.
-    fn served(&self, record: &Record) -> Option<&RecordSpan> {
-        let (_, owed) = split_asked(record.c);
-        let open = self.by_thread.get(&owed).filter(|open| open.gaps_before == self.gaps)?;
-        let served = Some(&open.records).filter(|span| !span.has_gap)?;
-        let (asked, _) = split_asked(served.beginning?.c);
-        (split_ids(asked).1 == record.thread).then_some(served)
+    fn served(&self, record: &Traced<Beginning>) -> Option<&RecordSpan> {
+        let open = self.by_thread.get(&record.event.owed())?;
+        let is_known = open.gaps_before == self.gaps && !open.records.has_gap;
+        let asked = open.records.beginning?.event.handler().thread();
+        (is_known && asked == record.who.thread()).then_some(&open.records)
     }
 
     /// Takes out the open span of a thread.
@@ -109,9 +174,10 @@ impl OpenSpans {
     }
 
     /// Files a map with the fault that it answers. False if it belongs to no open span.
-    pub(crate) fn map(&mut self, record: Record) -> bool {
-        let open = self.by_thread.get_mut(&record.thread).map(|open| &mut open.records);
-        let Some(span) = open.filter(|span| record.d != 0 && span.number() == record.d) else {
+    pub(crate) fn map(&mut self, record: Traced<Map>) -> bool {
+        let (thread, fault) = (record.who.thread(), record.event.fault);
+        let open = self.by_thread.get_mut(&thread).map(|open| &mut open.records);
+        let Some(span) = open.filter(|span| fault != 0 && span.number() == fault) else {
             return false;
         };
         if span.maps.len() < MAX_MAPS {
@@ -124,9 +190,10 @@ impl OpenSpans {
 
     /// Files an unmap with the fault whose answer did it. False if it belongs to no open span, or to
     /// one that has enough of them.
-    pub(crate) fn unmap(&mut self, record: Record) -> bool {
-        let mut of_number = self.by_number.range((record.d, 0)..=(record.d, u16::MAX));
-        let thread = of_number.next().filter(|_| record.d != 0).map(|(_, thread)| thread);
+    pub(crate) fn unmap(&mut self, record: Traced<Unmap>) -> bool {
+        let fault = record.event.fault;
+        let mut of_number = self.by_number.range((fault, 0)..=(fault, u16::MAX));
+        let thread = of_number.next().filter(|_| fault != 0).map(|(_, thread)| thread);
         let open = thread.and_then(|thread| self.by_thread.get_mut(thread));
         let Some(open) = open.filter(|open| open.records.unmaps.len() < MAX_MAPS) else {
             return false;
@@ -137,18 +204,18 @@ impl OpenSpans {
 
     /// Takes a record that ends a span, and returns that span; without its beginning if that is
     /// not known. The second one, if any, is an older span of the thread whose end was lost.
-    pub(crate) fn end(&mut self, record: Record) -> (RecordSpan, Option<RecordSpan>) {
-        let number = end_number(&record);
-        let was_unresolved = self.unresolved.remove(&record.thread) == Some(number);
-        let (mut span, older) = match self.close(record.thread) {
+    pub(crate) fn end(&mut self, record: Traced<Ending>) -> (RecordSpan, Option<RecordSpan>) {
+        let (thread, number) = (record.who.thread(), record.event.number());
+        let was_unresolved = self.unresolved.remove(&thread) == Some(number);
+        let (mut span, older) = match self.close(thread) {
             Some(span) if span.number() == number => (span, None),
             older => {
                 let has_gap = !was_unresolved;
                 (RecordSpan { was_unresolved, has_gap, ..RecordSpan::default() }, older)
             }
         };
-        if record.kind == Kind::Unresolved as u8 {
-            self.unresolved.insert(record.thread, number);
+        if let Ending::Unresolved(_) = record.event {
+            self.unresolved.insert(thread, number);
         }
         span.end = Some(record);
         (span, older)
@@ -178,72 +245,103 @@ impl RecordSpan {
     /// The kernel's number for it.
     pub(crate) fn number(&self) -> u64 {
         match (&self.beginning, &self.end) {
-            (Some(beginning), _) => beginning.d,
-            (None, Some(end)) => end_number(end),
+            (Some(beginning), _) => beginning.event.number(),
+            (None, Some(end)) => end.event.number(),
             (None, None) => 0,
         }
     }
 
     /// Its place in the trace: the sequence of its first record.
     pub(crate) fn position(&self) -> u64 {
-        self.beginning.or(self.end).map_or(0, |record| record.sequence)
+        let first = self.beginning.map(|beginning| beginning.sequence);
+        first.or(self.end.map(|end| end.sequence)).unwrap_or(0)
     }
-}
-
-/// The number of the span that a record ends.
-fn end_number(record: &Record) -> u64 {
-    if record.kind == Kind::Resume as u8 { record.a } else { record.d }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::introspection::{NOBODY, record::asked};
+    use crate::scenario;
+    use protocol::{
+        fault::Access,
+        flexpage::Flexpage,
+        introspection::{
+            NOBODY,
+            record::{Event, Unresolved},
+        },
+    };
 
     const PAGER: u16 = 2;
 
-    fn record(kind: Kind, sequence: u64, thread: u16, number: u64) -> Record {
-        let mut record = Record { kind: kind as u8, sequence, thread, ..Record::default() };
-        match kind {
-            Kind::Resume => record.a = number,
-            _ => record.d = number,
-        }
-        if kind == Kind::Fault {
-            record.c = asked(PAGER.into(), NOBODY);
-        }
-        record
+    fn thread(thread: u16) -> Ids {
+        Ids::new(0, thread)
+    }
+
+    fn begin(sequence: u64, who: u16, pager: u16, owed: u16, number: u64) -> Traced<Beginning> {
+        let fault = scenario::fault(0, thread(who), Access::empty(), 0, thread(pager), number);
+        let Event::Fault(fault) = fault.event else { panic!("a fault") };
+        let event = Beginning::Fault(Fault { owed, ..fault });
+        Traced { sequence, time: 0, who: thread(who), event }
+    }
+
+    /// A fault that the pager of all is asked to resolve.
+    fn begun(sequence: u64, who: u16, number: u64) -> Traced<Beginning> {
+        begin(sequence, who, PAGER, NOBODY, number)
+    }
+
+    fn mapped(sequence: u64, who: u16, number: u64) -> Traced<Map> {
+        let map = scenario::map(0, thread(who), thread(PAGER), Flexpage::NIL, 0, number);
+        let Event::Map(event) = map.event else { panic!("a map") };
+        Traced { sequence, time: 0, who: thread(who), event }
+    }
+
+    fn unmapped(sequence: u64, who: u16, number: u64) -> Traced<Unmap> {
+        let event = Unmap { fault: number, ..scenario::unmap(Flexpage::NIL, 1, 0) };
+        Traced { sequence, time: 0, who: thread(who), event }
+    }
+
+    fn resumed(sequence: u64, who: u16, number: u64) -> Traced<Ending> {
+        let resume = scenario::resume([0; 3], thread(who), thread(PAGER), number);
+        let Event::Resume(resume) = resume.event else { panic!("a resume") };
+        Traced { sequence, time: 0, who: thread(who), event: Ending::Resume(resume) }
+    }
+
+    fn unresolved(sequence: u64, who: u16, number: u64) -> Traced<Ending> {
+        let (why, access) = ((Unresolved::Refused, 0), (Access::empty(), 0, 0));
+        let fault = scenario::unresolved(0, thread(who), why, access, number);
+        let Event::Unresolved(fault) = fault.event else { panic!("an unresolved fault") };
+        Traced { sequence, time: 0, who: thread(who), event: Ending::Unresolved(fault) }
     }
 
     /// A fault of the pager of all others, which owes `owed` an answer and is paged by that thread.
-    fn pagers_own(sequence: u64, number: u64, owed: u16) -> Record {
-        let record = record(Kind::Fault, sequence, PAGER, number);
-        Record { c: asked(owed.into(), owed), ..record }
+    fn pagers_own(sequence: u64, number: u64, owed: u16) -> Traced<Beginning> {
+        begin(sequence, PAGER, owed, owed, number)
     }
 
-    fn serving(open: &mut OpenSpans, record: Record) -> (Option<u64>, usize) {
+    fn serving(open: &mut OpenSpans, record: Traced<Beginning>) -> (Option<u64>, usize) {
         open.begin(record);
-        let span = &open.by_thread[&record.thread].records;
+        let span = &open.by_thread[&record.who.thread()].records;
         (span.serving, span.depth)
     }
 
     #[test]
     fn who_owes_a_faulting_thread_an_answer_serves_its_fault() {
         let mut open = OpenSpans::default();
-        open.begin(record(Kind::Fault, 1, 5, 10));
+        open.begin(begun(1, 5, 10));
         assert_eq!(serving(&mut open, pagers_own(2, 11, 5)), (Some(10), 1));
-        open.end(record(Kind::Resume, 3, PAGER, 11));
+        open.end(resumed(3, PAGER, 11));
         assert_eq!(serving(&mut open, pagers_own(4, 12, 6)), (None, 0), "6 has not faulted");
         assert_eq!(serving(&mut open, pagers_own(5, 13, NOBODY)), (None, 0));
-        let stranger = Record { thread: 7, ..pagers_own(6, 14, 5) };
+        let stranger = Traced { who: thread(7), ..pagers_own(6, 14, 5) };
         assert_eq!(serving(&mut open, stranger), (None, 0), "it is not the pager of 5");
-        open.end(record(Kind::Resume, 7, 5, 10));
+        open.end(resumed(7, 5, 10));
         assert_eq!(serving(&mut open, pagers_own(8, 15, 5)), (None, 0), "5 runs");
     }
 
     #[test]
     fn after_a_gap_nobody_knows_what_a_pager_serves() {
         let mut open = OpenSpans::default();
-        open.begin(record(Kind::Fault, 1, 5, 10));
+        open.begin(begun(1, 5, 10));
         open.gap();
         assert_eq!(serving(&mut open, pagers_own(9, 11, 5)), (None, 0));
     }
@@ -251,11 +349,10 @@ mod tests {
     #[test]
     fn two_threads_that_claim_to_serve_each_other_do_not_nest_for_ever() {
         let mut open = OpenSpans::default();
-        open.begin(record(Kind::Fault, 1, 5, 10));
+        open.begin(begun(1, 5, 10));
         for number in 11..1000 {
             open.begin(pagers_own(number, number, 5));
-            let other = record(Kind::Fault, number, 5, number);
-            let (_, depth) = serving(&mut open, Record { c: asked(PAGER.into(), PAGER), ..other });
+            let (_, depth) = serving(&mut open, begin(number, 5, PAGER, PAGER, number));
             assert!(depth <= MAX_DEPTH);
         }
     }
@@ -263,16 +360,16 @@ mod tests {
     #[test]
     fn nested_faults_of_a_pager_stay_apart() {
         let mut open = OpenSpans::default();
-        let (outer, inner) = (record(Kind::Fault, 1, 5, 10), record(Kind::Fault, 2, 2, 11));
+        let (outer, inner) = (begun(1, 5, 10), begun(2, 2, 11));
         assert_eq!(open.begin(outer), None);
         assert_eq!(open.begin(inner), None);
-        let inner_map = record(Kind::Map, 3, 2, 11);
-        let outer_map = record(Kind::Map, 5, 5, 10);
+        let inner_map = mapped(3, 2, 11);
+        let outer_map = mapped(5, 5, 10);
         assert!(open.map(inner_map));
-        let (span, older) = open.end(record(Kind::Resume, 4, 2, 11));
+        let (span, older) = open.end(resumed(4, 2, 11));
         assert_eq!((span.beginning, span.maps, older), (Some(inner), vec![inner_map], None));
         assert!(open.map(outer_map));
-        let (span, _) = open.end(record(Kind::Resume, 6, 5, 10));
+        let (span, _) = open.end(resumed(6, 5, 10));
         assert_eq!((span.position(), span.number(), span.has_gap), (1, 10, false));
         assert_eq!(span.maps, [outer_map]);
         assert_eq!(open.take_all(), []);
@@ -281,47 +378,47 @@ mod tests {
     #[test]
     fn maps_of_other_faults_are_not_taken() {
         let mut open = OpenSpans::default();
-        open.begin(record(Kind::Fault, 1, 5, 10));
-        assert!(!open.map(record(Kind::Map, 2, 5, 9)));
-        assert!(!open.map(record(Kind::Map, 3, 5, 0)));
-        assert!(!open.map(record(Kind::Map, 4, 6, 10)));
+        open.begin(begun(1, 5, 10));
+        assert!(!open.map(mapped(2, 5, 9)));
+        assert!(!open.map(mapped(3, 5, 0)));
+        assert!(!open.map(mapped(4, 6, 10)));
     }
 
     #[test]
     fn unmaps_belong_to_the_fault_whoever_they_name() {
         let mut open = OpenSpans::default();
-        open.begin(record(Kind::Fault, 1, 5, 10));
+        open.begin(begun(1, 5, 10));
         // The thread of an unmap is the invoker.
-        let replaced = record(Kind::Unmap, 2, 2, 10);
+        let replaced = unmapped(2, 2, 10);
         assert!(open.unmap(replaced));
-        assert!(!open.unmap(record(Kind::Unmap, 3, 5, 0)));
-        assert!(!open.unmap(record(Kind::Unmap, 4, 5, 11)));
+        assert!(!open.unmap(unmapped(3, 5, 0)));
+        assert!(!open.unmap(unmapped(4, 5, 11)));
         for _ in 1..MAX_MAPS {
             assert!(open.unmap(replaced));
         }
         assert!(!open.unmap(replaced));
-        let (span, _) = open.end(record(Kind::Resume, 5, 5, 10));
+        let (span, _) = open.end(resumed(5, 5, 10));
         assert_eq!((span.unmaps.len(), span.has_gap), (MAX_MAPS, false));
     }
 
     #[test]
     fn a_lost_end_does_not_mix_two_faults() {
         let mut open = OpenSpans::default();
-        open.begin(record(Kind::Fault, 1, 5, 10));
+        open.begin(begun(1, 5, 10));
         open.gap();
-        let second = record(Kind::Fault, 9, 5, 12);
+        let second = begun(9, 5, 12);
         let first = open.begin(second).unwrap();
         assert_eq!((first.number(), first.end, first.has_gap), (10, None, true));
-        let (span, _) = open.end(record(Kind::Resume, 10, 5, 12));
+        let (span, _) = open.end(resumed(10, 5, 12));
         assert_eq!((span.beginning, span.has_gap), (Some(second), false));
     }
 
     #[test]
     fn a_lost_beginning_is_not_replaced_by_another_one() {
         let mut open = OpenSpans::default();
-        open.begin(record(Kind::Fault, 1, 5, 10));
+        open.begin(begun(1, 5, 10));
         open.gap();
-        let end = record(Kind::Unresolved, 8, 5, 12);
+        let end = unresolved(8, 5, 12);
         let (span, older) = open.end(end);
         assert_eq!((span.beginning, span.end, span.has_gap), (None, Some(end), true));
         assert_eq!((span.number(), span.position()), (12, 8));
@@ -331,21 +428,21 @@ mod tests {
     #[test]
     fn a_thread_may_go_on_after_an_unresolved_fault() {
         let mut open = OpenSpans::default();
-        open.begin(record(Kind::Fault, 1, 5, 10));
-        let (span, _) = open.end(record(Kind::Unresolved, 2, 5, 10));
+        open.begin(begun(1, 5, 10));
+        let (span, _) = open.end(unresolved(2, 5, 10));
         assert!(!span.was_unresolved && span.beginning.is_some());
-        let (again, older) = open.end(record(Kind::Resume, 3, 5, 10));
+        let (again, older) = open.end(resumed(3, 5, 10));
         assert!(again.was_unresolved && !again.has_gap && older.is_none());
-        let (unknown, _) = open.end(record(Kind::Resume, 4, 5, 10));
+        let (unknown, _) = open.end(resumed(4, 5, 10));
         assert!(!unknown.was_unresolved && unknown.has_gap);
     }
 
     #[test]
     fn endless_maps_are_bounded() {
         let mut open = OpenSpans::default();
-        open.begin(record(Kind::Fault, 1, 5, 10));
+        open.begin(begun(1, 5, 10));
         for sequence in 2..1000 {
-            assert!(open.map(record(Kind::Map, sequence, 5, 10)));
+            assert!(open.map(mapped(sequence, 5, 10)));
         }
         let [span] = &open.take_all()[..] else { panic!("one span") };
         assert_eq!((span.maps.len(), span.has_gap), (MAX_MAPS, true));
@@ -357,16 +454,16 @@ mod tests {
         let mut open = OpenSpans::default();
         let mut given_up = Vec::new();
         for number in 1..=u64::from(u16::MAX) {
-            given_up.extend(open.begin(record(Kind::Fault, number, number as u16, number)));
+            given_up.extend(open.begin(begun(number, number as u16, number)));
             assert!(open.by_thread.len() <= MAX_OPEN);
         }
         assert_eq!(given_up.len() as u64, open.given_up());
         assert!((1..).zip(&given_up).all(|(number, span)| span.number() == number && span.has_gap));
         let newest = u64::from(u16::MAX);
         for _ in 0..MAX_MAPS {
-            assert!(open.unmap(record(Kind::Unmap, newest + 1, 2, newest)));
+            assert!(open.unmap(unmapped(newest + 1, 2, newest)));
         }
-        assert!(!open.unmap(record(Kind::Unmap, newest + 1, 2, 1)), "it was given up");
+        assert!(!open.unmap(unmapped(newest + 1, 2, 1)), "it was given up");
         let rest = open.take_all();
         assert_eq!((rest.len(), rest.last().unwrap().unmaps.len()), (MAX_OPEN, MAX_MAPS));
         assert!(open.by_number.is_empty());
@@ -375,21 +472,21 @@ mod tests {
     #[test]
     fn a_number_that_two_threads_have_is_that_of_the_first() {
         let mut open = OpenSpans::default();
-        open.begin(record(Kind::Fault, 1, 6, 10));
-        open.begin(record(Kind::Fault, 2, 5, 10));
-        assert!(open.unmap(record(Kind::Unmap, 3, 2, 10)));
-        let (span, _) = open.end(record(Kind::Resume, 4, 5, 10));
+        open.begin(begun(1, 6, 10));
+        open.begin(begun(2, 5, 10));
+        assert!(open.unmap(unmapped(3, 2, 10)));
+        let (span, _) = open.end(resumed(4, 5, 10));
         assert_eq!(span.unmaps.len(), 1);
-        assert!(open.unmap(record(Kind::Unmap, 5, 2, 10)));
+        assert!(open.unmap(unmapped(5, 2, 10)));
         assert_eq!(open.take_all()[0].unmaps.len(), 1);
     }
 
     #[test]
     fn a_gap_is_one_of_every_open_span_and_of_none_that_begins_behind_it() {
         let mut open = OpenSpans::default();
-        open.begin(record(Kind::Fault, 1, 5, 10));
+        open.begin(begun(1, 5, 10));
         open.gap();
-        open.begin(record(Kind::Fault, 3, 6, 11));
+        open.begin(begun(3, 6, 11));
         let gaps: Vec<_> = open.take_all().iter().map(|span| span.has_gap).collect();
         assert_eq!(gaps, [true, false]);
     }

@@ -34,7 +34,7 @@ use protocol::{
     flexpage::Rights,
     introspection::{
         HEADER_MAGIC, HEADER_VERSION, Header, Table, TaskRecord, ThreadRecord, TraceRing,
-        record::{Kind, Record},
+        record::{Kind, Record, Traced},
     },
 };
 use std::{
@@ -180,8 +180,8 @@ impl FakeGuest {
         self.put(HEADER + written as u64, &self.written.get());
     }
 
-    pub(crate) fn write(&self, record: Record) {
-        self.begin(record);
+    pub(crate) fn write(&self, traced: Traced) {
+        self.begin(traced.encode());
         self.complete();
     }
 

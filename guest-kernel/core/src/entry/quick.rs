@@ -33,7 +33,7 @@ use protocol::{
     flexpage::{Flexpage, Kind as FlexpageKind, Rights, align_down, low_mask},
     introspection::{
         mapping::{MappingNode, Place, Resource},
-        record::{Kind, MapStatus, asked, head, longer_head, word},
+        record::{Fault, Kind, Map, MapStatus, Resolve, set_by_words},
     },
     layout::{MAPPABLE_END, MAPPABLE_START, USER_END},
     message::{MapItem, MessageTag},
@@ -134,13 +134,20 @@ impl<M: Machine> Kernel<M> {
             if machine.records(Kind::Fault) {
                 let (from, to) = (&threads[faulter], &threads[pager]);
                 let record = machine.begin_record();
-                record[word::TIME] = time;
-                record[word::HEAD] = head(from.head, Kind::Fault, access.bits());
-                record[word::A] = address as u64;
-                record[word::B] = instruction as u64;
-                record[word::C] = asked(to.ids.into(), from.caller.raw());
-                record[word::D] = number;
-                record[word::E] = from.context.stack() as u64;
+                set_by_words!(
+                    record,
+                    time,
+                    from.head,
+                    Fault {
+                        access,
+                        address: address as u64,
+                        instruction: instruction as u64,
+                        pager: to.ids,
+                        owed: from.caller.raw(),
+                        number,
+                        stack: from.context.stack() as u64,
+                    }
+                );
                 machine.end_record();
             }
             threads[faulter].fault.delivered = machine.time();
@@ -265,13 +272,21 @@ impl<M: Machine> Kernel<M> {
         if machine.records(Kind::Resolve) {
             let time = machine.time();
             let record = machine.begin_record();
-            record[word::TIME] = time;
-            record[word::HEAD] = head(to.head, Kind::Resolve, entry.rights().bits());
-            record[word::A] = to.fault.delivered;
-            record[word::B] = item.flexpage.0 as u64 | (number as u64) << (32 + PAGE_ORDER);
-            record[word::C] = entry.physical().0;
-            record[word::D] = to.fault.number;
-            record[word::E] = u64::from(answerer) | (time - replied) << 32;
+            set_by_words!(
+                record,
+                time,
+                to.head,
+                Resolve {
+                    rights: entry.rights(),
+                    delivered: to.fault.delivered,
+                    sent: item.flexpage,
+                    destination: (number << PAGE_ORDER) as u32,
+                    physical: entry.physical().0,
+                    number: to.fault.number,
+                    by: answerer,
+                    answer_ticks: (time - replied) as u32,
+                }
+            );
             machine.end_record();
         }
         Some(to)
@@ -364,17 +379,27 @@ impl<M: Machine> Kernel<M> {
         }
         if machine.records(Kind::Map) {
             let (from, to) = (&self.threads[sender], &self.threads[receiver]);
-            let flags = entry.rights().bits() | (MapStatus::Done as u8) << 4;
-            let [order, window] = [PAGE_ORDER, order].map(|order| order as u8);
             let time = machine.time();
             let record = machine.begin_record();
-            record[word::TIME] = time;
-            record[word::HEAD] = longer_head(to.head, Kind::Map, flags, order, window);
-            record[word::A] = destination as u64 | (item.flexpage.address() as u64) << 32;
-            record[word::B] = item.flexpage.0 as u64;
-            record[word::C] = entry.physical().0;
-            record[word::D] = 0;
-            record[word::E] = u64::from(from.ids) << 32 | 1;
+            set_by_words!(
+                record,
+                time,
+                to.head,
+                Map {
+                    status: MapStatus::Done,
+                    grant: false,
+                    rights: entry.rights(),
+                    order: PAGE_ORDER as u8,
+                    window: order as u8,
+                    destination: destination as u32,
+                    source: item.flexpage.address() as u32,
+                    sent: item.flexpage,
+                    physical: entry.physical().0,
+                    fault: 0,
+                    sender: from.ids,
+                    entries: 1,
+                }
+            );
             machine.end_record();
         }
         Some(())

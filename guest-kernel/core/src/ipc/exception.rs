@@ -13,7 +13,7 @@ use crate::{
 use protocol::{
     Word,
     fault::{Access, Exception},
-    introspection::record::{Kind, Unresolved, asked},
+    introspection::record::{self, Kind, Unresolved},
     message::MessageTag,
 };
 
@@ -40,15 +40,16 @@ impl<M: Machine> Kernel<M> {
         fault.access = Access::empty();
         if self.traces(Kind::Exception) {
             let handler = self.fault_gate(thread, self.threads[thread].exception_handler());
-            let mut record = self.new_record(Kind::Exception, time, thread);
-            record.flags = vector;
-            record.a = error_code as u64;
-            record.b = instruction as u64;
-            let handler = self.ids_of(handler.map(|gate| gate.thread));
-            record.c = asked(handler, self.threads[thread].caller.raw());
-            record.d = self.faults;
-            record.e = self.threads[thread].context.stack() as u64;
-            self.mappings.machine.record(record);
+            let event = record::Exception {
+                vector,
+                error_code: error_code as u64,
+                instruction: instruction as u64,
+                handler: self.ids_of(handler.map(|gate| gate.thread)),
+                owed: self.threads[thread].caller.raw(),
+                number: self.faults,
+                stack: self.threads[thread].context.stack() as u64,
+            };
+            self.trace(time, thread, event);
         }
         Next::switch(self.raise(thread, vector, error_code))
     }

@@ -20,7 +20,10 @@ use crate::{
 use protocol::{
     Word,
     error::IpcError,
-    introspection::{ThreadState, record::Kind},
+    introspection::{
+        ThreadState,
+        record::{Kind, Message},
+    },
     message::MessageTag,
 };
 
@@ -321,16 +324,14 @@ impl<M: Machine> Kernel<M> {
         label: Word,
     ) {
         let time = self.mappings.machine.time();
-        let mut record = self.new_record(Kind::Message, time, sender);
-        let message = &self.utcb(receiver).message;
-        let (first, second) = (message[0], message[1]);
-        record.flags = tag.words() as u8;
-        record.a = self.ids_of(Some(receiver));
-        record.b = tag.widened();
-        record.c = label as u64;
-        record.d = first as u64;
-        record.e = second as u64;
-        self.mappings.machine.record(record);
+        let [first, second, ..] = self.utcb(receiver).message;
+        let event = Message {
+            receiver: self.ids_of(Some(receiver)),
+            tag,
+            gate_label: label as u64,
+            words: [first as u64, second as u64],
+        };
+        self.trace(time, sender, event);
     }
 
     /// Lets the thread's system call return an error.

@@ -25,7 +25,7 @@ use protocol::{
     fault::{Access, PageFault},
     introspection::{
         ThreadState,
-        record::{Kind, Record, Unresolved, asked},
+        record::{Fault, Ids, Kind, Resume, Unresolved, UnresolvedFault},
     },
     layout::MAPPABLE_END,
     message::MessageTag,
@@ -41,7 +41,7 @@ pub(crate) const REPETITION_LIMIT: u32 = 4;
 
 /// A fault that a pager is asked about.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Fault {
+pub(crate) struct NewFault {
     /// The address, or the first port.
     pub address: Word,
     /// The access.
@@ -66,19 +66,19 @@ impl<M: Machine> Kernel<M> {
         }
         let instruction = self.threads[faulter].context.instruction();
         let message = PageFault { address, instruction, access }.to_words();
-        let noted = Fault { address, access, message, time };
-        self.ask_pager(faulter, noted, PageFault::TAG, Question::PageFault)
+        let fault = NewFault { address, access, message, time };
+        self.ask_pager(faulter, fault, PageFault::TAG, Question::PageFault)
     }
 
     /// Notes a fault, and asks the thread's pager to resolve it.
     pub(crate) fn ask_pager(
         &mut self,
         faulter: ThreadIndex,
-        fault: Fault,
+        fault: NewFault,
         tag: MessageTag,
         question: Question,
     ) -> Next {
-        let Fault { address, access, message, time } = fault;
+        let NewFault { address, access, message, time } = fault;
         self.faults += 1;
         let thread = &mut self.threads[faulter];
         thread.begin_fault(self.faults, address, access, message);
@@ -86,8 +86,7 @@ impl<M: Machine> Kernel<M> {
         let gate = self.gate(faulter, pager).filter(|gate| gate.thread != faulter);
         if self.traces(Kind::Fault) {
             let pager = self.ids_of(gate.map(|gate| gate.thread));
-            let record = fault_record(time, faulter, &self.threads[faulter], pager);
-            self.mappings.machine.record(record);
+            self.trace(time, faulter, fault_event(&self.threads[faulter], pager));
         }
         Next::switch(match gate {
             None => self.unresolved(faulter, Unresolved::NoPager, 0),
@@ -105,7 +104,11 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// Where the gate at `index` in the thread's task leads to.
-    fn gate(&mut self, thread: ThreadIndex, index: CapabilityIndex) -> Option<Destination> {
+    pub(crate) fn gate(
+        &mut self,
+        thread: ThreadIndex,
+        index: CapabilityIndex,
+    ) -> Option<Destination> {
         let task = self.task_of(thread);
         let slot = self.mappings.tasks[task].capabilities.slot(&mut self.mappings.machine, index);
         slot.gate().and_then(|gate| Destination::of(gate, &self.gates[gate]))
@@ -211,16 +214,11 @@ impl<M: Machine> Kernel<M> {
         replied: u64,
         tag: MessageTag,
     ) {
-        let answered_by = self.ids_of(answered_by);
+        let by = self.ids_of(answered_by);
         let time = self.mappings.machine.time();
-        let resumed = &self.threads[thread];
-        let mut record = resumed.new_record(Kind::Resume, time, thread);
-        record.a = resumed.fault.number;
-        record.b = resumed.fault.delivered;
-        record.c = replied;
-        record.d = tag.widened();
-        record.e = answered_by;
-        self.mappings.machine.record(record);
+        let fault = &self.threads[thread].fault;
+        let (number, delivered) = (fault.number, fault.delivered);
+        self.trace(time, thread, Resume { number, delivered, answered: replied, tag, by });
     }
 
     /// The answer mapped nothing that helps, as far as is known. It may have been helped by other
@@ -290,28 +288,30 @@ impl<M: Machine> Kernel<M> {
         }
         let asked = self.fault_gate(thread, asked).map(|gate| gate.thread);
         let time = self.mappings.machine.time();
-        let mut record = self.new_record(Kind::Unresolved, time, thread);
         let fault = &self.threads[thread].fault;
-        record.flags = reason as u8;
-        record.order = fault.access.bits();
-        record.a = fault.address as u64;
-        record.b = fault.instruction as u64;
-        record.c = self.ids_of(asked);
-        record.d = fault.number;
-        record.e = answer;
-        self.mappings.machine.record(record);
+        let event = UnresolvedFault {
+            reason,
+            access: fault.access,
+            address: fault.address as u64,
+            instruction: fault.instruction as u64,
+            pager: self.ids_of(asked),
+            number: fault.number,
+            answer,
+        };
+        self.trace(time, thread, event);
     }
 }
 
-/// The record of a fault that `pager` is asked to resolve.
+/// The fault of a thread that `pager` is asked to resolve.
 #[inline(always)]
-pub(crate) fn fault_record(time: u64, faulter: ThreadIndex, thread: &Thread, pager: u64) -> Record {
-    let mut record = thread.new_record(Kind::Fault, time, faulter);
-    record.flags = thread.fault.access.bits();
-    record.a = thread.fault.address as u64;
-    record.b = thread.fault.instruction as u64;
-    record.c = asked(pager, thread.caller.raw());
-    record.d = thread.fault.number;
-    record.e = thread.context.stack() as u64;
-    record
+pub(crate) fn fault_event(thread: &Thread, pager: Ids) -> Fault {
+    Fault {
+        access: thread.fault.access,
+        address: thread.fault.address as u64,
+        instruction: thread.fault.instruction as u64,
+        pager,
+        owed: thread.caller.raw(),
+        number: thread.fault.number,
+        stack: thread.context.stack() as u64,
+    }
 }

@@ -6,7 +6,7 @@
 //! For the others the kernel sends a message to the faulting thread's pager, as for a page fault.
 
 use crate::{
-    ipc::page_fault::Fault,
+    ipc::page_fault::NewFault,
     mapping::space::Pages,
     memory::{
         frames::PhysicalAddress,
@@ -182,7 +182,7 @@ impl<M: Machine> Kernel<M> {
     fn port_fault(&mut self, faulter: ThreadIndex, access: PortAccess, time: u64) -> Next {
         let instruction = self.threads[faulter].context.instruction();
         let message = PortFault { ports: access.flexpage(), instruction }.to_words();
-        let fault = Fault { address: access.first.into(), access: access.kind(), message, time };
+        let fault = NewFault { address: access.first.into(), access: access.kind(), message, time };
         self.ask_pager(faulter, fault, PortFault::TAG, Question::PortFault)
     }
 }

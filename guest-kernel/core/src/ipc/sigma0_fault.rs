@@ -2,7 +2,7 @@
 
 use crate::{
     arch::TABLE_ORDER,
-    ipc::page_fault::fault_record,
+    ipc::page_fault::fault_event,
     mapping::{
         item::{Outcome, suffices},
         space::{DirectoryEntry, Pages, page_of_superpage},
@@ -11,13 +11,13 @@ use crate::{
         index::{TaskIndex, ThreadIndex},
         machine::Machine,
     },
-    threads::{kernel::Kernel, next::Next},
+    threads::{kernel::Kernel, next::Next, trace::Arrival},
 };
 use protocol::{
     PAGE_ORDER, Word,
     fault::Access,
     flexpage::{Flexpage, align_down},
-    introspection::record::{Kind, MapStatus, Unresolved},
+    introspection::record::{Ids, Kind, MapStatus, Unresolved},
     message::{MapItem, MessageTag},
 };
 
@@ -41,8 +41,7 @@ impl<M: Machine> Kernel<M> {
         fault.delivered = time;
         fault.instruction = instruction;
         if self.traces(Kind::Fault) {
-            let record = fault_record(time, faulter, &self.threads[faulter], self.ids_of(None));
-            self.mappings.machine.record(record);
+            self.trace(time, faulter, fault_event(&self.threads[faulter], Ids::NOBODY));
         }
         let rights = self.mappings.sigma0.page_at(address).map(|(_, rights)| rights);
         let allowed = !access.contains(Access::PRESENT)
@@ -74,10 +73,10 @@ impl<M: Machine> Kernel<M> {
                 rights: entry.rights(),
                 entries: 1,
             };
-            let mut record = self.map_record(faulter);
-            record.d = self.threads[faulter].fault.number;
+            let fault = self.threads[faulter].fault.number;
             let item = MapItem::map(destination, flexpage);
-            self.trace_map(record, None, item, Flexpage::WHOLE_SPACE, outcome);
+            let arrival = Arrival { to: self.ids_of(Some(faulter)), fault, outcome };
+            self.trace_map(arrival, None, item, Flexpage::WHOLE_SPACE);
         }
         if self.traces(Kind::Resume) {
             let replied = self.mappings.machine.time();

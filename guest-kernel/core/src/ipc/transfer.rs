@@ -10,6 +10,7 @@ use crate::{
     threads::{
         kernel::Kernel,
         state::{Question, State},
+        trace::Arrival,
         undertaking::Operation,
     },
 };
@@ -17,7 +18,7 @@ use protocol::{
     PAGE_ORDER,
     error::IpcError,
     flexpage::{Flexpage, Kind as FlexpageKind, align_down, low_mask},
-    introspection::record::{Kind, MapStatus, Record},
+    introspection::record::{Kind, MapStatus},
     message::{MapItem, MessageTag},
 };
 
@@ -170,8 +171,9 @@ impl<M: Machine> Kernel<M> {
         let item = item?;
         self.trace_replaced(worker, progress, to, item, self.answered_fault(receiver));
         if self.traces(Kind::Map) {
-            let record = self.map_record(receiver);
-            self.trace_map(record, Some(sender), item, window, progress.outcome);
+            let (to, fault) = (self.ids_of(Some(receiver)), self.answered_fault(receiver));
+            let arrival = Arrival { to, fault, outcome: progress.outcome };
+            self.trace_map(arrival, Some(sender), item, window);
         }
         match progress.outcome.status {
             MapStatus::Done | MapStatus::SourceEmpty => Ok(item),
@@ -179,13 +181,6 @@ impl<M: Machine> Kernel<M> {
             MapStatus::NoMemory => Err(IpcError::MapFailed.into()),
             MapStatus::TooDeep => Err(IpcError::TooDeep.into()),
         }
-    }
-
-    /// The record of an item for `receiver`, naming the fault that it answers.
-    pub(crate) fn map_record(&self, receiver: ThreadIndex) -> Record {
-        let mut record = self.new_record(Kind::Map, self.mappings.machine.time(), receiver);
-        record.d = self.answered_fault(receiver);
-        record
     }
 
     /// Number of the fault that `receiver` waits with, 0 if it has none.

@@ -18,10 +18,7 @@ use crate::{
     },
 };
 use protocol::{
-    introspection::{
-        NOBODY,
-        record::{Kind, Record},
-    },
+    introspection::record::{Ids, Kind, Message},
     message::MessageTag,
     object::label,
 };
@@ -82,16 +79,10 @@ impl<M: Machine> Kernel<M> {
         let label = self.gates[gate].label();
         self.threads[thread].context.set_result(TAG, label);
         if self.traces(Kind::Message) {
-            self.mappings.machine.record(Record {
-                time: self.mappings.machine.time(),
-                kind: Kind::Message as u8,
-                task: NOBODY,
-                thread: NOBODY,
-                a: self.ids_of(Some(thread)),
-                b: TAG.widened(),
-                c: label as u64,
-                ..Record::default()
-            });
+            let receiver = self.ids_of(Some(thread));
+            let (tag, gate_label) = (TAG, label as u64);
+            let event = Message { receiver, tag, gate_label, words: [0; 2] };
+            self.trace_of(self.mappings.machine.time(), Ids::NOBODY, event);
         }
     }
 }

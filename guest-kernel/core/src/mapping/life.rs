@@ -20,6 +20,7 @@ use core::marker::PhantomData;
 use protocol::introspection::{
     NOBODY,
     mapping::{CapabilitySlot, LifeRecord, LifeState, ObjectKind},
+    record::Ids,
 };
 
 /// An object that can end. The others are the kernel's own.
@@ -265,8 +266,8 @@ impl<M: Machine> Lives<M> {
 
     /// Who does what may lead to ends from now on.
     #[inline(always)]
-    pub(crate) fn set_cause(&mut self, ids: u32) {
-        self.cause = ids;
+    pub(crate) fn set_cause(&mut self, ids: Ids) {
+        self.cause = ids.bits();
         self.has_news = false;
     }
 
@@ -277,8 +278,8 @@ impl<M: Machine> Lives<M> {
     }
 
     /// Who has ended what is taken apart now.
-    pub(crate) fn cause(&self) -> u64 {
-        self.cause.into()
+    pub(crate) fn cause(&self) -> Ids {
+        Ids::from_bits(self.cause)
     }
 
     /// What ends because a dying object does was ended by who has ended that.

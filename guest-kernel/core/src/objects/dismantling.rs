@@ -22,8 +22,8 @@ use crate::{
     },
 };
 use protocol::introspection::{
-    NAME_LENGTH, NOBODY, TaskRecord, ThreadRecord, ThreadState,
-    record::{Kind, Record},
+    NOBODY, TaskRecord, ThreadRecord, ThreadState,
+    record::{EndedObject, Ids, Kind, ObjectEnded},
 };
 
 /// Steps that it costs to tell somebody of a loss, at most.
@@ -105,8 +105,8 @@ impl<M: Machine> Kernel<M> {
             self.threads[thread].gates.remove(&mut self.gates, GateChain::OfThread, gate);
             self.gates[gate].lead_nowhere();
         } else if !self.turn_away(gate) {
-            let record = Record { e: self.gates[gate].label() as u64, ..OF_NOBODY };
-            self.finish(Mortal::Gate(gate), self.gates.price(), record);
+            let ended = EndedObject::Gate { label: self.gates[gate].label() as u64 };
+            self.finish(Mortal::Gate(gate), self.gates.price(), Ids::NOBODY, ended);
             self.gates.remove(gate);
         }
     }
@@ -127,9 +127,8 @@ impl<M: Machine> Kernel<M> {
                 let factory = &mut self.mappings.factories[FactoryIndex::from_position(factory)];
                 database::free_node(&mut self.mappings.machine, factory, bookmark);
             }
-            let [c, d] = name_words(name);
-            let record = Record { task, thread: thread.position(), c, d, ..OF_NOBODY };
-            self.finish(Mortal::Thread(thread), self.threads.price(), record);
+            let (who, ended) = (Ids::new(task, thread.position()), EndedObject::Thread { name });
+            self.finish(Mortal::Thread(thread), self.threads.price(), who, ended);
             self.threads.remove(thread);
         }
     }
@@ -145,9 +144,9 @@ impl<M: Machine> Kernel<M> {
         } else {
             self.mappings.empty_task(WalkerIndex::KERNEL, task)?;
             let TaskRecord { name, image, .. } = self.mappings.tasks[task].record;
-            let [c, d] = name_words(name);
-            let record = Record { task: task.position(), c, d, e: image.into(), ..OF_NOBODY };
-            self.finish(Mortal::Task(task), self.mappings.tasks.price(), record);
+            let ended = EndedObject::Task { name, image: image.checked_sub(1) };
+            let who = Ids::of_task(task.position());
+            self.finish(Mortal::Task(task), self.mappings.tasks.price(), who, ended);
             self.mappings.tasks.remove(task);
         }
         Ok(())
@@ -174,7 +173,7 @@ impl<M: Machine> Kernel<M> {
         }
         self.mappings.give_back_nodes(factory)?;
         let price = self.mappings.factories[factory].record.limit + self.mappings.factories.price();
-        self.finish(Mortal::Factory(factory), price, OF_NOBODY);
+        self.finish(Mortal::Factory(factory), price, Ids::NOBODY, EndedObject::Factory);
         self.mappings.factories.remove(factory);
         Ok(())
     }
@@ -202,18 +201,14 @@ impl<M: Machine> Kernel<M> {
         self.threads[thread].leave_task(self.mappings.sigma0.kernel_info_page);
     }
 
-    /// An object is in pieces: its price goes back to who has paid it. `record` says what only it knew.
-    fn finish(&mut self, object: Mortal, price: u64, record: Record) {
+    /// An object is in pieces: its price goes back to who has paid it. `ended` says what only it knew, and
+    /// `who` is the task or thread that it was.
+    fn finish(&mut self, object: Mortal, price: u64, who: Ids, ended: EndedObject) {
         if self.traces(Kind::ObjectEnded) {
-            let (kind, index) = object.kind();
-            self.mappings.machine.record(Record {
-                time: self.mappings.machine.time(),
-                kind: Kind::ObjectEnded as u8,
-                flags: kind as u8,
-                a: self.mappings.lives.cause(),
-                b: u64::from(index) | u64::from(self.generation(object)) << 32,
-                ..record
-            });
+            let (_, number) = object.kind();
+            let (generation, by) = (self.generation(object), self.mappings.lives.cause());
+            let event = ObjectEnded { object: ended, number, generation, by };
+            self.trace_of(self.mappings.machine.time(), who, event);
         }
         if let Some(factory) = self.mappings.lives.of(object).factory() {
             self.mappings.factories[factory].refund(price);
@@ -237,27 +232,4 @@ impl<M: Machine> Kernel<M> {
         self.mappings.lives.clear_due(object);
         self.mappings.machine.shut_down(STATUS_ROOT_STOPPED);
     }
-}
-
-/// A record of an object that is in no task.
-const OF_NOBODY: Record = Record {
-    sequence: 0,
-    time: 0,
-    kind: 0,
-    flags: 0,
-    order: 0,
-    cpu: 0,
-    task: NOBODY,
-    thread: NOBODY,
-    a: 0,
-    b: 0,
-    c: 0,
-    d: 0,
-    e: 0,
-};
-
-/// A name as two words of a record.
-fn name_words(name: [u8; NAME_LENGTH]) -> [u64; 2] {
-    let word = |half: usize| u64::from_le_bytes(core::array::from_fn(|byte| name[8 * half + byte]));
-    [word(0), word(1)]
 }

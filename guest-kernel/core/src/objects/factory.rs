@@ -28,7 +28,7 @@ use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
     error::ObjectError,
     flexpage::{Flexpage, Rights},
-    introspection::{mapping::MappingNode, record::Kind},
+    introspection::mapping::MappingNode,
     layout::{KERNEL_INFO_PAGE, UTCB_AREA},
     operation::factory::{CreateFactory, CreateGate, CreateTask, Request},
 };
@@ -81,7 +81,7 @@ impl<M: Machine> Kernel<M> {
         Ok(match request {
             Request::CreateTask(CreateTask { utcb_area, .. }) => {
                 let task = self.create_task(factory, utcb_area)?;
-                self.trace_creation(Kind::TaskCreated, task, None, Some(creator));
+                self.trace_task(task, Some(creator));
                 Object::Task(task)
             }
             Request::CreateThread(_) => Object::Thread(self.create_thread(creator, factory)?),

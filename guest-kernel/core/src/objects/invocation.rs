@@ -19,7 +19,10 @@ use protocol::{
     boot::pad_name,
     error::ObjectError,
     flexpage::Rights,
-    introspection::{NAME_LENGTH, ThreadState, record::Kind},
+    introspection::{
+        NAME_LENGTH, ThreadState,
+        record::{Kind, ShutDown},
+    },
     message::MessageTag,
     object::CapabilityIndex,
     operation::{console, debugger, factory, platform, scheduler},
@@ -143,10 +146,12 @@ impl<M: Machine> Kernel<M> {
                 let record = &mut self.mappings.tasks[task].record;
                 record.name = name;
                 record.image = image.map_or(0, |image| image + 1);
+                self.trace_task_name(task, Some(caller));
             }
             Object::Thread(thread) => {
                 require(capability.rights, Rights::EXECUTE)?;
                 self.threads[thread].record.set_name(name);
+                self.trace_thread_name(thread, caller);
             }
             _ => return Err(ObjectError::InvalidArgument.into()),
         }
@@ -171,10 +176,7 @@ impl<M: Machine> Kernel<M> {
         let platform::Request::ShutDown(platform::ShutDown { status }) =
             platform::Request::decode(self.words(caller, tag))?;
         if self.traces(Kind::ShutDown) {
-            let time = self.mappings.machine.time();
-            let mut record = self.new_record(Kind::ShutDown, time, caller);
-            record.a = status.into();
-            self.mappings.machine.record(record);
+            self.trace(self.mappings.machine.time(), caller, ShutDown { status });
         }
         self.mappings.machine.shut_down(status);
         NOTHING

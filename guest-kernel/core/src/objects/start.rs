@@ -19,7 +19,7 @@ use protocol::{
     boot::pad_name,
     error::ObjectError,
     flexpage::{Flexpage, Rights},
-    introspection::{NAME_LENGTH, NOBODY, record::Kind},
+    introspection::{NAME_LENGTH, NOBODY},
     layout::UTCB_AREA,
     object::CapabilityIndex,
 };
@@ -53,6 +53,7 @@ impl<M: Machine> Kernel<M> {
             self.mappings.give(TaskIndex::ROOT, index, full(object))?;
         }
         self.threads[root_thread].record.set_pager(CapabilityIndex::PARENT.0 as u16);
+        self.trace_pagers(root_thread, None);
         self.publish();
         self.schedule();
         Ok(())
@@ -78,8 +79,9 @@ impl<M: Machine> Kernel<M> {
         self.mappings.give(task, CapabilityIndex::TASK, full(Object::Task(task)))?;
         self.mappings.give(task, CapabilityIndex::THREAD, full(Object::Thread(thread)))?;
         self.mappings.give(task, CapabilityIndex::CONSOLE, full(Object::Console))?;
-        self.trace_creation(Kind::TaskCreated, task, None, None);
-        self.trace_creation(Kind::ThreadStarted, task, Some(thread), None);
+        self.trace_task(task, None);
+        self.trace_task_name(task, None);
+        self.trace_thread(thread, None);
         self.make_ready(thread);
         Ok(thread)
     }

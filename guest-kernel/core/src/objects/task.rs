@@ -6,15 +6,16 @@ use crate::{
         machine::Machine,
     },
     objects::invocation::{Answer, NOTHING, Reply, require},
-    threads::{kernel::Kernel, trace::Unmapping, undertaking::Operation},
+    threads::{
+        kernel::Kernel,
+        trace::{Arrival, Unmapping},
+        undertaking::Operation,
+    },
 };
 use protocol::{
     error::ObjectError,
     flexpage::{Flexpage, Rights},
-    introspection::{
-        NOBODY,
-        record::{Kind, MapStatus},
-    },
+    introspection::record::{Ids, Kind, MapStatus},
     message::{MapItem, MessageTag},
     operation::task::{Map, Request, Unmap},
 };
@@ -53,10 +54,8 @@ impl<M: Machine> Kernel<M> {
         self.trace_replaced(caller, &progress, task, item, 0);
         let outcome = progress.outcome;
         if self.traces(Kind::Map) {
-            let mut record = self.new_record(Kind::Map, self.mappings.machine.time(), caller);
-            record.task = task.position();
-            record.thread = NOBODY;
-            self.trace_map(record, Some(caller), item, window, outcome);
+            let arrival = Arrival { to: Ids::of_task(task.position()), fault: 0, outcome };
+            self.trace_map(arrival, Some(caller), item, window);
         }
         match outcome.status {
             MapStatus::Done => NOTHING,

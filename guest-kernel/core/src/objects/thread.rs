@@ -15,10 +15,7 @@ use protocol::{
     Word,
     error::ObjectError,
     flexpage::Rights,
-    introspection::{
-        ThreadState,
-        record::{Kind, head_of, ids},
-    },
+    introspection::{ThreadState, record::Ids},
     layout::USER_END,
     message::MessageTag,
     object::CapabilityIndex,
@@ -45,6 +42,7 @@ impl<M: Machine> Kernel<M> {
                 let record = &mut self.threads[thread].record;
                 record.set_pager(pager);
                 record.set_exception_handler(handler);
+                self.trace_pagers(thread, Some(caller));
                 NOTHING
             }
             Request::ExRegs(new) => {
@@ -82,7 +80,7 @@ impl<M: Machine> Kernel<M> {
             None if self.threads[thread].is(ThreadState::Stopped) => Err(ObjectError::Busy),
             None => {
                 self.bind_to(thread, task, reference, utcb);
-                self.trace_creation(Kind::ThreadStarted, task, Some(thread), Some(caller));
+                self.trace_thread(thread, Some(caller));
                 Ok(())
             }
         }
@@ -98,8 +96,8 @@ impl<M: Machine> Kernel<M> {
         let bound = &mut self.threads[thread];
         bound.record.set_task(task.position());
         bound.utcb = reference;
-        bound.head = head_of(task.position(), thread.position());
-        bound.ids = ids(task.position(), thread.position()) as u32;
+        bound.ids = Ids::new(task.position(), thread.position());
+        bound.head = bound.ids.into();
         bound.root = self.mappings.tasks[task].space.root();
         bound.context = Context::new(utcb);
         let owner = &mut self.mappings.tasks[task];

@@ -8,7 +8,7 @@ use crate::{
 use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
     flexpage::{Flexpage, Rights},
-    introspection::ThreadState,
+    introspection::{ThreadState, record::Event},
     layout::UTCB_AREA,
     message::{MapItem, MessageTag},
     object::{CapabilityIndex, label},
@@ -283,12 +283,12 @@ fn storm(seed: u64, steps: usize) {
     let mut ended = std::collections::BTreeMap::new();
     let area = Flexpage::memory(UTCB_AREA, PAGE_ORDER, Rights::READ_WRITE).0;
     for step in 0..steps {
-        let records = &mut scene.bench.kernel.mappings.machine.records;
-        for record in records.drain(..).filter(|record| {
-            record.kind == protocol::introspection::record::Kind::ObjectEnded as u8
-        }) {
-            *ended.entry(record.flags).or_insert(0u32) += 1;
+        for traced in scene.bench.events() {
+            if let Event::ObjectEnded(end) = traced.event {
+                *ended.entry(end.object.kind() as u8).or_insert(0u32) += 1;
+            }
         }
+        scene.bench.kernel.mappings.machine.records.clear();
         scene.bench.kernel.mappings.machine.flushed.clear();
         let kernel = &scene.bench.kernel;
         let all = (0..kernel.threads.used()).map(index).filter(|thread| {

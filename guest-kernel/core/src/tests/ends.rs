@@ -14,7 +14,11 @@ use protocol::{
     error::{IpcError, ObjectError},
     fault::Access,
     flexpage::{Flexpage, Rights},
-    introspection::{ThreadState, mapping::ObjectKind, record::Kind},
+    introspection::{
+        ThreadState,
+        mapping::ObjectKind,
+        record::{Event, Traced},
+    },
     layout::UTCB_AREA,
     message::{MapItem, MessageTag},
     object::{CapabilityIndex, label},
@@ -184,11 +188,13 @@ impl Yard {
         Accounts { census, left, used }
     }
 
-    fn ended(&mut self) -> Vec<u8> {
-        let records = &mut self.bench.kernel.mappings.machine.records;
-        let ended = records.iter().filter(|record| record.kind == Kind::ObjectEnded as u8);
-        let kinds = ended.map(|record| record.flags).collect();
-        records.clear();
+    fn ended(&mut self) -> Vec<ObjectKind> {
+        let ended = |traced: &Traced| match traced.event {
+            Event::ObjectEnded(ended) => Some(ended.object.kind()),
+            _ => None,
+        };
+        let kinds = self.bench.events().iter().filter_map(ended).collect();
+        self.bench.kernel.mappings.machine.records.clear();
         kinds
     }
 }
@@ -236,7 +242,7 @@ fn thousands_of_tasks_leave_nothing_behind() {
         let ended = yard.ended();
         let kinds = [ObjectKind::Task, ObjectKind::Thread, ObjectKind::Gate, ObjectKind::Factory];
         for kind in kinds {
-            assert!(ended.contains(&(kind as u8)), "{kind:?} of {ended:?}");
+            assert!(ended.contains(&kind), "{kind:?} of {ended:?}");
         }
         yard.bench.kernel.mappings.machine.flushed.clear();
     }

@@ -8,7 +8,7 @@ use protocol::{
     flexpage::{Flexpage, Rights},
     introspection::{
         NOBODY, ThreadState,
-        record::{Kind, Unresolved, ids, split_asked},
+        record::{Event, Ids, Kind, Unresolved},
     },
     layout::USER_END,
     message::{MapItem, MessageTag},
@@ -40,9 +40,10 @@ fn answer(bench: &mut Bench, items: &[MapItem]) {
 }
 
 fn last_unresolved(bench: &Bench) -> Option<Unresolved> {
-    let record = bench.kernel.mappings.machine.records.iter().rev();
-    let mut unresolved = record.filter(|record| record.kind == Kind::Unresolved as u8);
-    unresolved.next().and_then(|record| Unresolved::from_u8(record.flags))
+    bench.events().iter().rev().find_map(|traced| match traced.event {
+        Event::Unresolved(fault) => Some(fault.reason),
+        _ => None,
+    })
 }
 
 #[test]
@@ -67,36 +68,43 @@ fn a_fault_becomes_a_message_and_its_answer_a_mapping() {
     let entry = bench.page(task, 0x1234_5000);
     assert!(entry.is_present());
     assert_eq!((entry.physical().0, entry.rights()), (FRAME, Rights::READ_WRITE));
-    assert_eq!(bench.kinds(), [Kind::Fault, Kind::Resolve].map(|kind| kind as u8));
-    let [fault, resolve] = bench.kernel.mappings.machine.records[..] else { panic!("two records") };
-    assert_eq!((fault.a, fault.d), (0x1234_5678, resolve.d));
-    let [map, resume] = resolve.split_resolve();
-    let source = (page.address() as u64) << 32;
-    assert_eq!((map.a, map.b, map.c), (0x1234_5000 | source, page.0 as u64, FRAME));
-    assert!(fault.time < resume.b && resume.b < resume.c && resume.c < resume.time);
+    assert_eq!(bench.kinds(), [Kind::Fault, Kind::Resolve]);
+    let [begin, end] = bench.events()[..] else { panic!("two records") };
+    let (Event::Fault(fault), Event::Resolve(resolve)) = (begin.event, end.event) else {
+        panic!("a fault and its end: {begin:?} {end:?}");
+    };
+    assert_eq!((fault.address, fault.number), (0x1234_5678, resolve.number));
+    let (map, resume) = resolve.split(end.time);
+    assert_eq!((map.destination, map.source), (0x1234_5000, page.address() as u32));
+    assert_eq!((map.sent, map.physical), (page, FRAME));
+    assert!(begin.time < resume.delivered && resume.delivered < resume.answered);
+    assert!(resume.answered < end.time);
 }
 
 /// What the last record of a fault or exception says: who was asked, and whom the thread that it
 /// happened to owes an answer.
-fn last_asked(bench: &Bench) -> (u64, u16) {
-    let is_beginning = |kind| [Kind::Fault as u8, Kind::Exception as u8].contains(&kind);
-    let mut records = bench.kernel.mappings.machine.records.iter().rev();
-    split_asked(records.find(|record| is_beginning(record.kind)).expect("a record").c)
+fn last_asked(bench: &Bench) -> (Ids, u16) {
+    let asked = bench.events().iter().rev().find_map(|traced| match traced.event {
+        Event::Fault(fault) => Some((fault.pager, fault.owed)),
+        Event::Exception(exception) => Some((exception.handler, exception.owed)),
+        _ => None,
+    });
+    asked.expect("a record")
 }
 
 #[test]
 fn a_fault_names_the_thread_that_waits_for_the_faulting_one() {
     let (mut bench, client) = faulting_client();
     bench.kernel.page_fault(0x5000, Access::empty());
-    assert_eq!(last_asked(&bench), (ids(1, ROOT), NOBODY));
+    assert_eq!(last_asked(&bench), (Ids::new(1, ROOT), NOBODY));
     assert_eq!(bench.current(), ROOT);
     bench.kernel.page_fault(0x200_1000, Access::empty());
-    assert_eq!(last_asked(&bench), (ids(0, 0), client));
+    assert_eq!(last_asked(&bench), (Ids::new(0, 0), client));
     assert_eq!(bench.current(), 0);
     bench.kernel.page_fault(0x200_1000, Access::empty());
-    assert_eq!(last_asked(&bench), (ids(NOBODY, NOBODY), ROOT));
+    assert_eq!(last_asked(&bench), (Ids::NOBODY, ROOT));
     bench.kernel.exception(6, 0);
-    assert_eq!(last_asked(&bench), (ids(NOBODY, NOBODY), ROOT));
+    assert_eq!(last_asked(&bench), (Ids::NOBODY, ROOT));
 }
 
 #[test]
@@ -107,17 +115,17 @@ fn a_fault_that_queues_is_not_served_yet() {
     let second = bench.spawn(ROOT, 210);
     assert_eq!(bench.current(), second);
     bench.kernel.page_fault(0x5000, Access::empty());
-    assert_eq!(last_asked(&bench), (ids(1, ROOT), NOBODY));
+    assert_eq!(last_asked(&bench), (Ids::new(1, ROOT), NOBODY));
     assert!(bench.thread(second).is(ThreadState::Sending));
     bench.kernel.page_fault(0x200_1000, Access::empty());
-    assert_eq!(last_asked(&bench), (ids(0, 0), first));
+    assert_eq!(last_asked(&bench), (Ids::new(0, 0), first));
     // sigma0 lets it go on; it takes the second one's message and faults again.
     bench.call(Operation::REPLY_AND_WAIT, NIL, MessageTag(0));
     assert_eq!(bench.current(), ROOT);
     bench.call(Operation::REPLY_AND_WAIT, NIL, MessageTag(0));
     assert_eq!((bench.current(), bench.result(ROOT).1), (ROOT, second.into()));
     bench.kernel.page_fault(0x200_1000, Access::empty());
-    assert_eq!(last_asked(&bench), (ids(0, 0), second));
+    assert_eq!(last_asked(&bench), (Ids::new(0, 0), second));
 }
 
 #[test]
@@ -142,9 +150,10 @@ fn an_exception_that_its_handler_refuses_is_recorded_as_such() {
     bench.kernel.exception(6, 0);
     bench.call(Operation::REPLY_AND_WAIT, NIL, MessageTag::new(-1, 0, 0));
     assert!(bench.thread(client).is(ThreadState::Stopped));
-    let unresolved = *bench.kernel.mappings.machine.records.last().expect("a record");
-    assert_eq!(unresolved.kind, Kind::Unresolved as u8);
-    assert_eq!((unresolved.flags, unresolved.d), (Unresolved::Refused as u8, 1));
+    let Some(Event::Unresolved(unresolved)) = bench.events().last().map(|last| last.event) else {
+        panic!("a record");
+    };
+    assert_eq!((unresolved.reason, unresolved.number), (Unresolved::Refused, 1));
 }
 
 #[test]

@@ -17,7 +17,10 @@ use protocol::{
     PAGE_SIZE, Word,
     fault::Access,
     flexpage::{Flexpage, KERNEL_PORTS, Rights},
-    introspection::{NOBODY, SET_ASIDE, ThreadState, UNUSED, record::Kind},
+    introspection::{
+        NOBODY, SET_ASIDE, ThreadState, UNUSED,
+        record::{Event, Kind},
+    },
     layout::{KERNEL_INFO_PAGE, USER_END, UTCB_AREA},
     message::{MapItem, MessageTag},
     object::{CapabilityIndex, label},
@@ -298,12 +301,13 @@ fn anything_that_tasks_do_leaves_the_kernel_sound() {
             bench.kernel.mappings.machine.records = old.kernel.mappings.machine.records;
             crowds += 1;
         }
-        for record in bench.kernel.mappings.machine.records.drain(..) {
-            seen[usize::from(record.kind)] += 1;
-            let access = Access::from_bits_truncate(record.flags);
-            let about_ports = access.contains(Access::PORT);
-            port_faults += u32::from(record.kind == Kind::Fault as u8 && about_ports);
+        for traced in bench.events() {
+            seen[traced.event.kind() as usize] += 1;
+            let about_ports =
+                matches!(traced.event, Event::Fault(fault) if fault.access.contains(Access::PORT));
+            port_faults += u32::from(about_ports);
         }
+        bench.kernel.mappings.machine.records.clear();
         let mut threads = (0..bench.kernel.threads.used()).map(ThreadIndex::from_position);
         let waits = threads.any(|thread| bench.kernel.threads[thread].waits_for_reply());
         steps_with_replies += u32::from(waits);

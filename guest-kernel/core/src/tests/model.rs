@@ -41,7 +41,7 @@ use protocol::{
     introspection::{
         NOBODY, ThreadState,
         mapping::MappingNode,
-        record::{Kind, MapStatus, Record, Words},
+        record::{Kind, MapStatus, Record, Traced},
     },
     kip::PhysicalRange,
     layout::UTCB_AREA,
@@ -99,7 +99,7 @@ pub struct ModelMachine {
     pub calm_windows: u64,
     pub console: Vec<u8>,
     pub status: Option<u8>,
-    slot: Words,
+    slot: Record,
     clock: std::cell::Cell<u64>,
     /// Bytes that tasks can read; all others are 0.
     pub user_memory: BTreeMap<u64, u8>,
@@ -288,17 +288,13 @@ impl Processor for ModelMachine {
 }
 
 impl Trace for ModelMachine {
-    fn record(&mut self, record: Record) {
-        self.records.push(record);
-    }
-
-    fn begin_record(&mut self) -> &mut Words {
-        self.slot = [0; 8];
+    fn begin_record(&mut self) -> &mut Record {
+        self.slot = Record::default();
         &mut self.slot
     }
 
     fn end_record(&mut self) {
-        self.records.push(zerocopy::transmute!(self.slot));
+        self.records.push(self.slot);
     }
 
     fn enabled_records(&self) -> u64 {
@@ -657,7 +653,13 @@ impl Bench {
         assert_eq!(outcome.status, MapStatus::Done);
     }
 
-    pub fn kinds(&self) -> Vec<u8> {
-        self.kernel.mappings.machine.records.iter().map(|record| record.kind).collect()
+    /// What has been recorded.
+    pub fn events(&self) -> Vec<Traced> {
+        let records = self.kernel.mappings.machine.records.iter();
+        records.map(|record| record.decode().expect("a well-formed record")).collect()
+    }
+
+    pub fn kinds(&self) -> Vec<Kind> {
+        self.events().iter().map(|traced| traced.event.kind()).collect()
     }
 }

@@ -9,6 +9,7 @@ use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
     error::ObjectError,
     flexpage::{Flexpage, Rights},
+    introspection::record::{Event, Handler, Ids, NamedObject, PagersSet},
     layout::UTCB_AREA,
     message::MessageTag,
     object::{CAPABILITY_TABLE_SIZE, CapabilityIndex, label},
@@ -176,4 +177,53 @@ fn a_name_is_given_by_who_controls_the_object() {
             assert_eq!(named, wanted, "{object:?} with {rights:?}");
         }
     }
+}
+
+#[test]
+fn what_things_are_called_and_whom_threads_turn_to_is_recorded() {
+    let mut program = Program::new(u64::MAX / 2);
+    let (own, by) = (CapabilityIndex::TASK.0, Ids::new(program.task.position(), program.thread));
+    assert_eq!(program.create([factory::CreateThread::NUMBER, SLOT]), Ok(()));
+    let thread = program.bench.kernel.threads.used() - 1;
+    program.bench.kernel.mappings.machine.records.clear();
+    let control = |pager| [thread::Control::NUMBER, pager, 200, own, UTCB_AREA + UTCB_SIZE];
+    let parent = CapabilityIndex::PARENT.0;
+    for pager in [parent, parent, 300] {
+        let done = program.call(CapabilityIndex(SLOT), label::THREAD, control(pager));
+        assert_eq!(done, Ok(()));
+    }
+    let name = |slot, image| [debugger::SetName::NUMBER, slot, image, 1, 0x61];
+    for (slot, image) in [(own, 6), (own, Word::MAX), (SLOT, Word::MAX)] {
+        let named = program.call(CapabilityIndex::DEBUGGER, label::DEBUGGER, name(slot, image));
+        assert_eq!(named, Ok(()));
+    }
+    let events = program.bench.events();
+    let bound = Ids::new(program.task.position(), thread);
+    let empty = |capability| Handler { capability, gate_label: 0, thread: Ids::NOBODY };
+    let to_root = Handler {
+        capability: parent as u16,
+        gate_label: program.thread.into(),
+        thread: Ids::new(1, 1),
+    };
+    let set = |pager| PagersSet { by, pager, exception_handler: empty(200) };
+    let pagers = events.iter().filter_map(|traced| match traced.event {
+        Event::PagersSet(set) => Some((traced.who, set)),
+        _ => None,
+    });
+    let expected = [to_root, to_root, empty(300)].map(|pager| (bound, set(pager)));
+    assert_eq!(pagers.collect::<Vec<_>>(), expected);
+    let names = events.iter().filter_map(|traced| match traced.event {
+        Event::ObjectNamed(named) => {
+            assert_eq!((named.by, named.name), (by, protocol::boot::pad_name(b"a")));
+            Some((traced.who, named.object))
+        }
+        _ => None,
+    });
+    let task = Ids::of_task(program.task.position());
+    let expected = [
+        (task, NamedObject::Task { image: Some(6) }),
+        (task, NamedObject::Task { image: None }),
+        (bound, NamedObject::Thread),
+    ];
+    assert_eq!(names.collect::<Vec<_>>(), expected);
 }

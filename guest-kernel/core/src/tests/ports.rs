@@ -12,7 +12,7 @@ use protocol::{
     flexpage::{Flexpage, Rights},
     introspection::{
         NOBODY, ThreadState,
-        record::{Kind, MapStatus, Unresolved, ids, split_asked},
+        record::{Event, Fault, Ids, Kind, MapStatus, Traced, Unresolved},
     },
     layout::USER_END,
     message::{MapItem, MessageTag},
@@ -71,10 +71,20 @@ fn answer(bench: &mut Bench, items: &[MapItem]) {
     bench.call(Operation::REPLY_AND_WAIT, NIL, MessageTag::new(0, 0, items.len()));
 }
 
-fn unresolved(bench: &Bench) -> Vec<Option<Unresolved>> {
-    let records = bench.kernel.mappings.machine.records.iter();
-    let unresolved = records.filter(|record| record.kind == Kind::Unresolved as u8);
-    unresolved.map(|record| Unresolved::from_u8(record.flags)).collect()
+fn unresolved(bench: &Bench) -> Vec<Unresolved> {
+    let reason = |traced: &Traced| match traced.event {
+        Event::Unresolved(fault) => Some(fault.reason),
+        _ => None,
+    };
+    bench.events().iter().filter_map(reason).collect()
+}
+
+/// The first record is of a fault.
+fn recorded_fault(bench: &Bench) -> Fault {
+    match bench.events()[..] {
+        [Traced { event: Event::Fault(fault), .. }, ..] => fault,
+        ref other => panic!("{other:?}"),
+    }
 }
 
 /// The root task has been told of a general protection fault, not of a port fault.
@@ -91,11 +101,11 @@ fn a_forbidden_port_becomes_a_message() {
     protection_fault(&mut bench);
     let fault = asked(&mut bench, client);
     assert_eq!(fault, PortFault { ports: Flexpage::io_ports(0x3f8, 3), instruction: CODE });
-    let [record] = bench.kernel.mappings.machine.records[..] else { panic!("one record") };
-    assert_eq!(record.kind, Kind::Fault as u8);
-    assert_eq!(record.flags, (Access::PORT | Access::WRITE).bits());
-    assert_eq!((record.a, record.b, record.d), (0x3fa, CODE as u64, 1));
-    assert_eq!(split_asked(record.c), (ids(1, ROOT), NOBODY));
+    assert_eq!(bench.kinds(), [Kind::Fault]);
+    let fault = recorded_fault(&bench);
+    assert_eq!(fault.access, Access::PORT | Access::WRITE);
+    assert_eq!((fault.address, fault.instruction, fault.number), (0x3fa, CODE as u64, 1));
+    assert_eq!((fault.pager, fault.owed), (Ids::new(1, ROOT), NOBODY));
 }
 
 #[test]
@@ -103,7 +113,7 @@ fn reading_one_port_asks_for_one() {
     let (mut bench, client) = client_at(IN, 0x3ff);
     protection_fault(&mut bench);
     assert_eq!(asked(&mut bench, client).ports, Flexpage::io_ports(0x3ff, 0));
-    assert_eq!(bench.kernel.mappings.machine.records[0].flags, Access::PORT.bits());
+    assert_eq!(recorded_fault(&bench).access, Access::PORT);
 }
 
 #[test]
@@ -114,7 +124,7 @@ fn other_protection_faults_are_exceptions() {
         let (mut bench, client) = client_at(code, port);
         protection_fault(&mut bench);
         assert_exception(&mut bench, client);
-        assert_eq!(bench.kinds(), [Kind::Exception as u8]);
+        assert_eq!(bench.kinds(), [Kind::Exception]);
     }
     // With an error code it is about a segment.
     let (mut bench, client) = client_at(IN, 0x3f8);
@@ -152,7 +162,7 @@ fn a_refused_port_fault_reaches_the_exception_handler() {
     let (mut bench, client) = client_at(IN, 0x3ff);
     protection_fault(&mut bench);
     bench.call(Operation::REPLY_AND_WAIT, NIL, MessageTag::new(-1, 0, 0));
-    assert_eq!(unresolved(&bench), [Some(Unresolved::Refused)]);
+    assert_eq!(unresolved(&bench), [Unresolved::Refused]);
     assert_exception(&mut bench, client);
     bench.call(Operation::REPLY_AND_WAIT, NIL, MessageTag::new(-1, 0, 0));
     assert!(bench.thread(client).is(ThreadState::Stopped));
@@ -173,7 +183,7 @@ fn answers_without_the_port_end() {
             assert_eq!(bench.current(), client);
         }
         protection_fault(&mut bench);
-        assert_eq!(unresolved(&bench), [Some(Unresolved::NoProgress)]);
+        assert_eq!(unresolved(&bench), [Unresolved::NoProgress]);
         assert_exception(&mut bench, client);
     }
 }
@@ -196,7 +206,7 @@ fn a_pager_that_forgets_to_answer_leaves_an_exception() {
     bench.thread(client).record.set_exception_handler(0);
     protection_fault(&mut bench);
     bench.call(Operation::WAIT, NIL, MessageTag(0));
-    assert_eq!(unresolved(&bench), [Some(Unresolved::ReplyLost)]);
+    assert_eq!(unresolved(&bench), [Unresolved::ReplyLost]);
     assert!(bench.thread(client).is(ThreadState::Stopped));
 }
 
@@ -205,7 +215,7 @@ fn a_thread_without_pager_gets_an_exception() {
     let (mut bench, client) = client_at(IN, 0x3ff);
     bench.thread(client).record.set_pager(0);
     protection_fault(&mut bench);
-    assert_eq!(unresolved(&bench), [Some(Unresolved::NoPager)]);
+    assert_eq!(unresolved(&bench), [Unresolved::NoPager]);
     assert_exception(&mut bench, client);
 }
 
@@ -320,7 +330,7 @@ fn sigma0_has_all_ports_but_the_kernels() {
         bench.thread(0).context.set_result(MessageTag(0), port);
         protection_fault(&mut bench);
         assert_eq!(known(&bench, 0).len(), usize::from(may));
-        let reason = if may { None } else { Some(Some(Unresolved::NoPager)) };
+        let reason = if may { None } else { Some(Unresolved::NoPager) };
         assert_eq!(unresolved(&bench).first().copied(), reason);
     }
 }

@@ -8,7 +8,7 @@ use super::{
     random::Random,
 };
 use crate::memory::index::{TableIndex, ThreadIndex};
-use protocol::introspection::record::{Kind, Record};
+use protocol::introspection::record::{Event, Kind};
 use zerocopy::IntoBytes;
 
 /// Two kernels side by side.
@@ -20,13 +20,17 @@ trait Pair {
 /// The records of a step, those of a resolved fault as the two that it stands for.
 fn records(bench: &mut Bench) -> Vec<String> {
     let mut all = Vec::new();
-    for record in bench.kernel.mappings.machine.records.drain(..) {
-        let is_resolve = record.kind == Kind::Resolve as u8;
-        let split = if is_resolve { record.split_resolve().to_vec() } else { vec![record] };
-        all.extend(
-            split.into_iter().map(|record| format!("{:?}", Record { sequence: 0, ..record })),
-        );
+    for traced in bench.events() {
+        let split = match traced.event {
+            Event::Resolve(resolve) => {
+                let (map, resume) = resolve.split(traced.time);
+                vec![map.into(), resume.into()]
+            }
+            event => vec![event],
+        };
+        all.extend(split.into_iter().map(|event| format!("{:?}", traced.with(event))));
     }
+    bench.kernel.mappings.machine.records.clear();
     all
 }
 

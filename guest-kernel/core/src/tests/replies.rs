@@ -14,7 +14,7 @@ use protocol::{
     flexpage::{Flexpage, Rights},
     introspection::{
         ThreadState,
-        record::{Kind, Record, Unresolved, ids},
+        record::{Event, Ids, Unresolved},
     },
     message::{MapItem, MessageTag},
     object::{CapabilityIndex, label},
@@ -275,24 +275,26 @@ impl Stage {
                 let waiting = self.bench.thread(client);
                 assert!(waiting.is(ThreadState::Exception), "{way:?}");
                 assert!(!waiting.waits_for_reply());
-                assert_eq!(self.unresolved(), [Some(Unresolved::ReplyLost)]);
+                assert_eq!(self.unresolved(), [Unresolved::ReplyLost]);
             }
             Way::Exception => {
                 assert!(self.bench.thread(client).is(ThreadState::Stopped));
-                assert_eq!(self.unresolved(), [Some(Unresolved::ReplyLost)]);
+                assert_eq!(self.unresolved(), [Unresolved::ReplyLost]);
             }
         }
         self.expect_gone(&[(self.server, SLOT)]);
     }
 
-    fn records(&self, kind: Kind) -> Vec<Record> {
-        let records = self.bench.kernel.mappings.machine.records.iter();
-        records.filter(|record| record.kind == kind as u8).copied().collect()
+    /// What is of interest in what has been recorded.
+    fn recorded<T>(&self, of_interest: impl Fn(Event) -> Option<T>) -> Vec<T> {
+        self.bench.events().iter().filter_map(|traced| of_interest(traced.event)).collect()
     }
 
-    fn unresolved(&self) -> Vec<Option<Unresolved>> {
-        let all = self.records(Kind::Unresolved);
-        all.iter().map(|record| Unresolved::from_u8(record.flags)).collect()
+    fn unresolved(&self) -> Vec<Unresolved> {
+        self.recorded(|event| match event {
+            Event::Unresolved(fault) => Some(fault.reason),
+            _ => None,
+        })
     }
 
     /// Takes away what is in a slot of a thread's task.
@@ -344,8 +346,11 @@ fn an_answer_that_comes_later_is_the_answer() {
         if how == Operation::SEND {
             assert_eq!(stage.bench.result(server), (MessageTag(0), 0));
         }
-        let resumed: Vec<_> = stage.records(Kind::Resume).iter().map(|record| record.e).collect();
-        let by_server = ids(stage.bench.task_of(server).position(), server);
+        let resumed = stage.recorded(|event| match event {
+            Event::Resume(resume) => Some(resume.by),
+            _ => None,
+        });
+        let by_server = Ids::new(stage.bench.task_of(server).position(), server);
         let expected = if way == Way::Call { vec![] } else { vec![by_server] };
         assert_eq!(resumed, expected, "{way:?}");
         // It is there once.
@@ -459,12 +464,12 @@ fn refusing_later_is_refusing() {
                 assert!(stage.bench.thread(client).is(ThreadState::Ready));
             }
             Way::PageFault | Way::PortFault => {
-                assert_eq!(stage.unresolved(), [Some(Unresolved::Refused)]);
+                assert_eq!(stage.unresolved(), [Unresolved::Refused]);
                 // The exception waits until the handler asks.
                 assert!(stage.bench.thread(client).is(ThreadState::Sending));
             }
             Way::Exception => {
-                assert_eq!(stage.unresolved(), [Some(Unresolved::Refused)]);
+                assert_eq!(stage.unresolved(), [Unresolved::Refused]);
                 assert!(stage.bench.thread(client).is(ThreadState::Stopped));
             }
         }
@@ -484,7 +489,7 @@ fn useless_answers_are_counted() {
     }
     stage.bench.run(stage.client);
     stage.bench.kernel.page_fault(ADDRESS + 8, Access::WRITE);
-    assert_eq!(stage.unresolved(), [Some(Unresolved::NoProgress)]);
+    assert_eq!(stage.unresolved(), [Unresolved::NoProgress]);
 }
 
 #[test]
@@ -518,7 +523,7 @@ fn who_maps_over_it_drops_it() {
         let client = ThreadIndex::from_position(stage.client);
         assert_eq!(stage.object(stage.other, OTHER_SLOT), Some(Object::Thread(client)));
         if matches!(way, Way::PageFault | Way::PortFault) {
-            assert_eq!(stage.unresolved(), [Some(Unresolved::ReplyLost)]);
+            assert_eq!(stage.unresolved(), [Unresolved::ReplyLost]);
             assert!(stage.bench.thread(stage.client).is(ThreadState::Sending));
             stage.serve();
         }

@@ -21,7 +21,7 @@ use protocol::{
     fault::Access,
     introspection::{
         NOBODY,
-        record::{Kind, Record, ids},
+        record::{Ids, Whom},
     },
     object::CapabilityIndex,
 };
@@ -61,10 +61,10 @@ pub struct Thread {
     pub utcb: UtcbReference,
     /// Its task's page tables, for the processor.
     pub root: PhysicalAddress,
-    /// [`head_of`](protocol::introspection::record::head_of) this thread, for trace records.
-    pub head: u64,
-    /// [`ids`] of this thread, for trace records.
-    pub ids: u32,
+    /// This thread in heads of trace records.
+    pub head: Whom,
+    /// This thread in trace records.
+    pub ids: Ids,
     /// Who called it last and has had no answer yet.
     pub caller: MaybeThread,
     /// Who has begun to give it an answer that was set aside, and was interrupted.
@@ -111,8 +111,8 @@ impl Thread {
             record: StateRecord::new(priority, factory.position(), bookmark.raw()),
             utcb,
             root: PhysicalAddress(0),
-            head: 0,
-            ids: ids(NOBODY, NOBODY) as u32,
+            head: Whom::new(Ids::NOBODY),
+            ids: Ids::NOBODY,
             caller: MaybeThread::NOBODY,
             answerer: MaybeThread::NOBODY,
             unheld: Chain::EMPTY,
@@ -192,19 +192,8 @@ impl Thread {
         self.record.set_task(NOBODY);
         self.utcb = UtcbReference::first_of(frame);
         self.root = PhysicalAddress(0);
-        self.head = 0;
-        self.ids = ids(NOBODY, NOBODY) as u32;
-    }
-
-    /// A record about this thread, which is number `index`, with the rest still zero.
-    pub fn new_record(&self, kind: Kind, time: u64, index: ThreadIndex) -> Record {
-        Record {
-            time,
-            kind: kind as u8,
-            task: self.record.task,
-            thread: index.position(),
-            ..Record::default()
-        }
+        self.head = Whom::new(Ids::NOBODY);
+        self.ids = Ids::NOBODY;
     }
 
     /// Its priority.

@@ -9,12 +9,16 @@ use crate::{
     threads::kernel::Kernel,
 };
 use protocol::{
-    flexpage::{Flexpage, Rights, low_mask},
+    flexpage::{Flexpage, Rights},
     introspection::{
-        NOBODY,
-        record::{Kind, Record, UNMAP_ACCESSED, UNMAP_DIRTY, UNMAP_OWN, UNMAP_REPLACED, ids},
+        TaskRecord, ThreadRecord,
+        record::{
+            Handler, Ids, Kind, Map, NamedObject, ObjectNamed, PagersSet, Recorded, TaskCreated,
+            ThreadStarted, Unmap, set_by_words,
+        },
     },
     message::MapItem,
+    object::CapabilityIndex,
 };
 
 impl<M: Machine> Kernel<M> {
@@ -24,59 +28,112 @@ impl<M: Machine> Kernel<M> {
         self.mappings.machine.records(kind)
     }
 
-    /// A record about `thread` with the rest still zero.
-    #[inline]
-    pub fn new_record(&self, kind: Kind, time: u64, thread: ThreadIndex) -> Record {
-        self.threads[thread].new_record(kind, time, thread)
-    }
-
     /// A thread and its task as records name them.
     #[inline(always)]
-    pub fn ids_of(&self, thread: Option<ThreadIndex>) -> u64 {
+    pub fn ids_of(&self, thread: Option<ThreadIndex>) -> Ids {
         match thread {
-            Some(thread) => ids(self.threads[thread].record.task, thread.position()),
-            None => ids(NOBODY, NOBODY),
+            Some(thread) => Ids::new(self.threads[thread].record.task, thread.position()),
+            None => Ids::NOBODY,
         }
     }
 
-    /// Leaves a record of an item that arrived in `record.task`.
+    /// Leaves a record of what happened to a thread.
+    #[inline]
+    pub(crate) fn trace(&mut self, time: u64, thread: ThreadIndex, event: impl Recorded) {
+        self.trace_of(time, self.ids_of(Some(thread)), event);
+    }
+
+    /// Leaves a record of what happened.
+    #[inline]
+    pub(crate) fn trace_of(&mut self, time: u64, who: Ids, event: impl Recorded) {
+        let machine = &mut self.mappings.machine;
+        set_by_words!(machine.begin_record(), time, who.into(), event);
+        machine.end_record();
+    }
+
+    /// Leaves a record of something that happens seldom, if that is wanted.
+    fn trace_now<E: Recorded>(&mut self, who: Ids, event: impl FnOnce(&mut Self) -> E) {
+        if self.traces(E::KIND) {
+            let event = event(self);
+            self.trace_of(self.mappings.machine.time(), who, event);
+        }
+    }
+
+    /// Leaves a record of an item that arrived.
     pub(crate) fn trace_map(
         &mut self,
-        mut record: Record,
+        arrival: Arrival,
         sender: Option<ThreadIndex>,
         item: MapItem,
         window: Flexpage,
-        outcome: Outcome,
     ) {
-        let grant = u8::from(item.grant) << 3;
-        record.flags = outcome.rights.bits() | grant | (outcome.status as u8) << 4;
-        record.order = outcome.order as u8;
-        record.cpu = window.order() as u8;
-        record.a = outcome.destination as u64 | (outcome.source as u64) << 32;
-        record.b = item.flexpage.0 as u64;
-        record.c = outcome.physical.0;
-        record.e = self.ids_of(sender) << 32 | u64::from(outcome.entries);
-        self.mappings.machine.record(record);
+        let Arrival { to, fault, outcome } = arrival;
+        let event = Map {
+            status: outcome.status,
+            grant: item.grant,
+            rights: outcome.rights,
+            order: outcome.order as u8,
+            window: window.order() as u8,
+            destination: outcome.destination as u32,
+            source: outcome.source as u32,
+            sent: item.flexpage,
+            physical: outcome.physical.0,
+            fault,
+            sender: self.ids_of(sender),
+            entries: outcome.entries,
+        };
+        self.trace_of(self.mappings.machine.time(), to, event);
     }
 
-    pub(crate) fn trace_creation(
-        &mut self,
-        kind: Kind,
-        task: TaskIndex,
-        thread: Option<ThreadIndex>,
-        creator: Option<ThreadIndex>,
-    ) {
-        if !self.traces(kind) {
-            return;
-        }
-        self.mappings.machine.record(Record {
-            time: self.mappings.machine.time(),
-            kind: kind as u8,
-            task: task.position(),
-            thread: thread.map_or(NOBODY, TableIndex::position),
-            a: self.ids_of(creator),
-            ..Record::default()
+    pub(crate) fn trace_task(&mut self, task: TaskIndex, creator: Option<ThreadIndex>) {
+        let who = Ids::of_task(task.position());
+        self.trace_now(who, |kernel| TaskCreated { creator: kernel.ids_of(creator) });
+    }
+
+    pub(crate) fn trace_thread(&mut self, thread: ThreadIndex, creator: Option<ThreadIndex>) {
+        let who = self.ids_of(Some(thread));
+        self.trace_now(who, |kernel| ThreadStarted { creator: kernel.ids_of(creator) });
+    }
+
+    /// Records the name and image that a task has now.
+    pub(crate) fn trace_task_name(&mut self, task: TaskIndex, by: Option<ThreadIndex>) {
+        self.trace_now(Ids::of_task(task.position()), |kernel| {
+            let TaskRecord { name, image, generation, .. } = kernel.mappings.tasks[task].record;
+            let object = NamedObject::Task { image: image.checked_sub(1) };
+            ObjectNamed { object, generation, by: kernel.ids_of(by), name }
         });
+    }
+
+    /// Records the name that a thread has now.
+    pub(crate) fn trace_thread_name(&mut self, thread: ThreadIndex, by: ThreadIndex) {
+        self.trace_now(self.ids_of(Some(thread)), |kernel| {
+            let ThreadRecord { name, generation, .. } = *kernel.threads[thread].record;
+            let by = kernel.ids_of(Some(by));
+            ObjectNamed { object: NamedObject::Thread, generation, by, name }
+        });
+    }
+
+    /// Records whom a thread turns to from now on.
+    pub(crate) fn trace_pagers(&mut self, thread: ThreadIndex, by: Option<ThreadIndex>) {
+        self.trace_now(self.ids_of(Some(thread)), |kernel| {
+            let from = &kernel.threads[thread];
+            let (pager, exception_handler) = (from.pager(), from.exception_handler());
+            PagersSet {
+                by: kernel.ids_of(by),
+                pager: kernel.handler(thread, pager),
+                exception_handler: kernel.handler(thread, exception_handler),
+            }
+        });
+    }
+
+    /// Where the gate at `index` in the thread's task leads to, for a record.
+    fn handler(&mut self, thread: ThreadIndex, index: CapabilityIndex) -> Handler {
+        let gate = self.gate(thread, index);
+        Handler {
+            capability: index.0 as u16,
+            gate_label: gate.as_ref().map_or(0, |gate| gate.label as u64),
+            thread: self.ids_of(gate.map(|gate| gate.thread)),
+        }
     }
 
     /// Leaves a record of what was unmapped.
@@ -101,21 +158,20 @@ impl<M: Machine> Kernel<M> {
         replaced_for: Option<u64>,
     ) {
         let Unmapping { task, flexpage, take, own, tally } = unmapping;
-        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
-        let mut record = self.new_record(Kind::Unmap, self.mappings.machine.time(), invoker);
-        record.task = task.position();
-        record.flags = take.bits()
-            | flag(own, UNMAP_OWN)
-            | flag(tally.noted.is_accessed(), UNMAP_ACCESSED)
-            | flag(tally.noted.is_dirty(), UNMAP_DIRTY)
-            | flag(replaced_for.is_some(), UNMAP_REPLACED);
-        record.order = flexpage.order() as u8;
-        record.a = (flexpage.address() & !low_mask(flexpage.order())) as u64;
-        record.b = flexpage.0 as u64;
-        record.c = u64::from(tally.removed) << 32 | u64::from(tally.reduced);
-        record.e = self.ids_of(Some(invoker));
-        record.d = replaced_for.unwrap_or(0);
-        self.mappings.machine.record(record);
+        let event = Unmap {
+            flexpage,
+            take,
+            own,
+            accessed: tally.noted.is_accessed(),
+            dirty: tally.noted.is_dirty(),
+            replaced: replaced_for.is_some(),
+            removed: tally.removed,
+            reduced: tally.reduced,
+            fault: replaced_for.unwrap_or(0),
+            by: self.ids_of(Some(invoker)),
+        };
+        let who = Ids::new(task.position(), invoker.position());
+        self.trace_of(self.mappings.machine.time(), who, event);
     }
 
     /// Records that a new mapping took the place of old ones where an item arrived in `task`.
@@ -135,6 +191,13 @@ impl<M: Machine> Kernel<M> {
             self.trace_unmap(unmapping, invoker, Some(answered_fault));
         }
     }
+}
+
+/// What arrived, with whom, and as the answer to which fault, 0 if none.
+pub(crate) struct Arrival {
+    pub to: Ids,
+    pub fault: u64,
+    pub outcome: Outcome,
 }
 
 /// What was unmapped.

@@ -704,8 +704,8 @@ fn sums_are_of_one_moment_or_not_judged() {
     let guest = crate::testing::FakeGuest::new(4);
     let made = Made::database(&AMD64);
     assert!(made.guest().check().is_of_one_moment);
-    let record = protocol::introspection::record::Record::default();
-    guest.while_reading(move |guest| guest.write(record));
+    let message = crate::scenario::message(0, crate::scenario::ROOT);
+    guest.while_reading(move |guest| guest.write(message));
     let report = Guest::open(&guest, crate::testing::HEADER).unwrap().check();
     assert!(!report.is_of_one_moment);
     assert_eq!(report.count(Rule::Quotas), 0);

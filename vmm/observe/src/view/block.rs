@@ -2,10 +2,13 @@
 
 use super::{
     Paint, placement,
-    words::{self, Gone, Headline, Latency, Mapped, Place, Sending, Unmapped, put},
+    words::{self, Gate, Gone, Headline, Latency, Mapped, Place, Sending, Unmapped, put},
 };
-use crate::event::{End, Event, Mapping, Nanoseconds, Party, Span};
-use protocol::introspection::{mapping::ObjectKind, record::Unresolved};
+use crate::event::{End, Event, Mapping, Naming, Nanoseconds, Pagers, Party, Span};
+use protocol::introspection::{
+    mapping::ObjectKind,
+    record::{NamedObject, Unresolved},
+};
 use std::fmt::{self, Arguments, Display};
 
 /// The first line of the trace.
@@ -48,10 +51,19 @@ pub(super) fn event(text: &mut String, paint: Paint, event: &Event) {
                 format_args!("thread {number} started by {}", creation.creator),
             );
         }
+        Event::Named(naming) => self::naming(&mut lines, naming),
+        Event::PagersSet(Pagers { time, who, pager, exception_handler, by }) => {
+            let [pager, handler] = [pager, exception_handler].map(Gate);
+            lines.line(
+                *time,
+                who,
+                format_args!("pager {pager}, exception handler {handler}, set by {by}"),
+            );
+        }
         Event::Ended(ending) => {
             let (kind, number) = (words::object_kind(ending.kind), ending.number);
             let label = match ending.kind {
-                Some(ObjectKind::Gate) => format!(" with label {:#x}", ending.label),
+                ObjectKind::Gate => format!(" with label {:#x}", ending.label),
                 _ => String::new(),
             };
             lines.line(
@@ -66,6 +78,22 @@ pub(super) fn event(text: &mut String, paint: Paint, event: &Event) {
         Event::Lost(lost) => {
             let (bad, end) = (paint.bad(), paint.end());
             lines.line(lost.time, &"-", format_args!("{bad}{} records lost{end}", lost.count));
+        }
+    }
+}
+
+fn naming(lines: &mut Lines<'_>, naming: &Naming) {
+    let Naming { time, what, name, by, .. } = naming;
+    match naming.object {
+        NamedObject::Task { image } => {
+            let image = image.map(|module| format!(", image in module {module},"));
+            let (task, image) = (what.task, image.unwrap_or_default());
+            let line = format_args!("task {task} named {name}{image} by {by}");
+            lines.line(*time, &what.task_name, line);
+        }
+        NamedObject::Thread => {
+            let thread = what.thread;
+            lines.line(*time, what, format_args!("thread {thread} named {name} by {by}"));
         }
     }
 }
@@ -139,8 +167,8 @@ fn ending(lines: &mut Lines<'_>, span: &Span) {
 }
 
 /// Whom a phrase of [`words::unresolved`] is about.
-pub(super) fn asked(span: &Span, reason: Option<Unresolved>) -> &Party {
-    if reason == Some(Unresolved::NoPager) { &span.who } else { &span.handler }
+pub(super) fn asked(span: &Span, reason: Unresolved) -> &Party {
+    if reason == Unresolved::NoPager { &span.who } else { &span.handler }
 }
 
 /// Whom the kernel turned to, for a span without an end.

@@ -1,12 +1,15 @@
 //! One line for each event, its fields separated by spaces.
 
-use super::words::{self, Gone, Numbers, Place, Sending, map_status, put};
-use crate::event::{Cause, End, Ending, Event, Mapping, Span, Unmapping};
+use super::words::{self, Gate, Gone, Numbers, Place, Sending, map_status, put};
+use crate::event::{Cause, End, Ending, Event, Mapping, Naming, Pagers, Span, Unmapping};
 use protocol::{
     PAGE_ORDER,
     fault::Access,
     flexpage::{Kind, Rights},
-    introspection::{mapping::ObjectKind, record::MapStatus},
+    introspection::{
+        mapping::ObjectKind,
+        record::{MapStatus, NamedObject},
+    },
 };
 
 pub(super) fn event(text: &mut String, event: &Event) {
@@ -33,12 +36,29 @@ pub(super) fn event(text: &mut String, event: &Event) {
             let (time, name) = (creation.time, &creation.what);
             put!(text, "{time} {name} thread-started by {}", creation.creator);
         }
+        Event::Named(naming) => {
+            let Naming { time, what, name, by, .. } = naming;
+            match naming.object {
+                NamedObject::Task { image } => {
+                    put!(text, "{time} {} task-named {name}", what.task_name);
+                    if let Some(module) = image {
+                        put!(text, " image={module}");
+                    }
+                }
+                NamedObject::Thread => put!(text, "{time} {what} thread-named {name}"),
+            }
+            put!(text, " by {by}");
+        }
+        Event::PagersSet(Pagers { time, who, pager, exception_handler, by }) => {
+            let [pager, handler] = [pager, exception_handler].map(Gate);
+            put!(text, "{time} {who} pagers-set pager={pager} handler={handler} by {by}");
+        }
         Event::Ended(ending) => {
             let Ending { time, number, label, by, .. } = ending;
             put!(text, "{time} {} {}-ended", Gone(ending), words::object_kind(ending.kind));
             match ending.kind {
-                Some(ObjectKind::Task | ObjectKind::Thread) => {}
-                Some(ObjectKind::Gate) => put!(text, " {number} label={label:#x}"),
+                ObjectKind::Task | ObjectKind::Thread => {}
+                ObjectKind::Gate => put!(text, " {number} label={label:#x}"),
                 _ => put!(text, " {number}"),
             }
             put!(text, " by {by}");
@@ -98,7 +118,7 @@ fn span(text: &mut String, span: &Span) {
 /// ` map rw- 2^12 frame=0x1f3c`
 fn mapping(text: &mut String, mapping: &Mapping) {
     let verb = if mapping.grant { "grant" } else { "map" };
-    if mapping.status != Some(MapStatus::Done) {
+    if mapping.status != MapStatus::Done {
         return put!(text, " {verb}-failed ({})", map_status(mapping.status));
     }
     let rights = words::rights(mapping.rights);
@@ -116,7 +136,7 @@ fn mapping(text: &mut String, mapping: &Mapping) {
 
 /// ` unmap {0x01f3c000,2^12} own takes=rwx gone=2 reduced=0 accessed dirty`
 fn unmapping(text: &mut String, unmap: &Unmapping) {
-    let numbers = Numbers(unmap.flexpage.kind(), unmap.start, unmap.order.into());
+    let numbers = Numbers(unmap.flexpage.kind(), unmap.start(), unmap.order());
     put!(text, " {} {{{numbers}}}", words::unmap_verb(unmap));
     if unmap.own {
         text.push_str(" own");

@@ -5,15 +5,19 @@
 use super::words::{self, exception, is_memory, kind_key, reason_key, rights};
 use crate::{
     event::{
-        Cause, Creation, Diagnosis, End, Ending, Event, Mapping, Message, Nanoseconds, Party,
-        Resumed, ShutDown, Span, Unmapping,
+        Cause, Creation, Diagnosis, End, Ending, Event, Handler, Mapping, Message, Naming,
+        Nanoseconds, Pagers, Party, Resumed, ShutDown, Span, Unmapping,
     },
     region::{Around, Region},
     symbols::Location,
 };
 use protocol::{
     fault::Access,
-    introspection::{NOBODY, mapping::ObjectKind, record::MapStatus},
+    introspection::{
+        NOBODY,
+        mapping::ObjectKind,
+        record::{MapStatus, NamedObject},
+    },
     message::MessageTag,
 };
 use serde::{Serialize, Serializer};
@@ -29,6 +33,8 @@ pub(super) fn event(text: &mut String, event: &Event) {
         Event::Message(message) => line(text, "message", MessageBody::new(message)),
         Event::TaskCreated(creation) => line(text, "task", CreationBody::new(creation, false)),
         Event::ThreadStarted(creation) => line(text, "thread", CreationBody::new(creation, true)),
+        Event::Named(naming) => line(text, "named", NamingBody::new(naming)),
+        Event::PagersSet(pagers) => line(text, "pagers", PagersBody::new(pagers)),
         Event::Ended(ending) => line(text, "ended", EndingBody::new(ending)),
         Event::ShutDown(down) => line(text, "shutdown", ShutDownBody::new(down)),
         Event::Lost(lost) => {
@@ -281,8 +287,7 @@ impl<'a> EndBody<'a> {
                 end: Time(*time),
                 reason: reason_key(*reason),
                 answer: Hex(*answer),
-                label: (*reason == Some(Reason::Refused))
-                    .then(|| MessageTag(*answer as usize).label()),
+                label: (*reason == Reason::Refused).then(|| MessageTag(*answer as usize).label()),
                 text: words::unresolved(*reason, *answer),
             },
             End::Open => Self::Open,
@@ -334,18 +339,17 @@ struct MapBody {
 impl MapBody {
     fn new(mapping: &Mapping) -> Self {
         let kind = mapping.sent.kind();
-        let is_done = mapping.status == Some(MapStatus::Done);
+        let is_done = mapping.status == MapStatus::Done;
         Self {
             t: Time(mapping.time),
             op: if mapping.grant { "grant" } else { "map" },
             kind: kind_key(kind),
             status: match mapping.status {
-                Some(MapStatus::Done) => "done",
-                Some(MapStatus::SourceEmpty) => "source_empty",
-                Some(MapStatus::Overflow) => "overflow",
-                Some(MapStatus::NoMemory) => "no_memory",
-                Some(MapStatus::TooDeep) => "too_deep",
-                None => "unknown",
+                MapStatus::Done => "done",
+                MapStatus::SourceEmpty => "source_empty",
+                MapStatus::Overflow => "overflow",
+                MapStatus::NoMemory => "no_memory",
+                MapStatus::TooDeep => "too_deep",
             },
             to: Hex(mapping.destination),
             order: mapping.order,
@@ -389,7 +393,7 @@ struct UnmapBody<'a> {
     op: &'static str,
     kind: &'static str,
     start: Hex,
-    order: u8,
+    order: u32,
     taken: String,
     own: bool,
     gone: u32,
@@ -408,8 +412,8 @@ impl<'a> UnmapBody<'a> {
             of: Who::task(&unmap.of),
             op: words::unmap_verb(unmap),
             kind: kind_key(unmap.flexpage.kind()),
-            start: Hex(unmap.start),
-            order: unmap.order,
+            start: Hex(unmap.start()),
+            order: unmap.order(),
             taken: rights(unmap.taken),
             own: unmap.own,
             gone: unmap.removed,
@@ -491,6 +495,88 @@ impl<'a> CreationBody<'a> {
 }
 
 #[derive(Serialize)]
+struct NamingBody<'a> {
+    t: Time,
+    #[serde(flatten)]
+    who: Who<'a>,
+    kind: &'static str,
+    generation: u32,
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<u32>,
+    by: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by_id: Option<u16>,
+}
+
+impl<'a> NamingBody<'a> {
+    fn new(naming: &'a Naming) -> Self {
+        let Naming { time, what, object, generation, name, by } = naming;
+        let (who, kind, image) = match *object {
+            NamedObject::Task { image } => (Who::task(what), ObjectKind::Task, image),
+            NamedObject::Thread => (Who::new(what), ObjectKind::Thread, None),
+        };
+        Self {
+            t: Time(*time),
+            who,
+            kind: words::object_kind(kind),
+            generation: *generation,
+            name,
+            image,
+            by: &by.name,
+            by_id: number(by),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct PagersBody<'a> {
+    t: Time,
+    #[serde(flatten)]
+    who: Who<'a>,
+    pager: HandlerBody<'a>,
+    handler: HandlerBody<'a>,
+    by: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by_id: Option<u16>,
+}
+
+impl<'a> PagersBody<'a> {
+    fn new(pagers: &'a Pagers) -> Self {
+        let Pagers { time, who, pager, exception_handler, by } = pagers;
+        Self {
+            t: Time(*time),
+            who: Who::new(who),
+            pager: HandlerBody::new(pager),
+            handler: HandlerBody::new(exception_handler),
+            by: &by.name,
+            by_id: number(by),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct HandlerBody<'a> {
+    capability: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gate: Option<Hex>,
+    #[serde(flatten)]
+    who: Option<Who<'a>>,
+}
+
+impl<'a> HandlerBody<'a> {
+    fn new(handler: &'a Handler) -> Self {
+        let Handler { capability, gate_label, party } = handler;
+        let has_gate = !party.is_kernel();
+        Self {
+            capability: *capability,
+            gate: has_gate.then_some(Hex(*gate_label)),
+            who: has_gate.then(|| Who::new(party)),
+        }
+    }
+}
+
+#[derive(Serialize)]
 struct EndingBody<'a> {
     t: Time,
     kind: &'static str,
@@ -509,14 +595,14 @@ struct EndingBody<'a> {
 impl<'a> EndingBody<'a> {
     fn new(ending: &'a Ending) -> Self {
         let Ending { time, kind, number, generation, what, label, by } = ending;
-        let is_named = matches!(kind, Some(ObjectKind::Task | ObjectKind::Thread));
+        let is_named = matches!(kind, ObjectKind::Task | ObjectKind::Thread);
         Self {
             t: Time(*time),
             kind: words::object_kind(*kind),
             number: *number,
             generation: *generation,
             name: is_named.then_some(&*what.name),
-            label: (*kind == Some(ObjectKind::Gate)).then_some(Hex(*label)),
+            label: (*kind == ObjectKind::Gate).then_some(Hex(*label)),
             by: &by.name,
             by_id: self::number(by),
         }
@@ -528,7 +614,7 @@ struct ShutDownBody<'a> {
     t: Time,
     #[serde(flatten)]
     who: Who<'a>,
-    status: u64,
+    status: u8,
 }
 
 impl<'a> ShutDownBody<'a> {

@@ -16,7 +16,7 @@ const CELL: usize = 3;
 pub(super) fn lines(mapping: &Mapping) -> Option<[String; 3]> {
     let (sent, window) = (mapping.sent, u32::from(mapping.window));
     let (smaller, larger) = (sent.order().min(window), sent.order().max(window));
-    let is_drawn = mapping.status == Some(MapStatus::Done)
+    let is_drawn = mapping.status == MapStatus::Done
         && window != WHOLE_SPACE_ORDER
         && smaller != larger
         && smaller == u32::from(mapping.order)
@@ -54,12 +54,11 @@ mod tests {
     use super::*;
     use crate::{
         event::Event,
-        scenario::{ROOT, WORDS, events, guest, map},
+        scenario::{ROOT, WORDS, events, guest, placed},
     };
     use protocol::{
         PAGE_ORDER,
         flexpage::{Area, Flexpage, Kind, Rights},
-        introspection::record::Record,
     };
 
     /// What the kernel writes of a map of `sent` with that send base into that window.
@@ -71,13 +70,11 @@ mod tests {
             }
         };
         let counted = if sent.kind() == Kind::IoPorts { PAGE_ORDER } else { 0 };
-        let placed = area(sent).unwrap().place(base, area(window).unwrap()).unwrap();
-        let record = Record {
-            order: (placed.order - counted) as u8,
-            cpu: window.order() as u8,
-            a: (placed.source as u64 >> counted) << 32 | placed.destination as u64 >> counted,
-            ..map(100, WORDS, ROOT, sent, 0, 0)
-        };
+        let place = area(sent).unwrap().place(base, area(window).unwrap()).unwrap();
+        let [destination, source] =
+            [place.destination, place.source].map(|place| (place >> counted) as u32);
+        let sizes = [place.order - counted, window.order()];
+        let record = placed(100, WORDS, ROOT, sent, [sizes[0], sizes[1], destination, source]);
         match &events(guest(4), [record])[..] {
             [Event::Map(mapping)] => mapping.clone(),
             other => panic!("{other:?}"),

@@ -51,12 +51,13 @@ impl Summary {
             Event::Unmap(unmap) => self.unmapping(unmap),
             Event::Message(_) => self.messages += 1,
             Event::TaskCreated(_) | Event::ThreadStarted(_) | Event::Ended(_) => {}
+            Event::Named(_) | Event::PagersSet(_) => {}
             Event::ShutDown(_) | Event::Lost(_) => {}
         }
     }
 
     fn mapping(&mut self, mapping: &Mapping) {
-        if mapping.status != Some(MapStatus::Done) {
+        if mapping.status != MapStatus::Done {
             return;
         }
         self.grants += u64::from(mapping.grant);

@@ -4,18 +4,15 @@ use super::Style;
 use crate::{
     event::{Event, Lost, Nanoseconds},
     scenario::{
-        CODE, KERNEL, ROOT, WORDS, events, fault, guest, nested_faults, null_jump, others, record,
-        resume, revocations, shown,
+        CODE, KERNEL, ROOT, WORDS, events, exception, fault, guest, message, nested_faults,
+        null_jump, others, record, resume, revocations, shown, unresolved,
     },
 };
 use protocol::{
     error::IpcError,
     fault::Access,
     flexpage::Rights,
-    introspection::{
-        NOBODY,
-        record::{Kind, Record, Unresolved, asked, ids},
-    },
+    introspection::record::{Ids, TaskCreated, Traced, Unresolved},
     layout::{HEAP_BASE, STACK_BASE},
 };
 use std::time::{Duration, Instant};
@@ -82,6 +79,8 @@ fn every_json_line_is_an_object_with_version_and_kind() {
         "fault",
         "map",
         "message",
+        "named",
+        "pagers",
         "shutdown",
         "task",
         "thread",
@@ -145,9 +144,9 @@ fn lost_records_are_said_where_they_are_missing_and_at_the_end() {
     let heap = HEAP_BASE as u64;
     let records = [
         fault(100, WORDS, Access::WRITE, heap, ROOT, 1),
-        Record { a: KERNEL, ..record(Kind::TaskCreated, 150, ids(9, 9)) },
-        record(Kind::Message, 200, ROOT),
-        record(Kind::Message, 300, ROOT),
+        record(150, Ids::new(9, 9), TaskCreated { creator: KERNEL }),
+        message(200, ROOT),
+        message(300, ROOT),
         resume([150, 250, 400], WORDS, ROOT, 2),
         fault(500, WORDS, Access::WRITE, heap, ROOT, 3),
     ];
@@ -177,16 +176,7 @@ lost 2 records: the guest wrote them faster than they were read
 fn report(access: Access, address: u64, reason: Unresolved, answer: u64) -> String {
     let records = [
         fault(100, WORDS, access, address, ROOT, 1),
-        Record {
-            flags: reason as u8,
-            order: access.bits(),
-            a: address,
-            b: CODE,
-            c: ROOT,
-            d: 1,
-            e: answer,
-            ..record(Kind::Unresolved, 350, WORDS)
-        },
+        unresolved(350, WORDS, (reason, answer), (access, address, CODE), 1),
     ];
     let guest = guest(8);
     guest.map(guest.space_of(3), HEAP_BASE as u64, 0x5000, Rights::READ);
@@ -276,12 +266,7 @@ fn hints_fit_the_exception() {
         // A port that the task has not got is a fault of its own.
         (13, "a privileged instruction, an address that is not canonical, or an access beyond"),
     ] {
-        let exception = Record {
-            flags: vector,
-            c: asked(ROOT, NOBODY),
-            d: 1,
-            ..record(Kind::Exception, 100, WORDS)
-        };
+        let exception = exception(100, WORDS, vector, ROOT, 1);
         let text = shown(Style::Summary, false, &events(guest(8), [exception]), 0);
         let hint = text.lines().find(|line| line.starts_with("  hint")).unwrap_or_default();
         assert!(hint.contains(expected), "{text}");
@@ -304,7 +289,7 @@ fn twenty_thousand_faults_are_shown_at_once() {
     let records = (0..6_667).flat_map(|round| {
         one.clone()
             .into_iter()
-            .map(move |record| Record { time: record.time + round * 5000, ..record })
+            .map(move |traced| Traced { time: traced.time + round * 5000, ..traced })
     });
     let start = Instant::now();
     let events = events(guest, records);

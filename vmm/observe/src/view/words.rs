@@ -1,7 +1,7 @@
 //! Words and phrases that several views use.
 
 use crate::{
-    event::{Cause, Ending, Mapping, Message, Resumed, Span, Unmapping},
+    event::{Cause, Ending, Handler, Mapping, Message, Resumed, Span, Unmapping},
     region::Region,
     symbols::Location,
 };
@@ -28,13 +28,13 @@ macro_rules! put {
 pub(super) use put;
 
 /// `thread`
-pub(super) fn object_kind(kind: Option<ObjectKind>) -> &'static str {
+pub(super) fn object_kind(kind: ObjectKind) -> &'static str {
     match kind {
-        Some(ObjectKind::Gate) => "gate",
-        Some(ObjectKind::Thread) => "thread",
-        Some(ObjectKind::Task) => "task",
-        Some(ObjectKind::Factory) => "factory",
-        Some(ObjectKind::Reply) => "answer",
+        ObjectKind::Gate => "gate",
+        ObjectKind::Thread => "thread",
+        ObjectKind::Task => "task",
+        ObjectKind::Factory => "factory",
+        ObjectKind::Reply => "answer",
         // The kernel's own never end.
         _ => "object",
     }
@@ -46,8 +46,20 @@ pub(super) struct Gone<'a>(pub(super) &'a Ending);
 impl fmt::Display for Gone<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.kind {
-            Some(ObjectKind::Task | ObjectKind::Thread) => self.0.what.fmt(formatter),
+            ObjectKind::Task | ObjectKind::Thread => self.0.what.fmt(formatter),
             _ => formatter.pad("-"),
+        }
+    }
+}
+
+/// `root`, or `(cap 4, empty)` where there is no gate yet.
+pub(super) struct Gate<'a>(pub(super) &'a Handler);
+
+impl fmt::Display for Gate<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.party.is_kernel() {
+            true => write!(formatter, "(cap {}, empty)", self.0.capability),
+            false => self.0.party.fmt(formatter),
         }
     }
 }
@@ -96,7 +108,7 @@ impl fmt::Display for Mapped<'_> {
         let mapping = self.0;
         let verb = if mapping.grant { "grant" } else { "map" };
         write!(formatter, "{verb} {}", Sent(mapping.sent))?;
-        if mapping.status != Some(MapStatus::Done) {
+        if mapping.status != MapStatus::Done {
             return write!(formatter, " failed: {}", map_status(mapping.status));
         }
         let (kind, order) = (mapping.sent.kind(), u32::from(mapping.order));
@@ -121,7 +133,7 @@ pub(super) struct Unmapped<'a>(pub(super) &'a Unmapping);
 impl fmt::Display for Unmapped<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unmap = self.0;
-        let numbers = Numbers(unmap.flexpage.kind(), unmap.start, unmap.order.into());
+        let numbers = Numbers(unmap.flexpage.kind(), unmap.start(), unmap.order());
         write!(formatter, "{} {{{numbers}}}", unmap_verb(unmap))?;
         if unmap.of.task != unmap.by.task {
             write!(formatter, " of {}", unmap.of)?;
@@ -222,14 +234,13 @@ impl fmt::Display for Numbers {
     }
 }
 
-pub(super) fn map_status(status: Option<MapStatus>) -> &'static str {
+pub(super) fn map_status(status: MapStatus) -> &'static str {
     match status {
-        Some(MapStatus::Done) => "done",
-        Some(MapStatus::SourceEmpty) => "the sender has nothing there",
-        Some(MapStatus::Overflow) => "it does not fit the receive window",
-        Some(MapStatus::NoMemory) => "no kernel memory",
-        Some(MapStatus::TooDeep) => "too many mappings lie between it and its origin",
-        None => "unknown status",
+        MapStatus::Done => "done",
+        MapStatus::SourceEmpty => "the sender has nothing there",
+        MapStatus::Overflow => "it does not fit the receive window",
+        MapStatus::NoMemory => "no kernel memory",
+        MapStatus::TooDeep => "too many mappings lie between it and its origin",
     }
 }
 
@@ -273,30 +284,28 @@ impl fmt::Display for Sending<'_> {
 }
 
 /// Why a span stayed unresolved, in one phrase about its handler.
-pub(super) fn unresolved(reason: Option<Unresolved>, answer: u64) -> String {
+pub(super) fn unresolved(reason: Unresolved, answer: u64) -> String {
     match reason {
-        Some(Unresolved::Refused) => format!("refused: {}", answer_label(answer)),
-        Some(Unresolved::NoPager) => "has nobody to turn to".to_owned(),
-        Some(Unresolved::ReplyLost) => "took the message and will never answer".to_owned(),
-        Some(Unresolved::NoProgress) => "answers, but the access still faults".to_owned(),
-        Some(Unresolved::MapFailed) => {
+        Unresolved::Refused => format!("refused: {}", answer_label(answer)),
+        Unresolved::NoPager => "has nobody to turn to".to_owned(),
+        Unresolved::ReplyLost => "took the message and will never answer".to_owned(),
+        Unresolved::NoProgress => "answers, but the access still faults".to_owned(),
+        Unresolved::MapFailed => {
             format!("answered, but the map failed: {}", ipc_error(answer))
         }
-        Some(Unresolved::OutsideUserArea) => "was not asked: not a user address".to_owned(),
-        None => format!("failed for an unknown reason ({answer:#x})"),
+        Unresolved::OutsideUserArea => "was not asked: not a user address".to_owned(),
     }
 }
 
 /// The reason as programs read it.
-pub(super) fn reason_key(reason: Option<Unresolved>) -> &'static str {
+pub(super) fn reason_key(reason: Unresolved) -> &'static str {
     match reason {
-        Some(Unresolved::Refused) => "refused",
-        Some(Unresolved::NoPager) => "no_pager",
-        Some(Unresolved::ReplyLost) => "reply_lost",
-        Some(Unresolved::NoProgress) => "no_progress",
-        Some(Unresolved::MapFailed) => "map_failed",
-        Some(Unresolved::OutsideUserArea) => "outside_user_area",
-        None => "unknown",
+        Unresolved::Refused => "refused",
+        Unresolved::NoPager => "no_pager",
+        Unresolved::ReplyLost => "reply_lost",
+        Unresolved::NoProgress => "no_progress",
+        Unresolved::MapFailed => "map_failed",
+        Unresolved::OutsideUserArea => "outside_user_area",
     }
 }
 

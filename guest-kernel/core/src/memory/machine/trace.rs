@@ -1,7 +1,7 @@
 //! What the host gets to see.
 
 use crate::memory::{frames::FramePool, node::MaybeNode};
-use protocol::introspection::record::{Kind, Record, Words};
+use protocol::introspection::record::{Kind, Record};
 
 /// How many objects exist.
 #[derive(Clone, Copy, Debug)]
@@ -23,14 +23,11 @@ pub struct Counts {
 /// The host reads both while the kernel writes, and may write anything into the header: an implementation
 /// answers for not leaving the ring then. Callers answer only for what they tell.
 pub trait Trace {
-    /// Appends a record to the trace ring; sets its sequence number.
-    fn record(&mut self, record: Record);
+    /// The next slot of the trace ring, marked as invalid, for
+    /// [`set_by_words`](protocol::set_by_words); [`Self::end_record`] must follow, or the host sees none.
+    fn begin_record(&mut self) -> &mut Record;
 
-    /// The next slot of the trace ring, marked as invalid, for a record that is written word by
-    /// word; [`Self::end_record`] must follow, or the host sees none.
-    fn begin_record(&mut self) -> &mut Words;
-
-    /// Makes the record in the slot of [`Self::begin_record`] valid.
+    /// Makes the record in the slot of [`Self::begin_record`] valid; sets its sequence number.
     fn end_record(&mut self);
 
     /// Which kinds of records are wanted: bit `1 << kind`. 0 when tracing is off.
