@@ -149,6 +149,11 @@ impl Slot {
         PROTOCOLS[usize::from(self.kind() % 16)]
     }
 
+    /// A number that the object has alone.
+    pub(crate) fn object_number(self) -> u32 {
+        self.with_rights(Rights::empty()).0.0
+    }
+
     /// The rights of the capability.
     pub fn rights(self) -> Rights {
         Rights::from_bits_truncate(self.0.rights())

@@ -31,6 +31,8 @@ pub(crate) enum NotEntered {
     Preempted,
     NoMemory,
     TooDeep,
+    /// Something has changed meanwhile: all is to be looked at anew.
+    Stale,
 }
 
 impl From<Preempted> for NotEntered {
@@ -143,6 +145,9 @@ impl<M: Machine> Mappings<M> {
         target: Target<E>,
         item: MapItem,
     ) -> Result<(), NotEntered> {
+        if self.interrupted_walks != 0 {
+            self.give_way(progress, source)?;
+        }
         let allowed = source.entry.rights() & item.flexpage.rights();
         let old = target.spot.entry(&mut self.machine);
         let entered = if old.is_present() || source.own.is_some() {
@@ -197,6 +202,10 @@ impl<M: Machine> Mappings<M> {
                 && let Some(entry) = self.enter_over_same(source, target, allowed, (old, node))
             {
                 return Ok(entry);
+            }
+            if progress.was_empty() && source.own.is_none() {
+                // Its place was empty before somebody else mapped over that.
+                return Ok(source.entry.derived(allowed));
             }
             self.unmap_tree(progress, node, Effect::REMOVE, true)?;
         }

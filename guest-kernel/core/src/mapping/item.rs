@@ -61,13 +61,23 @@ impl<M: Machine> Mappings<M> {
         progress.outcome.source = placement.source >> page_order;
         progress.outcome.destination = placement.destination >> page_order;
         progress.outcome.order = placement.order - page_order;
+        self.take_help(progress);
+        self.walkers[progress.walker].ticket.get_or_insert(self.precedence.ticket());
+        self.go_on_with_others(progress)?;
         self.finish_walk(progress)?;
-        let result = match kind {
-            // The right to read is the mapping itself.
-            _ if !item.flexpage.rights().contains(Rights::READ) => Ok(()),
-            Resource::Memory => self.map_pages(progress, from, to, Pages::Memory, item, placement),
-            Resource::Ports => self.map_pages(progress, from, to, Pages::Ports, item, placement),
-            _ => self.map_capabilities(progress, from, to, item, placement),
+        let result = loop {
+            let result = match kind {
+                // The right to read is the mapping itself.
+                _ if !item.flexpage.rights().contains(Rights::READ) => Ok(()),
+                Resource::Capability => self.map_capabilities(progress, from, to, item, placement),
+                Resource::Ports => {
+                    self.map_pages(progress, from, to, Pages::Ports, item, placement)
+                }
+                _ => self.map_pages(progress, from, to, Pages::Memory, item, placement),
+            };
+            if !matches!(result, Err(NotEntered::Stale)) {
+                break result;
+            }
         };
         if result.is_ok() {
             progress.done = placement.size();
@@ -78,7 +88,7 @@ impl<M: Machine> Mappings<M> {
             Ok(()) => MapStatus::Done,
             Err(NotEntered::NoMemory) => MapStatus::NoMemory,
             Err(NotEntered::TooDeep) => MapStatus::TooDeep,
-            Err(NotEntered::Preempted) => return Err(Preempted),
+            Err(NotEntered::Preempted | NotEntered::Stale) => return Err(Preempted),
         };
         Ok(())
     }

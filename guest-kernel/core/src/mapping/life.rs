@@ -277,6 +277,14 @@ impl<M: Machine> Lives<M> {
         core::mem::take(&mut self.has_news)
     }
 
+    /// What ends from now on was ended by somebody else; and whether that has taken a first capability away
+    /// already. Returns who it was before, and whether that has.
+    pub(crate) fn act_for(&mut self, cause: u32, has_news: bool) -> (u32, bool) {
+        let before = (self.cause, self.has_news);
+        (self.cause, self.has_news) = (cause, has_news);
+        before
+    }
+
     /// Who has ended what is taken apart now.
     pub(crate) fn cause(&self) -> Ids {
         Ids::from_bits(self.cause)

@@ -306,18 +306,32 @@ impl<M: Machine> Mappings<M> {
         let stretch = &mut self.stretch;
         let rights = run.item.flexpage.rights();
         let Some(restriction) = Restriction::to(rights) else { return 0 };
+        let (resource, ticket) =
+            (run.pages.resource(), self.walkers[progress.walker].ticket.unwrap_or_default());
+        let (precedence, is_quiet) = (&self.precedence, self.interrupted_walks == 0);
         let count = match found {
             DirectoryEntry::Table(from) if !run.moves() => {
                 let ahead = (source >> PAGE_ORDER).wrapping_sub(destination >> PAGE_ORDER);
-                row.derive(&mut self.machine, factory, stretch, move |machine, number| {
+                let page = move |machine: &mut M, number: u32| {
                     let index = (number as usize).wrapping_add(ahead) % TABLE_ENTRIES;
                     let spot = Spot::<Entry>::new(from, index);
                     let node = spot.node(machine)?;
                     // Only a page that is present has a node.
                     Some((restriction.of(spot.entry(machine)), node))
-                })
+                };
+                if is_quiet {
+                    row.derive(&mut self.machine, factory, stretch, page)
+                } else {
+                    row.derive(&mut self.machine, factory, stretch, move |machine, number| {
+                        page(machine, number).filter(|(entry, _)| {
+                            precedence.lets_pass(resource, entry.physical(), ticket)
+                        })
+                    })
+                }
             }
-            DirectoryEntry::Superpage(entry) => {
+            DirectoryEntry::Superpage(entry)
+                if is_quiet || precedence.lets_pass(resource, entry.physical(), ticket) =>
+            {
                 let node = run.spot.node(&mut self.machine);
                 let first = restriction.of(page_of_superpage(entry, source));
                 let Some(node) = node else { return 0 };
@@ -374,8 +388,10 @@ impl<M: Machine> Mappings<M> {
         if !(piece.is_same(source.entry) && piece.rights().contains(allowed)) {
             let spot = self.tasks[run.to].space.directory_spot(run.pages, destination);
             let node = spot.and_then(|spot| spot.node(&mut self.machine));
-            if let Some(node) = node {
+            if let Some(node) = node.filter(|_| !progress.was_empty()) {
                 self.unmap_tree(progress, node, Effect::REMOVE, true)?;
+                // What is there now has come since.
+                progress.note_empty();
                 return Ok(());
             }
         }

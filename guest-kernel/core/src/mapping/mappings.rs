@@ -5,6 +5,7 @@ use crate::{
         database::{NODES_PER_PAIR, take_node},
         emptying::{CLEAR_STEPS, PAIR_PIECES, clear_piece},
         life::{LifeTables, Lives},
+        precedence::Precedence,
         progress::{Walker, Walkers},
         sigma0::Sigma0,
         stretch::{Preempted, Stretch},
@@ -43,6 +44,8 @@ pub struct Mappings<M: Machine> {
     pub(crate) stretch: Stretch,
     /// Walks that are interrupted, each with a bookmark in a list.
     pub(crate) interrupted_walks: u16,
+    /// In which trees.
+    pub(crate) precedence: Precedence,
 }
 
 impl<M: Machine> Mappings<M> {
@@ -67,6 +70,7 @@ impl<M: Machine> Mappings<M> {
             sigma0,
             stretch: Stretch::new(),
             interrupted_walks: 0,
+            precedence: Precedence::new(),
         }
     }
 

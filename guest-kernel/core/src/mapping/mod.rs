@@ -9,6 +9,7 @@ pub mod item;
 pub mod life;
 pub mod map_pages;
 pub mod mappings;
+mod precedence;
 pub mod progress;
 mod reply;
 pub mod sigma0;

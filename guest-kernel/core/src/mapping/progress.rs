@@ -8,6 +8,7 @@ use crate::{
         database,
         item::Outcome,
         mappings::Mappings,
+        precedence::{Ahead, Help, Ticket},
         stretch::{Preempted, WALKERS_AT_ONCE},
         walk::{Tally, Walk},
     },
@@ -19,7 +20,7 @@ use crate::{
     },
 };
 use protocol::{
-    Word,
+    PAGE_ORDER, Word,
     introspection::mapping::{MappingNode, Place},
     message::MapItem,
 };
@@ -34,12 +35,18 @@ pub struct Walker {
     pub bookmark: NodeIndex,
     /// The walk that it is interrupted in.
     pub(crate) walk: Option<Walk>,
+    /// What others have done of that.
+    pub(crate) help: Option<Help>,
+    /// When the map was begun that it is in.
+    pub(crate) ticket: Option<Ticket>,
+    /// The walk that the map goes on with before.
+    pub(crate) ahead: Option<Ahead>,
 }
 
 impl Walker {
     /// One that is nowhere yet.
     pub fn new(bookmark: NodeIndex) -> Self {
-        Self { bookmark, walk: None }
+        Self { bookmark, walk: None, help: None, ticket: None, ahead: None }
     }
 }
 
@@ -58,6 +65,8 @@ pub struct Progress {
     pub resolved: bool,
     /// Whether a first capability was taken away, whose object ends.
     pub ends: bool,
+    /// Pages that were done when a place was empty ([`Self::note_empty`]).
+    past: u32,
     /// What became of the item so far.
     pub outcome: Outcome,
     /// What was unmapped of the flexpage so far, or in favour of the item.
@@ -74,9 +83,27 @@ impl Progress {
             done: 0,
             resolved: false,
             ends: false,
+            past: u32::MAX,
             outcome: Outcome::NOTHING,
             tally: Tally::default(),
         }
+    }
+
+    /// What was where this has come to is gone: whatever is there now has come since, and stays.
+    #[inline]
+    pub(crate) fn note_empty(&mut self) {
+        self.past = self.pages();
+    }
+
+    /// Whether that is so.
+    #[inline(always)]
+    pub(crate) fn was_empty(&self) -> bool {
+        self.past == self.pages()
+    }
+
+    #[inline(always)]
+    fn pages(&self) -> u32 {
+        (self.done >> PAGE_ORDER) as u32
     }
 
     /// The next item or flexpage.
@@ -130,32 +157,60 @@ impl<M: Machine> Mappings<M> {
     /// behind.
     #[inline]
     pub(crate) fn end_walk(&mut self, walker: WalkerIndex) {
-        if self.walkers[walker].walk.take().is_some() {
-            self.take_bookmark(walker);
-        }
+        self.drop_walk(walker);
+        let walker = &mut self.walkers[walker];
+        (walker.help, walker.ticket, walker.ahead) = (None, None, None);
+    }
+
+    /// Takes a walk from its walker that it does not go on with.
+    #[inline]
+    pub(crate) fn drop_walk(&mut self, walker: WalkerIndex) {
+        self.resume_walk(walker);
+    }
+
+    /// Takes the walk from a walker that it was interrupted in, with the nodes before and behind its bookmark.
+    #[inline]
+    pub(crate) fn resume_walk(
+        &mut self,
+        walker: WalkerIndex,
+    ) -> Option<(Walk, MaybeNode, MaybeNode)> {
+        let walk = self.walkers[walker].walk.take()?;
+        let (before, behind) = self.take_bookmark(walker, &walk);
+        Some((walk, before, behind))
     }
 
     /// What one walker has begun another one goes on with.
     pub(crate) fn hand_over_walk(&mut self, from: WalkerIndex, to: WalkerIndex) {
         self.end_walk(to);
-        let Some(walk) = self.walkers[from].walk.take() else { return };
-        if let Some(behind) = self.take_bookmark(from).0.get() {
-            self.put_bookmark(to, behind);
-            self.walkers[to].walk = Some(walk);
+        let begun = self.walkers[from];
+        let walker = &mut self.walkers[to];
+        (walker.help, walker.ticket, walker.ahead) = (begun.help, begun.ticket, begun.ahead);
+        if let Some((walk, before, _)) = self.resume_walk(from)
+            && let Some(behind) = before.get()
+        {
+            self.interrupt_walk(to, walk, behind);
         }
+        self.end_walk(from);
     }
 
-    /// Puts a walker's bookmark behind a node.
-    pub(crate) fn put_bookmark(&mut self, walker: WalkerIndex, behind: NodeIndex) {
+    /// A walker is interrupted in a walk. Its bookmark stands behind a node until it goes on.
+    pub(crate) fn interrupt_walk(&mut self, walker: WalkerIndex, walk: Walk, behind: NodeIndex) {
         let bookmark = self.walkers[walker].bookmark;
         let thread = walker.position().wrapping_sub(1);
         database::insert_bookmark(&mut self.machine, behind, bookmark, thread);
         self.interrupted_walks += 1;
+        if let Some(claim) = walk.claim {
+            self.precedence.add(claim);
+        }
+        self.walkers[walker].walk = Some(walk);
     }
 
     /// Takes a walker's bookmark out of its list. Returns the nodes before and behind it.
-    pub(crate) fn take_bookmark(&mut self, walker: WalkerIndex) -> (MaybeNode, MaybeNode) {
+    fn take_bookmark(&mut self, walker: WalkerIndex, walk: &Walk) -> (MaybeNode, MaybeNode) {
         self.interrupted_walks -= 1;
+        if let Some(claim) = walk.claim {
+            self.precedence.remove(claim);
+        }
         let bookmark = self.walkers[walker].bookmark;
         database::remove_bookmark(&mut self.machine, bookmark)
     }
@@ -182,7 +237,7 @@ impl<M: Machine> Mappings<M> {
             }
             let Some(walk) = &mut self.walkers[walker].walk else { continue };
             if walk.is_of(node) {
-                self.end_walk(walker);
+                self.end_walk_for(walker);
             } else if walk.replace_top(node, heir)
                 && let Some(heir) = heir
             {

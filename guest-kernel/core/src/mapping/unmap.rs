@@ -38,6 +38,7 @@ impl<M: Machine> Mappings<M> {
         take: Rights,
         own: bool,
     ) -> Result<bool, Preempted> {
+        self.take_help(progress);
         match flexpage.kind() {
             FlexpageKind::Capability => {
                 let Some(area) = flexpage.capability_area() else { return Ok(false) };
@@ -72,6 +73,7 @@ impl<M: Machine> Mappings<M> {
         let takes_tables = own && take.contains(Rights::READ) && size >= 1 << TABLE_ORDER;
         while progress.done < size {
             self.spend(LOOK_STEPS)?;
+            let was_empty = progress.was_empty();
             let address = area.base() + progress.done;
             if pages == Pages::Memory && address >= MAPPABLE_END {
                 break;
@@ -88,13 +90,13 @@ impl<M: Machine> Mappings<M> {
                     let start = page_of_superpage(entry, address).physical();
                     let frames = part.then(|| Frames::new(start, size));
                     let effect = Effect { take, frames, collect: true };
-                    if let Some(node) = directory.node(&mut self.machine) {
+                    if !was_empty && let Some(node) = directory.node(&mut self.machine) {
                         self.unmap_tree(progress, node, effect, own)?;
                     }
                 }
                 DirectoryEntry::Table(table) => {
                     let spot = Spot::<Entry>::new(table, table_index(address));
-                    if let Some(node) = spot.node(&mut self.machine) {
+                    if !was_empty && let Some(node) = spot.node(&mut self.machine) {
                         self.unmap_tree(
                             progress,
                             node,
@@ -125,7 +127,8 @@ impl<M: Machine> Mappings<M> {
         while progress.done < area.size() {
             self.spend(LOOK_STEPS)?;
             let index = CapabilityIndex((area.base() + progress.done) >> PAGE_ORDER);
-            if let Some(spot) = self.tasks[task].capabilities.spot(index)
+            if !progress.was_empty()
+                && let Some(spot) = self.tasks[task].capabilities.spot(index)
                 && let Some(node) = spot.node(&mut self.machine)
             {
                 self.unmap_tree(progress, node, Effect { take, frames: None, collect: true }, own)?;

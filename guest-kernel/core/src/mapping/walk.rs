@@ -9,6 +9,7 @@ use crate::{
         capability::Slot,
         database::{self, Links},
         mappings::Mappings,
+        precedence::Claim,
         progress::Progress,
         space::{Pages, Spot, table_index},
         stretch::Preempted,
@@ -70,6 +71,13 @@ impl Tally {
     fn note_usage(&mut self, entry: Entry) {
         self.noted = self.noted.joined(entry);
     }
+
+    /// Adds what somebody else has done.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.removed += other.removed;
+        self.reduced += other.reduced;
+        self.note_usage(other.noted);
+    }
 }
 
 /// What is to be done to the mappings of a tree.
@@ -124,10 +132,14 @@ impl Effect {
 #[derive(Clone, Copy, Debug)]
 pub struct Walk {
     /// The mapping whose descendants are walked.
-    root: NodeIndex,
+    pub(crate) root: NodeIndex,
     /// Its depth.
     depth: u16,
-    effect: Effect,
+    pub(crate) effect: Effect,
+    /// Whether the root goes too.
+    pub(crate) own: bool,
+    /// Where it stands in relation to others, once it has been interrupted.
+    pub(crate) claim: Option<Claim>,
     phase: Phase,
     /// The mapping that heads the subtree which the walk is in.
     top: Top,
@@ -190,8 +202,8 @@ impl<M: Machine> Mappings<M> {
         self.stretch.account(tree_steps + if own { OWN_STEPS } else { 0 });
         if is_tree {
             match effect.frames {
-                None => self.strip(progress, node, effect)?,
-                Some(_) => self.walk(progress, node, effect)?,
+                None => self.strip(progress, node, effect, own)?,
+                Some(_) => self.walk(progress, node, effect, own)?,
             }
         }
         if own {
@@ -204,9 +216,11 @@ impl<M: Machine> Mappings<M> {
     /// must go before it looks again: what is left would lead to other decisions.
     pub(crate) fn finish_walk(&mut self, progress: &mut Progress) -> Result<(), Preempted> {
         match self.walkers[progress.walker].walk {
-            Some(Walk { root, effect, .. }) => self.unmap_tree(progress, root, effect, true),
-            None => Ok(()),
+            Some(Walk { root, effect, own, .. }) => self.unmap_tree(progress, root, effect, own)?,
+            None => return Ok(()),
         }
+        progress.note_empty();
+        Ok(())
     }
 
     /// Takes all descendants of a mapping away, or rights of all, from the last one in the list to the
@@ -217,8 +231,9 @@ impl<M: Machine> Mappings<M> {
         progress: &mut Progress,
         root: NodeIndex,
         effect: Effect,
+        own: bool,
     ) -> Result<(), Preempted> {
-        let mut walk = self.begin_walk(progress, root, effect);
+        let mut walk = self.begin_walk(progress, root, effect, own);
         let mut node = walk.last.get().unwrap_or(root);
         let stripped = self.strip_on(progress, &mut walk, &mut node);
         if stripped.is_err() {
@@ -351,8 +366,9 @@ impl<M: Machine> Mappings<M> {
         progress: &mut Progress,
         root: NodeIndex,
         effect: Effect,
+        own: bool,
     ) -> Result<(), Preempted> {
-        let mut walk = self.begin_walk(progress, root, effect);
+        let mut walk = self.begin_walk(progress, root, effect, own);
         loop {
             let steps = if walk.phase == Phase::Act { ACT_STEPS } else { VISIT_STEPS };
             if let Err(preempted) = self.spend(steps)
@@ -374,27 +390,35 @@ impl<M: Machine> Mappings<M> {
         }
     }
 
-    fn begin_walk(&mut self, progress: &Progress, root: NodeIndex, effect: Effect) -> Walk {
-        if let Some(walk) = self.walkers[progress.walker].walk.take() {
-            let (last, next) = self.take_bookmark(progress.walker);
-            if walk.root == root && walk.effect == effect {
-                return Walk { last, next, ..walk };
-            }
+    fn begin_walk(
+        &mut self,
+        progress: &Progress,
+        root: NodeIndex,
+        effect: Effect,
+        own: bool,
+    ) -> Walk {
+        if let Some((walk, last, next)) = self.resume_walk(progress.walker)
+            && (walk.root, walk.effect, walk.own) == (root, effect, own)
+        {
+            return Walk { last, next, ..walk };
         }
         let node = self.machine.node(root);
         let (depth, next) = (node.depth, node.following());
         let top = Top { node: root, depth };
-        Walk { root, depth, effect, phase: Phase::Search, top, last: root.into(), next }
+        let (phase, last) = (Phase::Search, root.into());
+        Walk { root, depth, effect, own, claim: None, phase, top, last, next }
     }
 
     #[cold]
-    fn leave_walk(&mut self, progress: &Progress, walk: Walk, behind: NodeIndex) {
+    fn leave_walk(&mut self, progress: &Progress, mut walk: Walk, behind: NodeIndex) {
         for node in [walk.root, walk.top.node] {
             let node = self.machine.node(node);
             node.place = node.place.watched();
         }
-        self.put_bookmark(progress.walker, behind);
-        self.walkers[progress.walker].walk = Some(walk);
+        if walk.claim.is_none() {
+            walk.claim = Some(self.claim(walk.root));
+        }
+        self.interrupt_walk(progress.walker, walk, behind);
     }
 
     /// Looks at the next descendant. False if there is none.

@@ -15,6 +15,7 @@ mod messages;
 mod model;
 mod objects;
 mod ports;
+mod precedence;
 mod queue;
 mod quick;
 mod random;

@@ -398,6 +398,7 @@ impl Clone for Bench {
             sigma0: mappings.sigma0.clone(),
             stretch: mappings.stretch.clone(),
             interrupted_walks: mappings.interrupted_walks,
+            precedence: mappings.precedence.clone(),
         };
         let (threads, gates, ready) = (threads.clone(), gates.clone(), ready.clone());
         let (faults, current, bereaved) = (*faults, *current, *bereaved);
@@ -541,6 +542,7 @@ impl Bench {
         let owner = TaskIndex::from_position(owner);
         let window = Flexpage::WHOLE_SPACE;
         mappings.map_item(&mut progress, owner, task, item, window).expect("short");
+        mappings.end_walk(progress.walker);
         assert_eq!(progress.outcome.status, MapStatus::Done, "{capability:?} for {task:?}");
     }
 
@@ -639,6 +641,7 @@ impl Bench {
             let mappings = &mut self.kernel.mappings;
             mappings.stretch.begin(&mut mappings.machine);
             if mappings.map_item(&mut progress, from, to, item, window).is_ok() {
+                mappings.end_walk(progress.walker);
                 return progress.outcome;
             }
             mappings.stretch.take_tick();

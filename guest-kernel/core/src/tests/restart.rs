@@ -257,8 +257,8 @@ fn what_others_do_in_between_breaks_nothing() {
     assert!((2..12).all(|task| chain.rights(task, HERE).is_none()));
 }
 
-/// A mapping is being replaced, and somebody takes it away meanwhile: then there is nothing to walk
-/// over any more.
+/// A mapping is being replaced, and somebody would give it away meanwhile: who comes first is served first,
+/// so that there is nothing to give any more, nor to walk over.
 #[test]
 fn what_was_to_be_replaced_may_be_gone() {
     let mut chain = Chain::new(12);
@@ -276,7 +276,7 @@ fn what_was_to_be_replaced_may_be_gone() {
     assert!(restarts > 0);
     assert_eq!(chain.bench.result(chain.first).0, MessageTag::new(0, 0, 0));
     assert_eq!(chain.rights(0, HERE), Some(Rights::READ));
-    assert_eq!(chain.rights(5, elsewhere), Some(Rights::all()));
+    assert_eq!(chain.rights(5, elsewhere), None);
 }
 
 /// The same in a pager's answer, which the short way could give the second time.
@@ -390,7 +390,7 @@ fn nobody_keeps_more_rights_than_a_grant_leaves() {
         address += PAGE_SIZE;
         chain.map(0, 3, address, Rights::all());
     });
-    assert!(restarts > 2, "{restarts}");
+    assert!(restarts > 1, "{restarts}");
     assert_eq!(chain.rights(0, HERE + 0x7000), Some(Rights::READ));
     for task in 1..12 {
         for page in 0..0x200 {
@@ -477,7 +477,7 @@ fn a_grant_in_between_saves_nothing_from_an_unmap() {
                 chain.bench.map_item(from, to, item, Flexpage::WHOLE_SPACE);
             }
         });
-        assert!(restarts > 2 && !is_there, "{phase}: {restarts}");
+        assert!(restarts > 0 && !is_there, "{phase}: {restarts}");
         for task in 1..12 {
             for address in (0..24).map(|number| SUPERPAGE + number * PAGE_SIZE) {
                 assert_eq!(chain.rights(task, address), None, "{phase}: task {task}, {address:#x}");

@@ -12,6 +12,7 @@ use crate::{
         algebra::{Check, Row, same, specification::Spot},
         model::POOL,
     },
+    threads::undertaking::walker,
 };
 use protocol::{
     PAGE_SIZE, Word,
@@ -276,7 +277,10 @@ impl Machine {
             let thread = self.thread(number);
             let Some(act) = self.players[usize::from(number)].act else { continue };
             let taken = self.check_taken(number, act, rows);
-            self.players[usize::from(number)].is_taken |= taken.is_ok();
+            // Others may have gone on with it, and mapped on what is not to go.
+            let help = self.bench.kernel.mappings.walkers[walker(thread)].help;
+            let is_over = help.is_some_and(|help| help.is_over);
+            self.players[usize::from(number)].is_taken |= taken.is_ok() || is_over;
             let (instruction, arguments) = {
                 let context = &self.bench.kernel.threads[thread].context;
                 (context.instruction(), context.arguments())
