@@ -74,7 +74,7 @@ impl<M: Machine> Kernel<M> {
         if tag.words() != 0 {
             mappings.machine.copy_message(from.utcb, to.utcb, tag.words());
         }
-        spot.take(&mut mappings.machine);
+        spot.clear(&mut mappings.machine).is_unknown();
         database::free_node(&mut mappings.machine, &mut mappings.factories[factory], node);
         mappings.lives.forget_reply(caller);
         threads[server].wait_after_answer();

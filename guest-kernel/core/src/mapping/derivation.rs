@@ -246,8 +246,8 @@ impl<M: Machine> Mappings<M> {
             (old.rights() | allowed) & source.entry.rights()
         };
         let entry = old.with_rights(rights);
-        target.spot.set_entry(&mut self.machine, entry);
-        self.entry_changed(target.task, target.place);
+        let stale = target.spot.replace_entry(&mut self.machine, entry);
+        self.entry_changed(target.task, target.place, stale);
         Some(entry)
     }
 
@@ -290,8 +290,8 @@ impl<M: Machine> Mappings<M> {
         if was_watched {
             self.redirect_walks(source.node, Some(node));
         }
-        spot.take(&mut self.machine);
-        self.entry_changed(from, place);
+        let stale = spot.clear(&mut self.machine);
+        self.entry_changed(from, place, stale);
         let entry = source.entry.with_rights(allowed);
         target.spot.set_node(&mut self.machine, node.into());
         target.spot.set_entry(&mut self.machine, entry);

@@ -238,7 +238,7 @@ impl<M: Machine> Mappings<M> {
             Some(node) => self.unmap_tree(progress, node, Effect::REMOVE, true),
             // The kernel's own pages have no node.
             None => {
-                spot.take(&mut self.machine);
+                spot.clear(&mut self.machine).is_unknown();
                 Ok(())
             }
         }

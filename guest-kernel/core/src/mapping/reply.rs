@@ -55,7 +55,7 @@ impl<M: Machine> Mappings<M> {
         let task = TaskIndex::from_position(task);
         let index = CapabilityIndex(place.number() as Word);
         if let Some(spot) = self.tasks[task].capabilities.spot(index) {
-            spot.take(&mut self.machine);
+            spot.clear(&mut self.machine).is_unknown();
         }
         self.drop_node(self.tasks[task].factory, node);
     }

@@ -8,7 +8,8 @@ use crate::{
     },
     memory::{
         frames::{FramePair, PhysicalAddress, TableFrame},
-        machine::Memory,
+        index::TaskIndex,
+        machine::{Memory, Processor},
         node::{MaybeNode, NodeIndex},
     },
 };
@@ -83,6 +84,29 @@ impl<E> Clone for Spot<E> {
 
 impl<E> Copy for Spot<E> {}
 
+/// An entry has changed that somebody may have gone by. Who changes it gets this, and can only get rid of it
+/// by telling the processor, or by saying that there is nobody to tell.
+#[must_use = "the processor may still go by the old entry"]
+#[derive(Debug)]
+pub struct Stale(());
+
+impl Stale {
+    /// Tells the processor, as to a page of memory of the space with this top-level page table.
+    #[inline(always)]
+    pub fn flush(self, machine: &mut impl Processor, root: PhysicalAddress, address: Word) {
+        machine.flush_page(root, address);
+    }
+
+    /// Tells it, as to a task's ports.
+    pub fn forget_ports(self, machine: &mut impl Processor, task: TaskIndex) {
+        machine.forget_ports(task);
+    }
+
+    /// The processor does not know it: a capability, or of a space that is left for good.
+    #[inline(always)]
+    pub fn is_unknown(self) {}
+}
+
 /// Frames of entries of one kind.
 pub trait Entries: Copy + PartialEq {
     /// A frame of them.
@@ -128,9 +152,22 @@ impl<E: Entries> Spot<E> {
         machine.companion::<E::Companion>(self.frame).as_mut()[self.index].get()
     }
 
-    /// Replaces the entry.
+    /// Enters something where nothing is.
     #[inline(always)]
     pub fn set_entry(self, machine: &mut impl Memory, entry: E) {
+        debug_assert!(self.entry(machine) == E::EMPTY, "something is there");
+        self.write(machine, entry);
+    }
+
+    /// Replaces the entry.
+    #[inline(always)]
+    pub fn replace_entry(self, machine: &mut impl Memory, entry: E) -> Stale {
+        self.write(machine, entry);
+        Stale(())
+    }
+
+    #[inline(always)]
+    fn write(self, machine: &mut impl Memory, entry: E) {
         machine.view::<E::Frame>(self.frame.entries()).as_mut()[self.index] = entry;
     }
 
@@ -140,13 +177,11 @@ impl<E: Entries> Spot<E> {
         machine.companion::<E::Companion>(self.frame).as_mut()[self.index] = node;
     }
 
-    /// Leaves neither entry nor node. Returns what the entry was.
+    /// Leaves neither entry nor node.
     #[inline(always)]
-    pub fn take(self, machine: &mut impl Memory) -> E {
-        let entry = self.entry(machine);
-        self.set_entry(machine, E::EMPTY);
+    pub fn clear(self, machine: &mut impl Memory) -> Stale {
         self.set_node(machine, MaybeNode::NONE);
-        entry
+        self.replace_entry(machine, E::EMPTY)
     }
 }
 

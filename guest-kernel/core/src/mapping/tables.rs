@@ -46,11 +46,14 @@ impl<M: Machine> Mappings<M> {
     pub(crate) fn remove_table(&mut self, task: TaskIndex, pages: Pages, address: Word) {
         let owner = &self.tasks[task];
         let Some(spot) = owner.space.directory_spot(pages, address) else { return };
-        let Some(table) = spot.take(&mut self.machine).table_frame() else { return };
-        if pages == Pages::Memory {
+        let entry = spot.entry(&mut self.machine);
+        let stale = spot.clear(&mut self.machine);
+        match pages {
             // The processor may have noted where the table is.
-            self.machine.flush_page(owner.space.root(), address);
+            Pages::Memory => stale.flush(&mut self.machine, owner.space.root(), address),
+            Pages::Ports => stale.is_unknown(),
         }
+        let Some(table) = entry.table_frame() else { return };
         self.give_back(owner.factory, table.into_pair());
     }
 

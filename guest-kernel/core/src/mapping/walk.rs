@@ -11,7 +11,7 @@ use crate::{
         mappings::Mappings,
         precedence::Claim,
         progress::Progress,
-        space::{Pages, Spot, table_index},
+        space::{Pages, Spot, Stale, table_index},
         stretch::Preempted,
     },
     memory::{
@@ -353,8 +353,9 @@ impl<M: Machine> Mappings<M> {
         let owner = &self.tasks[task];
         let table = owner.space.table(&mut self.machine, Pages::Memory, address)?;
         let spot = Spot::<Entry>::new(table, table_index(address));
-        let entry = spot.take(&mut self.machine);
-        self.machine.flush_page(owner.space.root(), address);
+        let entry = spot.entry(&mut self.machine);
+        let stale = spot.clear(&mut self.machine);
+        stale.flush(&mut self.machine, owner.space.root(), address);
         let factory = &mut self.factories[owner.factory];
         database::free_node(&mut self.machine, factory, node);
         Some(entry)
@@ -545,8 +546,9 @@ impl<M: Machine> Mappings<M> {
         if place.resource() == Resource::Capability {
             slot = self.clear_slot(task, place);
         } else if let Some(spot) = self.page_spot(task, place) {
-            tally.note_usage(spot.take(&mut self.machine));
-            self.entry_changed(task, place);
+            tally.note_usage(spot.entry(&mut self.machine));
+            let stale = spot.clear(&mut self.machine);
+            self.entry_changed(task, place, stale);
         }
         tally.removed += 1;
         self.drop_node(self.tasks[task].factory, node);
@@ -572,11 +574,12 @@ impl<M: Machine> Mappings<M> {
         task: TaskIndex,
         spot: Spot<Entry>,
     ) {
-        tally.note_usage(spot.take(&mut self.machine));
+        tally.note_usage(spot.entry(&mut self.machine));
+        let stale = spot.clear(&mut self.machine);
         let number = self.machine.node(node).place.number();
         let owner = &self.tasks[task];
         let (root, factory) = (owner.space.root(), owner.factory);
-        self.machine.flush_page(root, (number as Word) << PAGE_ORDER);
+        stale.flush(&mut self.machine, root, (number as Word) << PAGE_ORDER);
         tally.removed += 1;
         self.drop_node(factory, node);
     }
@@ -593,7 +596,11 @@ impl<M: Machine> Mappings<M> {
     fn clear_slot(&mut self, task: TaskIndex, place: Place) -> Slot {
         let index = CapabilityIndex(place.number() as Word);
         match self.tasks[task].capabilities.spot(index) {
-            Some(spot) => spot.take(&mut self.machine),
+            Some(spot) => {
+                let slot = spot.entry(&mut self.machine);
+                spot.clear(&mut self.machine).is_unknown();
+                slot
+            }
             None => Slot::EMPTY,
         }
     }
@@ -615,8 +622,8 @@ impl<M: Machine> Mappings<M> {
         }
         if new != old {
             tally.reduced += u32::from(new.rights() != old.rights());
-            spot.set_entry(&mut self.machine, new);
-            self.entry_changed(task, place);
+            let stale = spot.replace_entry(&mut self.machine, new);
+            self.entry_changed(task, place, stale);
         }
     }
 
@@ -633,7 +640,7 @@ impl<M: Machine> Mappings<M> {
             let old = spot.entry(&mut self.machine);
             let new = old.with_rights(old.rights() - take);
             tally.reduced += u32::from(new != old);
-            spot.set_entry(&mut self.machine, new);
+            spot.replace_entry(&mut self.machine, new).is_unknown();
         }
     }
 
@@ -650,14 +657,14 @@ impl<M: Machine> Mappings<M> {
         }
     }
 
-    /// Makes the processor forget an entry of memory or ports that has changed.
+    /// Makes the processor forget an entry that has changed.
     #[inline]
-    pub(crate) fn entry_changed(&mut self, task: TaskIndex, place: Place) {
+    pub(crate) fn entry_changed(&mut self, task: TaskIndex, place: Place, stale: Stale) {
         if place.resource() == Resource::Memory {
             let address = (place.number() as Word) << PAGE_ORDER;
-            self.machine.flush_page(self.tasks[task].space.root(), address);
+            stale.flush(&mut self.machine, self.tasks[task].space.root(), address);
         } else {
-            self.machine.forget_ports(task);
+            stale.forget_ports(&mut self.machine, task);
         }
     }
 }
