@@ -132,7 +132,8 @@ impl<M: Machine> Kernel<M> {
         (registers[0], registers[1]) = (first, second);
         if machine.enabled_records() != 0 {
             if machine.records(Kind::Fault) {
-                let (from, to) = (&threads[faulter], &threads[pager]);
+                let asked = threads[pager].ids;
+                let from = &mut threads[faulter];
                 let record = machine.begin_record();
                 set_by_words!(
                     record,
@@ -142,7 +143,7 @@ impl<M: Machine> Kernel<M> {
                         access,
                         address: address as u64,
                         instruction: instruction as u64,
-                        pager: to.ids,
+                        pager: asked,
                         owed: from.caller.raw(),
                         number,
                         stack: from.context.stack() as u64,

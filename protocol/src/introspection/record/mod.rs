@@ -28,7 +28,6 @@ pub use object::{
     ThreadStarted,
 };
 
-use core::cell::Cell;
 use fields::Fields;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -50,11 +49,12 @@ const _: () = assert!(size_of::<Record>() == 64);
 
 /// Writes all but the number of a [`Record`], word by word and each once: when, to [whom](Whom), and what
 /// happened. The last is an expression that is evaluated anew for each word: so nothing of it needs a
-/// register while others are written, of which quick paths have few.
+/// register while others are written, of which quick paths have few. (What it reads through a shared
+/// reference the compiler reads but once, and keeps.)
 #[macro_export]
 macro_rules! set_by_words {
     ($record:expr, $time:expr, $whom:expr, $event:expr $(,)?) => {{
-        let record = $crate::introspection::record::Record::cells($record);
+        let record: &mut $crate::introspection::record::Record = $record;
         record.set_time($time);
         record.set_head($whom, &$event);
         record.set_word::<_, 0>(&$event);
@@ -97,13 +97,25 @@ impl Record {
         record
     }
 
-    /// Its words but the number, for [`set_by_words`](crate::set_by_words).
+    /// When it happened: the first part of [`set_by_words`](crate::set_by_words).
     #[inline(always)]
-    pub fn cells(&mut self) -> Cells<'_> {
-        let Self { time, head, words, .. } = self;
-        let [a, b, c, d, e] = words;
-        let words = [a, b, c, d, e].map(Cell::from_mut);
-        Cells { time: Cell::from_mut(time), head: Cell::from_mut(head), words }
+    pub fn set_time(&mut self, time: u64) {
+        self.time = time;
+    }
+
+    /// To whom it happened, and the numbers of the event: the second part.
+    #[inline(always)]
+    pub fn set_head<E: Recorded>(&mut self, whom: Whom, event: &E) {
+        let Fields { flags, order, other, .. } = event.fields();
+        let numbers = (flags as u64) << 8 | (order as u64) << 16 | (other as u64) << 24;
+        self.head = whom.0 | numbers | E::KIND as u64;
+    }
+
+    /// A word of the event: one of the others.
+    #[inline(always)]
+    pub fn set_word<E: Recorded, const NUMBER: usize>(&mut self, event: &E) {
+        const { assert!(NUMBER < 5) }
+        self.words[NUMBER] = event.fields().words[NUMBER];
     }
 
     /// The kind that it says it has.
@@ -124,39 +136,6 @@ impl Record {
         let who = Whom(self.head).ids();
         let read = Traced { sequence: self.sequence, time: self.time, who, event };
         if read.encode() == *self { Ok(read) } else { Err(Malformed::Event(kind)) }
-    }
-}
-
-/// The words of a record that is being written. Of what is written by an exclusive reference the compiler
-/// knows that nobody reads it otherwise, and then reads all that it needs for later words first; of a cell
-/// it does not.
-#[derive(Debug)]
-pub struct Cells<'r> {
-    time: &'r Cell<u64>,
-    head: &'r Cell<u64>,
-    words: [&'r Cell<u64>; 5],
-}
-
-impl Cells<'_> {
-    /// When it happened.
-    #[inline(always)]
-    pub fn set_time(&self, time: u64) {
-        self.time.set(time);
-    }
-
-    /// To whom it happened, and the numbers of the event.
-    #[inline(always)]
-    pub fn set_head<E: Recorded>(&self, whom: Whom, event: &E) {
-        let Fields { flags, order, other, .. } = event.fields();
-        let numbers = (flags as u64) << 8 | (order as u64) << 16 | (other as u64) << 24;
-        self.head.set(whom.0 | numbers | E::KIND as u64);
-    }
-
-    /// A word of the event.
-    #[inline(always)]
-    pub fn set_word<E: Recorded, const NUMBER: usize>(&self, event: &E) {
-        const { assert!(NUMBER < 5) }
-        self.words[NUMBER].set(event.fields().words[NUMBER]);
     }
 }
 
