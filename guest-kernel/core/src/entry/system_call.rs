@@ -224,7 +224,7 @@ impl<M: Machine> Kernel<M> {
     #[inline(never)]
     fn work_off(&mut self) {
         loop {
-            let is_done = self.dismantle().is_ok();
+            let is_done = self.dismantle(None).is_ok();
             self.mappings.stretch.end(&mut self.mappings.machine, !is_done);
             self.settle();
             self.preempt();

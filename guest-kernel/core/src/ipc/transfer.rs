@@ -70,7 +70,7 @@ impl<M: Machine> Kernel<M> {
         tag: MessageTag,
     ) -> Result<bool, Stopped> {
         let mut progress = self.begin(transfer.worker, transfer.operation(tag));
-        while progress.number < tag.items() {
+        while usize::from(progress.number) < tag.items() {
             let item = self.send_item(&mut progress, transfer, tag, Flexpage::WHOLE_SPACE)?;
             progress.resolved |= self.allows(transfer.receiver, item, progress.outcome);
             progress.next();
@@ -101,9 +101,9 @@ impl<M: Machine> Kernel<M> {
         let receiver = transfer.receiver;
         let window = Flexpage(self.utcb(receiver).buffer[0]);
         let mut progress = self.begin(transfer.worker, transfer.operation(tag));
-        while progress.number < tag.items() {
+        while usize::from(progress.number) < tag.items() {
             let item = self.send_item(&mut progress, transfer, tag, window)?;
-            self.tell(receiver, tag, progress.number, item, progress.outcome);
+            self.tell(receiver, tag, progress.number.into(), item, progress.outcome);
             progress.next();
         }
         self.mappings.end_stretch();
@@ -158,7 +158,7 @@ impl<M: Machine> Kernel<M> {
         let (from, to) = (self.task_of(sender), self.task_of(receiver));
         let item = match progress.item {
             Some(begun) => Ok(begun),
-            None => self.item(sender, tag, progress.number),
+            None => self.item(sender, tag, progress.number.into()),
         };
         progress.item = item.ok();
         if let Ok(item) = item

@@ -159,17 +159,12 @@ fn relink(machine: &mut impl Memory, node: MappingNode, next: MaybeNode, previou
     }
 }
 
-/// Whether anything was derived from a mapping.
-pub fn has_children(machine: &mut impl Memory, node: NodeIndex) -> bool {
-    let MappingNode { depth, mut next, .. } = *machine.node(node);
-    loop {
-        let Some(follower) = MaybeNode::from_raw(next).get() else { return false };
-        let follower = *machine.node(follower);
-        if !follower.is_bookmark() {
-            return follower.depth > depth;
-        }
-        next = follower.next;
-    }
+/// Whether anything was derived from a mapping, or something is under way behind it.
+#[inline(always)]
+pub fn may_have_children(machine: &mut impl Memory, node: NodeIndex) -> bool {
+    let above = machine.node(node);
+    let (depth, next) = (above.depth, above.following());
+    next.get().is_some_and(|next| machine.node(next).depth > depth)
 }
 
 /// Goes on from `node` to the last one in its list before one that is not deeper than `depth`, but

@@ -203,8 +203,11 @@ impl<M: Machine> Mappings<M> {
             {
                 return Ok(entry);
             }
-            if progress.was_empty() && source.own.is_none() {
-                // Its place was empty before somebody else mapped over that.
+            if progress.was_empty() {
+                // Its place was empty before somebody else mapped over that, and it is gone again.
+                if source.own.is_some() {
+                    self.unmap_tree(progress, source.node, Effect::REMOVE, true)?;
+                }
                 return Ok(source.entry.derived(allowed));
             }
             self.unmap_tree(progress, node, Effect::REMOVE, true)?;
@@ -233,7 +236,7 @@ impl<M: Machine> Mappings<M> {
             old.rights() | allowed
         } else {
             let can_move = database::depth_below(&mut self.machine, source.node).is_some()
-                && !database::has_children(&mut self.machine, node);
+                && !self.has_children(node);
             if !can_move {
                 return None;
             }

@@ -1,13 +1,13 @@
 //! Lives: an object lives as long as the first capability to it.
 //!
-//! When that is taken away, with all that was derived from it, the object comes to the front of the list
-//! of dying ones. Nothing else happens here: those who know what objects are made of take it apart. Until
-//! it is gone it stays among those that its factory has made.
+//! When that is taken away, with all that was derived from it, the object comes to the list of dying ones:
+//! behind the others, if a system call has ended it, so that the turn of each of them comes; but what ends
+//! because another one does comes before that. Nothing else happens here: those who know what objects are
+//! made of take it apart. Until it is gone it stays among those that its factory has made.
 
 use crate::{
     mapping::{
         capability::{Capability, Object},
-        database,
         mappings::Mappings,
     },
     memory::{
@@ -16,7 +16,7 @@ use crate::{
         node::{MaybeNode, NodeIndex},
     },
 };
-use core::marker::PhantomData;
+use core::{marker::PhantomData, num::NonZeroU64};
 use protocol::introspection::{
     NOBODY,
     mapping::{CapabilitySlot, LifeRecord, LifeState, ObjectKind},
@@ -45,7 +45,11 @@ struct MaybeMortal(u32);
 /// The life of one object. Its size is a power of two, which makes finding it a shift.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(32))]
-pub struct Life(LifeRecord);
+pub struct Life {
+    record: LifeRecord,
+    /// The lower half of its turn, while it is dying.
+    turn: u32,
+}
 
 const _: () = assert!(size_of::<Life>() == 32);
 
@@ -72,10 +76,12 @@ pub struct Lives<M: Machine> {
     dying: DueList,
     /// Gates that nobody holds any more, which their threads have not been told yet.
     unheld: DueList,
-    /// Ids of who does what leads to ends.
-    cause: u32,
-    /// Whether that has taken a first capability away.
-    has_news: bool,
+    /// Who does what leads to ends.
+    cause: Cause,
+    /// The last turn of what it has ended.
+    news: Option<Turn>,
+    /// Turns so far.
+    turns: u64,
     machine: PhantomData<M>,
 }
 
@@ -83,7 +89,7 @@ pub struct Lives<M: Machine> {
 impl Life {
     /// All that is known of it.
     pub fn record(&self) -> &LifeRecord {
-        &self.0
+        &self.record
     }
 }
 
@@ -91,14 +97,37 @@ impl Life {
 impl<M: Machine> Lives<M> {
     /// The next one of those that the same factory has made.
     pub fn next_made(&self, object: Mortal) -> Option<Mortal> {
-        MaybeMortal(self.of(object).0.next).get()
+        MaybeMortal(self.of(object).record.next).get()
+    }
+
+    /// Those that are dying, each with its turn as far as it is kept, and the gates that are unheld: both from
+    /// the first one to the last. An error if the list is not whole.
+    pub fn all_due(&self) -> Result<[Vec<(Mortal, u32)>; 2], String> {
+        let lists = [(self.dying, LifeState::Dying), (self.unheld, LifeState::Unheld)];
+        let mut found = [Vec::new(), Vec::new()];
+        for ((list, state), found) in lists.into_iter().zip(&mut found) {
+            let (mut next, mut previous) = (list.first, MaybeMortal::NONE);
+            while let Some(object) = next.get() {
+                let life = self.of(object);
+                let is_sound = life.is(state) && life.record.previous_due == previous.0;
+                if !is_sound || found.len() > usize::from(u16::MAX) {
+                    return Err(format!("{object:?} among the due: {life:?}"));
+                }
+                found.push((object, life.turn));
+                (previous, next) = (next, MaybeMortal(life.record.next_due));
+            }
+            if list.last != previous {
+                return Err(format!("the last one that is due is {previous:?}, not {list:?}"));
+            }
+        }
+        Ok(found)
     }
 
     /// Whatever becomes of their first capabilities, the objects that there are now do not end.
     pub fn forget_roots(&mut self) {
         let LifeTables { gates, threads, tasks, factories, replies } = &mut self.tables;
         for table in [gates, threads, tasks, factories, replies] {
-            table.iter_mut().for_each(|life| life.0.root = 0);
+            table.iter_mut().for_each(|life| life.record.root = 0);
         }
     }
 }
@@ -113,15 +142,33 @@ where
         let (gates, threads, tasks) = (gates.clone(), threads.clone(), tasks.clone());
         let (factories, replies) = (factories.clone(), replies.clone());
         let tables = LifeTables { gates, threads, tasks, factories, replies };
-        let Self { dying, unheld, cause, has_news, .. } = *self;
-        Self { tables, dying, unheld, cause, has_news, machine: PhantomData }
+        let Self { dying, unheld, cause, news, turns, .. } = *self;
+        Self { tables, dying, unheld, cause, news, turns, machine: PhantomData }
     }
+}
+
+/// When an object is taken apart: before all with a later turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Turn(NonZeroU64);
+
+/// Who does what leads to ends.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cause {
+    /// Ids of who has begun.
+    ids: u32,
+    /// The lower half of the turn of the object whose end does it; `None`: a system call.
+    turn: Option<u32>,
 }
 
 /// Objects that something is due to.
 #[derive(Clone, Copy, Debug)]
 struct DueList {
     first: MaybeMortal,
+    last: MaybeMortal,
+}
+
+impl DueList {
+    const EMPTY: Self = Self { first: MaybeMortal::NONE, last: MaybeMortal::NONE };
 }
 
 impl Mortal {
@@ -188,38 +235,41 @@ impl From<Mortal> for MaybeMortal {
 
 impl Life {
     /// Of an object that there is not.
-    const NONE: Self = Self(LifeRecord {
-        root: 0,
-        next: 0,
-        previous: 0,
-        next_due: 0,
-        previous_due: 0,
-        made: 0,
-        factory: NOBODY,
-        state: LifeState::None as u16,
-    });
+    const NONE: Self = Self {
+        record: LifeRecord {
+            root: 0,
+            next: 0,
+            previous: 0,
+            next_due: 0,
+            previous_due: 0,
+            made: 0,
+            factory: NOBODY,
+            state: LifeState::None as u16,
+        },
+        turn: 0,
+    };
 
     /// The node of its first capability, if that is there.
     pub fn root(&self) -> Option<NodeIndex> {
         let is_dying = self.is(LifeState::Dying);
-        MaybeNode::from_raw(self.0.root).get().filter(|_| !is_dying)
+        MaybeNode::from_raw(self.record.root).get().filter(|_| !is_dying)
     }
 
     /// The factory that has paid for it, if one has.
     pub fn factory(&self) -> Option<FactoryIndex> {
-        (self.0.factory != NOBODY).then(|| FactoryIndex::from_position(self.0.factory))
+        (self.record.factory != NOBODY).then(|| FactoryIndex::from_position(self.record.factory))
     }
 
     fn is(&self, state: LifeState) -> bool {
-        self.0.state == state as u16
+        self.record.state == state as u16
     }
 }
 
 impl<M: Machine> Lives<M> {
     /// Nobody lives yet.
     pub fn new(tables: LifeTables<M>) -> Self {
-        let none = DueList { first: MaybeMortal::NONE };
-        Self { tables, dying: none, unheld: none, cause: 0, has_news: false, machine: PhantomData }
+        let (dying, unheld, cause) = (DueList::EMPTY, DueList::EMPTY, Cause::default());
+        Self { tables, dying, unheld, cause, news: None, turns: 0, machine: PhantomData }
     }
 
     /// The life of an object that there is.
@@ -234,6 +284,10 @@ impl<M: Machine> Lives<M> {
     }
 
     fn record(&mut self, object: Mortal) -> &mut LifeRecord {
+        &mut self.life(object).record
+    }
+
+    fn life(&mut self, object: Mortal) -> &mut Life {
         let (storage, index) = match object {
             Mortal::Gate(gate) => (&mut self.tables.gates, gate.position()),
             Mortal::Thread(thread) => (&mut self.tables.threads, thread.position()),
@@ -245,7 +299,7 @@ impl<M: Machine> Lives<M> {
         if usize::from(index) == storage.len() {
             storage.push(Life::NONE);
         }
-        &mut storage[usize::from(index)].0
+        &mut storage[usize::from(index)]
     }
 
     /// Whether something is due to somebody.
@@ -267,32 +321,46 @@ impl<M: Machine> Lives<M> {
     /// Who does what may lead to ends from now on.
     #[inline(always)]
     pub(crate) fn set_cause(&mut self, ids: Ids) {
-        self.cause = ids.bits();
-        self.has_news = false;
+        self.cause = Cause { ids: ids.bits(), turn: None };
+        self.news = None;
     }
 
-    /// Whether the one who does something has taken a first capability away since this was asked last.
+    /// The last turn of what the one who does something has ended since this was asked last.
     #[inline(always)]
-    pub(crate) fn take_news(&mut self) -> bool {
-        core::mem::take(&mut self.has_news)
+    pub(crate) fn take_news(&mut self) -> Option<Turn> {
+        self.news.take()
     }
 
-    /// What ends from now on was ended by somebody else; and whether that has taken a first capability away
-    /// already. Returns who it was before, and whether that has.
-    pub(crate) fn act_for(&mut self, cause: u32, has_news: bool) -> (u32, bool) {
-        let before = (self.cause, self.has_news);
-        (self.cause, self.has_news) = (cause, has_news);
+    /// What ends from now on was ended by somebody else; and the last turn of what that has ended already.
+    /// Returns who it was before, and that turn of what it has.
+    pub(crate) fn act_for(&mut self, cause: Cause, news: Option<Turn>) -> (Cause, Option<Turn>) {
+        let before = (self.cause, self.news);
+        (self.cause, self.news) = (cause, news);
         before
     }
 
-    /// Who has ended what is taken apart now.
-    pub(crate) fn cause(&self) -> Ids {
-        Ids::from_bits(self.cause)
+    /// Who does what leads to ends.
+    pub(crate) fn cause(&self) -> Cause {
+        self.cause
     }
 
-    /// What ends because a dying object does was ended by who has ended that.
+    /// The ids of who has ended what is taken apart now.
+    pub(crate) fn cause_ids(&self) -> Ids {
+        Ids::from_bits(self.cause.ids)
+    }
+
+    /// What ends because a dying object does was ended by who has ended that, and comes before it.
     pub(crate) fn inherit_cause(&mut self, dying: Mortal) {
-        self.cause = self.of(dying).0.root;
+        let Life { record, turn } = *self.of(dying);
+        self.cause = Cause { ids: record.root, turn: Some(turn) };
+    }
+
+    /// The turn of what is to be taken apart first.
+    pub(crate) fn first_turn(&self) -> Option<Turn> {
+        let first = self.of(self.first_dying()?).turn;
+        // There are never so many that are dying that the lower half would not do.
+        let ago = (self.turns as u32).wrapping_sub(first);
+        NonZeroU64::new(self.turns.saturating_sub(ago.into())).map(Turn)
     }
 
     /// The first capability of an object stands at a node.
@@ -311,7 +379,7 @@ impl<M: Machine> Lives<M> {
     /// for it.
     #[inline(always)]
     pub(crate) fn begin_reply(&mut self, caller: ThreadIndex, root: NodeIndex) {
-        let life = &mut self.tables.replies[usize::from(caller.position())].0;
+        let life = &mut self.tables.replies[usize::from(caller.position())].record;
         (life.root, life.state) = (root.get(), LifeState::Living as u16);
     }
 
@@ -327,21 +395,34 @@ impl<M: Machine> Lives<M> {
     /// The capability to an answer is gone, and nobody is to learn that.
     #[inline(always)]
     pub(crate) fn forget_reply(&mut self, caller: ThreadIndex) {
-        let life = &mut self.tables.replies[usize::from(caller.position())].0;
+        let life = &mut self.tables.replies[usize::from(caller.position())].record;
         (life.root, life.state) = (0, LifeState::None as u16);
     }
 
-    /// Puts an object in front of those that it is one of from now on.
-    fn make_due(&mut self, object: Mortal, state: LifeState) {
+    /// Puts an object before or behind those that it is one of from now on.
+    fn make_due(&mut self, object: Mortal, state: LifeState, is_first: bool) {
         self.clear_due(object);
+        let new = MaybeMortal::from(object);
         let list = if state == LifeState::Dying { &mut self.dying } else { &mut self.unheld };
-        let first = core::mem::replace(&mut list.first, object.into());
-        if let Some(first) = first.get() {
-            self.record(first).previous_due = MaybeMortal::from(object).0;
+        let (next, previous) = match is_first {
+            true => (core::mem::replace(&mut list.first, new), MaybeMortal::NONE),
+            false => (MaybeMortal::NONE, core::mem::replace(&mut list.last, new)),
+        };
+        if list.first == MaybeMortal::NONE {
+            list.first = new;
+        }
+        if list.last == MaybeMortal::NONE {
+            list.last = new;
+        }
+        if let Some(next) = next.get() {
+            self.record(next).previous_due = new.0;
+        }
+        if let Some(previous) = previous.get() {
+            self.record(previous).next_due = new.0;
         }
         let record = self.record(object);
         record.state = state as u16;
-        (record.next_due, record.previous_due) = (first.0, 0);
+        (record.next_due, record.previous_due) = (next.0, previous.0);
     }
 
     /// Nothing is due to an object any more.
@@ -359,20 +440,33 @@ impl<M: Machine> Lives<M> {
             record.root = 0;
         }
         (record.next_due, record.previous_due) = (0, 0);
-        match previous.get() {
-            Some(previous) => self.record(previous).next_due = next.0,
-            None if is_dying => self.dying.first = next,
-            None => self.unheld.first = next,
+        let list = if is_dying { &mut self.dying } else { &mut self.unheld };
+        if previous == MaybeMortal::NONE {
+            list.first = next;
+        }
+        if next == MaybeMortal::NONE {
+            list.last = previous;
+        }
+        if let Some(previous) = previous.get() {
+            self.record(previous).next_due = next.0;
         }
         if let Some(next) = next.get() {
             self.record(next).previous_due = previous.0;
         }
     }
 
-    /// An object whose first capability is gone comes first of those that are to be taken apart.
-    pub(crate) fn put_in_front(&mut self, object: Mortal) {
-        self.make_due(object, LifeState::Dying);
-        self.record(object).root = self.cause;
+    /// An object whose first capability is gone is to be taken apart: as the last one, if a system call has
+    /// ended it, or before the first one, if that is why it ends.
+    pub(crate) fn put_among_dying(&mut self, object: Mortal) {
+        let Cause { ids, turn } = self.cause;
+        self.make_due(object, LifeState::Dying, turn.is_some());
+        let turn = turn.unwrap_or_else(|| {
+            self.turns += 1;
+            self.news = NonZeroU64::new(self.turns).map(Turn);
+            self.turns as u32
+        });
+        let life = self.life(object);
+        (life.record.root, life.turn) = (ids, turn);
     }
 }
 
@@ -385,13 +479,13 @@ impl<M: Machine> Mappings<M> {
         }
         let state = LifeState::Living as u16;
         let Some(factory) = factory else {
-            *self.lives.record(object) = LifeRecord { state, ..Life::NONE.0 };
+            *self.lives.record(object) = LifeRecord { state, ..Life::NONE.record };
             return;
         };
         let made = &mut self.lives.record(Mortal::Factory(factory)).made;
         let next = core::mem::replace(made, MaybeMortal::from(object).0);
         *self.lives.record(object) =
-            LifeRecord { next, factory: factory.position(), state, ..Life::NONE.0 };
+            LifeRecord { next, factory: factory.position(), state, ..Life::NONE.record };
         if let Some(next) = MaybeMortal(next).get() {
             self.lives.record(next).previous = MaybeMortal::from(object).0;
         }
@@ -401,7 +495,7 @@ impl<M: Machine> Mappings<M> {
     pub fn end_life(&mut self, object: Mortal) {
         self.lives.clear_due(object);
         let LifeRecord { next, previous, factory, .. } =
-            core::mem::replace(self.lives.record(object), Life::NONE.0);
+            core::mem::replace(self.lives.record(object), Life::NONE.record);
         match MaybeMortal(previous).get() {
             Some(previous) => self.lives.record(previous).next = next,
             None if factory == NOBODY => {}
@@ -417,7 +511,7 @@ impl<M: Machine> Mappings<M> {
 
     /// An object that a factory has made and that is not gone yet.
     pub fn first_made(&self, factory: FactoryIndex) -> Option<Mortal> {
-        MaybeMortal(self.lives.of(Mortal::Factory(factory)).0.made).get()
+        MaybeMortal(self.lives.of(Mortal::Factory(factory)).record.made).get()
     }
 
     /// A capability is gone, and `node` is in its tree no more.
@@ -425,8 +519,7 @@ impl<M: Machine> Mappings<M> {
     pub(crate) fn capability_is_gone(&mut self, capability: Capability, node: NodeIndex) {
         let Some(object) = capability.object.mortal() else { return };
         if self.lives.of(object).root() == Some(node) {
-            self.lives.put_in_front(object);
-            self.lives.has_news = true;
+            self.lives.put_among_dying(object);
         } else if let Mortal::Gate(_) = object {
             self.look_for_holders(object);
         }
@@ -435,7 +528,7 @@ impl<M: Machine> Mappings<M> {
     /// Whether anybody holds a gate by a capability that was derived from its first one.
     pub fn is_held(&mut self, gate: GateIndex) -> bool {
         let root = self.lives.of(Mortal::Gate(gate)).root();
-        root.is_some_and(|root| database::has_children(&mut self.machine, root))
+        root.is_some_and(|root| self.has_children(root))
     }
 
     /// If there is nobody, its thread is to learn that.
@@ -443,9 +536,9 @@ impl<M: Machine> Mappings<M> {
         let life = self.lives.of(gate);
         if let Some(root) = life.root()
             && life.is(LifeState::Living)
-            && !database::has_children(&mut self.machine, root)
+            && !self.has_children(root)
         {
-            self.lives.make_due(gate, LifeState::Unheld);
+            self.lives.make_due(gate, LifeState::Unheld, false);
         }
     }
 }

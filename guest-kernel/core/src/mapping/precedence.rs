@@ -10,6 +10,7 @@ use crate::{
     mapping::{
         capability::Slot,
         derivation::{Mapping, NotEntered, Source},
+        life::{Cause, Turn},
         mappings::Mappings,
         progress::Progress,
         stretch::{Preempted, WALKERS_AT_ONCE},
@@ -47,18 +48,18 @@ pub(crate) struct Subject {
 /// What an interrupted walk has a right to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Claim {
-    ticket: Ticket,
+    pub ticket: Ticket,
     subject: Subject,
     /// Who causes what ends by it.
-    cause: u32,
+    cause: Cause,
 }
 
 /// What others have done of a walk.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Help {
     tally: Tally,
-    /// Whether they have taken a first capability away.
-    ends: bool,
+    /// The last turn of what ends by that.
+    ends: Option<Turn>,
     /// Whether there is nothing left to do.
     pub is_over: bool,
 }
@@ -139,7 +140,7 @@ impl Precedence {
     }
 
     /// A walk is left that was not left before.
-    fn claim(&mut self, subject: Subject, cause: u32) -> Claim {
+    fn claim(&mut self, subject: Subject, cause: Cause) -> Claim {
         let ticket = self.next;
         self.next.0 += 1;
         Claim { ticket, subject, cause }
@@ -183,7 +184,7 @@ impl<M: Machine> Mappings<M> {
     /// What a walk has a right to that is left for the first time.
     pub(crate) fn claim(&mut self, root: NodeIndex) -> Claim {
         let subject = self.subject(root);
-        self.precedence.claim(subject, self.lives.cause().bits())
+        self.precedence.claim(subject, self.lives.cause())
     }
 
     /// A map is about to map from a mapping: first it goes on with a walk in that tree that began before, if
@@ -249,13 +250,13 @@ impl<M: Machine> Mappings<M> {
         else {
             return Ok(());
         };
-        let (cause, has_news) = self.lives.act_for(claim.cause, false);
+        let (cause, news) = self.lives.act_for(claim.cause, None);
         let mut progress = Progress::new(walker);
         let done = self.unmap_tree(&mut progress, root, effect, own);
-        let (_, ends) = self.lives.act_for(cause, has_news);
+        let (_, ends) = self.lives.act_for(cause, news);
         let help = self.walkers[walker].help.get_or_insert_default();
         help.tally.add(progress.tally);
-        help.ends |= ends;
+        help.ends = help.ends.max(ends);
         help.is_over = done.is_ok();
         done
     }
@@ -265,7 +266,7 @@ impl<M: Machine> Mappings<M> {
     pub(crate) fn take_help(&mut self, progress: &mut Progress) {
         if let Some(help) = self.walkers[progress.walker].help.take() {
             progress.tally.add(help.tally);
-            progress.ends |= help.ends;
+            progress.ends = progress.ends.max(help.ends);
             if help.is_over {
                 progress.note_empty();
             }

@@ -5,12 +5,13 @@
 
 use crate::{
     mapping::{
-        database,
+        database::{self, Links},
         item::Outcome,
+        life::Turn,
         mappings::Mappings,
         precedence::{Ahead, Help, Ticket},
         stretch::{Preempted, WALKERS_AT_ONCE},
-        walk::{Tally, Walk},
+        walk::{PASS_STEPS, Tally, Walk},
     },
     memory::{
         frames::NoMemory,
@@ -43,6 +44,14 @@ pub struct Walker {
     pub(crate) ahead: Option<Ahead>,
 }
 
+#[cfg(test)]
+impl Walker {
+    /// When the walk has begun that it is interrupted in, and the map.
+    pub fn tickets(&self) -> [Option<Ticket>; 2] {
+        [self.walk.and_then(|walk| walk.claim).map(|claim| claim.ticket), self.ticket]
+    }
+}
+
 impl Walker {
     /// One that is nowhere yet.
     pub fn new(bookmark: NodeIndex) -> Self {
@@ -56,15 +65,15 @@ pub struct Progress {
     /// Who goes on with it.
     pub walker: WalkerIndex,
     /// Number of the item or flexpage.
-    pub number: usize,
+    pub number: u8,
     /// The item, once it is begun: the words that it stands in may change.
     pub item: Option<MapItem>,
     /// Bytes of it that are done (ports and capabilities count as pages).
     pub done: Word,
     /// Whether one of the items before allows what had faulted.
     pub resolved: bool,
-    /// Whether a first capability was taken away, whose object ends.
-    pub ends: bool,
+    /// The last turn of what ends because its first capability was taken away.
+    pub ends: Option<Turn>,
     /// Pages that were done when a place was empty ([`Self::note_empty`]).
     past: u32,
     /// What became of the item so far.
@@ -82,7 +91,7 @@ impl Progress {
             item: None,
             done: 0,
             resolved: false,
-            ends: false,
+            ends: None,
             past: u32::MAX,
             outcome: Outcome::NOTHING,
             tally: Tally::default(),
@@ -213,6 +222,22 @@ impl<M: Machine> Mappings<M> {
         }
         let bookmark = self.walkers[walker].bookmark;
         database::remove_bookmark(&mut self.machine, bookmark)
+    }
+
+    /// Whether anything was derived from a mapping. There may be as many bookmarks behind it as threads:
+    /// interrupts come in between.
+    pub(crate) fn has_children(&mut self, node: NodeIndex) -> bool {
+        let MappingNode { depth, mut next, .. } = *self.machine.node(node);
+        while let Some(follower) = MaybeNode::from_raw(next).get() {
+            let follower = *self.machine.node(follower);
+            if !follower.is_bookmark() {
+                return follower.depth > depth;
+            }
+            self.stretch.go_on_with(&mut self.machine, PASS_STEPS);
+            self.stretch.account(PASS_STEPS);
+            next = follower.next;
+        }
+        false
     }
 
     /// A mapping goes, or moves to another tree: interrupted walks that would come back to it must not

@@ -168,6 +168,14 @@ enum Phase {
     Skip,
 }
 
+#[cfg(test)]
+impl Walk {
+    /// The same, whenever it has begun.
+    pub fn without_claim(self) -> Self {
+        Self { claim: None, ..self }
+    }
+}
+
 impl Walk {
     /// Whether `node` is the mapping whose descendants are walked.
     pub(crate) fn is_of(&self, node: NodeIndex) -> bool {
@@ -197,7 +205,7 @@ impl<M: Machine> Mappings<M> {
         own: bool,
     ) -> Result<(), Preempted> {
         let is_tree = self.walkers[progress.walker].walk.is_some()
-            || database::has_children(&mut self.machine, node);
+            || database::may_have_children(&mut self.machine, node);
         let tree_steps = if is_tree { TREE_STEPS } else { 0 };
         self.stretch.account(tree_steps + if own { OWN_STEPS } else { 0 });
         if is_tree {

@@ -3,10 +3,16 @@
 //!
 //! All of it is in tables: what an object still has says how far it has come. So whoever goes on with it,
 //! and whatever has become of others meanwhile, does the next piece of the first one in the list. What it
-//! held alone ends too, and comes to stand before it.
+//! held alone ends too, and comes to stand before it; what a system call ends comes to stand behind all others.
 
 use crate::{
-    mapping::{database, life::Mortal, progress::Progress, stretch::Preempted, walk::Effect},
+    mapping::{
+        database,
+        life::{Mortal, Turn},
+        progress::Progress,
+        stretch::Preempted,
+        walk::Effect,
+    },
     memory::{
         index::{
             FactoryIndex, GateIndex, MaybeThread, TableIndex, TaskIndex, ThreadIndex, WalkerIndex,
@@ -43,22 +49,30 @@ impl<M: Machine> Kernel<M> {
         !self.bereaved.is_empty() || self.mappings.lives.is_due()
     }
 
-    /// Takes apart all that is to be. The thread that runs may be among it: nobody does then.
+    /// Takes apart all that is to be, or all up to a turn. The thread that runs may be among it: nobody does
+    /// then.
     #[cold]
     #[inline(never)]
-    pub(crate) fn dismantle(&mut self) -> Result<(), Preempted> {
+    pub(crate) fn dismantle(&mut self, last: Option<Turn>) -> Result<(), Preempted> {
         loop {
             if !self.bereaved.is_empty() {
                 self.mappings.spend(TELL_STEPS)?;
                 self.settle_one();
                 continue;
             }
+            let turn = self.mappings.lives.first_turn();
+            if last.is_some() && (turn.is_none() || turn > last) {
+                return Ok(());
+            }
+            // By turns, so that none of both keeps the other one waiting.
             if let Some(Mortal::Gate(gate)) = self.mappings.lives.first_unheld() {
                 self.mappings.spend(PIECE_STEPS)?;
                 self.note_unheld(gate);
-                continue;
             }
             let Some(object) = self.mappings.lives.first_dying() else {
+                if self.mappings.lives.is_due() {
+                    continue;
+                }
                 self.mappings.end_walk(WalkerIndex::KERNEL);
                 return Ok(());
             };
@@ -79,19 +93,19 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    /// The same at the end of an operation of a thread, if that has taken a first capability away. The thread
-    /// goes on with it when it was left.
+    /// The same at the end of an operation of a thread with all that has ended by that, and what others had
+    /// ended before. The thread goes on with it when it was left.
     pub(crate) fn dismantle_for(
         &mut self,
         thread: ThreadIndex,
         operation: Operation,
         mut progress: Progress,
     ) -> Result<(), Preempted> {
-        progress.ends |= self.mappings.lives.take_news();
-        if !progress.ends || !self.is_due() {
+        progress.ends = progress.ends.max(self.mappings.lives.take_news());
+        if progress.ends.is_none() {
             return Ok(());
         }
-        let done = self.dismantle();
+        let done = self.dismantle(progress.ends);
         if done.is_err() && self.current == thread.into() {
             self.interrupt(thread, operation, progress);
         }
@@ -166,7 +180,7 @@ impl<M: Machine> Kernel<M> {
                     self.mappings.unmap_tree(&mut progress, root, Effect::REMOVE, true)
                 }
                 None => {
-                    self.mappings.lives.put_in_front(object);
+                    self.mappings.lives.put_among_dying(object);
                     Ok(())
                 }
             };
@@ -206,7 +220,7 @@ impl<M: Machine> Kernel<M> {
     fn finish(&mut self, object: Mortal, price: u64, who: Ids, ended: EndedObject) {
         if self.traces(Kind::ObjectEnded) {
             let (_, number) = object.kind();
-            let (generation, by) = (self.generation(object), self.mappings.lives.cause());
+            let (generation, by) = (self.generation(object), self.mappings.lives.cause_ids());
             let event = ObjectEnded { object: ended, number, generation, by };
             self.trace_of(self.mappings.machine.time(), who, event);
         }

@@ -73,8 +73,8 @@ impl<M: Machine> Kernel<M> {
         let generation = self.mappings.tasks[task].record.generation;
         let operation = Operation::Unmap { task, generation };
         let mut progress = self.begin(invoker, operation);
-        while progress.number < flexpages {
-            let register = Unmap::FIRST_FLEXPAGE + progress.number;
+        while usize::from(progress.number) < flexpages {
+            let register = Unmap::FIRST_FLEXPAGE + usize::from(progress.number);
             let flexpage = Flexpage(self.utcb(invoker).message[register]);
             let done = self.mappings.unmap_flexpage(&mut progress, task, flexpage, take, own);
             self.utcb(invoker).message[register] |= progress.tally.usage_bits();

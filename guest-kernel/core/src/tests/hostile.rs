@@ -14,18 +14,19 @@ use crate::{
     threads::queue::Queue,
 };
 use protocol::{
-    PAGE_SIZE, Word,
+    PAGE_ORDER, PAGE_SIZE, Word,
     fault::Access,
     flexpage::{Flexpage, KERNEL_PORTS, Rights},
     introspection::{
         NOBODY, SET_ASIDE, ThreadState, UNUSED,
+        mapping::ObjectKind,
         record::{Event, Kind},
     },
     layout::{KERNEL_INFO_PAGE, USER_END, UTCB_AREA},
     message::{MapItem, MessageTag},
     object::{CapabilityIndex, label},
-    operation::{Operation as _, task},
-    syscall::Operation,
+    operation::{Operation as _, factory, task},
+    syscall::{CAPABILITY_SHIFT, Operation},
 };
 
 /// Enough to reach every state many times over, in a few seconds.
@@ -37,6 +38,9 @@ const TASK_INDEX: Word = 10;
 
 /// Everybody may have answers from here on that were set aside.
 const FIRST_REPLY: Word = 20;
+
+/// And objects that were made.
+const FIRST_MADE: Word = 40;
 
 /// Where every task has an I/O instruction, and the frame that it is in.
 const CODE: Word = 0x40_0000;
@@ -106,8 +110,9 @@ pub fn act(bench: &mut Bench, source: &mut Source) {
         }
         return bench.kernel.timer_tick();
     };
-    match source.below(17) {
+    match source.below(18) {
         0 => bench.kernel.timer_tick(),
+        17 => make_or_end(bench, source, current),
         1 => bench.kernel.exception(source.below(32) as u8, source.word()),
         2 => {
             let context = &mut bench.kernel.threads[current].context;
@@ -163,6 +168,29 @@ pub fn act(bench: &mut Bench, source: &mut Source) {
             bench.kernel.system_call(index << 12 | operation, tag, timeouts);
         }
     }
+}
+
+/// Makes an object of any kind, or takes away the first capability to one that was made before.
+fn make_or_end(bench: &mut Bench, source: &mut Source, current: ThreadIndex) {
+    let slot = FIRST_MADE + source.below(4);
+    let area = Flexpage::memory(UTCB_AREA, PAGE_ORDER, Rights::READ_WRITE).0;
+    let page = Flexpage::capabilities(slot, 0, Rights::all()).0;
+    let (index, label, message) = match source.below(8) {
+        0 => (FIRST_INDEX, label::FACTORY, [factory::CreateTask::NUMBER, slot, area, 0]),
+        1 => (FIRST_INDEX, label::FACTORY, [factory::CreateThread::NUMBER, slot, 0, 0]),
+        2 => {
+            let thread = FIRST_INDEX + 4;
+            (FIRST_INDEX, label::FACTORY, [factory::CreateGate::NUMBER, slot, 1, thread])
+        }
+        3 => (FIRST_INDEX, label::FACTORY, [factory::CreateFactory::NUMBER, slot, 64 << 10, 0]),
+        _ => {
+            let all = Word::from(Rights::all().bits()) | task::Unmap::OWN_TOO;
+            (CapabilityIndex::TASK.0, label::TASK, [task::Unmap::NUMBER, all, 1, page])
+        }
+    };
+    bench.kernel.utcb(current).message[..4].copy_from_slice(&message);
+    let tag = MessageTag::new(label, 4, 0);
+    bench.kernel.system_call(index << CAPABILITY_SHIFT | Operation::CALL.0, tag.0, 0);
 }
 
 /// Every thread is where its state says, and only there.
@@ -286,7 +314,7 @@ fn anything_that_tasks_do_leaves_the_kernel_sound() {
     let mut source = Source(Random::new(2));
     let mut seen = [0; 16];
     let (mut port_faults, mut steps_with_ports, mut steps_with_replies) = (0, 0, 0);
-    let mut crowds = 1;
+    let (mut crowds, mut ended) = (1, [0; 16]);
     for step in 0..STEPS {
         // Some preemption points are passed, some not.
         bench.kernel.mappings.machine.is_restless = step % 3 == 0;
@@ -303,6 +331,9 @@ fn anything_that_tasks_do_leaves_the_kernel_sound() {
         }
         for traced in bench.events() {
             seen[traced.event.kind() as usize] += 1;
+            if let Event::ObjectEnded(event) = traced.event {
+                ended[event.object.kind() as usize] += 1;
+            }
             let about_ports =
                 matches!(traced.event, Event::Fault(fault) if fault.access.contains(Access::PORT));
             port_faults += u32::from(about_ports);
@@ -317,6 +348,9 @@ fn anything_that_tasks_do_leaves_the_kernel_sound() {
             check_threads(&mut bench);
             check_ports(&mut bench);
         }
+        if step % 4096 == 0 && !bench.kernel.is_due() {
+            soundness::check(&mut bench).expect("sound");
+        }
         if step % 65_536 == 0 {
             check_spaces(&mut bench);
         }
@@ -327,7 +361,10 @@ fn anything_that_tasks_do_leaves_the_kernel_sound() {
     {
         assert!(seen[kind as usize] > 1000, "{kind:?}: {seen:?}");
     }
-    assert!(seen[Kind::ObjectEnded as usize] > 100, "{crowds} crowds: {seen:?}");
+    use ObjectKind::{Factory, Gate, Task, Thread};
+    for kind in [Gate, Thread, Task, Factory] {
+        assert!(ended[kind as usize] > 1000, "{kind:?}, {crowds} crowds: {ended:?}");
+    }
     assert!(port_faults > 1000 && steps_with_ports > 1000, "{port_faults}, {steps_with_ports}");
     assert!(steps_with_replies > 1000, "{steps_with_replies}");
 }

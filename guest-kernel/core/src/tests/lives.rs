@@ -81,7 +81,7 @@ fn the_first_capability_is_known_wherever_it_is_granted_to() {
 }
 
 #[test]
-fn who_loses_the_first_capability_comes_first_of_the_dying() {
+fn each_comes_behind_those_that_are_dying_already() {
     let mut made = Made::new();
     let first = Mortal::Gate(made.gate);
     made.send(0, 1, [40, 50], false);
@@ -95,6 +95,11 @@ fn who_loses_the_first_capability_comes_first_of_the_dying() {
         .first_made(made.bench.kernel.mappings.tasks[made.tasks[0]].factory);
     made.take(0, SLOT, true);
     made.take(0, CapabilityIndex(41), true);
+    assert_eq!(made.due(), [Some(first), None]);
+    // What ends because that does comes before it.
+    let lives = &mut made.bench.kernel.mappings.lives;
+    lives.inherit_cause(first);
+    lives.put_among_dying(second.expect("made last"));
     assert_eq!(made.due(), [second, None]);
     made.bench.kernel.mappings.end_life(second.expect("made last"));
     assert_eq!(made.due(), [Some(first), None]);

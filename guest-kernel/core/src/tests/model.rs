@@ -596,7 +596,7 @@ impl Bench {
             assert!(pieces < 1_000_000, "it never ends");
             let kernel = &mut self.kernel;
             kernel.mappings.stretch.begin(&mut kernel.mappings.machine);
-            let _ = kernel.dismantle();
+            let _ = kernel.dismantle(None);
             kernel.mappings.stretch.take_tick();
         }
         self.kernel.preempt();

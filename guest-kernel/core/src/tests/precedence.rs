@@ -12,6 +12,7 @@ use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
     flexpage::{Flexpage, Rights},
     introspection::ThreadState,
+    layout::UTCB_AREA,
     message::{MapItem, MessageTag},
     object::{CapabilityIndex, label},
     operation::{Operation as _, factory, task},
@@ -372,4 +373,53 @@ fn a_map_ends_against_those_who_map_to_the_same_place() {
         spread(&mut scene);
     }
     assert!(turns > 0, "it was interrupted");
+}
+
+/// Who ends something waits for that, and for what had ended before, but not for what strangers end meanwhile.
+#[test]
+fn an_unmap_does_not_wait_for_what_strangers_end() {
+    const MADE: Word = 600;
+    const EACH: Word = 16;
+    let mut scene = Scene::new();
+    let victim = scene.bench.spawn(1, 100);
+    let own = scene.bench.task_of(victim);
+    scene.bench.gate(own, CapabilityIndex(MADE), victim, 1);
+    let factory = Object::Factory(FactoryIndex::from_position(0));
+    let strangers: Vec<u16> = (0..3).map(|_| scene.bench.spawn(1, 100)).collect();
+    for stranger in &strangers {
+        let task = scene.bench.task_of(*stranger);
+        scene.bench.give(task, CapabilityIndex(FACTORY), factory);
+        for slot in MADE..MADE + EACH {
+            let area = Flexpage::memory(UTCB_AREA, PAGE_ORDER, Rights::READ_WRITE).0;
+            scene.create(*stranger, &[factory::CreateTask::NUMBER, slot, area]);
+        }
+    }
+    let free = |scene: &Scene| {
+        scene.bench.kernel.mappings.factories[FactoryIndex::from_position(0)].record.used
+    };
+    scene.restless();
+    let before = free(&scene);
+    let gate = Flexpage::capabilities(MADE, 0, Rights::all());
+    let mut turns = 0;
+    for round in 0..EACH {
+        // Something has ended before.
+        if round > 0 {
+            turns += 1;
+            if !scene.unmap(victim, Rights::all(), true, gate) {
+                break;
+            }
+        }
+        for stranger in &strangers {
+            // What it has begun to wait for it forgets.
+            scene.bench.kernel.abandon(index(*stranger));
+            let next = Flexpage::capabilities(MADE + round, 0, Rights::all());
+            scene.unmap(*stranger, Rights::all(), true, next);
+        }
+    }
+    assert_eq!(scene.bench.slot(own, MADE as u32), None);
+    assert!((2..EACH - 2).contains(&turns), "{turns} turns");
+    assert!(scene.bench.kernel.is_due(), "the strangers end more than is taken apart");
+    assert!(free(&scene) < before);
+    scene.bench.drain();
+    super::soundness::check(&mut scene.bench).expect("sound");
 }

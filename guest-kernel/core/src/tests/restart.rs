@@ -1,23 +1,30 @@
 //! Preemption points: operations that are interrupted again and again come to the same end.
 
-use super::Bench;
+use super::{
+    Bench,
+    algebra::{database::note_use, specification::Spot},
+};
 use crate::threads::undertaking::walker;
 use crate::{
     arch::TABLE_ORDER,
-    mapping::space::{DirectoryEntry, Pages},
+    mapping::{
+        database,
+        space::{DirectoryEntry, Pages},
+        stretch::STEPS_ON,
+    },
     memory::{
-        index::{TableIndex, TaskIndex, ThreadIndex},
+        index::{FactoryIndex, TableIndex, TaskIndex, ThreadIndex},
         machine::Memory,
         node::MaybeNode,
     },
 };
 use protocol::{
-    PAGE_SIZE, Word,
+    PAGE_ORDER, PAGE_SIZE, Word,
     fault::Access,
     flexpage::{Flexpage, Rights},
     introspection::{
         ThreadState,
-        mapping::MappingNode,
+        mapping::{MappingNode, Resource},
         record::{Event, Traced},
     },
     message::{MapItem, MessageTag},
@@ -378,6 +385,56 @@ fn many_walkers_do_not_keep_interrupts_off() {
     assert!(many >= few + MANY / 32, "{few} windows without them, {many} with them");
 }
 
+/// Wherever an unmap is interrupted, and whatever of it others do then, it tells the same in the end: how many
+/// mappings it took, and what the processor had noted of them.
+#[test]
+fn what_others_take_in_its_place_counts_for_the_unmap() {
+    for (take, own) in [(7, 0), (7, task::Unmap::OWN_TOO), (2, 0), (2, task::Unmap::OWN_TOO)] {
+        let mut told = Vec::new();
+        for helped in 0..8 {
+            let mut chain = Chain::new(12);
+            // One is read, another one written.
+            for (task, is_written) in [(3, false), (8, true)] {
+                let (task, number) = (chain.tasks[task].position(), (HERE >> PAGE_ORDER) as u32);
+                let spot = Spot { task, resource: Resource::Memory, number };
+                note_use(&mut chain.bench, spot, is_written);
+            }
+            let mut interruption = 0;
+            chain.unmap(take | own, Flexpage::memory(HERE, 12, Rights::empty()), |chain| {
+                interruption += 1;
+                if interruption == helped {
+                    // It would map on, into its own place: that is left when the walk is over, or gone.
+                    chain.map(11, 11, HERE, Rights::READ);
+                }
+            });
+            assert!(helped != 0 || interruption > 2, "{interruption}");
+            let [tally] = chain.recorded_unmaps()[..] else { panic!("one record") };
+            told.push((tally, chain.bench.message(chain.first)[3] & 7));
+        }
+        assert!(told.iter().all(|each| *each == told[0] && each.1 != 0), "{told:?}");
+    }
+}
+
+/// However many threads are interrupted right behind a mapping, who asks whether anything was derived from it
+/// lets interrupts in after so many steps.
+#[test]
+fn many_bookmarks_do_not_keep_interrupts_off() {
+    const MANY: u32 = 200;
+    let mut chain = Chain::new(2);
+    let node = chain.node(1, HERE).get().expect("it has one");
+    assert!(!chain.bench.kernel.mappings.has_children(node));
+    let mappings = &mut chain.bench.kernel.mappings;
+    for number in 0..MANY as u16 {
+        let bookmark = mappings.allocate_node(FactoryIndex::from_position(0)).expect("memory");
+        database::insert_bookmark(&mut mappings.machine, node, bookmark, number);
+    }
+    let before = mappings.machine.interrupt_windows;
+    mappings.stretch.begin(&mut mappings.machine);
+    assert!(!mappings.has_children(node));
+    let windows = mappings.machine.interrupt_windows - before;
+    assert!(windows >= u64::from(MANY / STEPS_ON), "{windows} windows");
+}
+
 /// A grant with fewer rights is interrupted while it takes them from what was derived, and somebody
 /// maps on what it grants.
 #[test]
@@ -553,7 +610,7 @@ impl Pair {
     /// The number of the item in which the sender is interrupted.
     fn item(&mut self) -> Option<usize> {
         let undertaking = self.bench.thread(self.sender).undertaking;
-        undertaking.map(|undertaking| undertaking.progress.number)
+        undertaking.map(|undertaking| undertaking.progress.number.into())
     }
 
     fn compose(&mut self, register: usize, place: Word, page: Word, order: u32) {

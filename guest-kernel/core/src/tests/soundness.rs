@@ -162,6 +162,7 @@ fn check_lives(bench: &mut Bench, census: &Census) -> Check {
             same("whether who has made it is there", census.has(Mortal::Factory(factory)), true)?;
         }
     }
+    check_due(bench, census)?;
     for number in &census.factories {
         let factory = FactoryIndex::from_position(*number);
         let mut made = BTreeSet::new();
@@ -184,6 +185,23 @@ fn check_lives(bench: &mut Bench, census: &Census) -> Check {
         same("how many were made", made.len(), wanted.count())?;
     }
     Ok(())
+}
+
+/// Whatever is due stands in its list once, and those that are dying in the order of their turns.
+fn check_due(bench: &Bench, census: &Census) -> Check {
+    let lives = &bench.kernel.mappings.lives;
+    let [dying, unheld] = lives.all_due()?;
+    let replies = census.threads.iter().map(|thread| {
+        let thread = ThreadIndex::from_position(*thread);
+        Mortal::Reply(thread)
+    });
+    let all: Vec<Mortal> = census.all().into_iter().chain(replies).collect();
+    for (list, state) in [(&dying, LifeState::Dying), (&unheld, LifeState::Unheld)] {
+        let is_due = |object: &&Mortal| lives.of(**object).record().state == state as u16;
+        same("how many are due", list.len(), all.iter().filter(is_due).count())?;
+    }
+    let in_order = dying.is_sorted_by(|(_, turn), (_, next)| turn <= next);
+    same("whether each comes in its turn", in_order, true)
 }
 
 /// Nobody has a capability to an object that is gone.

@@ -98,7 +98,7 @@ impl<M: Machine> Kernel<M> {
         operation: Operation,
         mut progress: Progress,
     ) -> Preempted {
-        progress.ends |= self.mappings.lives.take_news();
+        progress.ends = progress.ends.max(self.mappings.lives.take_news());
         self.threads[thread].undertaking = Some(Undertaking { operation, progress });
         self.mappings.stretch.end(&mut self.mappings.machine, true);
         Preempted

@@ -5,6 +5,7 @@ use super::{
     replies,
 };
 use crate::{
+    mapping::{progress::Walker, walk::Walk},
     memory::{
         index::{FactoryIndex, TableIndex, TaskIndex, ThreadIndex},
         node::MaybeNode,
@@ -220,6 +221,22 @@ pub fn fingerprint(machine: &mut Machine, rows: &[Row]) -> u64 {
     hash.finish()
 }
 
+/// Whose interrupted walks began before what a thread is in, as far as others have to give way to that, or it to
+/// others.
+fn precedence(machine: &Machine, index: ThreadIndex) -> [Option<bool>; 2 * PLAYERS as usize] {
+    let ticket = |index| machine.bench.kernel.mappings.walkers[walker(index)].tickets();
+    let [own_walk, own_map] = ticket(index);
+    let mut before = [None; 2 * PLAYERS as usize];
+    for number in 0..PLAYERS {
+        let [walk, _] = ticket(machine.thread(number));
+        for (place, own) in [own_walk, own_map].into_iter().enumerate() {
+            let both = walk.zip(own);
+            before[2 * usize::from(number) + place] = both.map(|(walk, own)| walk < own);
+        }
+    }
+    before
+}
+
 fn hash_thread(machine: &mut Machine, number: u16, index: ThreadIndex, hash: &mut impl Hasher) {
     let thread = &machine.bench.kernel.threads[index];
     let record = &thread.record;
@@ -238,7 +255,10 @@ fn hash_thread(machine: &mut Machine, number: u16, index: ThreadIndex, hash: &mu
     if let Some(undertaking) = thread.undertaking {
         let walker = walker(index);
         let walk = machine.bench.kernel.mappings.walkers[walker].walk;
-        format!("{undertaking:?} {walk:?}").hash(hash);
+        format!("{undertaking:?} {:?}", walk.map(Walk::without_claim)).hash(hash);
+        precedence(machine, index).hash(hash);
+        let Walker { help, ahead, .. } = machine.bench.kernel.mappings.walkers[walker];
+        (format!("{help:?}"), ahead.is_some()).hash(hash);
         let reader = Reader::new(&machine.bench);
         let before = reader.node(record.bookmark).previous;
         if before != 0 {

@@ -226,3 +226,12 @@ fn every_object_ends_in_every_state() {
     println!("{states} states, {objects} ends in {pieces} pieces");
     assert!(states > 100 && objects > 10 * states as u64 && pieces > 2 * objects);
 }
+
+/// While others do anything between two pieces of it.
+#[test]
+fn every_object_ends_whatever_is_done_meanwhile() {
+    let [objects, acts] =
+        ends::check_with_others(&Machine::new(), EVERYTHING).unwrap_or_else(|why| panic!("{why}"));
+    println!("{objects} ends, {acts} acts between their pieces");
+    assert!(objects > 10 && acts > 100 * objects);
+}
