@@ -354,6 +354,12 @@ impl<M: Machine> Lives<M> {
         self.cause = Cause { ids: record.root, turn: Some(turn) };
     }
 
+    /// Whether no later turn was given out.
+    #[inline(always)]
+    pub(crate) fn is_last(&self, turn: Turn) -> bool {
+        self.turns == turn.0.get()
+    }
+
     /// Whether all up to a turn is taken apart.
     pub(crate) fn is_behind(&self, turn: Turn) -> bool {
         let Some(first) = self.first_dying() else { return true };

@@ -54,27 +54,25 @@ impl<M: Machine> Kernel<M> {
     #[cold]
     #[inline(never)]
     pub(crate) fn dismantle(&mut self, last: Option<Turn>) -> Result<(), Preempted> {
-        let mut first = None;
+        let is_waited_for = last.is_some();
+        // Usually nothing has ended since.
+        let last = last.filter(|last| !self.mappings.lives.is_last(*last));
         loop {
             if !self.bereaved.is_empty() {
                 self.mappings.spend(TELL_STEPS)?;
                 self.settle_one();
                 continue;
             }
-            let dying = self.mappings.lives.first_dying();
-            if dying != first || dying.is_none() {
-                first = dying;
-                if last.is_some_and(|last| self.mappings.lives.is_behind(last)) {
-                    return Ok(());
-                }
+            if last.is_some_and(|last| self.mappings.lives.is_behind(last)) {
+                return Ok(());
             }
             // By turns, so that none of both keeps the other one waiting.
             if let Some(Mortal::Gate(gate)) = self.mappings.lives.first_unheld() {
                 self.mappings.spend(PIECE_STEPS)?;
                 self.note_unheld(gate);
             }
-            let Some(object) = dying else {
-                if self.mappings.lives.is_due() {
+            let Some(object) = self.mappings.lives.first_dying() else {
+                if !is_waited_for && self.mappings.lives.is_due() {
                     continue;
                 }
                 self.mappings.end_walk(WalkerIndex::KERNEL);
