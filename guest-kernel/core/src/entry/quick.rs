@@ -457,14 +457,11 @@ impl<M: Machine> Mappings<M> {
         if !(MAPPABLE_START >> PAGE_ORDER..MAPPABLE_END >> PAGE_ORDER).contains(&number) {
             return None;
         }
-        // Who has begun to take something away comes first.
-        if self.interrupted_walks != 0 {
-            return None;
-        }
         let (machine, address) = (&mut self.machine, flexpage.address());
         let receiver = &self.tasks[to];
         let target = receiver.space.small_spot(machine, number << PAGE_ORDER)?;
-        if target.entry(machine).is_present() {
+        // Who has begun to take something away comes first. One comparison is enough for both.
+        if u16::from(target.entry(machine).is_present()) | self.interrupted_walks != 0 {
             return None;
         }
         let directory = self.tasks[from].space.any_directory_spot(address)?;

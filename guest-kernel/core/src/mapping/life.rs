@@ -355,12 +355,18 @@ impl<M: Machine> Lives<M> {
         self.cause = Cause { ids: record.root, turn: Some(turn) };
     }
 
-    /// The turn of what is to be taken apart first.
-    pub(crate) fn first_turn(&self) -> Option<Turn> {
-        let first = self.of(self.first_dying()?).turn;
+    /// Whether no later turn was given out.
+    #[inline(always)]
+    pub(crate) fn is_last(&self, turn: Turn) -> bool {
+        self.turns == turn.0.get()
+    }
+
+    /// Whether all up to a turn is taken apart.
+    pub(crate) fn is_behind(&self, turn: Turn) -> bool {
+        let Some(first) = self.first_dying() else { return true };
         // There are never so many that are dying that the lower half would not do.
-        let ago = (self.turns as u32).wrapping_sub(first);
-        NonZeroU64::new(self.turns.saturating_sub(ago.into())).map(Turn)
+        let ago = (self.turns as u32).wrapping_sub(self.of(first).turn);
+        self.turns.saturating_sub(ago.into()) > turn.0.get()
     }
 
     /// The first capability of an object stands at a node.

@@ -126,11 +126,11 @@ impl<M: Machine> Mappings<M> {
     /// Adds a walker, which is nowhere yet, behind the last one, or in the place of one that is nowhere any
     /// more.
     pub(crate) fn set_walker(&mut self, walker: WalkerIndex, bookmark: NodeIndex) {
-        let new = Walker::new(bookmark);
         if walker.position() < self.walkers.used() {
-            self.walkers[walker] = new;
+            self.end_walk(walker);
+            self.walkers[walker].bookmark = bookmark;
         } else {
-            self.walkers.push(new);
+            self.walkers.push(Walker::new(bookmark));
         }
     }
 
@@ -172,13 +172,16 @@ impl<M: Machine> Mappings<M> {
     }
 
     /// Takes a walk from its walker that it does not go on with.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn drop_walk(&mut self, walker: WalkerIndex) {
-        self.resume_walk(walker);
+        if self.walkers[walker].walk.is_some() {
+            self.resume_walk(walker);
+        }
     }
 
     /// Takes the walk from a walker that it was interrupted in, with the nodes before and behind its bookmark.
-    #[inline]
+    #[cold]
+    #[inline(never)]
     pub(crate) fn resume_walk(
         &mut self,
         walker: WalkerIndex,
@@ -197,13 +200,13 @@ impl<M: Machine> Mappings<M> {
         if let Some((walk, before, _)) = self.resume_walk(from)
             && let Some(behind) = before.get()
         {
-            self.interrupt_walk(to, walk, behind);
+            self.interrupt_walk(to, &walk, behind);
         }
         self.end_walk(from);
     }
 
     /// A walker is interrupted in a walk. Its bookmark stands behind a node until it goes on.
-    pub(crate) fn interrupt_walk(&mut self, walker: WalkerIndex, walk: Walk, behind: NodeIndex) {
+    pub(crate) fn interrupt_walk(&mut self, walker: WalkerIndex, walk: &Walk, behind: NodeIndex) {
         let bookmark = self.walkers[walker].bookmark;
         let thread = walker.position().wrapping_sub(1);
         database::insert_bookmark(&mut self.machine, behind, bookmark, thread);
@@ -211,7 +214,7 @@ impl<M: Machine> Mappings<M> {
         if let Some(claim) = walk.claim {
             self.precedence.add(claim);
         }
-        self.walkers[walker].walk = Some(walk);
+        self.walkers[walker].walk = Some(*walk);
     }
 
     /// Takes a walker's bookmark out of its list. Returns the nodes before and behind it.

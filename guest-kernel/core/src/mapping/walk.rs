@@ -245,7 +245,7 @@ impl<M: Machine> Mappings<M> {
         let mut node = walk.last.get().unwrap_or(root);
         let stripped = self.strip_on(progress, &mut walk, &mut node);
         if stripped.is_err() {
-            self.leave_walk(progress, walk, node);
+            self.leave_walk(progress, &mut walk, node);
         }
         stripped
     }
@@ -383,7 +383,7 @@ impl<M: Machine> Mappings<M> {
             if let Err(preempted) = self.spend(steps)
                 && let Some(behind) = walk.last.get()
             {
-                self.leave_walk(progress, walk, behind);
+                self.leave_walk(progress, &mut walk, behind);
                 return Err(preempted);
             }
             match walk.phase {
@@ -406,7 +406,8 @@ impl<M: Machine> Mappings<M> {
         effect: Effect,
         own: bool,
     ) -> Walk {
-        if let Some((walk, last, next)) = self.resume_walk(progress.walker)
+        if self.walkers[progress.walker].walk.is_some()
+            && let Some((walk, last, next)) = self.resume_walk(progress.walker)
             && (walk.root, walk.effect, walk.own) == (root, effect, own)
         {
             return Walk { last, next, ..walk };
@@ -419,7 +420,7 @@ impl<M: Machine> Mappings<M> {
     }
 
     #[cold]
-    fn leave_walk(&mut self, progress: &Progress, mut walk: Walk, behind: NodeIndex) {
+    fn leave_walk(&mut self, progress: &Progress, walk: &mut Walk, behind: NodeIndex) {
         for node in [walk.root, walk.top.node] {
             let node = self.machine.node(node);
             node.place = node.place.watched();

@@ -54,14 +54,16 @@ impl<M: Machine> Kernel<M> {
     #[cold]
     #[inline(never)]
     pub(crate) fn dismantle(&mut self, last: Option<Turn>) -> Result<(), Preempted> {
+        let is_waited_for = last.is_some();
+        // Usually nothing has ended since.
+        let last = last.filter(|last| !self.mappings.lives.is_last(*last));
         loop {
             if !self.bereaved.is_empty() {
                 self.mappings.spend(TELL_STEPS)?;
                 self.settle_one();
                 continue;
             }
-            let turn = self.mappings.lives.first_turn();
-            if last.is_some() && (turn.is_none() || turn > last) {
+            if last.is_some_and(|last| self.mappings.lives.is_behind(last)) {
                 return Ok(());
             }
             // By turns, so that none of both keeps the other one waiting.
@@ -70,7 +72,7 @@ impl<M: Machine> Kernel<M> {
                 self.note_unheld(gate);
             }
             let Some(object) = self.mappings.lives.first_dying() else {
-                if self.mappings.lives.is_due() {
+                if !is_waited_for && self.mappings.lives.is_due() {
                     continue;
                 }
                 self.mappings.end_walk(WalkerIndex::KERNEL);

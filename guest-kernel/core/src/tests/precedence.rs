@@ -315,11 +315,16 @@ fn a_map_ends_against_those_who_begin_walks() {
     let half = Flexpage::memory(HERE, PIECE, Rights::all());
     let item = MapItem::map(elsewhere + PAGE_SIZE, half);
     scene.restless();
-    let (mut turns, mut walks) = (0, 0);
+    let mut alone = Scene { bench: scene.bench.clone() };
+    let needed = turns(&mut alone, &mut [], usize::MAX, |scene| scene.map(owner, OWN_TASK, item));
+    let (mut taken, mut walks) = (1, 0);
     let few = Flexpage::memory(HERE, PAGE_ORDER + 4, Rights::all());
     while scene.map(owner, OWN_TASK, item) {
-        turns += 1;
-        assert!(turns < TABLE_ENTRIES, "it has not ended after {walks} walks of others");
+        taken += 1;
+        assert!(
+            taken <= needed,
+            "it has not ended after {needed} turns and {walks} walks of others"
+        );
         for Attacker { thread, is_midway, .. } in &mut attackers {
             // By turns it maps something on and takes that away.
             if *is_midway {
@@ -331,7 +336,7 @@ fn a_map_ends_against_those_who_begin_walks() {
         }
     }
     let own = scene.bench.task_of(owner);
-    assert!(scene.has(own, elsewhere + PAGE_SIZE) && walks > 2, "{turns} turns, {walks} walks");
+    assert!(scene.has(own, elsewhere + PAGE_SIZE) && walks > 2, "{taken} turns, {walks} walks");
 }
 
 /// Two who map into the same place, each of whom has to take away what the other one has put there: each
