@@ -4,11 +4,11 @@ use crate::memory::machine::Machine;
 
 /// Steps from the beginning to the first preemption point. A step is about fifteen instructions, so
 /// that with what comes before no stretch is longer than 2000.
-pub const STEPS: u32 = 52;
+pub const STEPS: u32 = 50;
 
 /// Steps from one preemption point to the next, if the kernel was not left there: nothing comes before
 /// them, only what comes behind the last ones.
-pub(crate) const STEPS_ON: u32 = 74;
+pub(crate) const STEPS_ON: u32 = 75;
 
 /// Preemption points in a row that an operation passes without going back to user mode. Some KVMs
 /// interrupt a guest's kernel late, however wide its window is open, but all interrupt its user mode.
