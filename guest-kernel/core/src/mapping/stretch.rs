@@ -4,7 +4,7 @@ use crate::memory::machine::Machine;
 
 /// Steps from the beginning to the first preemption point. A step is about fifteen instructions, so
 /// that with what comes before no stretch is longer than 2000.
-pub const STEPS: u32 = 50;
+pub const STEPS: u32 = 52;
 
 /// Steps from one preemption point to the next, if the kernel was not left there: nothing comes before
 /// them, only what comes behind the last ones.
