@@ -314,8 +314,10 @@ impl<M: Machine> Lives<M> {
     }
 
     /// A gate whose thread is to learn that nobody holds it any more.
+    #[inline(always)]
     pub fn first_unheld(&self) -> Option<Mortal> {
-        self.unheld.first.get()
+        // Most often there is none.
+        if self.unheld.first == MaybeMortal::NONE { None } else { self.unheld.first.get() }
     }
 
     /// Who does what may lead to ends from now on.
@@ -406,7 +408,7 @@ impl<M: Machine> Lives<M> {
     }
 
     /// Puts an object before or behind those that it is one of from now on.
-    fn make_due(&mut self, object: Mortal, state: LifeState, is_first: bool) {
+    fn make_due(&mut self, object: Mortal, state: LifeState, is_first: bool) -> &mut Life {
         self.clear_due(object);
         let new = MaybeMortal::from(object);
         let list = if state == LifeState::Dying { &mut self.dying } else { &mut self.unheld };
@@ -426,9 +428,10 @@ impl<M: Machine> Lives<M> {
         if let Some(previous) = previous.get() {
             self.record(previous).next_due = new.0;
         }
-        let record = self.record(object);
-        record.state = state as u16;
-        (record.next_due, record.previous_due) = (next.0, previous.0);
+        let life = self.life(object);
+        life.record.state = state as u16;
+        (life.record.next_due, life.record.previous_due) = (next.0, previous.0);
+        life
     }
 
     /// Nothing is due to an object any more.
@@ -465,13 +468,13 @@ impl<M: Machine> Lives<M> {
     /// ended it, or before the first one, if that is why it ends.
     pub(crate) fn put_among_dying(&mut self, object: Mortal) {
         let Cause { ids, turn } = self.cause;
-        self.make_due(object, LifeState::Dying, turn.is_some());
+        let is_first = turn.is_some();
         let turn = turn.unwrap_or_else(|| {
             self.turns += 1;
             self.news = NonZeroU64::new(self.turns).map(Turn);
             self.turns as u32
         });
-        let life = self.life(object);
+        let life = self.make_due(object, LifeState::Dying, is_first);
         (life.record.root, life.turn) = (ids, turn);
     }
 }

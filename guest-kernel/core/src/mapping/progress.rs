@@ -127,7 +127,6 @@ impl<M: Machine> Mappings<M> {
     /// more.
     pub(crate) fn set_walker(&mut self, walker: WalkerIndex, bookmark: NodeIndex) {
         if walker.position() < self.walkers.used() {
-            self.end_walk(walker);
             self.walkers[walker].bookmark = bookmark;
         } else {
             self.walkers.push(Walker::new(bookmark));
