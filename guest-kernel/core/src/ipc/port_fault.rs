@@ -6,8 +6,9 @@
 //! For the others the kernel sends a message to the faulting thread's pager, as for a page fault.
 
 use crate::{
+    arch::Entry,
     ipc::page_fault::NewFault,
-    mapping::space::Pages,
+    mapping::space::{DirectoryEntry, Pages, Spot, table_index},
     memory::{
         frames::PhysicalAddress,
         index::{TaskIndex, ThreadIndex},
@@ -168,14 +169,22 @@ impl<M: Machine> Kernel<M> {
 
     /// Which of the 64 ports from `first_of_64` on the task may use: bit 0 is the first one.
     pub(crate) fn usable_ports(&mut self, task: TaskIndex, first_of_64: u16) -> u64 {
+        let machine = &mut self.mappings.machine;
         let space = &self.mappings.tasks[task].space;
-        (0..PORTS_IN_WORD)
-            .filter(|port| {
-                let address = Word::from(first_of_64 + port) << PAGE_ORDER;
-                let entry = space.page_entry(&mut self.mappings.machine, Pages::Ports, address);
-                entry.is_present() && entry.rights().contains(Rights::READ_WRITE)
-            })
-            .fold(0, |usable, port| usable | 1 << port)
+        let address = Word::from(first_of_64) << PAGE_ORDER;
+        match space.directory_entry(machine, Pages::Ports, address) {
+            DirectoryEntry::Empty => 0,
+            DirectoryEntry::Superpage(entry) if is_usable(entry) => u64::MAX,
+            DirectoryEntry::Superpage(_) => 0,
+            // All of them are in one table.
+            DirectoryEntry::Table(table) => {
+                (0..usize::from(PORTS_IN_WORD)).rev().fold(0, |usable, port| {
+                    let entry =
+                        Spot::<Entry>::new(table, table_index(address) + port).entry(machine);
+                    usable << 1 | u64::from(is_usable(entry))
+                })
+            }
+        }
     }
 
     /// The task may not use all these ports: its pager is asked.
@@ -185,6 +194,10 @@ impl<M: Machine> Kernel<M> {
         let fault = NewFault { address: access.first.into(), access: access.kind(), message, time };
         self.ask_pager(faulter, fault, PortFault::TAG, Question::PortFault)
     }
+}
+
+fn is_usable(port: Entry) -> bool {
+    port.is_present() && port.rights().contains(Rights::READ_WRITE)
 }
 
 #[cfg(test)]

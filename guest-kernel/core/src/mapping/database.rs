@@ -204,7 +204,7 @@ pub fn last_or_leaf(machine: &mut impl Memory, node: NodeIndex) -> Option<MaybeN
 }
 
 /// How far back a parent is looked for. Further away it counts as not found.
-pub const NEAR: u32 = 32;
+pub const NEAR: u32 = 16;
 
 /// Whether `node` was mapped from `parent`, as far as that can be seen nearby; and how many nodes were
 /// looked at. Not if a walk is interrupted between them: it has passed `node`, but may not yet have
