@@ -8,7 +8,7 @@ pub const STEPS: u32 = 52;
 
 /// Steps from one preemption point to the next, if the kernel was not left there: nothing comes before
 /// them, only what comes behind the last ones.
-pub(crate) const STEPS_ON: u32 = 75;
+pub(crate) const STEPS_ON: u32 = 74;
 
 /// Preemption points in a row that an operation passes without going back to user mode. Some KVMs
 /// interrupt a guest's kernel late, however wide its window is open, but all interrupt its user mode.

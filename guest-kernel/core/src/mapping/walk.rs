@@ -40,8 +40,8 @@ const ACT_STEPS: u32 = 13;
 /// Steps that looking at one costs.
 const VISIT_STEPS: u32 = 3;
 
-/// Steps that beginning with a tree costs, and ending.
-const TREE_STEPS: u32 = 12;
+/// Steps that beginning with a tree costs, and ending, or being interrupted there for the first time.
+const TREE_STEPS: u32 = 18;
 
 /// Steps that it costs to act on the mapping itself that a tree hangs on.
 const OWN_STEPS: u32 = 9;
