@@ -19,9 +19,12 @@ impl Write {
     /// The message register with the first bytes.
     pub const FIRST_BYTES: usize = 2;
 
-    /// The most bytes of one operation.
-    pub const MAX_BYTES: usize = (MESSAGE_REGISTERS - Self::FIRST_BYTES) * size_of::<Word>();
+    /// The most bytes of one operation: nobody is interrupted while they are written.
+    pub const MAX_BYTES: usize = 192;
 }
+
+const _: () =
+    assert!(Write::FIRST_BYTES + Write::MAX_BYTES / size_of::<Word>() <= MESSAGE_REGISTERS);
 
 impl Operation<2> for Write {
     const NUMBER: Word = 1;

@@ -50,7 +50,7 @@ pub static AMD64: Architecture = Architecture {
     },
     large_memory: 2048,
     budget: Budget {
-        page_fault: 540,
+        page_fault: 550,
         page_fault_untraced: 465,
         ipc_call: 280,
         reply_later: 250,

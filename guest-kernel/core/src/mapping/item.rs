@@ -20,7 +20,7 @@ use protocol::{
 };
 
 /// Steps from the last page of an item to the first one of the next item, or to the end.
-const ITEM_STEPS: u32 = 30;
+const ITEM_STEPS: u32 = 44;
 
 /// What became of an item.
 #[derive(Clone, Copy, Debug)]
