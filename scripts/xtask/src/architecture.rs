@@ -63,7 +63,7 @@ pub static AMD64: Architecture = Architecture {
         task_cycle: 18_500,
         longest_stretch: 2000,
         boot: 60_000,
-        trace: 80,
+        trace: 85,
     },
     others: Others {
         page_fault: "2027",
