@@ -106,7 +106,7 @@ pub static IA32: Architecture = Architecture {
         page_of_item: 59.0,
         revoke: 104.0,
         thread_cycle: 2550,
-        task_cycle: 25_500,
+        task_cycle: 25_600,
         longest_stretch: 2000,
         boot: 60_000,
         trace: 120,

@@ -409,14 +409,18 @@ impl<M: Machine> Kernel<M> {
     /// [`Unmap`] of all of one page of memory from which little was derived, by a call with [`UNMAP`].
     pub(crate) fn quick_unmap(&mut self, index: CapabilityIndex) -> Option<&mut Thread> {
         let invoker = self.current.expected();
-        let task = self.quick_slot(index, invoker)?.modifiable_task()?;
         let thread = &self.threads[invoker];
         let [operation, rights, count, flexpage, ..] =
             self.mappings.machine.utcb(thread.utcb).message;
         let flexpage = Flexpage(flexpage);
+        // Often it is a capability that goes.
+        if !flexpage.is_one_page() {
+            return None;
+        }
+        let task = self.quick_slot(index, invoker)?.modifiable_task()?;
+        let thread = &self.threads[invoker];
         let is_plain = (operation, count) == (Unmap::NUMBER, 1)
             && rights & Word::from(Rights::READ.bits()) != 0
-            && flexpage.is_one_page()
             && flexpage.address() < MAPPABLE_END
             && thread.undertaking.is_none();
         if !is_plain {
@@ -428,7 +432,8 @@ impl<M: Machine> Kernel<M> {
         self.mappings.machine.utcb(invoker_utcb).message[3] |= tally.usage_bits();
         if self.traces(Kind::Unmap) {
             let take = Rights::from_bits_truncate(rights as u8);
-            self.record_unmap(Unmapping { task, flexpage, take, own, tally }, invoker, None);
+            let ids = self.threads[invoker].ids;
+            self.record_unmap(Unmapping { task, flexpage, take, own, tally }, ids, None);
         }
         let thread = &mut self.threads[invoker];
         thread.context.set_result(MessageTag::new(0, 4, 0), 0);

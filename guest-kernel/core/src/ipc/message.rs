@@ -208,7 +208,7 @@ impl<M: Machine> Kernel<M> {
         }
         // A message that was begun goes on first.
         if let Some(gate) = self.threads[receiver].unheld.first()
-            && self.threads[receiver].undertaking.is_none()
+            && !self.is_receiving(receiver)
         {
             return self.take_unheld(call, gate);
         }

@@ -286,7 +286,11 @@ impl<M: Machine> Kernel<M> {
         if !self.traces(Kind::Unresolved) {
             return;
         }
-        let asked = self.fault_gate(thread, asked).map(|gate| gate.thread);
+        let asked = match self.threads[thread].state() {
+            // Whoever that was asked through the gate by now.
+            State::Awaiting { of: Some(asked), .. } => Some(asked),
+            _ => self.fault_gate(thread, asked).map(|gate| gate.thread),
+        };
         let time = self.mappings.machine.time();
         let fault = &self.threads[thread].fault;
         let event = UnresolvedFault {

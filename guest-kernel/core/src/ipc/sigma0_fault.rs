@@ -76,7 +76,7 @@ impl<M: Machine> Kernel<M> {
             let fault = self.threads[faulter].fault.number;
             let item = MapItem::map(destination, flexpage);
             let arrival = Arrival { to: self.ids_of(Some(faulter)), fault, outcome };
-            self.trace_map(arrival, None, item, Flexpage::WHOLE_SPACE);
+            self.trace_map(arrival, Ids::NOBODY, item, Flexpage::WHOLE_SPACE);
         }
         if self.traces(Kind::Resume) {
             let replied = self.mappings.machine.time();

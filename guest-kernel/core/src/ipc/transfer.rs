@@ -7,12 +7,7 @@ use crate::{
         stretch::Preempted,
     },
     memory::{index::ThreadIndex, machine::Machine},
-    threads::{
-        kernel::Kernel,
-        state::{Question, State},
-        trace::Arrival,
-        undertaking::Operation,
-    },
+    threads::{kernel::Kernel, trace::Arrival, undertaking::Operation},
 };
 use protocol::{
     PAGE_ORDER,
@@ -169,28 +164,23 @@ impl<M: Machine> Kernel<M> {
         }
         self.mappings.end_walk(progress.walker);
         let item = item?;
-        self.trace_replaced(worker, progress, to, item, self.answered_fault(receiver));
+        self.trace_replaced(
+            self.threads[worker].ids,
+            progress,
+            to,
+            item,
+            self.answered_fault(receiver),
+        );
         if self.traces(Kind::Map) {
             let (to, fault) = (self.ids_of(Some(receiver)), self.answered_fault(receiver));
             let arrival = Arrival { to, fault, outcome: progress.outcome };
-            self.trace_map(arrival, Some(sender), item, window);
+            self.trace_map(arrival, self.ids_of(Some(sender)), item, window);
         }
         match progress.outcome.status {
             MapStatus::Done | MapStatus::SourceEmpty => Ok(item),
             MapStatus::Overflow => Err(IpcError::WindowOverflow.into()),
             MapStatus::NoMemory => Err(IpcError::MapFailed.into()),
             MapStatus::TooDeep => Err(IpcError::TooDeep.into()),
-        }
-    }
-
-    /// Number of the fault that `receiver` waits with, 0 if it has none.
-    pub(crate) fn answered_fault(&self, receiver: ThreadIndex) -> u64 {
-        let thread = &self.threads[receiver];
-        match thread.state() {
-            State::Awaiting { answer_to: Question::PageFault | Question::PortFault, .. } => {
-                thread.fault.number
-            }
-            _ => 0,
         }
     }
 }

@@ -114,6 +114,9 @@ impl<M: Machine> Kernel<M> {
             self.lose_reply(caller, thread);
         }
         for queue in [Queue::Senders, Queue::Receivers] {
+            if self.threads[thread].queue_mut(queue).is_empty() {
+                continue;
+            }
             let all = core::mem::replace(self.threads[thread].queue_mut(queue), ThreadList::EMPTY);
             let mut bereaved = self.bereaved;
             bereaved.append::<M>(&mut self.threads, all);

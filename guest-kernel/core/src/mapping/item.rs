@@ -52,6 +52,7 @@ impl<M: Machine> Mappings<M> {
         item: MapItem,
         window: Flexpage,
     ) -> Result<(), Preempted> {
+        let window = *self.walkers[progress.walker].window.get_or_insert(window);
         let Some((kind, placement)) = place(item, window).filter(|_| to != TaskIndex::SIGMA0)
         else {
             progress.outcome.status = MapStatus::Overflow;

@@ -409,7 +409,9 @@ impl<M: Machine> Lives<M> {
 
     /// Puts an object before or behind those that it is one of from now on.
     fn make_due(&mut self, object: Mortal, state: LifeState, is_first: bool) -> &mut Life {
-        self.clear_due(object);
+        if !self.of(object).is(LifeState::Living) {
+            self.clear_due(object);
+        }
         let new = MaybeMortal::from(object);
         let list = if state == LifeState::Dying { &mut self.dying } else { &mut self.unheld };
         let (next, previous) = match is_first {
@@ -476,6 +478,16 @@ impl<M: Machine> Lives<M> {
         });
         let life = self.make_due(object, LifeState::Dying, is_first);
         (life.record.root, life.turn) = (ids, turn);
+    }
+
+    /// The same with an object that ends because another one does; who has ended it already is not forgotten.
+    pub(crate) fn put_before_dying(&mut self, object: Mortal) {
+        let life = self.of(object);
+        let by = life.is(LifeState::Dying).then_some(life.record.root);
+        self.put_among_dying(object);
+        if let Some(by) = by {
+            self.record(object).root = by;
+        }
     }
 }
 

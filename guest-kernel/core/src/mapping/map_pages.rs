@@ -436,7 +436,7 @@ impl<M: Machine> Mappings<M> {
 }
 
 /// Whether a superpage can begin at an address. In an item of superpages what is left begins elsewhere only
-/// if its window has changed while it was interrupted.
+/// if it was interrupted among small pages, and the page table that they went to is gone meanwhile.
 #[inline(always)]
 fn is_aligned(address: Word) -> bool {
     address & low_mask(TABLE_ORDER) == 0

@@ -22,6 +22,7 @@ use crate::{
 };
 use protocol::{
     PAGE_ORDER, Word,
+    flexpage::{Flexpage, Rights},
     introspection::mapping::{MappingNode, Place},
     message::MapItem,
 };
@@ -40,12 +41,20 @@ pub struct Walker {
     pub(crate) help: Option<Help>,
     /// When the map was begun that it is in.
     pub(crate) ticket: Option<Ticket>,
+    /// The window that its item arrives in: others may change it meanwhile.
+    pub(crate) window: Option<Flexpage>,
     /// The walk that the map goes on with before.
     pub(crate) ahead: Option<Ahead>,
 }
 
 #[cfg(test)]
 impl Walker {
+    /// Whether it is in nothing at all.
+    pub fn is_nowhere(&self) -> bool {
+        let Self { bookmark: _, walk, help, ticket, window, ahead } = self;
+        walk.is_none() && help.is_none() && ticket.is_none() && window.is_none() && ahead.is_none()
+    }
+
     /// When the walk has begun that it is interrupted in, and the map.
     pub fn tickets(&self) -> [Option<Ticket>; 2] {
         [self.walk.and_then(|walk| walk.claim).map(|claim| claim.ticket), self.ticket]
@@ -55,7 +64,7 @@ impl Walker {
 impl Walker {
     /// One that is nowhere yet.
     pub fn new(bookmark: NodeIndex) -> Self {
-        Self { bookmark, walk: None, help: None, ticket: None, ahead: None }
+        Self { bookmark, walk: None, help: None, ticket: None, window: None, ahead: None }
     }
 }
 
@@ -66,7 +75,8 @@ pub struct Progress {
     pub walker: WalkerIndex,
     /// Number of the item or flexpage.
     pub number: u8,
-    /// The item, once it is begun: the words that it stands in may change.
+    /// The item, once it is begun: the words that it stands in may change. What is unmapped is one too:
+    /// [`Self::begin_unmap`].
     pub item: Option<MapItem>,
     /// Bytes of it that are done (ports and capabilities count as pages).
     pub done: Word,
@@ -115,6 +125,13 @@ impl Progress {
         (self.done >> PAGE_ORDER) as u32
     }
 
+    /// What is to be unmapped, once it is begun: a flexpage, the rights to take away, and whether the task's
+    /// own mappings are meant too.
+    pub(crate) fn begin_unmap(&mut self, flexpage: Flexpage, take: Rights, own: bool) -> MapItem {
+        let flexpage = flexpage.with_rights(take);
+        *self.item.get_or_insert(MapItem { send_base: 0, grant: own, flexpage })
+    }
+
     /// The next item or flexpage.
     pub fn next(&mut self) {
         let Self { number, resolved, ends, .. } = *self;
@@ -127,6 +144,7 @@ impl<M: Machine> Mappings<M> {
     /// more.
     pub(crate) fn set_walker(&mut self, walker: WalkerIndex, bookmark: NodeIndex) {
         if walker.position() < self.walkers.used() {
+            self.end_walk(walker);
             self.walkers[walker].bookmark = bookmark;
         } else {
             self.walkers.push(Walker::new(bookmark));
@@ -168,6 +186,7 @@ impl<M: Machine> Mappings<M> {
         self.drop_walk(walker);
         let walker = &mut self.walkers[walker];
         (walker.help, walker.ticket, walker.ahead) = (None, None, None);
+        walker.window = None;
     }
 
     /// Takes a walk from its walker that it does not go on with.
@@ -196,6 +215,7 @@ impl<M: Machine> Mappings<M> {
         let begun = self.walkers[from];
         let walker = &mut self.walkers[to];
         (walker.help, walker.ticket, walker.ahead) = (begun.help, begun.ticket, begun.ahead);
+        walker.window = begun.window;
         if let Some((walk, before, _)) = self.resume_walk(from)
             && let Some(behind) = before.get()
         {

@@ -182,7 +182,8 @@ impl<M: Machine> Kernel<M> {
                     self.mappings.unmap_tree(&mut progress, root, Effect::REMOVE, true)
                 }
                 None => {
-                    self.mappings.lives.put_among_dying(object);
+                    // It may be among the dying already, by somebody else: its turn comes earlier now.
+                    self.mappings.lives.put_before_dying(object);
                     Ok(())
                 }
             };

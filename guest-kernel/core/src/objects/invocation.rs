@@ -84,7 +84,10 @@ impl<M: Machine> Kernel<M> {
         }
         let (answer, next) = match done {
             Ok(Reply { words, next }) => (MessageTag::new(0, words, 0), next),
-            Err(Failure::Error(error)) => (error.tag(), Next::Current),
+            Err(Failure::Error(error)) => {
+                self.abandon(caller);
+                (error.tag(), Next::Current)
+            }
             Err(Failure::Preempted) => return Next::Restart(call),
         };
         self.threads[caller].context.set_result(answer, 0);

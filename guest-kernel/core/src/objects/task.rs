@@ -43,6 +43,7 @@ impl<M: Machine> Kernel<M> {
         let generation = self.mappings.tasks[task].record.generation;
         let operation = Operation::Map { task, generation };
         let mut progress = self.begin(caller, operation);
+        let ids = self.threads[caller].ids;
         let item = *progress.item.get_or_insert(item);
         if let Err(preempted) = self.mappings.map_item(&mut progress, from, task, item, window) {
             self.interrupt(caller, operation, progress);
@@ -51,11 +52,11 @@ impl<M: Machine> Kernel<M> {
         self.mappings.end_walk(progress.walker);
         self.dismantle_for(caller, operation, progress)?;
         self.mappings.end_stretch();
-        self.trace_replaced(caller, &progress, task, item, 0);
+        self.trace_replaced(ids, &progress, task, item, 0);
         let outcome = progress.outcome;
         if self.traces(Kind::Map) {
             let arrival = Arrival { to: Ids::of_task(task.position()), fault: 0, outcome };
-            self.trace_map(arrival, Some(caller), item, window);
+            self.trace_map(arrival, ids, item, window);
         }
         match outcome.status {
             MapStatus::Done => NOTHING,
@@ -73,9 +74,13 @@ impl<M: Machine> Kernel<M> {
         let generation = self.mappings.tasks[task].record.generation;
         let operation = Operation::Unmap { task, generation };
         let mut progress = self.begin(invoker, operation);
-        while usize::from(progress.number) < flexpages {
+        let ids = self.threads[invoker].ids;
+        // One that was begun goes on as it was, whatever the words say by now.
+        while usize::from(progress.number) < flexpages || progress.item.is_some() {
             let register = Unmap::FIRST_FLEXPAGE + usize::from(progress.number);
             let flexpage = Flexpage(self.utcb(invoker).message[register]);
+            let MapItem { grant: own, flexpage, .. } = progress.begin_unmap(flexpage, take, own);
+            let (take, flexpage) = (flexpage.rights(), flexpage.with_rights(Rights::empty()));
             let done = self.mappings.unmap_flexpage(&mut progress, task, flexpage, take, own);
             self.utcb(invoker).message[register] |= progress.tally.usage_bits();
             if done.is_ok() {
@@ -84,7 +89,7 @@ impl<M: Machine> Kernel<M> {
             match done {
                 Ok(true) => {
                     let tally = progress.tally;
-                    self.trace_unmap(Unmapping { task, flexpage, take, own, tally }, invoker, None);
+                    self.trace_unmap(Unmapping { task, flexpage, take, own, tally }, ids, None);
                 }
                 Ok(false) => {
                     self.dismantle_for(invoker, operation, progress)?;
@@ -98,6 +103,7 @@ impl<M: Machine> Kernel<M> {
             }
             progress.next();
         }
+        self.mappings.end_walk(progress.walker);
         self.dismantle_for(invoker, operation, progress)?;
         self.mappings.end_stretch();
         Ok(Reply::words(Unmap::FIRST_FLEXPAGE + flexpages))

@@ -2,6 +2,7 @@
 
 mod after_ends;
 mod algebra;
+
 mod emptying;
 mod ends;
 mod exploration;
@@ -12,6 +13,7 @@ mod lives;
 mod mappings;
 mod memory;
 mod messages;
+mod midway;
 mod model;
 mod objects;
 mod ports;

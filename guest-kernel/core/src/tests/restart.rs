@@ -9,11 +9,12 @@ use crate::{
     arch::TABLE_ORDER,
     mapping::{
         database,
+        progress::Progress,
         space::{DirectoryEntry, Pages},
         stretch::STEPS_ON,
     },
     memory::{
-        index::{FactoryIndex, TableIndex, TaskIndex, ThreadIndex},
+        index::{FactoryIndex, TableIndex, TaskIndex, ThreadIndex, WalkerIndex},
         machine::Memory,
         node::MaybeNode,
     },
@@ -695,31 +696,43 @@ fn a_receiver_is_told_only_of_what_has_arrived() {
     }
 }
 
-/// Small pages go to where the receiver has a page table. While that is interrupted, the receiver changes its
-/// window, and the rest would go to where it has none.
+/// Small pages go to where the receiver has a page table. While that is interrupted, the table goes, and the
+/// rest goes to where there is none.
 #[test]
 fn a_superpage_begins_where_superpages_do() {
     const LARGE: Word = 0x2000_0000;
-    const WITH_TABLE: Word = 0x3000_0000;
-    const WITHOUT: Word = 0x4000_0000;
+    const PLACE: Word = 0x3000_0000;
     let mut pair = Pair::new();
     let [from, to] = [pair.sender, pair.receiver].map(|thread| pair.bench.task_of(thread));
     let whole = Flexpage::memory(FRAME as Word, TABLE_ORDER, Rights::all());
     let item = MapItem::map(LARGE, whole);
     pair.bench.map_item(TaskIndex::SIGMA0, from, item, Flexpage::WHOLE_SPACE);
-    pair.bench.enter(to, WITH_TABLE, FRAME, Rights::READ);
+    pair.bench.enter(to, PLACE, FRAME, Rights::READ);
     let receiver = ThreadIndex::from_position(pair.receiver);
-    let window = |address| Flexpage::memory(address, TABLE_ORDER, Rights::empty()).0;
-    pair.bench.kernel.utcb(receiver).buffer[0] = window(WITH_TABLE);
+    let place = Flexpage::memory(PLACE, TABLE_ORDER, Rights::empty());
+    pair.bench.kernel.utcb(receiver).buffer[0] = place.0;
     pair.receive();
     pair.compose(0, 0, LARGE, TABLE_ORDER);
+    let mut is_gone = false;
     while pair.bench.thread(pair.receiver).is(ThreadState::Receiving) {
         pair.send(MessageTag::new(0, 0, 1));
-        if pair.bench.page(to, WITH_TABLE + PAGE_SIZE).is_present() {
-            pair.bench.kernel.utcb(receiver).buffer[0] = window(WITHOUT);
+        if !is_gone && pair.bench.page(to, PLACE + PAGE_SIZE).is_present() {
+            let mappings = &mut pair.bench.kernel.mappings;
+            let mut progress = Progress::new(WalkerIndex::KERNEL);
+            loop {
+                mappings.stretch.begin(&mut mappings.machine);
+                let done = mappings.unmap_flexpage(&mut progress, to, place, Rights::all(), true);
+                mappings.stretch.take_tick();
+                if done.is_ok() {
+                    break;
+                }
+            }
+            assert_eq!(pair.bench.directory(to, PLACE), DirectoryEntry::Empty);
+            is_gone = true;
         }
     }
-    assert!(pair.bench.page(to, WITHOUT + (1 << TABLE_ORDER) - PAGE_SIZE).is_present());
-    let whole = matches!(pair.bench.directory(to, WITHOUT), DirectoryEntry::Superpage(_));
+    assert!(is_gone && !pair.bench.page(to, PLACE).is_present());
+    assert!(pair.bench.page(to, PLACE + (1 << TABLE_ORDER) - PAGE_SIZE).is_present());
+    let whole = matches!(pair.bench.directory(to, PLACE), DirectoryEntry::Superpage(_));
     assert!(!whole, "the rest of a superpage is none");
 }

@@ -114,6 +114,13 @@ pub fn check(bench: &mut Bench) -> Check {
         same("the walk of a thread that is gone", walk.is_none(), true)?;
         same("whether a thread that is gone runs", kernel.current == thread.into(), false)?;
     }
+    for number in 0..kernel.threads.used() {
+        let thread = ThreadIndex::from_position(number);
+        if kernel.threads[thread].undertaking.is_none() {
+            let walker = &kernel.mappings.walkers[walker(thread)];
+            same("what a thread has begun that is in nothing", walker.is_nowhere(), true)?;
+        }
+    }
     Ok(())
 }
 

@@ -6,15 +6,19 @@ use crate::{
         index::{TableIndex, TaskIndex, ThreadIndex},
         machine::Machine,
     },
-    threads::kernel::Kernel,
+    threads::{
+        kernel::Kernel,
+        state::{Question, State},
+        undertaking::{Operation, Undertaking, walker},
+    },
 };
 use protocol::{
     flexpage::{Flexpage, Rights},
     introspection::{
         TaskRecord, ThreadRecord,
         record::{
-            Handler, Ids, Kind, Map, NamedObject, ObjectNamed, PagersSet, Recorded, TaskCreated,
-            ThreadStarted, Unmap, set_by_words,
+            Handler, Ids, Kind, Map, MapStatus, NamedObject, ObjectNamed, PagersSet, Recorded,
+            TaskCreated, ThreadStarted, Unmap, set_by_words,
         },
     },
     message::MapItem,
@@ -63,7 +67,7 @@ impl<M: Machine> Kernel<M> {
     pub(crate) fn trace_map(
         &mut self,
         arrival: Arrival,
-        sender: Option<ThreadIndex>,
+        sender: Ids,
         item: MapItem,
         window: Flexpage,
     ) {
@@ -79,7 +83,7 @@ impl<M: Machine> Kernel<M> {
             sent: item.flexpage,
             physical: outcome.physical.0,
             fault,
-            sender: self.ids_of(sender),
+            sender,
             entries: outcome.entries,
         };
         self.trace_of(self.mappings.machine.time(), to, event);
@@ -140,7 +144,7 @@ impl<M: Machine> Kernel<M> {
     pub(crate) fn trace_unmap(
         &mut self,
         unmapping: Unmapping,
-        invoker: ThreadIndex,
+        invoker: Ids,
         replaced_for: Option<u64>,
     ) {
         if self.traces(Kind::Unmap) {
@@ -154,7 +158,7 @@ impl<M: Machine> Kernel<M> {
     pub(crate) fn record_unmap(
         &mut self,
         unmapping: Unmapping,
-        invoker: ThreadIndex,
+        invoker: Ids,
         replaced_for: Option<u64>,
     ) {
         let Unmapping { task, flexpage, take, own, tally } = unmapping;
@@ -168,16 +172,16 @@ impl<M: Machine> Kernel<M> {
             removed: tally.removed,
             reduced: tally.reduced,
             fault: replaced_for.unwrap_or(0),
-            by: self.ids_of(Some(invoker)),
+            by: invoker,
         };
-        let who = Ids::new(task.position(), invoker.position());
+        let who = Ids::new(task.position(), invoker.thread());
         self.trace_of(self.mappings.machine.time(), who, event);
     }
 
     /// Records that a new mapping took the place of old ones where an item arrived in `task`.
     pub(crate) fn trace_replaced(
         &mut self,
-        invoker: ThreadIndex,
+        invoker: Ids,
         progress: &Progress,
         task: TaskIndex,
         item: MapItem,
@@ -189,6 +193,51 @@ impl<M: Machine> Kernel<M> {
             let flexpage = arrived.with_rights(Rights::empty());
             let unmapping = Unmapping { task, flexpage, take: Rights::all(), own: true, tally };
             self.trace_unmap(unmapping, invoker, Some(answered_fault));
+        }
+    }
+}
+
+impl<M: Machine> Kernel<M> {
+    /// Records what a thread has done of something that it does not go on with.
+    #[cold]
+    pub(crate) fn trace_abandoned(&mut self, thread: ThreadIndex, undertaking: Undertaking) {
+        let Undertaking { operation, progress } = undertaking;
+        let Some(item) = progress.item else { return };
+        let by = self.ids_of(Some(thread));
+        let (to, fault, sender) = match operation {
+            Operation::Unmap { task, .. } => {
+                let tally = progress.tally;
+                if tally.removed | tally.reduced != 0 {
+                    let MapItem { grant: own, flexpage, .. } = item;
+                    let (take, flexpage) =
+                        (flexpage.rights(), flexpage.with_rights(Rights::empty()));
+                    self.trace_unmap(Unmapping { task, flexpage, take, own, tally }, by, None);
+                }
+                return;
+            }
+            Operation::Map { task, .. } => (Ids::of_task(task.position()), 0, by),
+            Operation::Transfer { sender, receiver, .. } => {
+                let fault = self.answered_fault(receiver);
+                (self.ids_of(Some(receiver)), fault, self.ids_of(Some(sender)))
+            }
+        };
+        self.trace_replaced(by, &progress, TaskIndex::from_position(to.task()), item, fault);
+        if progress.outcome.entries != 0 && self.traces(Kind::Map) {
+            let outcome = Outcome { status: MapStatus::Done, ..progress.outcome };
+            let window = self.mappings.walkers[walker(thread)].window;
+            let window = window.unwrap_or(Flexpage::WHOLE_SPACE);
+            self.trace_map(Arrival { to, fault, outcome }, sender, item, window);
+        }
+    }
+
+    /// Number of the fault that `receiver` waits with, 0 if it has none.
+    pub(crate) fn answered_fault(&self, receiver: ThreadIndex) -> u64 {
+        let thread = &self.threads[receiver];
+        match thread.state() {
+            State::Awaiting { answer_to: Question::PageFault | Question::PortFault, .. } => {
+                thread.fault.number
+            }
+            _ => 0,
         }
     }
 }

@@ -90,6 +90,14 @@ impl<M: Machine> Kernel<M> {
         undertaking.is_some_and(|undertaking| undertaking.operation == operation)
     }
 
+    /// Whether a thread has begun to take a message.
+    pub(crate) fn is_receiving(&self, thread: ThreadIndex) -> bool {
+        let undertaking = self.threads[thread].undertaking;
+        undertaking.is_some_and(|undertaking| {
+            matches!(undertaking.operation, Operation::Transfer { receiver, .. } if receiver == thread)
+        })
+    }
+
     /// Leaves an operation of a thread at a preemption point.
     #[cold]
     pub(crate) fn interrupt(
@@ -116,9 +124,10 @@ impl<M: Machine> Kernel<M> {
 
     /// Forgets what a thread had begun: something else came between.
     pub(crate) fn abandon(&mut self, thread: ThreadIndex) {
-        if self.threads[thread].undertaking.take().is_some() {
-            self.mappings.end_walk(walker(thread));
+        if let Some(undertaking) = self.threads[thread].undertaking.take() {
+            self.trace_abandoned(thread, undertaking);
         }
+        self.mappings.end_walk(walker(thread));
     }
 
     /// Forgets what `partner` had begun, if it was a message between it and `thread`.
