@@ -21,8 +21,9 @@ use elf::{
 };
 use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
+    boot::ModuleKind,
     flexpage::{Rights, align_down},
-    layout::{MAPPABLE_START, PAGER_AREA, PROGRAM_BASE, USER_END},
+    layout::{MAPPABLE_END, PAGER_AREA, PROGRAM_BASE, ROOT_TASK_BASE, SIGMA0_BASE},
 };
 use thiserror::Error;
 
@@ -147,14 +148,26 @@ impl Rules {
         whole_pages: false,
     };
 
-    /// sigma0 and the root task: the kernel maps them as they lie in the bundle. It copies nothing and
-    /// clears nothing.
-    pub const GROUND: Self = Self {
-        who_has: "sigma0 and the root task have",
-        area: MAPPABLE_START..USER_END,
+    /// sigma0: the kernel maps it as it lies in the bundle. It copies nothing and clears nothing.
+    pub const SIGMA0: Self = Self {
+        who_has: "sigma0 has",
+        area: SIGMA0_BASE..MAPPABLE_END,
         most_segments: 6,
         whole_pages: true,
     };
+
+    /// The root task: sigma0 maps it in the same way, where sigma0 has no other memory of its own.
+    pub const ROOT_TASK: Self =
+        Self { who_has: "the root task has", area: ROOT_TASK_BASE..SIGMA0_BASE, ..Self::SIGMA0 };
+
+    /// Those for the image in a module. A file has none of its own.
+    pub const fn of(kind: ModuleKind) -> &'static Self {
+        match kind {
+            ModuleKind::Sigma0 => &Self::SIGMA0,
+            ModuleKind::RootTask => &Self::ROOT_TASK,
+            ModuleKind::Program | ModuleKind::File => &Self::PROGRAM,
+        }
+    }
 }
 
 /// An executable of a known architecture whose segments and notes lie within the file.
@@ -543,7 +556,7 @@ mod tests {
             (&[TEXT, Segment { address: 0x1000, ..DATA }], out_of_place(0x1000)),
             (&[TEXT, Segment { address: 0x40_1000, ..DATA }], ElfError::SharedPage(0x40_1000)),
             (
-                &[TEXT; 9].map(at_page_of_its_own()),
+                &[TEXT; 9].map(at_page_of_its_own(0x40_0000)),
                 ElfError::TooManySegments { count: 9, rules: Rules::PROGRAM },
             ),
         ];
@@ -552,37 +565,44 @@ mod tests {
         }
     }
 
-    /// Makes segments follow each other.
-    fn at_page_of_its_own() -> impl FnMut(Segment) -> Segment {
-        let mut addresses = (0x40_0000..).step_by(0x2000);
+    /// Makes segments follow each other from an address on.
+    fn at_page_of_its_own(start: u64) -> impl FnMut(Segment) -> Segment {
+        let mut addresses = (start..).step_by(0x2000);
         move |segment| Segment { address: addresses.next().unwrap(), ..segment }
     }
 
     #[test]
-    fn the_kernel_maps_whole_pages_of_the_file_in_the_user_area() {
-        let parse = |segment: Segment| {
-            let sample = Sample { entry: segment.address, ..Sample::with(AMD64, &[segment]) };
-            Image::parse(&sample.bytes(), AMD64, &Rules::GROUND)
-        };
-        let good = parse(TEXT).unwrap().segments[0];
-        assert_eq!((good.pages(), good.file_page(0x40_1000)), (0x40_0000..0x40_2000, 0x2000));
-        let (start, end) = (MAPPABLE_START as u64, USER_END as u64);
-        let (whole, area) = (ElfError::NotWholePages, Rules::GROUND.area);
-        let out = |start| ElfError::OutOfPlace { start, area: area.clone() };
-        for (bad, error) in [
-            (Segment { memory_size: 0x1801, ..TEXT }, whole(TEXT.address)),
-            (Segment { offset: 0x1010, address: 0x40_0010, ..TEXT }, whole(0x40_0010)),
-            (Segment { offset: 0x1001, ..TEXT }, ElfError::NotCongruent(TEXT.address)),
-            (Segment { address: end, ..TEXT }, out(end)),
-            (Segment { address: start - 0x1000, ..TEXT }, out(start - 0x1000)),
-            (Segment { address: !0xfff, ..TEXT }, out(!0xfff)),
-        ] {
-            assert_eq!(parse(bad), Err(error));
+    fn sigma0_and_the_root_task_are_whole_pages_of_the_file_in_areas_of_their_own() {
+        for rules in [Rules::SIGMA0, Rules::ROOT_TASK] {
+            let parse = |segment: Segment| {
+                let sample = Sample { entry: segment.address, ..Sample::with(AMD64, &[segment]) };
+                Image::parse(&sample.bytes(), AMD64, &rules)
+            };
+            let base = rules.area.start;
+            let [start, end] = [base as u64, rules.area.end as u64];
+            let text = Segment { address: start, ..TEXT };
+            let good = parse(text).unwrap().segments[0];
+            assert_eq!(
+                (good.pages(), good.file_page(base + 0x1000)),
+                (base..base + 0x2000, 0x2000)
+            );
+            let whole = ElfError::NotWholePages;
+            let out = |start| ElfError::OutOfPlace { start, area: rules.area.clone() };
+            for (bad, error) in [
+                (Segment { memory_size: 0x1801, ..text }, whole(start)),
+                (Segment { offset: 0x1010, address: start + 0x10, ..text }, whole(start + 0x10)),
+                (Segment { offset: 0x1001, ..text }, ElfError::NotCongruent(start)),
+                (Segment { address: end, ..text }, out(end)),
+                (Segment { address: start - 0x1000, ..text }, out(start - 0x1000)),
+                (Segment { address: !0xfff, ..text }, out(!0xfff)),
+            ] {
+                assert_eq!(parse(bad), Err(error));
+            }
+            let segments = [TEXT; 7].map(at_page_of_its_own(start));
+            let sample = Sample { entry: start, ..Sample::with(AMD64, &segments) };
+            let error = ElfError::TooManySegments { count: 7, rules: rules.clone() };
+            assert_eq!(Image::parse(&sample.bytes(), AMD64, &rules), Err(error));
         }
-        let segments = [TEXT; 7].map(at_page_of_its_own());
-        let seven = Image::parse(&Sample::with(AMD64, &segments).bytes(), AMD64, &Rules::GROUND);
-        let error = ElfError::TooManySegments { count: 7, rules: Rules::GROUND };
-        assert_eq!(seven, Err(error));
     }
 
     /// What another library reads in a file that was taken.
@@ -658,9 +678,9 @@ mod tests {
         fn images_are_taken_if_and_only_if_they_can_be_paged(
             segments in prop::collection::vec(any_segment(), 1..4),
             inside in 0..0x1000u64,
-            is_ground in any::<bool>(),
+            whole_pages in any::<bool>(),
         ) {
-            let rules = if is_ground { Rules::GROUND } else { Rules::PROGRAM };
+            let rules = Rules { whole_pages, ..Rules::PROGRAM };
             for architecture in Architecture::ALL {
                 let mask = u64::MAX >> (64 - architecture.word_bits());
                 let narrow = segments.iter().map(|each| Segment {
