@@ -26,7 +26,9 @@ pub enum ManifestError {
     #[error(transparent)]
     Bundle(#[from] BundleError),
     /// There is no program.
-    #[error("the boot bundle names no program to start")]
+    #[error(
+        "there is no program to start: name a scenario such as words, or a program with --module"
+    )]
     NoProgram,
     /// More programs than the root task has room for.
     #[error("{0} programs are too many: the root task starts at most {MAX_PROGRAMS}")]

@@ -139,11 +139,7 @@ fn check(bundle: &[u8], architecture: Architecture) -> Result<(), ManifestError>
     for module in [bundle.sigma0()?, bundle.root_task()?] {
         module.image(architecture)?;
     }
-    match Programs::new().read(bundle, architecture) {
-        // The root task says so itself.
-        Err(ManifestError::NoProgram) => Ok(()),
-        result => result,
-    }
+    Programs::new().read(bundle, architecture)
 }
 
 fn entry(
@@ -328,6 +324,12 @@ mod tests {
             });
             assert_eq!(error, refused.into());
         }
+    }
+
+    #[test]
+    fn a_bundle_without_a_program_is_not_packed() {
+        assert_eq!(guest_refusal(vec![]), ManifestError::NoProgram);
+        assert_eq!(guest_refusal(vec![file("alone", b"")]), ManifestError::NoProgram);
     }
 
     #[test]
