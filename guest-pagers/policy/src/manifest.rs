@@ -70,6 +70,17 @@ pub enum ManifestError {
         /// Its quota in KiB.
         quota: u32,
     },
+    /// A range of nothing.
+    #[error(
+        "the ports {:#x}-{:#x} of module '{name}' end before they begin: write the lower one first",
+        .range.first, .range.last
+    )]
+    NoPorts {
+        /// The module.
+        name: ModuleName,
+        /// The range.
+        range: PortRange,
+    },
     /// Ports that nobody gets.
     #[error(
         "the ports {:#x}-{:#x} of module '{name}' include {port:#x}, which the kernel keeps for \
@@ -137,6 +148,9 @@ fn check_module(module: &Module<'_>) -> Result<(), ManifestError> {
         return Err(ManifestError::Quota { name: name(), quota: entry.quota });
     }
     for range in ports {
+        if range.first > range.last {
+            return Err(ManifestError::NoPorts { name: name(), range: *range });
+        }
         let includes = |port: &u16| (range.first..=range.last).contains(port);
         if let Some(port) = KERNEL_PORTS.into_iter().find(includes) {
             return Err(ManifestError::KernelPort { name: name(), range: *range, port });

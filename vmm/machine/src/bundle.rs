@@ -392,6 +392,17 @@ mod tests {
     }
 
     #[test]
+    fn a_range_of_ports_does_not_end_before_it_begins() {
+        let range = PortRange { first: 0x3ff, last: 0x3f8 };
+        let error = guest_refusal(vec![Module { ports: vec![range], ..program("a") }]);
+        assert_eq!(error, ManifestError::NoPorts { name: name("a"), range });
+        assert_eq!(
+            error.to_string(),
+            "the ports 0x3ff-0x3f8 of module 'a' end before they begin: write the lower one first"
+        );
+    }
+
+    #[test]
     fn ports_and_quotas_have_their_ranges() {
         let range = |first, last| PortRange { first, last };
         for (ports, port) in [(range(0, 0xffff), 0x20), (range(0xa1, 0xa1), 0xa1)] {
