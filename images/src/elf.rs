@@ -93,6 +93,17 @@ pub enum ElfError {
          file than in memory"
     )]
     BadSegment(usize),
+    /// More notes than an executable has: reading them would take long.
+    #[error(
+        "its note headers name {named} bytes, more than the {length} bytes of the file: they overlap; link \
+         it again"
+    )]
+    OverlappingNotes {
+        /// Bytes that the headers of notes name, all together.
+        named: u64,
+        /// The file's length in bytes.
+        length: u64,
+    },
     /// Its pages could not be mapped as they are.
     #[error(
         "the segment at {0:#x} lies in the file at an offset that is not congruent to its address \
@@ -230,9 +241,13 @@ impl<'a> Executable<'a> {
             return Err(ElfError::Truncated);
         }
         let executable = Self { entry: file.ehdr.e_entry, bytes, headers };
-        match executable.segments().next() {
-            None => Err(ElfError::NoSegments),
-            Some(_) => Ok(executable),
+        executable.check_notes()?;
+        if executable.segments().next().is_none() {
+            return Err(ElfError::NoSegments);
+        }
+        match executable.segments().find(|each| each.contents.len() as u64 > each.memory_size) {
+            Some(segment) => Err(ElfError::BadSegment(segment.header)),
+            None => Ok(executable),
         }
     }
 
@@ -252,15 +267,31 @@ impl<'a> Executable<'a> {
         })
     }
 
-    /// The contents of the first note with this owner and type.
-    pub fn note(&self, owner: &str, kind: u32) -> Option<&'a [u8]> {
+    /// That all notes are read in a time in proportion to the file: no byte is named often.
+    fn check_notes(&self) -> Result<(), ElfError> {
+        let length = self.bytes.len() as u64;
+        // Each is at most the file's length, and the headers lie in the file.
+        let named = self.note_segments().map(|data| data.len() as u64).sum();
+        if named > length { Err(ElfError::OverlappingNotes { named, length }) } else { Ok(()) }
+    }
+
+    /// What the headers of notes name.
+    fn note_segments(&self) -> impl Iterator<Item = &'a [u8]> {
+        let file = self.bytes;
+        let headers = self.headers.iter().filter(|header| header.p_type == PT_NOTE);
+        headers.filter_map(move |header| contents(file, &header))
+    }
+
+    fn notes(&self) -> impl Iterator<Item = Note<'a>> {
         // Boot loaders read notes with this alignment, whatever the header says.
         const ALIGNMENT: usize = 4;
-        let segments = self.headers.iter().filter(|header| header.p_type == PT_NOTE);
-        let mut notes = segments
-            .filter_map(|header| contents(self.bytes, &header))
-            .flat_map(|data| NoteIterator::new(LittleEndian, Class::ELF32, ALIGNMENT, data));
-        notes.find_map(|note| match note {
+        self.note_segments()
+            .flat_map(|data| NoteIterator::new(LittleEndian, Class::ELF32, ALIGNMENT, data))
+    }
+
+    /// The contents of the first note with this owner and type.
+    pub fn note(&self, owner: &str, kind: u32) -> Option<&'a [u8]> {
+        self.notes().find_map(|note| match note {
             Note::Unknown(note)
                 if note.name.strip_suffix(b"\0") == Some(owner.as_bytes())
                     && note.n_type == kind.into() =>
@@ -311,7 +342,7 @@ pub struct Segment {
 impl Segment {
     fn check(segment: &LoadSegment<'_>, rules: &Rules) -> Result<Self, ElfError> {
         let start = segment.address;
-        if segment.contents.len() as u64 > segment.memory_size || segment.rights.is_empty() {
+        if segment.rights.is_empty() {
             return Err(ElfError::BadSegment(segment.header));
         }
         let end = start.checked_add(segment.memory_size);
@@ -511,6 +542,48 @@ mod tests {
             assert_eq!(executable.note("Glasspager", 1), Some([7; 8].as_slice()));
             assert_eq!(executable.note("Glasspager", 2), None);
             assert_eq!(executable.note("Xen", 18), None);
+        }
+    }
+
+    /// As many headers as there are can name the same notes.
+    #[test]
+    fn no_more_notes_are_read_than_the_file_has_room_for() {
+        let smallest = note("", 0, &[]);
+        let notes = smallest.repeat(0x1000 / smallest.len());
+        for architecture in Architecture::ALL {
+            let size = notes.len() as u64;
+            let header = Segment { kind: 4, ..segment(0x2000, 0, size, false) };
+            let (mut taken, mut refused) = (0, 0);
+            for count in 0..40 {
+                let segments =
+                    [vec![segment(0x1000, 0x40_0000, 0x1000, true)], vec![header; count]];
+                let sample = Sample::with(architecture, &segments.concat());
+                let code = [&[0x90; 0x1000], &*notes].concat();
+                let bytes = Sample { code, ..sample }.bytes();
+                match Executable::parse(&bytes, architecture) {
+                    Ok(executable) => {
+                        let read = executable.notes().count();
+                        assert_eq!(read, count * notes.len() / smallest.len());
+                        assert!(read * smallest.len() <= bytes.len(), "{read} notes");
+                        taken += 1;
+                    }
+                    Err(error) => {
+                        let (named, length) = (count as u64 * size, bytes.len() as u64);
+                        assert_eq!(error, ElfError::OverlappingNotes { named, length });
+                        refused += 1;
+                    }
+                }
+            }
+            assert!(taken > 1 && refused > 30, "{taken} taken, {refused} refused");
+        }
+    }
+
+    #[test]
+    fn no_segment_has_more_bytes_in_the_file_than_in_memory() {
+        for architecture in Architecture::ALL {
+            let large = Segment { memory_size: 0x17ff, ..TEXT };
+            let sample = Sample::with(architecture, &[TEXT, large]);
+            assert_eq!(refusal(&sample), ElfError::BadSegment(1));
         }
     }
 
