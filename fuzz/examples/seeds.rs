@@ -63,7 +63,7 @@ fn described() -> Vec<(String, Vec<u8>)> {
         ("programs", "program a b b 30 64 0x60-0x6f,0x3f8 one two\nprogram b\nfile f".to_owned()),
         ("circle", "program a b\nprogram b a".to_owned()),
         ("most-programs", many(32, |number| format!("program p{number}\n"))),
-        ("most-files", many(16, |number| format!("file f{number}\n"))),
+        ("most-files", many(16, |number| format!("file f{number}\n")) + "program p"),
         ("names", "file ä\u{1b}\nfile 0123456789012345678901234567890".to_owned()),
         ("nonsense", "program a nobody - 256 3 0-0xffff".to_owned()),
     ]

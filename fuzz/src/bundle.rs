@@ -4,7 +4,10 @@
 //! what a sound bundle is damaged with.
 
 use crate::{elf, text};
-use images::bundle::{Bundle, BundleError};
+use images::{
+    bundle::{Bundle, BundleError},
+    elf::Rules,
+};
 use kernel_core::boot_bundle::Image;
 use machine::{
     Architecture,
@@ -64,7 +67,8 @@ fn module(line: &str) -> Option<Module> {
     let name = words.next()?;
     let bytes: Arc<[u8]> = match kind {
         ModuleKind::File => name.as_bytes().into(),
-        _ => elf::SOUND[0].1.into(),
+        ModuleKind::Program => elf::SOUND[0].1.into(),
+        _ => elf::ground(ARCHITECTURE, Rules::of(kind)),
     };
     let mut module = Module::new(name, kind, bytes);
     (module.pager, module.server) = (word(&mut words), word(&mut words));

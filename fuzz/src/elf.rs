@@ -2,7 +2,10 @@
 //! as symbols and source lines are looked up in them.
 
 use crate::text;
-use images::elf::{self, Rules};
+use images::{
+    elf::{self, Rules},
+    sample::Sample,
+};
 use machine::{
     Architecture, Kernel,
     bundle::{self, Module, PackError},
@@ -14,7 +17,7 @@ use std::{collections::HashSet, sync::Arc};
 /// Places of an image that are looked up, from where it starts and from where it is entered.
 const MOST_PLACES: u64 = 64;
 
-/// A sound image for each architecture: program, sigma0, root task and kernel in one.
+/// A sound image for each architecture: program and kernel in one.
 pub const SOUND: [(Architecture, &[u8]); 2] = [
     (Architecture::Amd64, include_bytes!("../corpus/elf/amd64")),
     (Architecture::Ia32, include_bytes!("../corpus/elf/ia32")),
@@ -23,17 +26,17 @@ pub const SOUND: [(Architecture, &[u8]); 2] = [
 /// Reads an image in all ways.
 pub fn run(input: &[u8]) {
     let image: Arc<[u8]> = input.into();
-    for (architecture, sound) in SOUND {
+    for (architecture, _) in SOUND {
         if let Err(error) = Kernel::parse(&image, architecture) {
             text::write(&error);
         }
-        for rules in [Rules::PROGRAM, Rules::GROUND] {
+        for rules in [Rules::PROGRAM, Rules::SIGMA0, Rules::ROOT_TASK] {
             if let Ok(image) = elf::Image::parse(&image, architecture, &rules) {
                 check_image(&image, input, &rules);
             }
         }
         let read = elf::Image::parse(&image, architecture, &Rules::PROGRAM);
-        match (pack(&image, architecture, sound), &read) {
+        match (pack(&image, architecture), &read) {
             (Ok(_), Ok(_)) => {}
             (Err(error), Err(_)) => text::write(&error),
             (packed, read) => panic!("the host says {packed:?}, the root task {read:?}"),
@@ -48,13 +51,18 @@ pub fn run(input: &[u8]) {
 }
 
 /// Packs the image as a program beside a sound sigma0 and a sound root task.
-fn pack(image: &Arc<[u8]>, architecture: Architecture, sound: &[u8]) -> Result<Vec<u8>, PackError> {
+fn pack(image: &Arc<[u8]>, architecture: Architecture) -> Result<Vec<u8>, PackError> {
     let modules = [
-        Module::new("sigma0", ModuleKind::Sigma0, sound.into()),
-        Module::new("root", ModuleKind::RootTask, sound.into()),
+        Module::new("sigma0", ModuleKind::Sigma0, ground(architecture, &Rules::SIGMA0)),
+        Module::new("root", ModuleKind::RootTask, ground(architecture, &Rules::ROOT_TASK)),
         Module::new("program", ModuleKind::Program, Arc::clone(image)),
     ];
     bundle::pack(&modules, architecture)
+}
+
+/// A sound sigma0 or root task.
+pub fn ground(architecture: Architecture, rules: &Rules) -> Arc<[u8]> {
+    Sample::ground(architecture, rules).bytes().into()
 }
 
 /// What is taken keeps to the rules, and what its pager takes from the file for a page is there.

@@ -36,15 +36,12 @@ use protocol::{
     introspection::record::{Kind, Record},
     kip::{KIP_MAGIC, KIP_VERSION, KernelInfoPage, PhysicalRange},
     layout::ONE_TO_ONE_END,
+    pool,
 };
 use pvh::start_info::{MemmapType, reader::MemMap, reader::StartInfoReader};
 use zerocopy::FromZeros;
 
 const MEBIBYTE: u64 = 1 << 20;
-/// Kernel memory is this part of RAM, between the two bounds below.
-const POOL_SHARE: u64 = 8;
-const SMALLEST_POOL: u64 = 4 * MEBIBYTE;
-const LARGEST_POOL: u64 = 128 * MEBIBYTE;
 
 /// The most tasks of a machine for each MiB of its pool, and how many more of the other objects it has
 /// room for: the more, the less of all memory is each one's share.
@@ -91,7 +88,8 @@ extern "C" fn kernel_main(start_info: u32, time_at_entry: u64) -> ! {
         panic!("{missing}");
     }
     let loader = read_start_info(start_info);
-    let pool = place_pool(&loader);
+    let pool = pool::place(loader.ram_end, direct_map::image_end().0, loader.bundle)
+        .unwrap_or_else(|error| panic!("{error}"));
     let root = install_kernel(&loader, pool);
     if let Err(error) = kernel_cell::kernel().start(&root) {
         panic!("cannot start sigma0 and the root task: {error:?}; give the machine more memory");
@@ -148,26 +146,6 @@ fn parse_options(line: &str) -> Options {
         }
     }
     options
-}
-
-/// Right behind the kernel image, or behind the bundle if that is in the way.
-fn place_pool(loader: &LoaderInfo) -> PhysicalRange {
-    let size = (loader.ram_end / POOL_SHARE).clamp(SMALLEST_POOL, LARGEST_POOL);
-    let mut start = direct_map::image_end().0.next_multiple_of(PAGE_SIZE as u64);
-    if start < loader.bundle.end && loader.bundle.start < start + size {
-        start = loader.bundle.end;
-    }
-    let end = (start + size).next_multiple_of(2 * MEBIBYTE);
-    if end > loader.ram_end {
-        panic!("{} KiB of RAM are too few", loader.ram_end / 1024);
-    }
-    if end > direct_map::OWN_LIMIT {
-        panic!(
-            "the boot bundle leaves the kernel no room below {} MiB",
-            direct_map::OWN_LIMIT / MEBIBYTE
-        );
-    }
-    PhysicalRange { start, end }
 }
 
 /// Sets the kernel up in its pool. Returns the root task's image.

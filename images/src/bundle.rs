@@ -85,9 +85,9 @@ impl Module<'_> {
         ModuleName::from(self.name).unwrap_or_default()
     }
 
-    /// Its image, which must be for `wanted` and keep to the rules.
-    pub fn image(&self, wanted: Architecture, rules: &Rules) -> Result<Image, BundleError> {
-        let image = Image::parse(self.bytes, wanted, rules);
+    /// Its image, which must be for `wanted` and keep to the rules for its kind.
+    pub fn image(&self, wanted: Architecture) -> Result<Image, BundleError> {
+        let image = Image::parse(self.bytes, wanted, Rules::of(self.kind));
         image.map_err(|error| BundleError::NotRunnable { name: self.name(), error })
     }
 }

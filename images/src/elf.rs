@@ -21,8 +21,9 @@ use elf::{
 };
 use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
+    boot::ModuleKind,
     flexpage::{Rights, align_down},
-    layout::{MAPPABLE_START, PAGER_AREA, PROGRAM_BASE, USER_END},
+    layout::{MAPPABLE_END, PAGER_AREA, PROGRAM_BASE, ROOT_TASK_BASE, SIGMA0_BASE},
 };
 use thiserror::Error;
 
@@ -92,6 +93,17 @@ pub enum ElfError {
          file than in memory"
     )]
     BadSegment(usize),
+    /// More notes than an executable has: reading them would take long.
+    #[error(
+        "its note headers name {named} bytes, more than the {length} bytes of the file: they overlap; link \
+         it again"
+    )]
+    OverlappingNotes {
+        /// Bytes that the headers of notes name, all together.
+        named: u64,
+        /// The file's length in bytes.
+        length: u64,
+    },
     /// Its pages could not be mapped as they are.
     #[error(
         "the segment at {0:#x} lies in the file at an offset that is not congruent to its address \
@@ -147,14 +159,26 @@ impl Rules {
         whole_pages: false,
     };
 
-    /// sigma0 and the root task: the kernel maps them as they lie in the bundle. It copies nothing and
-    /// clears nothing.
-    pub const GROUND: Self = Self {
-        who_has: "sigma0 and the root task have",
-        area: MAPPABLE_START..USER_END,
+    /// sigma0: the kernel maps it as it lies in the bundle. It copies nothing and clears nothing.
+    pub const SIGMA0: Self = Self {
+        who_has: "sigma0 has",
+        area: SIGMA0_BASE..MAPPABLE_END,
         most_segments: 6,
         whole_pages: true,
     };
+
+    /// The root task: sigma0 maps it in the same way, where sigma0 has no other memory of its own.
+    pub const ROOT_TASK: Self =
+        Self { who_has: "the root task has", area: ROOT_TASK_BASE..SIGMA0_BASE, ..Self::SIGMA0 };
+
+    /// Those for the image in a module. A file has none of its own.
+    pub const fn of(kind: ModuleKind) -> &'static Self {
+        match kind {
+            ModuleKind::Sigma0 => &Self::SIGMA0,
+            ModuleKind::RootTask => &Self::ROOT_TASK,
+            ModuleKind::Program | ModuleKind::File => &Self::PROGRAM,
+        }
+    }
 }
 
 /// An executable of a known architecture whose segments and notes lie within the file.
@@ -217,9 +241,13 @@ impl<'a> Executable<'a> {
             return Err(ElfError::Truncated);
         }
         let executable = Self { entry: file.ehdr.e_entry, bytes, headers };
-        match executable.segments().next() {
-            None => Err(ElfError::NoSegments),
-            Some(_) => Ok(executable),
+        executable.check_notes()?;
+        if executable.segments().next().is_none() {
+            return Err(ElfError::NoSegments);
+        }
+        match executable.segments().find(|each| each.contents.len() as u64 > each.memory_size) {
+            Some(segment) => Err(ElfError::BadSegment(segment.header)),
+            None => Ok(executable),
         }
     }
 
@@ -239,15 +267,31 @@ impl<'a> Executable<'a> {
         })
     }
 
-    /// The contents of the first note with this owner and type.
-    pub fn note(&self, owner: &str, kind: u32) -> Option<&'a [u8]> {
+    /// That all notes are read in a time in proportion to the file: no byte is named often.
+    fn check_notes(&self) -> Result<(), ElfError> {
+        let length = self.bytes.len() as u64;
+        // Each is at most the file's length, and the headers lie in the file.
+        let named = self.note_segments().map(|data| data.len() as u64).sum();
+        if named > length { Err(ElfError::OverlappingNotes { named, length }) } else { Ok(()) }
+    }
+
+    /// What the headers of notes name.
+    fn note_segments(&self) -> impl Iterator<Item = &'a [u8]> {
+        let file = self.bytes;
+        let headers = self.headers.iter().filter(|header| header.p_type == PT_NOTE);
+        headers.filter_map(move |header| contents(file, &header))
+    }
+
+    fn notes(&self) -> impl Iterator<Item = Note<'a>> {
         // Boot loaders read notes with this alignment, whatever the header says.
         const ALIGNMENT: usize = 4;
-        let segments = self.headers.iter().filter(|header| header.p_type == PT_NOTE);
-        let mut notes = segments
-            .filter_map(|header| contents(self.bytes, &header))
-            .flat_map(|data| NoteIterator::new(LittleEndian, Class::ELF32, ALIGNMENT, data));
-        notes.find_map(|note| match note {
+        self.note_segments()
+            .flat_map(|data| NoteIterator::new(LittleEndian, Class::ELF32, ALIGNMENT, data))
+    }
+
+    /// The contents of the first note with this owner and type.
+    pub fn note(&self, owner: &str, kind: u32) -> Option<&'a [u8]> {
+        self.notes().find_map(|note| match note {
             Note::Unknown(note)
                 if note.name.strip_suffix(b"\0") == Some(owner.as_bytes())
                     && note.n_type == kind.into() =>
@@ -298,7 +342,7 @@ pub struct Segment {
 impl Segment {
     fn check(segment: &LoadSegment<'_>, rules: &Rules) -> Result<Self, ElfError> {
         let start = segment.address;
-        if segment.contents.len() as u64 > segment.memory_size || segment.rights.is_empty() {
+        if segment.rights.is_empty() {
             return Err(ElfError::BadSegment(segment.header));
         }
         let end = start.checked_add(segment.memory_size);
@@ -501,6 +545,48 @@ mod tests {
         }
     }
 
+    /// As many headers as there are can name the same notes.
+    #[test]
+    fn no_more_notes_are_read_than_the_file_has_room_for() {
+        let smallest = note("", 0, &[]);
+        let notes = smallest.repeat(0x1000 / smallest.len());
+        for architecture in Architecture::ALL {
+            let size = notes.len() as u64;
+            let header = Segment { kind: 4, ..segment(0x2000, 0, size, false) };
+            let (mut taken, mut refused) = (0, 0);
+            for count in 0..40 {
+                let segments =
+                    [vec![segment(0x1000, 0x40_0000, 0x1000, true)], vec![header; count]];
+                let sample = Sample::with(architecture, &segments.concat());
+                let code = [&[0x90; 0x1000], &*notes].concat();
+                let bytes = Sample { code, ..sample }.bytes();
+                match Executable::parse(&bytes, architecture) {
+                    Ok(executable) => {
+                        let read = executable.notes().count();
+                        assert_eq!(read, count * notes.len() / smallest.len());
+                        assert!(read * smallest.len() <= bytes.len(), "{read} notes");
+                        taken += 1;
+                    }
+                    Err(error) => {
+                        let (named, length) = (count as u64 * size, bytes.len() as u64);
+                        assert_eq!(error, ElfError::OverlappingNotes { named, length });
+                        refused += 1;
+                    }
+                }
+            }
+            assert!(taken > 1 && refused > 30, "{taken} taken, {refused} refused");
+        }
+    }
+
+    #[test]
+    fn no_segment_has_more_bytes_in_the_file_than_in_memory() {
+        for architecture in Architecture::ALL {
+            let large = Segment { memory_size: 0x17ff, ..TEXT };
+            let sample = Sample::with(architecture, &[TEXT, large]);
+            assert_eq!(refusal(&sample), ElfError::BadSegment(1));
+        }
+    }
+
     fn image(segments: &[Segment]) -> Result<Image, ElfError> {
         let sample = Sample { length: Some(0x4000), ..Sample::with(AMD64, segments) };
         Image::parse(&sample.bytes(), AMD64, &Rules::PROGRAM)
@@ -543,7 +629,7 @@ mod tests {
             (&[TEXT, Segment { address: 0x1000, ..DATA }], out_of_place(0x1000)),
             (&[TEXT, Segment { address: 0x40_1000, ..DATA }], ElfError::SharedPage(0x40_1000)),
             (
-                &[TEXT; 9].map(at_page_of_its_own()),
+                &[TEXT; 9].map(at_page_of_its_own(0x40_0000)),
                 ElfError::TooManySegments { count: 9, rules: Rules::PROGRAM },
             ),
         ];
@@ -552,37 +638,44 @@ mod tests {
         }
     }
 
-    /// Makes segments follow each other.
-    fn at_page_of_its_own() -> impl FnMut(Segment) -> Segment {
-        let mut addresses = (0x40_0000..).step_by(0x2000);
+    /// Makes segments follow each other from an address on.
+    fn at_page_of_its_own(start: u64) -> impl FnMut(Segment) -> Segment {
+        let mut addresses = (start..).step_by(0x2000);
         move |segment| Segment { address: addresses.next().unwrap(), ..segment }
     }
 
     #[test]
-    fn the_kernel_maps_whole_pages_of_the_file_in_the_user_area() {
-        let parse = |segment: Segment| {
-            let sample = Sample { entry: segment.address, ..Sample::with(AMD64, &[segment]) };
-            Image::parse(&sample.bytes(), AMD64, &Rules::GROUND)
-        };
-        let good = parse(TEXT).unwrap().segments[0];
-        assert_eq!((good.pages(), good.file_page(0x40_1000)), (0x40_0000..0x40_2000, 0x2000));
-        let (start, end) = (MAPPABLE_START as u64, USER_END as u64);
-        let (whole, area) = (ElfError::NotWholePages, Rules::GROUND.area);
-        let out = |start| ElfError::OutOfPlace { start, area: area.clone() };
-        for (bad, error) in [
-            (Segment { memory_size: 0x1801, ..TEXT }, whole(TEXT.address)),
-            (Segment { offset: 0x1010, address: 0x40_0010, ..TEXT }, whole(0x40_0010)),
-            (Segment { offset: 0x1001, ..TEXT }, ElfError::NotCongruent(TEXT.address)),
-            (Segment { address: end, ..TEXT }, out(end)),
-            (Segment { address: start - 0x1000, ..TEXT }, out(start - 0x1000)),
-            (Segment { address: !0xfff, ..TEXT }, out(!0xfff)),
-        ] {
-            assert_eq!(parse(bad), Err(error));
+    fn sigma0_and_the_root_task_are_whole_pages_of_the_file_in_areas_of_their_own() {
+        for rules in [Rules::SIGMA0, Rules::ROOT_TASK] {
+            let parse = |segment: Segment| {
+                let sample = Sample { entry: segment.address, ..Sample::with(AMD64, &[segment]) };
+                Image::parse(&sample.bytes(), AMD64, &rules)
+            };
+            let base = rules.area.start;
+            let [start, end] = [base as u64, rules.area.end as u64];
+            let text = Segment { address: start, ..TEXT };
+            let good = parse(text).unwrap().segments[0];
+            assert_eq!(
+                (good.pages(), good.file_page(base + 0x1000)),
+                (base..base + 0x2000, 0x2000)
+            );
+            let whole = ElfError::NotWholePages;
+            let out = |start| ElfError::OutOfPlace { start, area: rules.area.clone() };
+            for (bad, error) in [
+                (Segment { memory_size: 0x1801, ..text }, whole(start)),
+                (Segment { offset: 0x1010, address: start + 0x10, ..text }, whole(start + 0x10)),
+                (Segment { offset: 0x1001, ..text }, ElfError::NotCongruent(start)),
+                (Segment { address: end, ..text }, out(end)),
+                (Segment { address: start - 0x1000, ..text }, out(start - 0x1000)),
+                (Segment { address: !0xfff, ..text }, out(!0xfff)),
+            ] {
+                assert_eq!(parse(bad), Err(error));
+            }
+            let segments = [TEXT; 7].map(at_page_of_its_own(start));
+            let sample = Sample { entry: start, ..Sample::with(AMD64, &segments) };
+            let error = ElfError::TooManySegments { count: 7, rules: rules.clone() };
+            assert_eq!(Image::parse(&sample.bytes(), AMD64, &rules), Err(error));
         }
-        let segments = [TEXT; 7].map(at_page_of_its_own());
-        let seven = Image::parse(&Sample::with(AMD64, &segments).bytes(), AMD64, &Rules::GROUND);
-        let error = ElfError::TooManySegments { count: 7, rules: Rules::GROUND };
-        assert_eq!(seven, Err(error));
     }
 
     /// What another library reads in a file that was taken.
@@ -658,9 +751,9 @@ mod tests {
         fn images_are_taken_if_and_only_if_they_can_be_paged(
             segments in prop::collection::vec(any_segment(), 1..4),
             inside in 0..0x1000u64,
-            is_ground in any::<bool>(),
+            whole_pages in any::<bool>(),
         ) {
-            let rules = if is_ground { Rules::GROUND } else { Rules::PROGRAM };
+            let rules = Rules { whole_pages, ..Rules::PROGRAM };
             for architecture in Architecture::ALL {
                 let mask = u64::MAX >> (64 - architecture.word_bits());
                 let narrow = segments.iter().map(|each| Segment {

@@ -1,6 +1,6 @@
 //! Hand-made ELF files: tests break them in all ways.
 
-use crate::Architecture;
+use crate::{Architecture, elf::Rules};
 
 /// What a program header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +71,12 @@ impl Sample {
     /// The same for one architecture.
     pub fn program_for(architecture: Architecture) -> Self {
         Self::with(architecture, &[segment(0x1000, 0x40_0000, 0x1000, true)])
+    }
+
+    /// sigma0 or a root task, as the rules for it say: one page of code where its area begins.
+    pub fn ground(architecture: Architecture, rules: &Rules) -> Self {
+        let entry = rules.area.start as u64;
+        Self { entry, ..Self::with(architecture, &[segment(0x1000, entry, 0x1000, true)]) }
     }
 
     /// A program of these segments that begins at 0x40_0000.

@@ -5,7 +5,7 @@
 //! | task and kernel | [`syscall`], [`message`], [`flexpage`], [`utcb`], [`object`], [`error`], [`fault`] |
 //! | task and task | [`sigma0`], [`program`] |
 //! | boot loader and guest | [`boot`], [`kip`] |
-//! | kernel and host | [`introspection`] |
+//! | kernel and host | [`introspection`], [`pool`] |
 //! | everybody | [`layout`] |
 //!
 //! Two rules keep the two architectures apart from it: what tasks exchange are machine words
@@ -25,6 +25,7 @@ pub mod layout;
 pub mod message;
 pub mod object;
 pub mod operation;
+pub mod pool;
 pub mod program;
 pub mod sigma0;
 pub mod syscall;

@@ -8,7 +8,7 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use machine::{
     Architecture, Kernel,
-    bundle::{self, Module},
+    bundle::{self, ManifestError, Module},
 };
 use observe::{
     Images,
@@ -19,6 +19,9 @@ use std::{iter, sync::Arc};
 
 /// The scenario that runs if the command line names nothing at all.
 const DEFAULT_SCENARIO: &str = "words";
+
+/// What there must be one of, unless the kernel is the user's own: our root task starts programs.
+const RUN: [ModuleKind; 2] = [ModuleKind::RootTask, ModuleKind::Program];
 
 /// A guest that is ready to be packed.
 #[derive(Debug)]
@@ -55,6 +58,9 @@ impl Guest {
         }
         for spec in &args.modules {
             modules.push(spec.module()?);
+        }
+        if args.kernel.is_none() && !modules.iter().any(|module| RUN.contains(&module.kind)) {
+            bail!(ManifestError::NoProgram);
         }
         let modules = with_ground(architecture, modules)?;
         let scenario = scenario.map(|scenario| scenario.name);
@@ -149,12 +155,23 @@ mod tests {
 
     #[test]
     fn own_modules_replace_or_extend() {
-        let alone = guest(None, &["Cargo.toml,name=config"]).unwrap();
-        assert_eq!(names(&alone), ["sigma0", "root-task", "config"]);
+        let alone = guest(None, &["Cargo.toml,kind=program,name=app"]).unwrap();
+        assert_eq!(names(&alone), ["sigma0", "root-task", "app"]);
         let added = guest(Some("broken"), &["Cargo.toml"]).unwrap();
         assert_eq!(names(&added), ["sigma0", "root-task", "broken", "Cargo.toml"]);
         let own_root = guest(None, &["Cargo.toml,kind=root,name=mine"]).unwrap();
         assert_eq!(names(&own_root), ["sigma0", "mine"]);
+    }
+
+    #[test]
+    fn a_bundle_without_a_program_is_not_packed() {
+        let error = guest(None, &["Cargo.toml,name=config"]).unwrap_err();
+        assert_eq!(error.downcast_ref(), Some(&ManifestError::NoProgram));
+        // Another kernel, or another root task, may need none.
+        let kernel = Some("Cargo.toml".into());
+        let other = Guest::new(&GuestArgs { kernel, ..GuestArgs::default() }).unwrap();
+        assert_eq!(names(&other), ["sigma0", "root-task"]);
+        guest(None, &["Cargo.toml,kind=root"]).unwrap();
     }
 
     #[test]

@@ -311,7 +311,7 @@ mod tests {
         };
         assert_eq!(
             error("ports = ['0x3ff-0x3f8']"),
-            "scenario 'x', program 'words', ports: the first port of a range is not above the last one"
+            "scenario 'x', program 'words', ports: the range ends before it begins: write the lower port first"
         );
         assert_eq!(
             error("quota = '64'"),

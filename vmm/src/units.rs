@@ -52,7 +52,7 @@ pub enum PortsError {
     #[error("write a port such as 0x60, or a range such as 0x3f8-0x3ff, up to 0xffff")]
     NotPorts,
     /// A range of nothing.
-    #[error("the first port of a range is not above the last one")]
+    #[error("the range ends before it begins: write the lower port first")]
     Reversed,
 }
 

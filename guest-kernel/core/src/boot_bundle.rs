@@ -3,7 +3,7 @@
 use images::{
     Architecture,
     bundle::{BundleError, Module},
-    elf::{self, Rules},
+    elf,
 };
 use protocol::{
     PAGE_ORDER, Word,
@@ -25,7 +25,7 @@ pub struct Image {
 impl Image {
     /// The image in a module of the bundle that lies at `bundle`.
     pub fn read(module: &Module<'_>, bundle: u64) -> Result<Self, BundleError> {
-        let elf = module.image(Architecture::OWN, &Rules::GROUND)?;
+        let elf = module.image(Architecture::OWN)?;
         let ModuleEntry { offset, .. } = module.entry;
         // A bundle's header has 32 bits for their number.
         Ok(Self { module: module.index as u32, file: bundle + offset, elf })
@@ -42,13 +42,20 @@ impl Image {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use images::sample::{Sample, TEXT, segment};
+    use images::{
+        elf::Rules,
+        sample::{Sample, Segment, TEXT, segment},
+    };
     use protocol::boot::ModuleKind;
 
     #[test]
     fn pages_lie_where_the_bundle_does() {
-        let constants = segment(0x3000, 0x50_0000, 0x1234, false);
-        let bytes = Sample::with(Architecture::OWN, &[TEXT, constants]).bytes();
+        let base = Rules::SIGMA0.area.start;
+        let entry = base as u64;
+        let text = Segment { address: entry, ..TEXT };
+        let constants = segment(0x3000, entry + 0x10_0000, 0x1234, false);
+        let sample = Sample { entry, ..Sample::with(Architecture::OWN, &[text, constants]) };
+        let bytes = sample.bytes();
         let module = Module {
             index: 7,
             kind: ModuleKind::Sigma0,
@@ -58,16 +65,16 @@ mod tests {
             entry: ModuleEntry { offset: 0x4000, ..ModuleEntry::default() },
         };
         let image = Image::read(&module, 0x80_0000).unwrap();
-        assert_eq!((image.module, image.elf.entry), (7, 0x40_0000));
-        assert_eq!(image.page_at(0x40_0000), Some((0x80_5000, Rights::READ_EXECUTE)));
-        assert_eq!(image.page_at(0x40_1fff), Some((0x80_6000, Rights::READ_EXECUTE)));
-        assert_eq!(image.page_at(0x50_1234), Some((0x80_8000, Rights::READ)));
-        assert_eq!((image.page_at(0x40_2000), image.page_at(0x3f_ffff)), (None, None));
+        assert_eq!((image.module, image.elf.entry), (7, base));
+        assert_eq!(image.page_at(base), Some((0x80_5000, Rights::READ_EXECUTE)));
+        assert_eq!(image.page_at(base + 0x1fff), Some((0x80_6000, Rights::READ_EXECUTE)));
+        assert_eq!(image.page_at(base + 0x10_1234), Some((0x80_8000, Rights::READ)));
+        assert_eq!((image.page_at(base + 0x2000), image.page_at(base - 1)), (None, None));
     }
 
     #[test]
     fn images_that_cannot_be_mapped_as_they_lie_are_refused() {
-        let mut sample = Sample::with(Architecture::OWN, &[TEXT]);
+        let mut sample = Sample::ground(Architecture::OWN, &Rules::ROOT_TASK);
         sample.segments[0].memory_size += 1;
         let module = Module {
             index: 0,
@@ -78,7 +85,7 @@ mod tests {
             entry: ModuleEntry::default(),
         };
         let error = Image::read(&module, 0).unwrap_err().to_string();
-        let start = "cannot run module 'root-task': the segment at 0x400000 is not made of whole";
+        let start = "cannot run module 'root-task': the segment at 0xbe000000 is not made of whole";
         assert!(error.starts_with(start), "{error}");
     }
 }

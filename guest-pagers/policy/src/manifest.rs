@@ -26,7 +26,9 @@ pub enum ManifestError {
     #[error(transparent)]
     Bundle(#[from] BundleError),
     /// There is no program.
-    #[error("the boot bundle names no program to start")]
+    #[error(
+        "there is no program to start: name a scenario such as words, or a program with --module"
+    )]
     NoProgram,
     /// More programs than the root task has room for.
     #[error("{0} programs are too many: the root task starts at most {MAX_PROGRAMS}")]
@@ -67,6 +69,17 @@ pub enum ManifestError {
         name: ModuleName,
         /// Its quota in KiB.
         quota: u32,
+    },
+    /// A range of nothing.
+    #[error(
+        "the ports {:#x}-{:#x} of module '{name}' end before they begin: write the lower one first",
+        .range.first, .range.last
+    )]
+    NoPorts {
+        /// The module.
+        name: ModuleName,
+        /// The range.
+        range: PortRange,
     },
     /// Ports that nobody gets.
     #[error(
@@ -135,6 +148,9 @@ fn check_module(module: &Module<'_>) -> Result<(), ManifestError> {
         return Err(ManifestError::Quota { name: name(), quota: entry.quota });
     }
     for range in ports {
+        if range.first > range.last {
+            return Err(ManifestError::NoPorts { name: name(), range: *range });
+        }
         let includes = |port: &u16| (range.first..=range.last).contains(port);
         if let Some(port) = KERNEL_PORTS.into_iter().find(includes) {
             return Err(ManifestError::KernelPort { name: name(), range: *range, port });

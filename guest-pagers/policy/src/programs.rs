@@ -9,7 +9,7 @@ use core::{iter, ops::Index};
 use images::{
     Architecture,
     bundle::{Bundle, Module},
-    elf::{Image, Rules},
+    elf::Image,
 };
 use protocol::{
     Word,
@@ -85,7 +85,7 @@ impl<'a> Programs<'a> {
     pub fn read(&mut self, bundle: Bundle<'a>, wanted: Architecture) -> Result<(), ManifestError> {
         manifest::check(bundle)?;
         for module in bundle.modules_of(ModuleKind::Program) {
-            let image = module.image(wanted, &Rules::PROGRAM)?;
+            let image = module.image(wanted)?;
             let program = Program {
                 module,
                 image,

@@ -11,7 +11,7 @@ use core::ops::Range;
 use images::{
     Architecture,
     bundle::{BundleError, Module},
-    elf::{Image, Rules},
+    elf::Image,
 };
 use policy::{
     holdings::{Block, Holdings},
@@ -27,7 +27,6 @@ use runtime::{
         error::ObjectError,
         fault::{PageFault, PortFault},
         flexpage::{Flexpage, Kind, align_down},
-        layout::{ROOT_TASK_BASE, SIGMA0_BASE},
         message::MessageTag,
         object::label,
         sigma0::{REQUEST_ANY, REQUEST_AT},
@@ -47,12 +46,11 @@ fn main() -> ! {
     })
 }
 
-/// sigma0's module, the root task's, and its image, which must not lie where sigma0 has other memory.
+/// sigma0's module, the root task's, and its image.
 fn modules() -> Result<(Module<'static>, Module<'static>, Image), BundleError> {
     let bundle = boot::bundle()?;
     let (own, root) = (bundle.sigma0()?, bundle.root_task()?);
-    let rules = Rules { area: ROOT_TASK_BASE..SIGMA0_BASE, ..Rules::GROUND };
-    Ok((own, root, root.image(Architecture::OWN, &rules)?))
+    Ok((own, root, root.image(Architecture::OWN)?))
 }
 
 /// The pages that hold these bytes.

@@ -4,11 +4,8 @@
 //! packed here, they take.
 
 use crate::Architecture;
-use images::{
-    bundle::{Bundle, ModuleName},
-    elf::Rules,
-};
-use policy::{manifest::ManifestError, programs::Programs};
+use images::bundle::{Bundle, ModuleName};
+use policy::programs::Programs;
 use protocol::{
     PAGE_SIZE,
     boot::{
@@ -21,6 +18,7 @@ use thiserror::Error;
 use zerocopy::IntoBytes;
 
 pub use images::elf::is_elf;
+pub use policy::manifest::ManifestError;
 pub use protocol::boot::{DEFAULT_PRIORITY, PortRange};
 
 /// A module to be packed.
@@ -140,10 +138,10 @@ pub fn pack(modules: &[Module], architecture: Architecture) -> Result<Vec<u8>, P
 fn check(bundle: &[u8], architecture: Architecture) -> Result<(), ManifestError> {
     let bundle = Bundle::parse(bundle)?;
     for module in [bundle.sigma0()?, bundle.root_task()?] {
-        module.image(architecture, &Rules::GROUND)?;
+        module.image(architecture)?;
     }
     match Programs::new().read(bundle, architecture) {
-        // The root task says so itself.
+        // A kernel or a root task of the user's own may need none.
         Err(ManifestError::NoProgram) => Ok(()),
         result => result,
     }
@@ -215,7 +213,7 @@ mod tests {
     use super::*;
     use images::{
         bundle::BundleError,
-        elf::{ElfError, Image},
+        elf::{ElfError, Image, Rules},
         sample::{Sample, segment},
     };
     use policy::regions::FilesError;
@@ -226,10 +224,18 @@ mod tests {
         Sample::program().bytes().into()
     }
 
+    fn sigma0(architecture: Architecture) -> Module {
+        let image = Sample::ground(architecture, &Rules::SIGMA0).bytes();
+        Module::new("sigma0", ModuleKind::Sigma0, image.into())
+    }
+
+    fn root_task(architecture: Architecture) -> Module {
+        let image = Sample::ground(architecture, &Rules::ROOT_TASK).bytes();
+        Module::new("root", ModuleKind::RootTask, image.into())
+    }
+
     fn with(extra: Vec<Module>) -> Vec<Module> {
-        let sigma0 = Module::new("sigma0", ModuleKind::Sigma0, image());
-        let root = Module::new("root", ModuleKind::RootTask, image());
-        [vec![sigma0, root], extra].concat()
+        [vec![sigma0(Architecture::Amd64), root_task(Architecture::Amd64)], extra].concat()
     }
 
     fn program(name: &str) -> Module {
@@ -306,12 +312,31 @@ mod tests {
         assert_eq!(&bundle[start..start + app.arguments_length as usize], b"one two");
     }
 
+    /// sigma0 has other memory of its own around the root task's area.
+    #[test]
+    fn a_root_task_that_sigma0_refuses_is_not_packed() {
+        let sigma0 = sigma0(Architecture::Amd64);
+        let (area, architecture) = (Rules::ROOT_TASK.area, Architecture::Amd64);
+        for address in [0x40_0000, area.start - PAGE_SIZE, area.end, 0xbffe_0000, 0xbfff_0000] {
+            let start = address as u64;
+            let sample = Sample::with(architecture, &[segment(0x1000, start, 0x1000, true)]);
+            let bytes: Arc<[u8]> = Sample { entry: start, ..sample }.bytes().into();
+            let root = Module::new("root", ModuleKind::RootTask, bytes);
+            let error = pack(&[sigma0.clone(), root, program("words")], architecture).unwrap_err();
+            let refused = ManifestError::Bundle(BundleError::NotRunnable {
+                name: name("root"),
+                error: ElfError::OutOfPlace { start, area: area.clone() },
+            });
+            assert_eq!(error, refused.into());
+        }
+    }
+
     #[test]
     fn there_is_one_sigma0_and_one_root_task() {
         let not_one = |what, count| ManifestError::Bundle(BundleError::NotOne { what, count });
         let error = pack(&[program("alone")], Architecture::Amd64).unwrap_err();
         assert_eq!(error, not_one("sigma0", 0).into());
-        let second = Module::new("other", ModuleKind::RootTask, image());
+        let second = Module { name: "other".to_owned(), ..root_task(Architecture::Amd64) };
         assert_eq!(guest_refusal(vec![second]), not_one("root task", 2));
     }
 
@@ -363,6 +388,17 @@ mod tests {
         assert_eq!(error, ManifestError::LongArguments { name: name("a"), length });
         let files = (0..=MAX_FILES).map(|number| file(&number.to_string(), b"")).collect();
         assert_eq!(guest_refusal(files), ManifestError::Files(FilesError::TooMany));
+    }
+
+    #[test]
+    fn a_range_of_ports_does_not_end_before_it_begins() {
+        let range = PortRange { first: 0x3ff, last: 0x3f8 };
+        let error = guest_refusal(vec![Module { ports: vec![range], ..program("a") }]);
+        assert_eq!(error, ManifestError::NoPorts { name: name("a"), range });
+        assert_eq!(
+            error.to_string(),
+            "the ports 0x3ff-0x3f8 of module 'a' end before they begin: write the lower one first"
+        );
     }
 
     #[test]
@@ -429,10 +465,14 @@ mod tests {
     }
 
     /// Each field of each program header with each of these numbers, and the entry point.
-    fn odd_images(architecture: Architecture) -> impl Iterator<Item = (String, Vec<u8>)> {
-        let mut sample = Sample::program_for(architecture);
-        sample.segments.push(segment(0x2000, 0x40_1000, 0x1000, false));
-        let image = sample.bytes();
+    fn odd_images(
+        architecture: Architecture,
+        base: u64,
+    ) -> impl Iterator<Item = (String, Vec<u8>)> {
+        let segments = [(0x1000, base, true), (0x2000, base + 0x1000, false)];
+        let segments =
+            segments.map(|(offset, address, is_code)| segment(offset, address, 0x1000, is_code));
+        let image = Sample { entry: base, ..Sample::with(architecture, &segments) }.bytes();
         let wide = architecture == Architecture::Amd64;
         let (word, headers, size) = if wide { (8, 64, 56) } else { (4, 52, 32) };
         let header_fields: [(&str, usize, usize); 6] = match wide {
@@ -479,12 +519,12 @@ mod tests {
             0x2001,
             0x3000,
             0x3000_0000,
-            0x3f_f000,
-            0x40_0000,
-            0x40_0001,
-            0x40_0fff,
-            0x40_1000,
-            0x40_2000,
+            base - 0x1000,
+            base,
+            base + 1,
+            base + 0xfff,
+            base + 0x1000,
+            base + 0x2000,
             0x7ff_e000,
             0x7ff_f000,
             0x7ff_f001,
@@ -510,11 +550,9 @@ mod tests {
     #[test]
     fn programs_are_taken_here_if_and_only_if_the_root_task_takes_them() {
         for architecture in Architecture::ALL {
-            let ground = Sample::program_for(architecture).bytes();
-            let sigma0 = Module::new("sigma0", ModuleKind::Sigma0, ground.as_slice().into());
-            let root = Module::new("root", ModuleKind::RootTask, ground.as_slice().into());
+            let (sigma0, root) = (sigma0(architecture), root_task(architecture));
             let (mut taken, mut refused) = (0, 0);
-            for (what, image) in odd_images(architecture) {
+            for (what, image) in odd_images(architecture, 0x40_0000) {
                 let by_root = Image::parse(&image, architecture, &Rules::PROGRAM);
                 let app = Module::new("app", ModuleKind::Program, image.into());
                 let here = pack(&[sigma0.clone(), root.clone(), app], architecture);
@@ -526,18 +564,25 @@ mod tests {
     }
 
     #[test]
-    fn sigma0_is_taken_here_only_if_the_kernel_takes_it() {
-        let mut taken = 0;
-        for (what, image) in odd_images(Architecture::Amd64) {
-            let sigma0 = Module::new("sigma0", ModuleKind::Sigma0, image.into());
-            let root = Module::new("root", ModuleKind::RootTask, self::image());
-            let Ok(bundle) = pack(&[sigma0, root], Architecture::Amd64) else { continue };
-            let sigma0 = Bundle::parse(&bundle).unwrap().sigma0().unwrap();
-            let by_kernel = kernel_core::boot_bundle::Image::read(&sigma0, 0);
-            assert!(by_kernel.is_ok(), "{what}: {by_kernel:?}");
-            taken += 1;
+    fn sigma0_and_the_root_task_are_taken_here_only_if_the_kernel_takes_them() {
+        let [sigma0, root] = [sigma0, root_task].map(|module| module(Architecture::Amd64));
+        for ground in [&sigma0, &root] {
+            let mut taken = 0;
+            let base = Rules::of(ground.kind).area.start as u64;
+            for (what, image) in odd_images(Architecture::Amd64, base) {
+                let odd = Module { bytes: image.into(), ..ground.clone() };
+                let others = [&sigma0, &root].into_iter().filter(|other| other.kind != ground.kind);
+                let modules: Vec<_> = others.cloned().chain([odd, program("app")]).collect();
+                let Ok(bundle) = pack(&modules, Architecture::Amd64) else { continue };
+                let read = Bundle::parse(&bundle).unwrap();
+                for module in [read.sigma0().unwrap(), read.root_task().unwrap()] {
+                    let by_kernel = kernel_core::boot_bundle::Image::read(&module, 0);
+                    assert!(by_kernel.is_ok(), "{what}: {by_kernel:?}");
+                }
+                taken += 1;
+            }
+            assert!(taken > 20, "{taken} taken");
         }
-        assert!(taken > 20, "{taken} taken");
     }
 
     #[test]
@@ -556,11 +601,15 @@ mod tests {
             error,
             "cannot run module 'nine': it has 9 segments to load: a program has at most 8"
         );
+        let base = Rules::ROOT_TASK.area.start as u64;
+        let segments = [0, 1, 2, 3, 4, 5, 6]
+            .map(|number| segment(0x1000, base + number * 0x1000, 0x1000, true));
+        let sample = Sample { entry: base, ..Sample::with(Architecture::Amd64, &segments) };
         let root = Module::new("root", ModuleKind::RootTask, sample.bytes().into());
-        let sigma0 = Module::new("sigma0", ModuleKind::Sigma0, image());
-        let error = pack(&[sigma0, root], Architecture::Amd64).unwrap_err().to_string();
+        let error = pack(&[sigma0(Architecture::Amd64), root], Architecture::Amd64).unwrap_err();
+        let error = error.to_string();
         assert!(
-            error.ends_with("it has 9 segments to load: sigma0 and the root task have at most 6"),
+            error.ends_with("it has 7 segments to load: the root task has at most 6"),
             "{error}"
         );
     }

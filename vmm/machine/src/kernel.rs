@@ -6,6 +6,7 @@ use protocol::{
     flexpage::Rights,
     introspection::{NOTE_OWNER, NOTE_TYPE},
 };
+use std::ops::Range;
 use thiserror::Error;
 
 /// Why a file is not a kernel that this machine can boot.
@@ -29,6 +30,11 @@ pub enum KernelError {
          link it to 1 MiB ({KERNEL_FLOOR:#x}) or above"
     )]
     TooLow(u64),
+    /// Two segments at one place: one would be written over the other.
+    #[error(
+        "two of its segments are loaded to {0:#x}; give each a place of its own in its linker script"
+    )]
+    Overlap(u64),
     /// An end beyond all addresses.
     #[error("a segment at {0:#x} reaches beyond the end of memory; check its linker script")]
     Endless(u64),
@@ -53,7 +59,7 @@ impl<'a> Kernel<'a> {
         let executable = Executable::parse(bytes, architecture)?;
         let note = executable.note(PVH_NOTE.0, PVH_NOTE.1).ok_or(KernelError::NoPvhNote)?;
         let entry = little_endian(note).ok_or(KernelError::NoPvhNote)?;
-        let mut end = 0;
+        let mut places = Vec::new();
         let mut entry_found = false;
         for segment in executable.segments() {
             let start = segment.physical_address;
@@ -62,10 +68,11 @@ impl<'a> Kernel<'a> {
             }
             let segment_end =
                 start.checked_add(segment.memory_size).ok_or(KernelError::Endless(start))?;
-            end = end.max(segment_end);
+            places.push(start..segment_end);
             entry_found |=
                 segment.rights.contains(Rights::EXECUTE) && (start..segment_end).contains(&entry);
         }
+        let end = check_apart(places)?;
         let in_reach = u32::try_from(entry).ok().filter(|_| entry_found);
         let entry = in_reach.ok_or(KernelError::BadEntry(entry))?;
         let header = executable.note(NOTE_OWNER, NOTE_TYPE).and_then(little_endian);
@@ -76,6 +83,19 @@ impl<'a> Kernel<'a> {
     pub fn introspection_header(&self) -> Option<u64> {
         self.header
     }
+}
+
+/// That no two of these ranges have an address in common. Returns the end of the last one.
+fn check_apart(mut ranges: Vec<Range<u64>>) -> Result<u64, KernelError> {
+    ranges.sort_unstable_by_key(|range| range.start);
+    let mut end = 0;
+    for range in ranges {
+        if range.start < end {
+            return Err(KernelError::Overlap(range.start));
+        }
+        end = range.end;
+    }
+    Ok(end)
 }
 
 /// A number of four or eight bytes: the PVH note exists in both sizes.
@@ -129,6 +149,21 @@ pub mod tests {
     }
 
     #[test]
+    fn each_segment_is_loaded_to_a_place_of_its_own() {
+        let at = |address| segment(0x1000, address, 0x1000, true);
+        for other in [0x10_0000, 0x10_0fff, 0x10_1001] {
+            for segments in [[0x10_0000, other, 0x10_2000], [0x10_2000, other, 0x10_0000]] {
+                let sample = Sample { segments: segments.map(at).to_vec(), ..sample() };
+                let error = refusal(&sample);
+                assert!(matches!(error, KernelError::Overlap(_)), "{other:#x}: {error:?}");
+            }
+        }
+        let apart = [0x10_2000, 0x10_1000, 0x10_0000].map(at).to_vec();
+        let bytes = Sample { segments: apart, ..sample() }.bytes();
+        assert_eq!(Kernel::parse(&bytes, Architecture::Amd64).unwrap().end, 0x10_3000);
+    }
+
+    #[test]
     fn kernels_that_cannot_boot_are_refused_with_the_reason() {
         assert_eq!(refusal(&Sample { notes: vec![], ..sample() }), KernelError::NoPvhNote);
         let outside = note("Xen", 18, &0x50_0000_u64.to_le_bytes());
@@ -141,6 +176,9 @@ pub mod tests {
         let mut endless = sample();
         endless.segments[0].memory_size = u64::MAX;
         assert_eq!(refusal(&endless), KernelError::Endless(0x10_0000));
+        let mut large = sample();
+        large.segments[0].memory_size = 0xfff;
+        assert_eq!(refusal(&large), KernelError::Executable(ElfError::BadSegment(0)));
         let error = Kernel::parse(b"hello", Architecture::Ia32).unwrap_err();
         assert_eq!(error, KernelError::Executable(ElfError::NotElf(Architecture::Ia32)));
     }

@@ -4,7 +4,7 @@ use crate::{
     kernel::Kernel,
     layout::{
         BUNDLE_ALIGNMENT, BUNDLE_CEILING, COMMAND_LINE, COMMAND_LINE_LENGTH, MEMORY_MAP,
-        MODULE_LIST, START_INFO,
+        MODULE_LIST, RAM_MIN, START_INFO, ram_limit,
     },
     memory::{Memory, OutsideRam, human},
 };
@@ -16,6 +16,7 @@ use linux_loader::{
         load_cmdline,
     },
 };
+use protocol::{PAGE_SIZE, kip::PhysicalRange, pool};
 use thiserror::Error;
 
 /// Why a guest does not fit its machine.
@@ -32,18 +33,19 @@ pub enum LoadError {
         /// Where RAM ends.
         ram: u64,
     },
-    /// The bundle ends beyond RAM.
+    /// There is no room for the bundle, or none for the kernel's pool beside it.
     #[error(
-        "the modules do not fit: they take {} from {} on, memory ends at {}; {}",
-        human(*.length), human(*.start), human(*.ram), way_out(*.start + *.length)
+        "the modules do not fit: they take {}, the kernel's own memory lies beside them, and memory ends \
+         at {}; {}",
+        human(*.length), human(*.ram), way_out(*.enough)
     )]
     BundleTooBig {
-        /// Where it would begin.
-        start: u64,
-        /// Its length in bytes.
+        /// The bundle's length in bytes.
         length: u64,
         /// Where RAM ends.
         ram: u64,
+        /// RAM from which on they do fit, if there is such.
+        enough: Option<u64>,
     },
     /// The command line is too long or has characters that are not printable ASCII.
     #[error("the kernel's command line is not usable: {0}; use plain ASCII, under 64 KiB")]
@@ -56,23 +58,80 @@ pub enum LoadError {
     Ram(#[from] OutsideRam),
 }
 
-fn way_out(end: u64) -> String {
-    let needed = end.next_multiple_of(1 << 20) + (8 << 20);
-    if needed > BUNDLE_CEILING {
-        "name smaller files".to_owned()
-    } else {
-        format!("use --memory {}M or more", needed >> 20)
+fn way_out(enough: Option<u64>) -> String {
+    match enough {
+        Some(enough) => format!("use --memory {}M or more", enough >> 20),
+        None => "name smaller files".to_owned(),
     }
 }
 
-/// Whether a guest fits a machine with `ram` bytes of RAM, whoever loads it.
+/// Where a loader puts the bundle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BundlePlace {
+    /// Behind the kernel: [`load`].
+    BehindKernel,
+    /// At the end of RAM, below what firmware would need: QEMU.
+    EndOfRam,
+}
+
+/// What is to be in a machine's RAM.
+#[derive(Clone, Copy, Debug)]
+struct Contents {
+    kernel_end: u64,
+    bundle_length: u64,
+    place: BundlePlace,
+}
+
+impl Contents {
+    fn new(kernel: &Kernel<'_>, bundle: &[u8], place: BundlePlace) -> Self {
+        Self { kernel_end: kernel.end, bundle_length: bundle.len() as u64, place }
+    }
+
+    /// Where the bundle lies in a machine with so much RAM, if it and the kernel's pool have room.
+    fn place(&self, ram: u64) -> Option<PhysicalRange> {
+        /// QEMU's machines set aside less.
+        const FIRMWARE: u64 = 256 << 10;
+        let start = match self.place {
+            BundlePlace::BehindKernel => self.kernel_end.next_multiple_of(BUNDLE_ALIGNMENT),
+            BundlePlace::EndOfRam => ram.checked_sub(self.bundle_length + FIRMWARE)?,
+        };
+        let start = start - start % PAGE_SIZE as u64;
+        let end = (start + self.bundle_length).next_multiple_of(PAGE_SIZE as u64);
+        let bundle = PhysicalRange { start, end };
+        let has_room = end <= ram.min(BUNDLE_CEILING);
+        (has_room && pool::place(ram, self.kernel_end, bundle).is_ok()).then_some(bundle)
+    }
+
+    /// What to say if there is no place.
+    fn check(&self, ram: u64, most: u64) -> Result<PhysicalRange, LoadError> {
+        if self.kernel_end > ram {
+            return Err(LoadError::KernelTooBig { end: self.kernel_end, ram });
+        }
+        self.place(ram).ok_or_else(|| LoadError::BundleTooBig {
+            length: self.bundle_length,
+            ram,
+            enough: self.enough(most),
+        })
+    }
+
+    /// The RAM, in whole MiB, from which on all sizes up to `most` have room: a little more can be too
+    /// little again, since the pool grows with it.
+    fn enough(&self, most: u64) -> Option<u64> {
+        let sizes = (RAM_MIN >> 20..=most >> 20).rev().map(|mebibytes| mebibytes << 20);
+        sizes.take_while(|ram| self.place(*ram).is_some()).last()
+    }
+}
+
+/// Whether a guest fits a machine with `ram` bytes of RAM, of which it could have `most`.
 pub fn check(
     ram: u64,
+    most: u64,
+    place: BundlePlace,
     kernel: &Kernel<'_>,
     bundle: &[u8],
     command_line: &str,
 ) -> Result<(), LoadError> {
-    place_bundle(ram, kernel, bundle)?;
+    Contents::new(kernel, bundle, place).check(ram, most)?;
     parse_command_line(command_line)?;
     Ok(())
 }
@@ -84,7 +143,9 @@ pub fn load(
     bundle: &[u8],
     command_line: &str,
 ) -> Result<(), LoadError> {
-    let start = place_bundle(memory.size(), kernel, bundle)?;
+    let contents = Contents::new(kernel, bundle, BundlePlace::BehindKernel);
+    let most = ram_limit(kernel.architecture);
+    let start = contents.check(memory.size(), most)?.start;
     for segment in kernel.executable.segments() {
         // Fresh RAM is zero, as the rest must be.
         memory.write(segment.physical_address, segment.contents)?;
@@ -93,19 +154,6 @@ pub fn load(
     load_cmdline(memory.map(), COMMAND_LINE, &parse_command_line(command_line)?)
         .map_err(|error| LoadError::BootData(error.to_string()))?;
     write_start_info(memory, start, bundle.len() as u64)
-}
-
-/// Where the bundle goes: behind the kernel.
-fn place_bundle(ram: u64, kernel: &Kernel<'_>, bundle: &[u8]) -> Result<u64, LoadError> {
-    if kernel.end > ram {
-        return Err(LoadError::KernelTooBig { end: kernel.end, ram });
-    }
-    let start = kernel.end.next_multiple_of(BUNDLE_ALIGNMENT);
-    let length = bundle.len() as u64;
-    if start + length > ram.min(BUNDLE_CEILING) {
-        return Err(LoadError::BundleTooBig { start, length, ram });
-    }
-    Ok(start)
 }
 
 fn parse_command_line(text: &str) -> Result<Cmdline, LoadError> {
@@ -176,8 +224,8 @@ mod tests {
         let error = load(&memory, &kernel, &vec![0; 15 << 20], "").unwrap_err().to_string();
         assert_eq!(
             error,
-            "the modules do not fit: they take 15 MiB from 2 MiB on, memory ends at 16 MiB; \
-             use --memory 25M or more"
+            "the modules do not fit: they take 15 MiB, the kernel's own memory lies beside them, and \
+             memory ends at 16 MiB; use --memory 22M or more"
         );
         let mut big = sample();
         big.segments[0].memory_size = 32 << 20;
@@ -189,6 +237,27 @@ mod tests {
             "the kernel does not fit: it ends at 33 MiB, memory at 16 MiB; \
              give more with --memory"
         );
+    }
+
+    /// What the kernel would make of the machine, for bundles and sizes of all kinds.
+    #[test]
+    fn what_is_said_to_be_enough_is_and_less_is_not() {
+        for place in [BundlePlace::BehindKernel, BundlePlace::EndOfRam] {
+            for bundle_length in [1, 10 << 20, 231_130_000, 300_000_000, 900 << 20, 1800 << 20] {
+                let contents = Contents { kernel_end: 0x13_e180, bundle_length, place };
+                let most = 2815 << 20;
+                let enough = contents.enough(most).expect("it fits");
+                for ram in [enough, enough + (1 << 20), enough + (5 << 20), most] {
+                    let bundle = contents.place(ram).expect("it is enough");
+                    assert!(bundle.end - bundle.start >= bundle_length && bundle.end <= ram);
+                    pool::place(ram, contents.kernel_end, bundle).expect("the kernel takes it");
+                }
+                let less = enough - (1 << 20);
+                assert!(less < RAM_MIN || contents.place(less).is_none(), "{less:#x}");
+            }
+            let endless = Contents { kernel_end: 0x13_e180, bundle_length: 3 << 30, place };
+            assert_eq!(endless.enough(3 << 30), None);
+        }
     }
 
     #[test]

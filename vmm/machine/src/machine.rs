@@ -4,7 +4,7 @@ use crate::{
     Architecture, Kernel, Outcome,
     kvm::{self, KvmError},
     layout::ram_limit,
-    loader::{self, LoadError},
+    loader::{self, BundlePlace, LoadError},
     memory::{Memory, MemoryError, RamSize, human},
     qemu::{self, Qemu, QemuError},
 };
@@ -84,7 +84,11 @@ impl Machine {
         if ram > ram_limit(architecture) {
             return Err(MachineError::TooMuchRam { architecture, ram });
         }
-        loader::check(ram, config.kernel, config.bundle, config.command_line)?;
+        let (place, most) = match engine {
+            Engine::Kvm(_) => (BundlePlace::BehindKernel, ram_limit(architecture)),
+            Engine::Qemu(_) => (BundlePlace::EndOfRam, ram_limit(architecture).min(qemu::RAM_MAX)),
+        };
+        loader::check(ram, most, place, config.kernel, config.bundle, config.command_line)?;
         Ok(match engine {
             Engine::Kvm(device) => Self::Kvm(kvm::vm::Machine::new(device, config)?),
             Engine::Qemu(qemu) => Self::Qemu(qemu::Machine::new(qemu, config)?),

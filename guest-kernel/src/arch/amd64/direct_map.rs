@@ -25,9 +25,6 @@ pub fn pointer<T>(address: PhysicalAddress) -> *mut T {
     (BASE + address.0) as *mut T
 }
 
-/// The kernel's own memory lies below.
-pub const OWN_LIMIT: u64 = 1 << 31;
-
 /// Where the kernel sees its own memory: where a displacement of 32 bits reaches.
 #[inline(always)]
 pub fn own<T>(address: PhysicalAddress) -> *mut T {

@@ -27,9 +27,6 @@ pub fn pointer<T>(address: PhysicalAddress) -> *mut T {
     (DIRECT_MAP_BASE + address.0 as usize) as *mut T
 }
 
-/// The kernel's own memory lies below.
-pub const OWN_LIMIT: u64 = RAM_LIMIT;
-
 /// Where the kernel sees its own memory.
 #[inline(always)]
 pub fn own<T>(address: PhysicalAddress) -> *mut T {

@@ -36,7 +36,7 @@ const OLDEST: Version = Version { major: 5, minor: 0 };
 const RAM_END: u64 = 0xB000_0000;
 
 /// The most RAM that people can ask for: RAM in one piece, in whole MiB.
-const RAM_MAX: u64 = RAM_END - (1 << 20);
+pub(crate) const RAM_MAX: u64 = RAM_END - (1 << 20);
 
 /// Why there is no machine of QEMU's.
 #[derive(Debug, Error)]
