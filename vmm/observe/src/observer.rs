@@ -173,10 +173,11 @@ impl Interpreter {
     /// Looks at a record that others come before.
     fn foresee(&mut self, read: &Read) {
         match read {
-            Read::Record(Traced { event: record::Event::ObjectEnded(ended), .. }) => {
-                self.names.foresee(ended);
-            }
-            Read::Record(_) => {}
+            Read::Record(Traced { who, event, .. }) => match event {
+                record::Event::ObjectEnded(ended) => self.names.foresee_end(ended),
+                record::Event::ObjectNamed(named) => self.names.foresee_name(*who, named),
+                _ => {}
+            },
             Read::Lost { .. } => self.names.forget_foreseen(),
         }
     }
@@ -674,6 +675,30 @@ mod tests {
         let own = fault(9100, ROOT, Access::WRITE, 0x5000, KERNEL, 14);
         records.insert(3, owing(WORDS, own));
         assert_eq!(nesting(&events(guest(64), records)), [(13, None, 0), (14, Some(13), 1)]);
+    }
+
+    /// A task is called one thing, then another. The tables know the last name when the first record is
+    /// read.
+    #[test]
+    fn until_it_is_renamed_a_task_has_the_name_that_it_was_given() {
+        let guest = guest(64);
+        guest.task(3, "later", 4, guest.address_space());
+        guest.generations([3, 5], [1, 1]);
+        let (who, task) = (Ids::of_task(3), NamedObject::Task { image: Some(3) });
+        let events = events(
+            guest,
+            [
+                record(0, who, TaskCreated { creator: ROOT }),
+                named(10, who, task, 1, "early"),
+                fault(100, WORDS, Access::WRITE, 0x1000_0000, ROOT, 1),
+                resume([110, 120, 130], WORDS, ROOT, 1),
+                named(200, who, task, 1, "later"),
+            ],
+        );
+        let [span] = &spans(&events)[..] else { panic!("one span") };
+        assert_eq!(span.who.to_string(), "early");
+        let json = crate::scenario::shown(Style::Json, false, &events[1..2], 0);
+        assert!(json.contains(r#""task":"early""#), "{json}");
     }
 
     #[test]

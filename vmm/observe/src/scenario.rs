@@ -40,6 +40,7 @@ pub(crate) fn guest(capacity: u64) -> FakeGuest {
         guest.task(task, name, image, guest.address_space());
         guest.thread(thread, task, "");
     }
+    guest.generations([3, 5], [1, 1]);
     let (space, text) = (guest.space_of(3), PROGRAM_BASE as u64);
     guest.map(space, text, 0x5000, Rights::READ_EXECUTE);
     guest.map(space, text + 0x1000, 0x6000, Rights::READ);
