@@ -66,7 +66,7 @@ struct Entry {
 }
 
 /// What the table says about a task.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Task {
     pub(crate) name: Arc<str>,
     /// Index of the boot module with its image.
