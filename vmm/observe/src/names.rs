@@ -189,8 +189,16 @@ impl Names {
 
     fn read_party<M: GuestMemory>(&mut self, memory: &M, ids: Ids) -> Party {
         let (task, thread) = (ids.task(), ids.thread());
-        if task == NOBODY {
-            return Party { task, thread, task_name: "kernel".into(), name: "kernel".into() };
+        match (task, thread) {
+            (NOBODY, NOBODY) => {
+                return Party { task, thread, task_name: "kernel".into(), name: "kernel".into() };
+            }
+            (NOBODY, _) => {
+                let name = self.thread_name(memory, thread);
+                let name = name.unwrap_or_else(|| format!("thread{thread}")).into();
+                return Party { task, thread, task_name: "-".into(), name };
+            }
+            _ => {}
         }
         let task_name = self.task(memory, task).name;
         if thread == NOBODY {

@@ -4,7 +4,7 @@ use crate::{
     clock::Clock,
     diagnosis::{self, Facts},
     event::{
-        Cause, Creation, End, Ending, Event, Handler, Lost, Mapping, Message, Naming, Pagers,
+        Cause, Creation, End, Ending, Event, Gate, Handler, Lost, Mapping, Message, Naming, Pagers,
         Resumed, ShutDown, Span, Stages, Unmapping,
     },
     memory::GuestMemory,
@@ -469,25 +469,22 @@ impl Interpreter {
     }
 
     fn handler<M: GuestMemory>(&mut self, memory: &M, handler: record::Handler) -> Handler {
-        let record::Handler { capability, gate_label, thread } = handler;
-        Handler { capability, gate_label, party: self.names.party(memory, thread) }
+        let record::Handler { capability, gate } = handler;
+        let gate = gate.map(|record::Gate { label, thread }| Gate {
+            label,
+            party: self.names.party(memory, thread),
+        });
+        Handler { capability, gate }
     }
 
     fn ending<M: GuestMemory>(&mut self, memory: &M, traced: &Traced<ObjectEnded>) -> Ending {
         let ObjectEnded { object, number, generation, by } = traced.event;
-        let mut what = self.names.party(memory, traced.who);
-        if let EndedObject::Thread { name } = object
-            && what.is_kernel()
-        {
-            // Its task ended before.
-            what.name = printable(&name).unwrap_or_else(|| format!("thread{number}")).into();
-        }
         Ending {
             time: self.clock.time(traced.time),
             kind: object.kind(),
             number,
             generation,
-            what,
+            what: self.names.party(memory, traced.who),
             label: if let EndedObject::Gate { label } = object { label } else { 0 },
             by: self.names.party(memory, by),
         }
@@ -773,6 +770,22 @@ mod tests {
         );
         let [span] = &spans(&events)[..] else { panic!("one span") };
         assert_eq!(span.handler.to_string(), "pager");
+    }
+
+    /// `control` names a gate to a thread that is in no task yet: the gate is there, with its label.
+    #[test]
+    fn a_pager_in_no_task_yet_is_no_empty_place() {
+        let gate = record::Gate { label: 0x30, thread: Ids::new(NOBODY, 9) };
+        let place = |gate| record::Handler { capability: 4, gate };
+        let (pager, exception_handler) = (place(Some(gate)), place(None));
+        let set = record::PagersSet { by: ROOT, pager, exception_handler };
+        let events = events(guest(64), [record(0, WORDS, set)]);
+        let json = crate::scenario::shown(Style::Json, false, &events, 0);
+        let pager =
+            r#""pager":{"capability":4,"gate":"0x30","thread":"thread9","thread_id":9},"handler""#;
+        assert!(json.contains(pager), "{json}");
+        let flat = crate::scenario::shown(Style::Flat, false, &events, 0);
+        assert!(flat.contains("thread9") && flat.contains("(cap 4, empty)"), "{flat}");
     }
 
     #[test]

@@ -69,8 +69,9 @@ impl Random {
     }
 
     fn handler(&mut self) -> Handler {
-        let (capability, gate_label) = (self.word() as u16, self.word());
-        Handler { capability, gate_label, thread: self.ids() }
+        let (capability, label, thread) = (self.word() as u16, self.word(), self.ids());
+        let gate = (thread != Ids::NOBODY).then_some(Gate { label, thread });
+        Handler { capability, gate }
     }
 
     fn event(&mut self, kind: Kind) -> Event {
