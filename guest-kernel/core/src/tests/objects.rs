@@ -192,7 +192,8 @@ fn what_things_are_called_and_whom_threads_turn_to_is_recorded() {
         let done = program.call(CapabilityIndex(SLOT), label::THREAD, control(pager));
         assert_eq!(done, Ok(()));
     }
-    let name = |slot, image| [debugger::SetName::NUMBER, slot, image, 1, 0x61];
+    // What is behind the end of a name does not count.
+    let name = |slot, image| [debugger::SetName::NUMBER, slot, image, 3, 0x62_0061];
     for (slot, image) in [(own, 6), (own, Word::MAX), (SLOT, Word::MAX)] {
         let named = program.call(CapabilityIndex::DEBUGGER, label::DEBUGGER, name(slot, image));
         assert_eq!(named, Ok(()));
