@@ -39,6 +39,8 @@ pub(crate) struct Names {
     /// What those that have a number now were called by the last record of a name.
     named: HashMap<Numbered, Identity>,
     first_threads: HashMap<u16, u16>,
+    /// What threads were called last while they had a task: it may end before they do.
+    last_called: HashMap<u16, Arc<str>>,
     now: u64,
 }
 
@@ -89,6 +91,7 @@ impl Names {
             foreseen: HashMap::new(),
             named: HashMap::new(),
             first_threads: HashMap::new(),
+            last_called: HashMap::new(),
             now: 0,
         }
     }
@@ -150,7 +153,10 @@ impl Names {
         self.generations.insert(numbered, ended.generation.saturating_add(1));
         match numbered {
             Numbered::Task(task) => self.task_created(task),
-            Numbered::Thread(_) => self.turn(numbered),
+            Numbered::Thread(thread) => {
+                self.last_called.remove(&thread);
+                self.turn(numbered);
+            }
         }
     }
 
@@ -163,6 +169,7 @@ impl Names {
     pub(crate) fn gap(&mut self) {
         self.generations.clear();
         self.named.clear();
+        self.last_called.clear();
         for (numbered, generation) in self.foreseen.keys() {
             let first = self.generations.entry(*numbered).or_insert(*generation);
             *first = (*first).min(*generation);
@@ -174,7 +181,9 @@ impl Names {
         let (task, thread) = (ids.task(), ids.thread());
         let turns = |numbered| self.turns.get(&numbered).copied().unwrap_or(0);
         let turns = turns(Numbered::Task(task)) + turns(Numbered::Thread(thread));
-        let is_current = |entry: &&Entry| entry.read_at == self.now && entry.turns == turns;
+        let has_task = task != NOBODY || thread == NOBODY;
+        let is_current =
+            |entry: &&Entry| has_task && entry.read_at == self.now && entry.turns == turns;
         if let Some(entry) = self.known_parties.get(&ids).filter(is_current) {
             return entry.party.clone();
         }
@@ -194,8 +203,7 @@ impl Names {
                 return Party { task, thread, task_name: "kernel".into(), name: "kernel".into() };
             }
             (NOBODY, _) => {
-                let name = self.thread_name(memory, thread);
-                let name = name.unwrap_or_else(|| format!("thread{thread}")).into();
+                let name = self.name_without_task(memory, thread);
                 return Party { task, thread, task_name: "-".into(), name };
             }
             _ => {}
@@ -210,7 +218,16 @@ impl Names {
             None if thread == first_thread => Arc::clone(&task_name),
             None => format!("{task_name}/thread{thread}").into(),
         };
+        self.last_called.insert(thread, Arc::clone(&name));
         Party { task, thread, task_name, name }
+    }
+
+    /// What a thread is called whose task has ended, or that has none yet.
+    fn name_without_task<M: GuestMemory>(&self, memory: &M, thread: u16) -> Arc<str> {
+        if let Some(name) = self.last_called.get(&thread) {
+            return Arc::clone(name);
+        }
+        self.thread_name(memory, thread).unwrap_or_else(|| format!("thread{thread}")).into()
     }
 
     /// A task as the table has it.

@@ -789,6 +789,30 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_whose_task_ended_before_it_is_called_as_it_was() {
+        let (second, gone) = (Ids::new(3, 6), |thread| Ids::new(NOBODY, thread));
+        let unnamed = EndedObject::Thread { name: name("") };
+        let events = events(
+            guest(64),
+            [
+                message(0, WORDS),
+                message(10, second),
+                ended(100, Ids::of_task(3), 1, a_task("words")),
+                ended(110, gone(5), 1, unnamed),
+                ended(120, gone(6), 1, unnamed),
+                // Another one with the number, which never had a task.
+                ended(200, gone(6), 2, unnamed),
+            ],
+        );
+        let called = events.iter().filter_map(|event| match event {
+            Event::Ended(ending) => Some(ending.what.to_string()),
+            _ => None,
+        });
+        let wanted = ["words", "words", "words/thread6", "thread6"];
+        assert_eq!(called.collect::<Vec<_>>(), wanted);
+    }
+
+    #[test]
     fn stages_add_up_and_impossible_times_have_none() {
         let stages = |times| {
             let begin = fault(1000, WORDS, Access::WRITE, 0x1000_0000, ROOT, 1);
