@@ -12,7 +12,7 @@ use protocol::{
         Header, TraceRing,
         mapping::{COMPANION_OFFSET, FactoryRecord, NODE_SIZE, Resource},
         record::{
-            EndedObject, Event, Exception, Fault, Handler, Ids, Map, MapStatus, Message,
+            EndedObject, Event, Exception, Fault, Gate, Handler, Ids, Map, MapStatus, Message,
             NamedObject, ObjectEnded, ObjectNamed, PagersSet, Record, Resolve, TaskCreated,
             ThreadStarted, Unmap, Unresolved, UnresolvedFault,
         },
@@ -265,7 +265,7 @@ fn of_each_kind() -> Vec<(&'static str, Event)> {
     let (pager, owed, tag) = (Ids::new(1, 1), 3, MessageTag::new(0, 1, 1));
     let (by, name, generation) = (pager, *b"some name\x1b\n\0\0\0\0\0", 1);
     let (reason, answer) = (Unresolved::Refused, 0);
-    let gate = Handler { capability: 4, gate_label: 0x30, thread: pager };
+    let gate = Handler { capability: 4, gate: Some(Gate { label: 0x30, thread: pager }) };
     let map = Map {
         status: MapStatus::Done,
         grant: true,

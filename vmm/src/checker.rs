@@ -7,7 +7,7 @@
 use crate::{follow::Ram, message::say};
 use machine::Memory;
 use observe::inspect::{Guest, check::Report};
-use protocol::introspection::{Checkpoints, HEADER_MAGIC, Header};
+use protocol::introspection::{Checkpoints, HEADER_MAGIC, HEADER_VERSION, Header};
 use std::mem::offset_of;
 use thiserror::Error;
 
@@ -62,6 +62,8 @@ struct Found {
     violations: u64,
     /// The first ones, in words.
     shown: Vec<String>,
+    /// When there was nothing to check, and why.
+    failure: Option<String>,
 }
 
 impl Checker {
@@ -77,10 +79,18 @@ impl Checker {
         if !self.is_clean() {
             return false;
         }
-        let waiting = self.memory.read_plain::<Header>(self.header).ok().filter(|header| {
-            header.magic == HEADER_MAGIC && header.checkpoints.reached > header.checkpoints.released
-        });
-        let Some(Header { checkpoints, .. }) = waiting else { return false };
+        let header = self.memory.read_plain::<Header>(self.header).ok();
+        let Some(header) = header.filter(|header| header.magic == HEADER_MAGIC) else {
+            return false;
+        };
+        if header.version != HEADER_VERSION {
+            self.check("at the start");
+            return !self.is_clean();
+        }
+        let Header { checkpoints, .. } = header;
+        if checkpoints.reached <= checkpoints.released {
+            return false;
+        }
         let operation = checkpoints.reached.saturating_mul(checkpoints.interval);
         self.check(&format!("after mapping operation {operation}"));
         if self.is_clean() {
@@ -95,9 +105,12 @@ impl Checker {
         if has_ended && self.is_clean() {
             self.check("at the end");
         }
-        let Found { violations, shown } = &self.found;
+        let Found { violations, shown, failure } = &self.found;
         for line in shown {
             say(format_args!("violation {line}"));
+        }
+        if let Some(failure) = failure {
+            say(format_args!("cannot check {failure}"));
         }
         let count = |count: u64, noun: &str| match count {
             1 => format!("1 {noun}"),
@@ -108,24 +121,33 @@ impl Checker {
     }
 
     fn is_clean(&self) -> bool {
-        self.found.violations == 0
+        self.found.violations == 0 && self.found.failure.is_none()
     }
 
     fn check(&mut self, when: &str) {
-        self.checks += 1;
         let ram = Ram(self.memory.clone());
         match Guest::open(&ram, self.header) {
-            Ok(guest) => self.found.add(when, &guest.check()),
-            Err(error) => {
-                self.found.violations += 1;
-                self.found.shown.push(format!("{when}: {error}"));
+            Ok(guest) => {
+                self.checks += 1;
+                self.found.add(when, &guest.check());
             }
+            Err(error) => self.found.failure = Some(format!("{when}: {error}")),
         }
+    }
+
+    /// Whether the kernel's header is of another version: where that one has its checkpoints, if it has
+    /// any, is not known.
+    fn is_foreign(&self) -> bool {
+        self.memory
+            .read_plain::<Header>(self.header)
+            .is_ok_and(|header| header.magic == HEADER_MAGIC && header.version != HEADER_VERSION)
     }
 
     fn release(&self, reached: u64) {
         // Where a header is in memory, it was read a moment ago; where none is, nobody waits.
-        if let Some(address) = self.header.checked_add(RELEASED) {
+        if !self.is_foreign()
+            && let Some(address) = self.header.checked_add(RELEASED)
+        {
             let _ = self.memory.write_plain(address, &reached);
         }
     }
@@ -167,6 +189,8 @@ mod tests {
     fn memory(checkpoints: Checkpoints, magic: u64) -> Memory {
         let memory = Memory::new(RamSize::new(16 << 20).unwrap()).unwrap();
         memory.write_plain(HEADER, &magic).unwrap();
+        let version = HEADER + offset_of!(Header, version) as u64;
+        memory.write_plain(version, &HEADER_VERSION).unwrap();
         let place = offset_of!(Header, checkpoints) as u64;
         memory.write_plain(HEADER + place, &checkpoints).unwrap();
         memory
@@ -196,10 +220,26 @@ mod tests {
         let mut checker = Checker::new(memory.clone(), Some(HEADER)).unwrap();
         assert!(checker.update());
         assert!(!checker.update(), "once is enough");
-        assert_eq!((checker.checks, released(&memory)), (1, 2));
-        assert!(checker.found.shown[0].starts_with("after mapping operation 30: the kernel's"));
+        assert_eq!((checker.checks, checker.found.violations, released(&memory)), (0, 0, 2));
+        let failure = checker.found.failure.as_deref().unwrap();
+        assert!(failure.starts_with("after mapping operation 30: the kernel's"), "{failure}");
         assert!(!checker.conclude(true));
         assert_eq!(released(&memory), u64::MAX);
+    }
+
+    /// What lies where this tool's headers have their checkpoints is something else there.
+    #[test]
+    fn a_header_of_another_version_is_left_alone() {
+        let checkpoints = Checkpoints { interval: 10, reached: 2, released: 2 };
+        let memory = memory(checkpoints, HEADER_MAGIC);
+        let version = HEADER + offset_of!(Header, version) as u64;
+        memory.write_plain(version, &(HEADER_VERSION + 1)).unwrap();
+        let mut checker = Checker::new(memory.clone(), Some(HEADER)).unwrap();
+        assert!(checker.update());
+        assert!(checker.found.failure.as_deref().unwrap().contains("this tool reads version"));
+        assert_eq!((checker.checks, checker.found.violations), (0, 0));
+        assert!(!checker.conclude(true));
+        assert_eq!(released(&memory), 2);
     }
 
     #[test]

@@ -110,24 +110,31 @@ type Sink<'a> = &'a mut dyn FnMut(&observe::Event);
 struct View<W> {
     observer: Observer<Ram>,
     printer: Printer<W>,
-    open: bool,
+    /// Whether the trace can be read.
+    is_readable: bool,
+    /// Whether the reader takes it.
+    is_writable: bool,
 }
 
 impl<W: Write> View<W> {
     fn new(trace: Trace<W>) -> Self {
         let Trace { ram, header, images, ticks_per_second, printer } = trace;
         let observer = Observer::new(ram, header, images, ticks_per_second);
-        Self { observer, printer, open: true }
+        Self { observer, printer, is_readable: true, is_writable: true }
     }
 
     /// Shows some of what is new, and says whether there is more.
     fn update(&mut self) -> io::Result<bool> {
+        if !(self.is_readable && self.is_writable) {
+            return Ok(false);
+        }
         self.show(Observer::poll)
     }
 
-    /// Shows the rest. What there is no time for counts as lost.
+    /// Shows the rest, and the end also of a trace that cannot be read on. What there is no time for
+    /// counts as lost.
     fn finish(&mut self, limit: Option<Instant>) -> io::Result<()> {
-        if !self.open {
+        if !self.is_writable {
             return Ok(());
         }
         let mut has_time = || limit.is_none_or(|limit| Instant::now() < limit);
@@ -146,20 +153,19 @@ impl<W: Write> View<W> {
         &mut self,
         read: impl FnOnce(&mut Observer<Ram>, Sink<'_>) -> Result<T, ObserveError>,
     ) -> io::Result<T> {
-        if !self.open {
-            return Ok(T::default());
-        }
-        let Self { observer, printer, open } = self;
+        let Self { observer, printer, is_readable, is_writable } = self;
         let mut written = Ok(());
         let read = read(observer, &mut |event| {
             if written.is_ok() {
                 written = printer.event(event);
             }
         });
-        *open = written.is_ok() && read.is_ok();
-        if let Err(error) = &read {
+        if let Err(error) = &read
+            && *is_readable
+        {
             say(format_args!("there is no trace from here on: {error}"));
         }
+        (*is_readable, *is_writable) = (read.is_ok(), written.is_ok());
         written.map(|()| read.unwrap_or_default())
     }
 }

@@ -523,6 +523,13 @@ fn delete_midway(on: Target) {
         let who = [&fault["task"], &fault["pager"], &fault["reason"]];
         assert_eq!(who, ["child021", "child022", "reply_lost"]);
     }
+    // Those that their threads' ends closed are of the tasks that ended before.
+    let faults = || scenario.events.iter().filter(|event| event["k"] == "fault");
+    assert!(faults().any(|fault| fault["result"] == "thread_ended"));
+    for fault in faults() {
+        let task = fault["task"].as_str().expect("a name");
+        assert!(!task.starts_with("task"), "{fault}");
+    }
     // Others' faults are resolved all the time.
     assert_eq!(scenario.faults("squares").len(), 3);
     scenario.expect_output(&["16000000 squared is 256000000000000"]);

@@ -32,20 +32,20 @@ impl fmt::Display for Nanoseconds {
 /// A thread, its task, and how to call it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Party {
-    /// The task's number, [`NOBODY`] for the kernel.
+    /// The task's number, [`NOBODY`] for the kernel and for a thread that is in no task.
     pub task: u16,
     /// The thread's number, [`NOBODY`] for the kernel.
     pub thread: u16,
-    /// The task's name.
+    /// The task's name, `-` where there is none.
     pub task_name: Arc<str>,
-    /// `task`, for other threads than the first one `task/thread`.
+    /// `task`, for other threads than the first one `task/thread`, for one in no task `thread`.
     pub name: Arc<str>,
 }
 
 impl Party {
-    /// Whether this is the kernel (or nobody at all), not a thread.
+    /// Whether this is the kernel (or nobody at all), not a thread or a task.
     pub fn is_kernel(&self) -> bool {
-        self.task == NOBODY
+        self.task == NOBODY && self.thread == NOBODY
     }
 }
 
@@ -346,9 +346,16 @@ pub struct Pagers {
 pub struct Handler {
     /// Index of the gate to it in the capability table of the thread's task.
     pub capability: u16,
-    /// Label of the gate.
-    pub gate_label: u64,
-    /// The thread that the gate leads to; nobody if there was no gate when it was set.
+    /// The gate, if there was one when it was set.
+    pub gate: Option<Gate>,
+}
+
+/// A gate to a pager or an exception handler.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    /// Its label.
+    pub label: u64,
+    /// The thread that it leads to.
     pub party: Party,
 }
 

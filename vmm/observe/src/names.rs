@@ -21,7 +21,9 @@ const MAX_PARTIES: usize = 1 << 16;
 /// of tasks and threads that are gone.
 ///
 /// The tables are ahead of the records: what has a number there may have it for less long than the
-/// records are old. The ends of objects tell how many have had a number, and what they were called.
+/// records are old, and may have got its name since. So a name from the records holds until the next
+/// one, or the object's end; what comes before is known by the name that is read next, if there is one,
+/// or else by the tables. Names and ends in the records tell how many have had a number.
 #[derive(Debug)]
 pub(crate) struct Names {
     tasks: Table,
@@ -32,11 +34,13 @@ pub(crate) struct Names {
     turns: HashMap<Numbered, u64>,
     /// How many objects have had a number by now, where the records tell.
     generations: HashMap<Numbered, u32>,
-    /// Those that end further on.
+    /// What those are called that get a name or end further on: by the first such record.
     foreseen: HashMap<(Numbered, u32), Identity>,
-    /// What those that have a number now were called by the records.
-    named: HashMap<Numbered, (u32, Identity)>,
+    /// What those that have a number now were called by the last record of a name.
+    named: HashMap<Numbered, Identity>,
     first_threads: HashMap<u16, u16>,
+    /// What threads were called last while they had a task: it may end before they do.
+    last_called: HashMap<u16, Arc<str>>,
     now: u64,
 }
 
@@ -64,7 +68,7 @@ struct Entry {
 }
 
 /// What the table says about a task.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Task {
     pub(crate) name: Arc<str>,
     /// Index of the boot module with its image.
@@ -87,6 +91,7 @@ impl Names {
             foreseen: HashMap::new(),
             named: HashMap::new(),
             first_threads: HashMap::new(),
+            last_called: HashMap::new(),
             now: 0,
         }
     }
@@ -106,10 +111,21 @@ impl Names {
     }
 
     /// An object ends further on.
-    pub(crate) fn foresee(&mut self, ended: &ObjectEnded) {
-        let Some((numbered, identity)) = identity(ended) else { return };
-        self.generations.entry(numbered).or_insert(ended.generation);
-        self.foreseen.insert((numbered, ended.generation), identity);
+    pub(crate) fn foresee_end(&mut self, ended: &ObjectEnded) {
+        if let Some((numbered, identity)) = identity(ended) {
+            self.foresee(numbered, ended.generation, identity);
+        }
+    }
+
+    /// An object gets a name further on.
+    pub(crate) fn foresee_name(&mut self, who: Ids, named: &ObjectNamed) {
+        let (numbered, identity) = named_identity(who, named);
+        self.foresee(numbered, named.generation, identity);
+    }
+
+    fn foresee(&mut self, numbered: Numbered, generation: u32, identity: Identity) {
+        self.generations.entry(numbered).or_insert(generation);
+        self.foreseen.entry((numbered, generation)).or_insert(identity);
     }
 
     /// Records are missing before those that were foreseen: who came before them is not known.
@@ -119,13 +135,10 @@ impl Names {
 
     /// An object got a name: it has its number, whoever the tables say has it later.
     pub(crate) fn object_named(&mut self, who: Ids, named: &ObjectNamed) {
-        let (numbered, image) = match named.object {
-            NamedObject::Task { image } => (Numbered::Task(who.task()), image),
-            NamedObject::Thread => (Numbered::Thread(who.thread()), None),
-        };
-        let identity = Identity { name: named.name, image };
+        let (numbered, identity) = named_identity(who, named);
+        self.foreseen.remove(&(numbered, named.generation));
         self.generations.insert(numbered, named.generation);
-        self.named.insert(numbered, (named.generation, identity));
+        self.named.insert(numbered, identity);
         if let Numbered::Task(task) = numbered {
             self.known_tasks.remove(&task);
         }
@@ -140,7 +153,10 @@ impl Names {
         self.generations.insert(numbered, ended.generation.saturating_add(1));
         match numbered {
             Numbered::Task(task) => self.task_created(task),
-            Numbered::Thread(_) => self.turn(numbered),
+            Numbered::Thread(thread) => {
+                self.last_called.remove(&thread);
+                self.turn(numbered);
+            }
         }
     }
 
@@ -153,6 +169,7 @@ impl Names {
     pub(crate) fn gap(&mut self) {
         self.generations.clear();
         self.named.clear();
+        self.last_called.clear();
         for (numbered, generation) in self.foreseen.keys() {
             let first = self.generations.entry(*numbered).or_insert(*generation);
             *first = (*first).min(*generation);
@@ -164,7 +181,9 @@ impl Names {
         let (task, thread) = (ids.task(), ids.thread());
         let turns = |numbered| self.turns.get(&numbered).copied().unwrap_or(0);
         let turns = turns(Numbered::Task(task)) + turns(Numbered::Thread(thread));
-        let is_current = |entry: &&Entry| entry.read_at == self.now && entry.turns == turns;
+        let has_task = task != NOBODY || thread == NOBODY;
+        let is_current =
+            |entry: &&Entry| has_task && entry.read_at == self.now && entry.turns == turns;
         if let Some(entry) = self.known_parties.get(&ids).filter(is_current) {
             return entry.party.clone();
         }
@@ -179,8 +198,15 @@ impl Names {
 
     fn read_party<M: GuestMemory>(&mut self, memory: &M, ids: Ids) -> Party {
         let (task, thread) = (ids.task(), ids.thread());
-        if task == NOBODY {
-            return Party { task, thread, task_name: "kernel".into(), name: "kernel".into() };
+        match (task, thread) {
+            (NOBODY, NOBODY) => {
+                return Party { task, thread, task_name: "kernel".into(), name: "kernel".into() };
+            }
+            (NOBODY, _) => {
+                let name = self.name_without_task(memory, thread);
+                return Party { task, thread, task_name: "-".into(), name };
+            }
+            _ => {}
         }
         let task_name = self.task(memory, task).name;
         if thread == NOBODY {
@@ -192,7 +218,16 @@ impl Names {
             None if thread == first_thread => Arc::clone(&task_name),
             None => format!("{task_name}/thread{thread}").into(),
         };
+        self.last_called.insert(thread, Arc::clone(&name));
         Party { task, thread, task_name, name }
+    }
+
+    /// What a thread is called whose task has ended, or that has none yet.
+    fn name_without_task<M: GuestMemory>(&self, memory: &M, thread: u16) -> Arc<str> {
+        if let Some(name) = self.last_called.get(&thread) {
+            return Arc::clone(name);
+        }
+        self.thread_name(memory, thread).unwrap_or_else(|| format!("thread{thread}")).into()
     }
 
     /// A task as the table has it.
@@ -206,33 +241,30 @@ impl Names {
             name: printable(name).unwrap_or_else(|| format!("task{task}")).into(),
             image,
             page_table,
-            read_at: 0,
+            read_at: self.now,
         };
-        let mut current = match read_entry::<TaskRecord, M>(memory, self.tasks, task) {
-            Some(record) if self.is_meant(numbered, record.state, record.generation) => {
-                let page_table = if record.state == UNUSED { 0 } else { record.page_table };
-                found(&record.name, record.image.checked_sub(1), page_table)
-            }
-            _ => match (self.recorded(numbered), known) {
-                (Some(identity), _) => found(&identity.name, identity.image, 0),
-                (None, Some(known)) => known.clone(),
-                (None, None) => found(&[], None, 0),
-            },
+        let entry = read_entry::<TaskRecord, M>(memory, self.tasks, task)
+            .filter(|record| self.is_meant(numbered, record.state, record.generation));
+        let alive = entry.filter(|record| record.state != UNUSED);
+        let page_table = alive.map_or(0, |record| record.page_table);
+        let current = match (self.recorded(numbered), entry, known) {
+            (Some(identity), ..) => found(&identity.name, identity.image, page_table),
+            (None, Some(record), _) => found(&record.name, record.image.checked_sub(1), page_table),
+            (None, None, Some(known)) => Task { read_at: self.now, ..known.clone() },
+            (None, None, None) => found(&[], None, 0),
         };
-        current.read_at = self.now;
         self.known_tasks.insert(task, current.clone());
         current
     }
 
     fn thread_name<M: GuestMemory>(&self, memory: &M, thread: u16) -> Option<String> {
         let numbered = Numbered::Thread(thread);
-        let record = read_entry::<ThreadRecord, M>(memory, self.threads, thread);
-        match record {
-            Some(record) if self.is_meant(numbered, record.state, record.generation) => {
-                printable(&record.name)
-            }
-            _ => printable(&self.recorded(numbered)?.name),
+        if let Some(identity) = self.recorded(numbered) {
+            return printable(&identity.name);
         }
+        read_entry::<ThreadRecord, M>(memory, self.threads, thread)
+            .filter(|record| self.is_meant(numbered, record.state, record.generation))
+            .and_then(|record| printable(&record.name))
     }
 
     /// Whether an entry of a table is the object that has a number by now: alive, or just gone.
@@ -243,12 +275,23 @@ impl Names {
         }
     }
 
-    /// The object that has a number by now, if it ends further on or got its name before.
+    /// What the records call the object that has a number by now.
     fn recorded(&self, numbered: Numbered) -> Option<&Identity> {
-        let generation = *self.generations.get(&numbered)?;
-        let named = || self.named.get(&numbered).filter(|(which, _)| *which == generation);
-        self.foreseen.get(&(numbered, generation)).or_else(|| named().map(|(_, identity)| identity))
+        let foreseen = || {
+            let generation = *self.generations.get(&numbered)?;
+            self.foreseen.get(&(numbered, generation))
+        };
+        self.named.get(&numbered).or_else(foreseen)
     }
+}
+
+/// What got a name, and which.
+fn named_identity(who: Ids, named: &ObjectNamed) -> (Numbered, Identity) {
+    let (numbered, image) = match named.object {
+        NamedObject::Task { image } => (Numbered::Task(who.task()), image),
+        NamedObject::Thread => (Numbered::Thread(who.thread()), None),
+    };
+    (numbered, Identity { name: named.name, image })
 }
 
 /// Which task or thread ended, if it was one.

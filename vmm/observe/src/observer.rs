@@ -4,16 +4,16 @@ use crate::{
     clock::Clock,
     diagnosis::{self, Facts},
     event::{
-        Cause, Creation, End, Ending, Event, Handler, Lost, Mapping, Message, Naming, Pagers,
+        Cause, Creation, End, Ending, Event, Gate, Handler, Lost, Mapping, Message, Naming, Pagers,
         Resumed, ShutDown, Span, Stages, Unmapping,
     },
     memory::GuestMemory,
-    names::{Names, printable},
+    names::{Names, Task, printable},
     order::Order,
     paging::Geometry,
     region::{Around, area_of},
     ring::{ObserveError, Read, RingReader},
-    span::{self, Beginning, OpenSpans, RecordSpan},
+    span::{self, Beginning, OpenSpans, Parties, RecordSpan},
     symbols::{Image, Images, Location},
     user_memory::read_word,
 };
@@ -173,10 +173,11 @@ impl Interpreter {
     /// Looks at a record that others come before.
     fn foresee(&mut self, read: &Read) {
         match read {
-            Read::Record(Traced { event: record::Event::ObjectEnded(ended), .. }) => {
-                self.names.foresee(ended);
-            }
-            Read::Record(_) => {}
+            Read::Record(Traced { who, event, .. }) => match event {
+                record::Event::ObjectEnded(ended) => self.names.foresee_end(ended),
+                record::Event::ObjectNamed(named) => self.names.foresee_name(*who, named),
+                _ => {}
+            },
             Read::Lost { .. } => self.names.forget_foreseen(),
         }
     }
@@ -200,19 +201,18 @@ impl Interpreter {
             Recorded::Resolve(resolve) => {
                 let (map, resume) = resolve.split(time);
                 let end = traced.with(span::Ending::Resume(resume));
-                return self.end_span(memory, end, Some(traced.with(map)));
+                let last = self.mapping(memory, &traced.with(map));
+                return self.end_span(memory, end, Some(last));
             }
             Recorded::Map(map) => {
-                if self.open.map(traced.with(map)) {
-                    return;
-                }
-                Event::Map(self.mapping(memory, &traced.with(map)))
+                let mapping = self.mapping(memory, &traced.with(map));
+                let Some(mapping) = self.open.map(mapping) else { return };
+                Event::Map(mapping)
             }
             Recorded::Unmap(unmap) => {
-                if self.open.unmap(traced.with(unmap)) {
-                    return;
-                }
-                Event::Unmap(self.unmapping(memory, &traced.with(unmap)))
+                let unmapping = self.unmapping(memory, &traced.with(unmap));
+                let Some(unmapping) = self.open.unmap(unmapping) else { return };
+                Event::Unmap(unmapping)
             }
             Recorded::Message(message) => {
                 Event::Message(self.message(memory, &traced.with(message)))
@@ -240,7 +240,7 @@ impl Interpreter {
                     && let Some(span) = self.open.thread_ended(ended.number)
                 {
                     let time = self.clock.time(time);
-                    self.close(memory, &span, &End::ThreadEnded { time });
+                    self.close(memory, span, &End::ThreadEnded { time });
                 }
                 let ending = self.ending(memory, &traced.with(ended));
                 self.names.object_ended(&ended);
@@ -257,8 +257,9 @@ impl Interpreter {
 
     fn begin<M: GuestMemory>(&mut self, memory: &M, beginning: Traced<Beginning>) {
         self.order.reserve(beginning.sequence);
-        if let Some(unfinished) = self.open.begin(beginning) {
-            self.close(memory, &unfinished, &End::NotRecorded);
+        let parties = self.parties(memory, beginning.who, beginning.event.handler());
+        if let Some(unfinished) = self.open.begin(beginning, parties) {
+            self.close(memory, unfinished, &End::NotRecorded);
         }
     }
 
@@ -267,60 +268,67 @@ impl Interpreter {
         &mut self,
         memory: &M,
         end: Traced<span::Ending>,
-        last: Option<Traced<Map>>,
+        last: Option<Mapping>,
     ) {
         let (mut span, older) = self.open.end(end);
         if let Some(unfinished) = older {
-            self.close(memory, &unfinished, &End::NotRecorded);
+            self.close(memory, unfinished, &End::NotRecorded);
         }
         span.maps.extend(last);
-        self.close(memory, &span, &End::NotRecorded);
+        self.close(memory, span, &End::NotRecorded);
+    }
+
+    /// Those whom a span of `who` is about, as they are now.
+    fn parties<M: GuestMemory>(&mut self, memory: &M, who: Ids, handler: Ids) -> Parties {
+        Parties {
+            who: self.names.party(memory, who),
+            task: self.names.task(memory, who.task()),
+            handler: self.names.party(memory, handler),
+        }
     }
 
     /// Ends all spans that are still open: the trace ends here.
     fn close_all<M: GuestMemory>(&mut self, memory: &M) {
         for span in self.open.take_all() {
-            self.close(memory, &span, &End::Open);
+            self.close(memory, span, &End::Open);
         }
     }
 
-    fn close<M: GuestMemory>(&mut self, memory: &M, records: &RecordSpan, without_end: &End) {
-        let mut span = self.span(memory, records, without_end);
-        span.diagnosis = diagnosis::is_needed(&span).then(|| self.diagnose(memory, &span));
-        self.order.enter(records.position(), Event::Span(Box::new(span)));
+    fn close<M: GuestMemory>(&mut self, memory: &M, records: RecordSpan, without_end: &End) {
+        let position = records.position();
+        let parties = match (&records.parties, records.end) {
+            (Some(parties), _) => parties.clone(),
+            (None, Some(end)) => self.parties(memory, end.who, end.event.handler()),
+            (None, None) => self.parties(memory, Ids::NOBODY, Ids::NOBODY),
+        };
+        let task = parties.task.clone();
+        let mut span = self.span(memory, records, parties, without_end);
+        span.diagnosis = diagnosis::is_needed(&span).then(|| self.diagnose(memory, &span, &task));
+        self.order.enter(position, Event::Span(Box::new(span)));
     }
 
     fn span<M: GuestMemory>(
         &mut self,
         memory: &M,
-        records: &RecordSpan,
+        records: RecordSpan,
+        parties: Parties,
         without_end: &End,
     ) -> Span {
         let (begun, end) = (records.beginning, records.end);
-        let (time, who) = match (begun, end) {
-            (Some(Traced { time, who, .. }), _) | (None, Some(Traced { time, who, .. })) => {
-                (time, who)
-            }
-            (None, None) => (0, Ids::NOBODY),
+        let time = begun.map(|begun| begun.time).or(end.map(|end| end.time)).unwrap_or(0);
+        let instruction = match (begun, end.map(|end| end.event)) {
+            (Some(begun), _) => Some(begun.event.instruction()),
+            (None, Some(span::Ending::Unresolved(fault))) => Some(fault.instruction),
+            (None, _) => None,
         };
-        let (handler, instruction) = match (begun.map(|begun| begun.event), end) {
-            (Some(beginning), _) => (beginning.handler(), Some(beginning.instruction())),
-            (None, Some(end)) => match end.event {
-                span::Ending::Unresolved(fault) => (fault.pager, Some(fault.instruction)),
-                span::Ending::Resume(resume) => (resume.by, None),
-            },
-            (None, None) => (Ids::NOBODY, None),
-        };
-        let party = self.names.party(memory, who);
+        let Parties { who, task, handler } = parties;
         Span {
             number: records.number(),
             time: self.clock.time(time),
-            cause: self.cause(memory, who.task(), records),
-            code: instruction.map(|address| self.locate(memory, who.task(), address)),
+            cause: self.cause(&task, &records),
+            code: instruction.map(|address| self.locate(&task, address)),
             stack: begun.map(|begun| begun.event.stack()),
-            handler: self.names.party(memory, handler),
-            maps: records.maps.iter().map(|map| self.mapping(memory, map)).collect(),
-            unmaps: records.unmaps.iter().map(|unmap| self.unmapping(memory, unmap)).collect(),
+            handler,
             end: end.map_or(without_end.clone(), |end| {
                 self.end(memory, begun.map(|begun| begun.time), &end)
             }),
@@ -328,12 +336,14 @@ impl Interpreter {
             depth: records.depth,
             complete: !records.has_gap,
             diagnosis: None,
-            who: party,
+            who,
+            maps: records.maps,
+            unmaps: records.unmaps,
         }
     }
 
     /// What the first known record of a span of a thread in `task` says about its cause.
-    fn cause<M: GuestMemory>(&mut self, memory: &M, task: u16, records: &RecordSpan) -> Cause {
+    fn cause(&self, task: &Task, records: &RecordSpan) -> Cause {
         let end = records.end.map(|end| end.event);
         let (address, access) = match (records.beginning.map(|begun| begun.event), end) {
             (Some(Beginning::Fault(fault)), _) => (fault.address, fault.access),
@@ -346,8 +356,7 @@ impl Interpreter {
             _ => return Cause::Lost,
         };
         let is_memory = !access.contains(Access::PORT);
-        let image = self.image(memory, task);
-        let area = if is_memory { area_of(image, address) } else { None };
+        let area = if is_memory { area_of(self.image(task), address) } else { None };
         Cause::Fault { address, access, area }
     }
 
@@ -460,53 +469,56 @@ impl Interpreter {
     }
 
     fn handler<M: GuestMemory>(&mut self, memory: &M, handler: record::Handler) -> Handler {
-        let record::Handler { capability, gate_label, thread } = handler;
-        Handler { capability, gate_label, party: self.names.party(memory, thread) }
+        let record::Handler { capability, gate } = handler;
+        let gate = gate.map(|record::Gate { label, thread }| Gate {
+            label,
+            party: self.names.party(memory, thread),
+        });
+        Handler { capability, gate }
     }
 
     fn ending<M: GuestMemory>(&mut self, memory: &M, traced: &Traced<ObjectEnded>) -> Ending {
         let ObjectEnded { object, number, generation, by } = traced.event;
-        let mut what = self.names.party(memory, traced.who);
-        if let EndedObject::Thread { name } = object
-            && what.is_kernel()
-        {
-            // Its task ended before.
-            what.name = printable(&name).unwrap_or_else(|| format!("thread{number}")).into();
-        }
         Ending {
             time: self.clock.time(traced.time),
             kind: object.kind(),
             number,
             generation,
-            what,
+            what: self.names.party(memory, traced.who),
             label: if let EndedObject::Gate { label } = object { label } else { 0 },
             by: self.names.party(memory, by),
         }
     }
 
-    fn image<M: GuestMemory>(&mut self, memory: &M, task: u16) -> Option<&Image> {
-        let module = self.names.task(memory, task).image?;
-        self.images.module(module)
+    fn image(&self, task: &Task) -> Option<&Image> {
+        self.images.module(task.image?)
     }
 
-    fn locate<M: GuestMemory>(&mut self, memory: &M, task: u16, address: u64) -> Location {
+    fn locate(&self, task: &Task, address: u64) -> Location {
         let is_kernel = self.paging.is_some_and(|paging| paging.is_kernel(address));
-        let image = if is_kernel { self.images.kernel() } else { self.image(memory, task) };
+        let image = if is_kernel { self.images.kernel() } else { self.image(task) };
         image.map_or(Location::unknown(address), |image| image.locate(address))
     }
 
-    fn diagnose<M: GuestMemory>(&mut self, memory: &M, span: &Span) -> crate::event::Diagnosis {
-        let task = self.names.task(memory, span.who.task);
+    /// `task` is the span's. Where that one has ended, its page tables are no more.
+    fn diagnose<M: GuestMemory>(
+        &mut self,
+        memory: &M,
+        span: &Span,
+        task: &Task,
+    ) -> crate::event::Diagnosis {
+        let page_table = self.names.task(memory, span.who.task).page_table;
+        let page_table = if page_table == task.page_table { page_table } else { 0 };
         let image = task.image.and_then(|module| self.images.module(module));
         let return_address = span.stack.and_then(|stack| {
             let paging = self.paging?;
-            read_word(memory, paging, task.page_table, stack)
+            read_word(memory, paging, page_table, stack)
         });
         let around = match (span.memory_address(), self.paging, self.looks.checked_sub(1)) {
-            _ if task.page_table == 0 => None,
+            _ if page_table == 0 => None,
             (Some(address), Some(paging), Some(looks)) => {
                 self.looks = looks;
-                Some(Around::new(memory, paging, task.page_table, image, address))
+                Some(Around::new(memory, paging, page_table, image, address))
             }
             _ => None,
         };
@@ -674,6 +686,130 @@ mod tests {
         let own = fault(9100, ROOT, Access::WRITE, 0x5000, KERNEL, 14);
         records.insert(3, owing(WORDS, own));
         assert_eq!(nesting(&events(guest(64), records)), [(13, None, 0), (14, Some(13), 1)]);
+    }
+
+    /// A task is called one thing, then another. The tables know the last name when the first record is
+    /// read.
+    #[test]
+    fn until_it_is_renamed_a_task_has_the_name_that_it_was_given() {
+        let guest = guest(64);
+        guest.task(3, "later", 4, guest.address_space());
+        guest.generations([3, 5], [1, 1]);
+        let (who, task) = (Ids::of_task(3), NamedObject::Task { image: Some(3) });
+        let events = events(
+            guest,
+            [
+                record(0, who, TaskCreated { creator: ROOT }),
+                named(10, who, task, 1, "early"),
+                fault(100, WORDS, Access::WRITE, 0x1000_0000, ROOT, 1),
+                resume([110, 120, 130], WORDS, ROOT, 1),
+                named(200, who, task, 1, "later"),
+            ],
+        );
+        let [span] = &spans(&events)[..] else { panic!("one span") };
+        assert_eq!(span.who.to_string(), "early");
+        let json = crate::scenario::shown(Style::Json, false, &events[1..2], 0);
+        assert!(json.contains(r#""task":"early""#), "{json}");
+    }
+
+    /// The end of its task comes before that of the thread, as the kernel has it; meanwhile another task
+    /// may have the number.
+    #[test]
+    fn a_fault_whose_thread_ended_is_of_the_task_that_it_was_of() {
+        let called = [false, true].map(|is_reused| {
+            let guest = guest(64);
+            guest.task(3, "successor", 4, guest.address_space());
+            guest.generations([3, 5], [2, 2]);
+            let (who, task) = (Ids::of_task(3), NamedObject::Task { image: Some(3) });
+            let mut records = vec![
+                record(0, who, TaskCreated { creator: ROOT }),
+                named(10, who, task, 1, "early"),
+                fault(100, WORDS, Access::WRITE, 0x1000_0000, ROOT, 1),
+                ended(200, who, 1, a_task("early")),
+            ];
+            if is_reused {
+                records.push(record(300, who, TaskCreated { creator: ROOT }));
+                records.push(named(310, who, task, 2, "successor"));
+            }
+            records.push(ended(400, WORDS, 1, EndedObject::Thread { name: name("") }));
+            let events = events(guest, records);
+            let [span] = &spans(&events)[..] else { panic!("one span") };
+            assert!(matches!(span.end, End::ThreadEnded { .. }));
+            span.who.to_string()
+        });
+        assert_eq!(called, ["early", "early"]);
+    }
+
+    /// The pager that the kernel turned to ends while it serves; another task gets its numbers.
+    #[test]
+    fn a_faults_pager_is_the_one_that_was_asked() {
+        let guest = guest(64);
+        guest.task(7, "successor", 0, guest.address_space());
+        guest.generations([7, 9], [2, 2]);
+        let (pager, who) = (Ids::new(7, 9), Ids::of_task(7));
+        let task = NamedObject::Task { image: None };
+        let no_image = |text| EndedObject::Task { name: name(text), image: None };
+        let events = events(
+            guest,
+            [
+                record(0, who, TaskCreated { creator: ROOT }),
+                named(10, who, task, 1, "pager"),
+                fault(100, WORDS, Access::WRITE, 0x1000_0000, pager, 1),
+                ended(200, who, 1, no_image("pager")),
+                ended(210, pager, 1, EndedObject::Thread { name: name("") }),
+                record(300, who, TaskCreated { creator: ROOT }),
+                named(310, who, task, 2, "successor"),
+                crate::scenario::unresolved(
+                    400,
+                    WORDS,
+                    (protocol::introspection::record::Unresolved::ReplyLost, 0),
+                    (Access::WRITE, 0x1000_0000, crate::scenario::CODE),
+                    1,
+                ),
+            ],
+        );
+        let [span] = &spans(&events)[..] else { panic!("one span") };
+        assert_eq!(span.handler.to_string(), "pager");
+    }
+
+    /// `control` names a gate to a thread that is in no task yet: the gate is there, with its label.
+    #[test]
+    fn a_pager_in_no_task_yet_is_no_empty_place() {
+        let gate = record::Gate { label: 0x30, thread: Ids::new(NOBODY, 9) };
+        let place = |gate| record::Handler { capability: 4, gate };
+        let (pager, exception_handler) = (place(Some(gate)), place(None));
+        let set = record::PagersSet { by: ROOT, pager, exception_handler };
+        let events = events(guest(64), [record(0, WORDS, set)]);
+        let json = crate::scenario::shown(Style::Json, false, &events, 0);
+        let pager =
+            r#""pager":{"capability":4,"gate":"0x30","thread":"thread9","thread_id":9},"handler""#;
+        assert!(json.contains(pager), "{json}");
+        let flat = crate::scenario::shown(Style::Flat, false, &events, 0);
+        assert!(flat.contains("thread9") && flat.contains("(cap 4, empty)"), "{flat}");
+    }
+
+    #[test]
+    fn a_thread_whose_task_ended_before_it_is_called_as_it_was() {
+        let (second, gone) = (Ids::new(3, 6), |thread| Ids::new(NOBODY, thread));
+        let unnamed = EndedObject::Thread { name: name("") };
+        let events = events(
+            guest(64),
+            [
+                message(0, WORDS),
+                message(10, second),
+                ended(100, Ids::of_task(3), 1, a_task("words")),
+                ended(110, gone(5), 1, unnamed),
+                ended(120, gone(6), 1, unnamed),
+                // Another one with the number, which never had a task.
+                ended(200, gone(6), 2, unnamed),
+            ],
+        );
+        let called = events.iter().filter_map(|event| match event {
+            Event::Ended(ending) => Some(ending.what.to_string()),
+            _ => None,
+        });
+        let wanted = ["words", "words", "words/thread6", "thread6"];
+        assert_eq!(called.collect::<Vec<_>>(), wanted);
     }
 
     #[test]

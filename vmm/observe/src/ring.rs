@@ -34,11 +34,11 @@ const WRITTEN_OFFSET: u64 = (offset_of!(Header, trace) + offset_of!(TraceRing, w
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ObserveError {
     /// The kernel's ELF note points nowhere.
-    #[error("no trace: the kernel's introspection header is not in memory: {0}")]
+    #[error("the kernel's introspection header is not in memory: {0}")]
     Header(OutsideMemory),
     /// The kernel is older or newer than this tool.
     #[error(
-        "no trace: the kernel's introspection header has version {found}, this tool reads version \
+        "the kernel's introspection header has version {found}, this tool reads version \
          {HEADER_VERSION}; use a kernel and a tool of the same release"
     )]
     Version {
@@ -47,12 +47,12 @@ pub enum ObserveError {
     },
     /// The ring has an impossible size.
     #[error(
-        "no trace: the kernel's trace ring has {0} slots, not a power of two up to {MAX_CAPACITY}; \
+        "the kernel's trace ring has {0} slots, not a power of two up to {MAX_CAPACITY}; \
          the kernel has overwritten its header or was built with other layouts"
     )]
     Capacity(u64),
     /// The ring is not in memory.
-    #[error("no trace: the kernel's trace ring is not in memory: {0}")]
+    #[error("the kernel's trace ring is not in memory: {0}")]
     Ring(OutsideMemory),
 }
 

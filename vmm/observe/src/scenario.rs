@@ -13,7 +13,7 @@ use protocol::{
     introspection::{
         NOBODY,
         record::{
-            EndedObject, Event as Recorded, Exception, Fault, Handler, Ids, Map, MapStatus,
+            EndedObject, Event as Recorded, Exception, Fault, Gate, Handler, Ids, Map, MapStatus,
             Message, Name, NamedObject, ObjectEnded, ObjectNamed, PagersSet, Resume, ShutDown,
             TaskCreated, ThreadStarted, Traced, Unmap, Unresolved, UnresolvedFault,
         },
@@ -40,6 +40,7 @@ pub(crate) fn guest(capacity: u64) -> FakeGuest {
         guest.task(task, name, image, guest.address_space());
         guest.thread(thread, task, "");
     }
+    guest.generations([3, 5], [1, 1]);
     let (space, text) = (guest.space_of(3), PROGRAM_BASE as u64);
     guest.map(space, text, 0x5000, Rights::READ_EXECUTE);
     guest.map(space, text + 0x1000, 0x6000, Rights::READ);
@@ -239,8 +240,8 @@ pub(crate) fn unmap(flexpage: Flexpage, removed: u32, reduced: u32) -> Unmap {
 pub(crate) fn others() -> Vec<Traced> {
     let tag = MessageTag::new(label::EXIT, 1, 0);
     let failed = arrival(SIGMA0, page(0x7000, Rights::READ), 0x7000, 0);
-    let [pager, exception_handler] = [(4, ROOT, 0x30), (9, KERNEL, 0)]
-        .map(|(capability, thread, gate_label)| Handler { capability, gate_label, thread });
+    let pager = Handler { capability: 4, gate: Some(Gate { label: 0x30, thread: ROOT }) };
+    let exception_handler = Handler { capability: 9, gate: None };
     vec![
         named(9500, Ids::of_task(3), NamedObject::Task { image: Some(3) }, 1, "words"),
         named(9510, Ids::new(3, 6), NamedObject::Thread, 2, "clock"),

@@ -5,9 +5,11 @@
 //!
 //! A kernel may claim anything: no record takes longer the more spans are open, and only so many are.
 
-use protocol::introspection::record::{
-    Exception, Fault, Ids, Map, Resume, Traced, Unmap, UnresolvedFault,
+use crate::{
+    event::{Mapping, Party, Unmapping},
+    names::Task,
 };
+use protocol::introspection::record::{Exception, Fault, Ids, Resume, Traced, UnresolvedFault};
 use std::collections::{BTreeSet, HashMap};
 
 /// Faults and exceptions that are open at once. Of more, the one with the lowest number is given up.
@@ -82,16 +84,38 @@ impl Ending {
             Self::Unresolved(fault) => fault.number,
         }
     }
+
+    /// Whom the kernel turned to, as far as the end tells.
+    pub(crate) fn handler(&self) -> Ids {
+        match self {
+            Self::Resume(resume) => resume.by,
+            Self::Unresolved(fault) => fault.pager,
+        }
+    }
+}
+
+/// Whom a fault or exception is about, as that was when it was recorded: later others may have their
+/// numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Parties {
+    /// Whose it is.
+    pub(crate) who: Party,
+    /// The task of that thread.
+    pub(crate) task: Task,
+    /// Whom the kernel turned to.
+    pub(crate) handler: Party,
 }
 
 /// The records of one fault or exception, as far as they are known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RecordSpan {
     pub(crate) beginning: Option<Traced<Beginning>>,
+    /// As of the beginning.
+    pub(crate) parties: Option<Parties>,
     /// The maps with its number.
-    pub(crate) maps: Vec<Traced<Map>>,
+    pub(crate) maps: Vec<Mapping>,
     /// The unmaps with its number.
-    pub(crate) unmaps: Vec<Traced<Unmap>>,
+    pub(crate) unmaps: Vec<Unmapping>,
     pub(crate) end: Option<Traced<Ending>>,
     /// Whether the end belongs to a fault that had already ended as unresolved: the thread's
     /// exception handler lets it go on after all.
@@ -127,9 +151,14 @@ struct OpenSpan {
 impl OpenSpans {
     /// Takes the record of a fault or exception. Returns a span that is open no more without its end:
     /// an older one of the same thread, or one that was given up.
-    pub(crate) fn begin(&mut self, record: Traced<Beginning>) -> Option<RecordSpan> {
+    pub(crate) fn begin(
+        &mut self,
+        record: Traced<Beginning>,
+        parties: Parties,
+    ) -> Option<RecordSpan> {
         let thread = record.who.thread();
-        let mut span = RecordSpan { beginning: Some(record), ..RecordSpan::default() };
+        let (beginning, parties) = (Some(record), Some(parties));
+        let mut span = RecordSpan { beginning, parties, ..RecordSpan::default() };
         if let Some(served) = self.served(&record) {
             span.serving = Some(served.number());
             span.depth = MAX_DEPTH.min(served.depth + 1);
@@ -173,33 +202,33 @@ impl OpenSpans {
         self.given_up
     }
 
-    /// Files a map with the fault that it answers. False if it belongs to no open span.
-    pub(crate) fn map(&mut self, record: Traced<Map>) -> bool {
-        let (thread, fault) = (record.who.thread(), record.event.fault);
+    /// Files a map with the fault that it answers. Returns it if it belongs to no open span.
+    pub(crate) fn map(&mut self, mapping: Mapping) -> Option<Mapping> {
+        let (thread, fault) = (mapping.to.thread, mapping.fault);
         let open = self.by_thread.get_mut(&thread).map(|open| &mut open.records);
         let Some(span) = open.filter(|span| fault != 0 && span.number() == fault) else {
-            return false;
+            return Some(mapping);
         };
         if span.maps.len() < MAX_MAPS {
-            span.maps.push(record);
+            span.maps.push(mapping);
         } else {
             span.has_gap = true;
         }
-        true
+        None
     }
 
-    /// Files an unmap with the fault whose answer did it. False if it belongs to no open span, or to
-    /// one that has enough of them.
-    pub(crate) fn unmap(&mut self, record: Traced<Unmap>) -> bool {
-        let fault = record.event.fault;
+    /// Files an unmap with the fault whose answer did it. Returns it if it belongs to no open span, or
+    /// to one that has enough of them.
+    pub(crate) fn unmap(&mut self, unmapping: Unmapping) -> Option<Unmapping> {
+        let fault = unmapping.fault;
         let mut of_number = self.by_number.range((fault, 0)..=(fault, u16::MAX));
         let thread = of_number.next().filter(|_| fault != 0).map(|(_, thread)| thread);
         let open = thread.and_then(|thread| self.by_thread.get_mut(thread));
         let Some(open) = open.filter(|open| open.records.unmaps.len() < MAX_MAPS) else {
-            return false;
+            return Some(unmapping);
         };
-        open.records.unmaps.push(record);
-        true
+        open.records.unmaps.push(unmapping);
+        None
     }
 
     /// Takes a record that ends a span, and returns that span; without its beginning if that is
@@ -261,13 +290,13 @@ impl RecordSpan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario;
+    use crate::{event::Nanoseconds, scenario};
     use protocol::{
         fault::Access,
-        flexpage::Flexpage,
+        flexpage::{Flexpage, Rights},
         introspection::{
             NOBODY,
-            record::{Event, Unresolved},
+            record::{Event, MapStatus, Unresolved},
         },
     };
 
@@ -289,15 +318,59 @@ mod tests {
         begin(sequence, who, PAGER, NOBODY, number)
     }
 
-    fn mapped(sequence: u64, who: u16, number: u64) -> Traced<Map> {
-        let map = scenario::map(0, thread(who), thread(PAGER), Flexpage::NIL, 0, number);
-        let Event::Map(event) = map.event else { panic!("a map") };
-        Traced { sequence, time: 0, who: thread(who), event }
+    fn party(thread: u16) -> Party {
+        Party { task: 0, thread, task_name: "".into(), name: "".into() }
     }
 
-    fn unmapped(sequence: u64, who: u16, number: u64) -> Traced<Unmap> {
-        let event = Unmap { fault: number, ..scenario::unmap(Flexpage::NIL, 1, 0) };
-        Traced { sequence, time: 0, who: thread(who), event }
+    fn mapped(time: u64, who: u16, number: u64) -> Mapping {
+        Mapping {
+            time: Nanoseconds(time),
+            to: party(who),
+            from: party(PAGER),
+            fault: number,
+            sent: Flexpage::NIL,
+            destination: 0,
+            source: 0,
+            window: 0,
+            order: 0,
+            rights: Rights::empty(),
+            physical: 0,
+            grant: false,
+            entries: 1,
+            status: MapStatus::Done,
+        }
+    }
+
+    fn unmapped(time: u64, who: u16, number: u64) -> Unmapping {
+        Unmapping {
+            time: Nanoseconds(time),
+            of: party(who),
+            by: party(who),
+            fault: number,
+            flexpage: Flexpage::NIL,
+            taken: Rights::all(),
+            own: false,
+            replaced: true,
+            accessed: false,
+            dirty: false,
+            removed: 1,
+            reduced: 0,
+        }
+    }
+
+    impl OpenSpans {
+        fn take(&mut self, record: Traced<Beginning>) -> Option<RecordSpan> {
+            let (who, handler) = (party(record.who.thread()), party(PAGER));
+            self.begin(record, Parties { who, task: Task::default(), handler })
+        }
+
+        fn maps(&mut self, mapping: Mapping) -> bool {
+            self.map(mapping).is_none()
+        }
+
+        fn unmaps(&mut self, unmapping: Unmapping) -> bool {
+            self.unmap(unmapping).is_none()
+        }
     }
 
     fn resumed(sequence: u64, who: u16, number: u64) -> Traced<Ending> {
@@ -319,7 +392,7 @@ mod tests {
     }
 
     fn serving(open: &mut OpenSpans, record: Traced<Beginning>) -> (Option<u64>, usize) {
-        open.begin(record);
+        open.take(record);
         let span = &open.by_thread[&record.who.thread()].records;
         (span.serving, span.depth)
     }
@@ -327,7 +400,7 @@ mod tests {
     #[test]
     fn who_owes_a_faulting_thread_an_answer_serves_its_fault() {
         let mut open = OpenSpans::default();
-        open.begin(begun(1, 5, 10));
+        open.take(begun(1, 5, 10));
         assert_eq!(serving(&mut open, pagers_own(2, 11, 5)), (Some(10), 1));
         open.end(resumed(3, PAGER, 11));
         assert_eq!(serving(&mut open, pagers_own(4, 12, 6)), (None, 0), "6 has not faulted");
@@ -341,7 +414,7 @@ mod tests {
     #[test]
     fn after_a_gap_nobody_knows_what_a_pager_serves() {
         let mut open = OpenSpans::default();
-        open.begin(begun(1, 5, 10));
+        open.take(begun(1, 5, 10));
         open.gap();
         assert_eq!(serving(&mut open, pagers_own(9, 11, 5)), (None, 0));
     }
@@ -349,9 +422,9 @@ mod tests {
     #[test]
     fn two_threads_that_claim_to_serve_each_other_do_not_nest_for_ever() {
         let mut open = OpenSpans::default();
-        open.begin(begun(1, 5, 10));
+        open.take(begun(1, 5, 10));
         for number in 11..1000 {
-            open.begin(pagers_own(number, number, 5));
+            open.take(pagers_own(number, number, 5));
             let (_, depth) = serving(&mut open, begin(number, 5, PAGER, PAGER, number));
             assert!(depth <= MAX_DEPTH);
         }
@@ -361,14 +434,14 @@ mod tests {
     fn nested_faults_of_a_pager_stay_apart() {
         let mut open = OpenSpans::default();
         let (outer, inner) = (begun(1, 5, 10), begun(2, 2, 11));
-        assert_eq!(open.begin(outer), None);
-        assert_eq!(open.begin(inner), None);
+        assert_eq!(open.take(outer), None);
+        assert_eq!(open.take(inner), None);
         let inner_map = mapped(3, 2, 11);
         let outer_map = mapped(5, 5, 10);
-        assert!(open.map(inner_map));
+        assert!(open.maps(inner_map.clone()));
         let (span, older) = open.end(resumed(4, 2, 11));
         assert_eq!((span.beginning, span.maps, older), (Some(inner), vec![inner_map], None));
-        assert!(open.map(outer_map));
+        assert!(open.maps(outer_map.clone()));
         let (span, _) = open.end(resumed(6, 5, 10));
         assert_eq!((span.position(), span.number(), span.has_gap), (1, 10, false));
         assert_eq!(span.maps, [outer_map]);
@@ -378,25 +451,25 @@ mod tests {
     #[test]
     fn maps_of_other_faults_are_not_taken() {
         let mut open = OpenSpans::default();
-        open.begin(begun(1, 5, 10));
-        assert!(!open.map(mapped(2, 5, 9)));
-        assert!(!open.map(mapped(3, 5, 0)));
-        assert!(!open.map(mapped(4, 6, 10)));
+        open.take(begun(1, 5, 10));
+        assert!(!open.maps(mapped(2, 5, 9)));
+        assert!(!open.maps(mapped(3, 5, 0)));
+        assert!(!open.maps(mapped(4, 6, 10)));
     }
 
     #[test]
     fn unmaps_belong_to_the_fault_whoever_they_name() {
         let mut open = OpenSpans::default();
-        open.begin(begun(1, 5, 10));
+        open.take(begun(1, 5, 10));
         // The thread of an unmap is the invoker.
         let replaced = unmapped(2, 2, 10);
-        assert!(open.unmap(replaced));
-        assert!(!open.unmap(unmapped(3, 5, 0)));
-        assert!(!open.unmap(unmapped(4, 5, 11)));
+        assert!(open.unmaps(replaced.clone()));
+        assert!(!open.unmaps(unmapped(3, 5, 0)));
+        assert!(!open.unmaps(unmapped(4, 5, 11)));
         for _ in 1..MAX_MAPS {
-            assert!(open.unmap(replaced));
+            assert!(open.unmaps(replaced.clone()));
         }
-        assert!(!open.unmap(replaced));
+        assert!(!open.unmaps(replaced));
         let (span, _) = open.end(resumed(5, 5, 10));
         assert_eq!((span.unmaps.len(), span.has_gap), (MAX_MAPS, false));
     }
@@ -404,10 +477,10 @@ mod tests {
     #[test]
     fn a_lost_end_does_not_mix_two_faults() {
         let mut open = OpenSpans::default();
-        open.begin(begun(1, 5, 10));
+        open.take(begun(1, 5, 10));
         open.gap();
         let second = begun(9, 5, 12);
-        let first = open.begin(second).unwrap();
+        let first = open.take(second).unwrap();
         assert_eq!((first.number(), first.end, first.has_gap), (10, None, true));
         let (span, _) = open.end(resumed(10, 5, 12));
         assert_eq!((span.beginning, span.has_gap), (Some(second), false));
@@ -416,7 +489,7 @@ mod tests {
     #[test]
     fn a_lost_beginning_is_not_replaced_by_another_one() {
         let mut open = OpenSpans::default();
-        open.begin(begun(1, 5, 10));
+        open.take(begun(1, 5, 10));
         open.gap();
         let end = unresolved(8, 5, 12);
         let (span, older) = open.end(end);
@@ -428,7 +501,7 @@ mod tests {
     #[test]
     fn a_thread_may_go_on_after_an_unresolved_fault() {
         let mut open = OpenSpans::default();
-        open.begin(begun(1, 5, 10));
+        open.take(begun(1, 5, 10));
         let (span, _) = open.end(unresolved(2, 5, 10));
         assert!(!span.was_unresolved && span.beginning.is_some());
         let (again, older) = open.end(resumed(3, 5, 10));
@@ -440,9 +513,9 @@ mod tests {
     #[test]
     fn endless_maps_are_bounded() {
         let mut open = OpenSpans::default();
-        open.begin(begun(1, 5, 10));
+        open.take(begun(1, 5, 10));
         for sequence in 2..1000 {
-            assert!(open.map(mapped(sequence, 5, 10)));
+            assert!(open.maps(mapped(sequence, 5, 10)));
         }
         let [span] = &open.take_all()[..] else { panic!("one span") };
         assert_eq!((span.maps.len(), span.has_gap), (MAX_MAPS, true));
@@ -454,16 +527,16 @@ mod tests {
         let mut open = OpenSpans::default();
         let mut given_up = Vec::new();
         for number in 1..=u64::from(u16::MAX) {
-            given_up.extend(open.begin(begun(number, number as u16, number)));
+            given_up.extend(open.take(begun(number, number as u16, number)));
             assert!(open.by_thread.len() <= MAX_OPEN);
         }
         assert_eq!(given_up.len() as u64, open.given_up());
         assert!((1..).zip(&given_up).all(|(number, span)| span.number() == number && span.has_gap));
         let newest = u64::from(u16::MAX);
         for _ in 0..MAX_MAPS {
-            assert!(open.unmap(unmapped(newest + 1, 2, newest)));
+            assert!(open.unmaps(unmapped(newest + 1, 2, newest)));
         }
-        assert!(!open.unmap(unmapped(newest + 1, 2, 1)), "it was given up");
+        assert!(!open.unmaps(unmapped(newest + 1, 2, 1)), "it was given up");
         let rest = open.take_all();
         assert_eq!((rest.len(), rest.last().unwrap().unmaps.len()), (MAX_OPEN, MAX_MAPS));
         assert!(open.by_number.is_empty());
@@ -472,21 +545,21 @@ mod tests {
     #[test]
     fn a_number_that_two_threads_have_is_that_of_the_first() {
         let mut open = OpenSpans::default();
-        open.begin(begun(1, 6, 10));
-        open.begin(begun(2, 5, 10));
-        assert!(open.unmap(unmapped(3, 2, 10)));
+        open.take(begun(1, 6, 10));
+        open.take(begun(2, 5, 10));
+        assert!(open.unmaps(unmapped(3, 2, 10)));
         let (span, _) = open.end(resumed(4, 5, 10));
         assert_eq!(span.unmaps.len(), 1);
-        assert!(open.unmap(unmapped(5, 2, 10)));
+        assert!(open.unmaps(unmapped(5, 2, 10)));
         assert_eq!(open.take_all()[0].unmaps.len(), 1);
     }
 
     #[test]
     fn a_gap_is_one_of_every_open_span_and_of_none_that_begins_behind_it() {
         let mut open = OpenSpans::default();
-        open.begin(begun(1, 5, 10));
+        open.take(begun(1, 5, 10));
         open.gap();
-        open.begin(begun(3, 6, 11));
+        open.take(begun(3, 6, 11));
         let gaps: Vec<_> = open.take_all().iter().map(|span| span.has_gap).collect();
         assert_eq!(gaps, [true, false]);
     }

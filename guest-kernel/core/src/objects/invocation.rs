@@ -16,7 +16,7 @@ use crate::{
 };
 use protocol::{
     Word,
-    boot::pad_name,
+    boot::{pad_name, trim_name},
     error::ObjectError,
     flexpage::Rights,
     introspection::{
@@ -141,7 +141,7 @@ impl<M: Machine> Kernel<M> {
         let mut bytes = [0; NAME_LENGTH];
         let words = &self.words(caller, tag)[debugger::SetName::FIRST_BYTES..];
         unpack(words, &mut bytes[..length.min(NAME_LENGTH)])?;
-        let name = pad_name(&bytes);
+        let name = pad_name(trim_name(&bytes));
         let capability = self.capability(caller, object)?;
         match capability.object {
             Object::Task(task) => {

@@ -9,7 +9,7 @@ use protocol::{
     PAGE_ORDER, PAGE_SIZE, Word,
     error::ObjectError,
     flexpage::{Flexpage, Rights},
-    introspection::record::{Event, Handler, Ids, NamedObject, PagersSet},
+    introspection::record::{Event, Gate, Handler, Ids, NamedObject, PagersSet},
     layout::UTCB_AREA,
     message::MessageTag,
     object::{CAPABILITY_TABLE_SIZE, CapabilityIndex, label},
@@ -192,19 +192,17 @@ fn what_things_are_called_and_whom_threads_turn_to_is_recorded() {
         let done = program.call(CapabilityIndex(SLOT), label::THREAD, control(pager));
         assert_eq!(done, Ok(()));
     }
-    let name = |slot, image| [debugger::SetName::NUMBER, slot, image, 1, 0x61];
+    // What is behind the end of a name does not count.
+    let name = |slot, image| [debugger::SetName::NUMBER, slot, image, 3, 0x62_0061];
     for (slot, image) in [(own, 6), (own, Word::MAX), (SLOT, Word::MAX)] {
         let named = program.call(CapabilityIndex::DEBUGGER, label::DEBUGGER, name(slot, image));
         assert_eq!(named, Ok(()));
     }
     let events = program.bench.events();
     let bound = Ids::new(program.task.position(), thread);
-    let empty = |capability| Handler { capability, gate_label: 0, thread: Ids::NOBODY };
-    let to_root = Handler {
-        capability: parent as u16,
-        gate_label: program.thread.into(),
-        thread: Ids::new(1, 1),
-    };
+    let empty = |capability| Handler { capability, gate: None };
+    let gate = Gate { label: program.thread.into(), thread: Ids::new(1, 1) };
+    let to_root = Handler { capability: parent as u16, gate: Some(gate) };
     let set = |pager| PagersSet { by, pager, exception_handler: empty(200) };
     let pagers = events.iter().filter_map(|traced| match traced.event {
         Event::PagersSet(set) => Some((traced.who, set)),
@@ -226,4 +224,28 @@ fn what_things_are_called_and_whom_threads_turn_to_is_recorded() {
         (bound, NamedObject::Thread),
     ];
     assert_eq!(names.collect::<Vec<_>>(), expected);
+}
+
+/// The thread that it leads to has a number, and no task yet.
+#[test]
+fn a_gate_to_a_thread_in_no_task_is_no_empty_place_in_the_record() {
+    let mut program = Program::new(u64::MAX / 2);
+    let own = CapabilityIndex::TASK.0;
+    for slot in [SLOT, SLOT + 1] {
+        assert_eq!(program.create([factory::CreateThread::NUMBER, slot]), Ok(()));
+    }
+    let gate = [factory::CreateGate::NUMBER, SLOT + 2, 0x30, SLOT + 1];
+    assert_eq!(program.create(gate), Ok(()));
+    program.bench.kernel.mappings.machine.records.clear();
+    let control = [thread::Control::NUMBER, SLOT + 2, 200, own, UTCB_AREA + UTCB_SIZE];
+    assert_eq!(program.call(CapabilityIndex(SLOT), label::THREAD, control), Ok(()));
+    let events = program.bench.events();
+    let pager = events.iter().find_map(|traced| match traced.event {
+        Event::PagersSet(set) => Some(set.pager),
+        _ => None,
+    });
+    let pager = pager.expect("a record of it");
+    let gate = pager.gate.expect("it is there");
+    assert_eq!((gate.label, gate.thread.task()), (0x30, protocol::introspection::NOBODY));
+    assert_ne!(gate.thread, Ids::NOBODY);
 }

@@ -17,8 +17,8 @@ use protocol::{
     introspection::{
         TaskRecord, ThreadRecord,
         record::{
-            Handler, Ids, Kind, Map, MapStatus, NamedObject, ObjectNamed, PagersSet, Recorded,
-            TaskCreated, ThreadStarted, Unmap, set_by_words,
+            Gate, Handler, Ids, Kind, Map, MapStatus, NamedObject, ObjectNamed, PagersSet,
+            Recorded, TaskCreated, ThreadStarted, Unmap, set_by_words,
         },
     },
     message::MapItem,
@@ -132,12 +132,11 @@ impl<M: Machine> Kernel<M> {
 
     /// Where the gate at `index` in the thread's task leads to, for a record.
     fn handler(&mut self, thread: ThreadIndex, index: CapabilityIndex) -> Handler {
-        let gate = self.gate(thread, index);
-        Handler {
-            capability: index.0 as u16,
-            gate_label: gate.as_ref().map_or(0, |gate| gate.label as u64),
-            thread: self.ids_of(gate.map(|gate| gate.thread)),
-        }
+        let gate = self.gate(thread, index).map(|gate| {
+            let thread = self.ids_of(Some(gate.thread));
+            Gate { label: gate.label as u64, thread }
+        });
+        Handler { capability: index.0 as u16, gate }
     }
 
     /// Leaves a record of what was unmapped.

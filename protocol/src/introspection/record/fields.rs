@@ -2,6 +2,7 @@
 
 use super::Ids;
 use crate::{
+    boot::{pad_name, trim_name},
     fault::Access,
     flexpage::{Flexpage, Rights},
     introspection::NAME_LENGTH,
@@ -87,11 +88,11 @@ pub(super) fn name_words(name: [u8; NAME_LENGTH]) -> [u64; 2] {
     })
 }
 
-/// The name that is two words.
+/// The name that is two words, without what may be behind its end.
 pub(super) fn name(words: [u64; 2]) -> [u8; NAME_LENGTH] {
     let mut name = [0; NAME_LENGTH];
     for (half, word) in name.chunks_mut(HALF).zip(words) {
         half.copy_from_slice(&word.to_le_bytes());
     }
-    name
+    pad_name(trim_name(&name))
 }

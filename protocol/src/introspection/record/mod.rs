@@ -24,8 +24,8 @@ pub use ids::{Ids, Whom};
 pub use mapping::{Map, MapStatus, Unmap};
 pub use message::{Message, ShutDown};
 pub use object::{
-    EndedObject, Handler, Name, NamedObject, ObjectEnded, ObjectNamed, PagersSet, TaskCreated,
-    ThreadStarted,
+    EndedObject, Gate, Handler, Name, NamedObject, ObjectEnded, ObjectNamed, PagersSet,
+    TaskCreated, ThreadStarted,
 };
 
 use fields::Fields;

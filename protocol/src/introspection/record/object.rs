@@ -113,10 +113,24 @@ pub struct PagersSet {
 pub struct Handler {
     /// Index of the gate in the capability table of the thread's task.
     pub capability: u16,
-    /// Label of the gate, 0 if there is none.
-    pub gate_label: u64,
-    /// The thread that the gate leads to; nobody if there is none.
+    /// The gate, if there is one.
+    pub gate: Option<Gate>,
+}
+
+/// The gate to a pager or exception handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gate {
+    /// Its label.
+    pub label: u64,
+    /// The thread that it leads to, which may be in no task yet.
     pub thread: Ids,
+}
+
+impl Handler {
+    /// Ids of the thread and label of the gate.
+    fn parts(&self) -> (Ids, u64) {
+        self.gate.map_or((Ids::NOBODY, 0), |gate| (gate.thread, gate.label))
+    }
 }
 
 impl Recorded for PagersSet {
@@ -124,16 +138,18 @@ impl Recorded for PagersSet {
 
     fn fields(&self) -> Fields {
         let Self { by, pager, exception_handler: handler } = *self;
-        let place = |handler: Handler| halves(handler.thread.bits(), handler.capability.into());
-        let labels = [pager.gate_label, handler.gate_label];
-        Fields::words([by.bits().into(), place(pager), place(handler), labels[0], labels[1]])
+        let [(paging, pager_label), (handling, handler_label)] = [pager.parts(), handler.parts()];
+        let places = [(paging, pager), (handling, handler)]
+            .map(|(thread, place)| halves(thread.bits(), place.capability.into()));
+        Fields::words([by.bits().into(), places[0], places[1], pager_label, handler_label])
     }
 
     fn of(Fields { words, .. }: Fields) -> Option<Self> {
         let [by, pager, exception_handler, pager_label, handler_label] = words;
-        let handler = |place, gate_label| {
-            let capability = high(place) as u16;
-            Handler { capability, gate_label, thread: low_ids(place) }
+        let handler = |place, label| {
+            let (capability, thread) = (high(place) as u16, low_ids(place));
+            let gate = (thread != Ids::NOBODY).then_some(Gate { label, thread });
+            Handler { capability, gate }
         };
         Some(Self {
             by: low_ids(by),

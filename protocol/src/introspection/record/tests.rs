@@ -61,7 +61,8 @@ impl Random {
     }
 
     fn name(&mut self) -> Name {
-        core::array::from_fn(|_| self.next() as u8)
+        let bytes: Name = core::array::from_fn(|_| self.next() as u8);
+        crate::boot::pad_name(crate::boot::trim_name(&bytes))
     }
 
     fn image(&mut self) -> Option<u32> {
@@ -69,8 +70,9 @@ impl Random {
     }
 
     fn handler(&mut self) -> Handler {
-        let (capability, gate_label) = (self.word() as u16, self.word());
-        Handler { capability, gate_label, thread: self.ids() }
+        let (capability, label, thread) = (self.word() as u16, self.word(), self.ids());
+        let gate = (thread != Ids::NOBODY).then_some(Gate { label, thread });
+        Handler { capability, gate }
     }
 
     fn event(&mut self, kind: Kind) -> Event {
@@ -318,4 +320,33 @@ fn ids_come_apart() {
     assert_eq!(Ids::of_task(7), ids);
     assert_eq!(Ids::from_bits(ids.bits()), ids);
     assert_eq!(Whom::from(ids).ids(), ids);
+}
+
+/// docs/trace-format.md says what is looked at.
+#[test]
+fn what_no_kernel_can_have_written_is_no_event() {
+    let who = Ids::new(3, 5);
+    let empty = Handler { capability: 4, gate: None };
+    let nobodys = Handler { gate: Some(Gate { label: 7, thread: Ids::NOBODY }), ..empty };
+    let name = *b"words\0evil\0\0\0\0\0\0";
+    let object = NamedObject::Thread;
+    let ended = EndedObject::Task { name, image: None };
+    let impossible: [(&str, Event); 3] = [
+        (
+            "a label of a gate that is not there",
+            PagersSet { by: who, pager: nobodys, exception_handler: empty }.into(),
+        ),
+        (
+            "bytes behind the end of a name",
+            ObjectNamed { object, generation: 1, by: who, name }.into(),
+        ),
+        (
+            "the same where it ends",
+            ObjectEnded { object: ended, number: 3, generation: 1, by: who }.into(),
+        ),
+    ];
+    for (what, event) in impossible {
+        let decoded = event.record(0, who.into()).decode();
+        assert_eq!(decoded, Err(Malformed::Event(event.kind())), "{what}");
+    }
 }

@@ -94,8 +94,11 @@ impl Serialize for Hex {
 
 #[derive(Serialize)]
 struct Who<'a> {
-    task: &'a str,
-    task_id: u16,
+    /// Nothing of a thread that is in no task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task_id: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     thread: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -109,7 +112,13 @@ impl<'a> Who<'a> {
     }
 
     fn task(party: &'a Party) -> Self {
-        Self { task: &party.task_name, task_id: party.task, thread: None, thread_id: None }
+        let has_task = party.task != NOBODY || party.is_kernel();
+        Self {
+            task: has_task.then_some(&*party.task_name),
+            task_id: has_task.then_some(party.task),
+            thread: None,
+            thread_id: None,
+        }
     }
 }
 
@@ -566,12 +575,11 @@ struct HandlerBody<'a> {
 
 impl<'a> HandlerBody<'a> {
     fn new(handler: &'a Handler) -> Self {
-        let Handler { capability, gate_label, party } = handler;
-        let has_gate = !party.is_kernel();
+        let Handler { capability, gate } = handler;
         Self {
             capability: *capability,
-            gate: has_gate.then_some(Hex(*gate_label)),
-            who: has_gate.then(|| Who::new(party)),
+            gate: gate.as_ref().map(|gate| Hex(gate.label)),
+            who: gate.as_ref().map(|gate| Who::new(&gate.party)),
         }
     }
 }

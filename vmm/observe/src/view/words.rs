@@ -57,9 +57,9 @@ pub(super) struct Gate<'a>(pub(super) &'a Handler);
 
 impl fmt::Display for Gate<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.party.is_kernel() {
-            true => write!(formatter, "(cap {}, empty)", self.0.capability),
-            false => self.0.party.fmt(formatter),
+        match &self.0.gate {
+            Some(gate) => gate.party.fmt(formatter),
+            None => write!(formatter, "(cap {}, empty)", self.0.capability),
         }
     }
 }
