@@ -28,6 +28,7 @@ use protocol::{
     operation::{Operation as _, factory, task},
     syscall::{CAPABILITY_SHIFT, Operation},
 };
+use std::collections::BTreeMap;
 
 /// Enough to reach every state many times over, in a few seconds.
 const STEPS: usize = 4_000_000;
@@ -47,15 +48,24 @@ const CODE: Word = 0x40_0000;
 const FRAME: u64 = 0x300_0000;
 
 /// Random numbers that favour small ones and words with meaning.
-pub struct Source(pub Random);
+pub struct Source {
+    random: Random,
+    /// The system call that each thread has made last: its registers.
+    last: BTreeMap<u16, [Word; 3]>,
+}
 
 impl Source {
+    /// Equal seeds do the same.
+    pub fn new(seed: u64) -> Self {
+        Self { random: Random::new(seed), last: BTreeMap::new() }
+    }
+
     fn below(&mut self, bound: usize) -> usize {
-        (self.0.next() % bound as u64) as usize
+        (self.random.next() % bound as u64) as usize
     }
 
     fn word(&mut self) -> Word {
-        let random = self.0.next();
+        let random = self.random.next();
         let word = match random % 9 {
             0 => random >> 3,
             1 => random >> 32,
@@ -110,6 +120,9 @@ pub fn act(bench: &mut Bench, source: &mut Source) {
         }
         return bench.kernel.timer_tick();
     };
+    if bench.kernel.threads[current].undertaking.is_some() && source.below(8) != 0 {
+        return begin_again(bench, source, current);
+    }
     match source.below(18) {
         0 => bench.kernel.timer_tick(),
         17 => make_or_end(bench, source, current),
@@ -165,9 +178,27 @@ pub fn act(bench: &mut Bench, source: &mut Source) {
             }
             let tag = (label << 16) as Word | items << 6 | words;
             let timeouts = [0, 0, 1, 1 << 16 | 1][source.below(4)];
-            bench.kernel.system_call(index << 12 | operation, tag, timeouts);
+            let call = [index << 12 | operation, tag, timeouts];
+            source.last.insert(current.position(), call);
+            bench.kernel.system_call(call[0], call[1], call[2]);
         }
     }
+}
+
+/// A system call that was left midway begins again, now and then with other words, or another window.
+fn begin_again(bench: &mut Bench, source: &mut Source, current: ThreadIndex) {
+    let Some([target, tag, timeouts]) = source.last.get(&current.position()).copied() else {
+        return;
+    };
+    match source.below(16) {
+        0 => {
+            let (register, word) = (source.below(8), source.word());
+            bench.kernel.utcb(current).message[register] = word;
+        }
+        1 => bench.kernel.utcb(current).buffer[0] = source.word(),
+        _ => {}
+    }
+    bench.kernel.system_call(target, tag, timeouts);
 }
 
 /// Makes an object of any kind, or takes away the first capability to one that was made before.
@@ -311,7 +342,7 @@ fn check_ports(bench: &mut Bench) {
 fn anything_that_tasks_do_leaves_the_kernel_sound() {
     let fresh = crowd();
     let mut bench = fresh.clone();
-    let mut source = Source(Random::new(2));
+    let mut source = Source::new(2);
     let mut seen = [0; 16];
     let (mut port_faults, mut steps_with_ports, mut steps_with_replies) = (0, 0, 0);
     let (mut crowds, mut ended) = (1, [0; 16]);

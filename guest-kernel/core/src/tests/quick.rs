@@ -5,7 +5,6 @@ use super::{
     Bench,
     hostile::{Source, act, crowd},
     interference::Stage,
-    random::Random,
 };
 use crate::memory::index::{TableIndex, ThreadIndex};
 use protocol::introspection::record::{Event, Kind};
@@ -139,7 +138,7 @@ impl Pair for Crowds {
 fn whatever_tasks_do_the_quick_way_is_the_general_way() {
     for (seed, is_traced) in [(1, true), (2, false), (3, true), (4, false)] {
         let benches = [crowd(), crowd()];
-        let sources = [seed, seed].map(|seed| Source(Random::new(seed)));
+        let sources = [seed, seed].map(Source::new);
         run(&mut Crowds { benches, sources, is_traced }, 100_000);
     }
 }
