@@ -432,6 +432,7 @@ impl<M: Machine> Kernel<M> {
         self.mappings.machine.utcb(invoker_utcb).message[3] |= tally.usage_bits();
         if self.traces(Kind::Unmap) {
             let take = Rights::from_bits_truncate(rights as u8);
+            let flexpage = flexpage.with_rights(Rights::empty());
             let ids = self.threads[invoker].ids;
             self.record_unmap(Unmapping { task, flexpage, take, own, tally }, ids, None);
         }

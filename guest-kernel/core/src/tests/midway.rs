@@ -3,7 +3,7 @@
 use super::{Bench, soundness};
 use crate::{
     mapping::capability::Object,
-    memory::index::{FactoryIndex, TableIndex, ThreadIndex},
+    memory::index::{FactoryIndex, TableIndex, TaskIndex, ThreadIndex},
     threads::undertaking::walker,
 };
 use protocol::{
@@ -142,30 +142,41 @@ fn an_unmap_of_nothing_leaves_no_walk_behind() {
     );
 }
 
+impl Scene {
+    /// An attacker has a page of an owner's and 200 mappings of it, and begins to take those back; then its
+    /// thread is ended. Owner, attacker, and the attacker's task.
+    fn with_one_that_ended_midway() -> (Self, u16, u16, TaskIndex) {
+        let mut scene = Scene::new();
+        let [owner, attacker, accomplice] = [(); 3].map(|()| scene.bench.spawn(1, 100));
+        let [own, task, other] =
+            [owner, attacker, accomplice].map(|number| scene.bench.task_of(number));
+        scene.bench.enter(own, HERE, FRAME, Rights::all());
+        scene.bench.map_item(own, task, MapItem::map(HERE, page(HERE)), WINDOW);
+        scene.fan_out(attacker, HERE, THERE, 200);
+        scene.bench.give(other, CapabilityIndex(OTHER_TASK), Object::Task(task));
+        scene.leave_a_walk_behind(attacker, HERE);
+        // The attacker's thread ends: its first capability is in its own task.
+        let thread = Flexpage::capabilities(CapabilityIndex::THREAD.0, 0, Rights::all());
+        while scene.unmap(accomplice, OTHER_TASK, Rights::all(), true, &[thread]) {}
+        scene.bench.drain();
+        (scene, owner, attacker, task)
+    }
+
+    /// The owner takes its page back, and nothing of it is left in the task.
+    fn expect_all_taken_back(mut self, owner: u16, task: TaskIndex) {
+        while self.unmap(owner, OWN_TASK, Rights::all(), false, &[page(HERE)]) {}
+        assert_eq!(self.bench.result(owner).0, MessageTag::new(0, 4, 0));
+        let kept = (0..200).filter(|n| self.bench.page(task, THERE + n * PAGE_SIZE).is_present());
+        assert_eq!(kept.count(), 0, "of 200 mappings so many were kept");
+        soundness::check(&mut self.bench).expect("sound");
+    }
+}
+
 /// What was taken back is gone, whoever was in the middle of what when it ended.
 #[test]
 fn what_an_ended_thread_had_begun_hides_nothing_from_an_unmap() {
-    let mut scene = Scene::new();
-    let [owner, attacker, accomplice] = [(); 3].map(|()| scene.bench.spawn(1, 100));
-    let [own, task, other] =
-        [owner, attacker, accomplice].map(|number| scene.bench.task_of(number));
-    scene.bench.enter(own, HERE, FRAME, Rights::all());
-    scene.bench.map_item(own, task, MapItem::map(HERE, page(HERE)), WINDOW);
-    scene.fan_out(attacker, HERE, THERE, 200);
-    scene.bench.give(other, CapabilityIndex(OTHER_TASK), Object::Task(task));
-    // It is kept from the depths of the tree: 0 to 199, the last one is the first in the list.
-    scene.leave_a_walk_behind(attacker, HERE);
-    // The attacker's thread ends: its first capability is in its own task.
-    let thread = Flexpage::capabilities(CapabilityIndex::THREAD.0, 0, Rights::all());
-    while scene.unmap(accomplice, OTHER_TASK, Rights::all(), true, &[thread]) {}
-    scene.bench.drain();
-    // The owner takes its page back.
-    while scene.unmap(owner, OWN_TASK, Rights::all(), false, &[page(HERE)]) {}
-    assert_eq!(scene.bench.result(owner).0, MessageTag::new(0, 4, 0));
-    let kept =
-        (0..200).filter(|number| scene.bench.page(task, THERE + number * PAGE_SIZE).is_present());
-    assert_eq!(kept.count(), 0, "of 200 mappings so many were kept");
-    soundness::check(&mut scene.bench).expect("sound");
+    let (scene, owner, _, task) = Scene::with_one_that_ended_midway();
+    scene.expect_all_taken_back(owner, task);
 }
 
 /// A new thread begins with nothing of what one has begun that had its place before.
@@ -420,23 +431,9 @@ fn the_record_of_an_unmap_tells_what_was_unmapped() {
 /// The new owner of the place of an ended thread's node is not reached through the old one.
 #[test]
 fn what_an_ended_thread_had_begun_hides_nothing_once_its_place_is_taken() {
-    let mut scene = Scene::new();
-    let [owner, attacker, accomplice] = [(); 3].map(|()| scene.bench.spawn(1, 100));
-    let [own, task, other] =
-        [owner, attacker, accomplice].map(|number| scene.bench.task_of(number));
-    scene.bench.enter(own, HERE, FRAME, Rights::all());
-    scene.bench.map_item(own, task, MapItem::map(HERE, page(HERE)), WINDOW);
-    scene.fan_out(attacker, HERE, THERE, 200);
-    scene.bench.give(other, CapabilityIndex(OTHER_TASK), Object::Task(task));
-    scene.leave_a_walk_behind(attacker, HERE);
-    let thread = Flexpage::capabilities(CapabilityIndex::THREAD.0, 0, Rights::all());
-    while scene.unmap(accomplice, OTHER_TASK, Rights::all(), true, &[thread]) {}
-    scene.bench.drain();
+    let (mut scene, owner, attacker, task) = Scene::with_one_that_ended_midway();
     assert_eq!(scene.bench.spawn(1, 100), attacker);
-    while scene.unmap(owner, OWN_TASK, Rights::all(), false, &[page(HERE)]) {}
-    let kept = (0..200).filter(|n| scene.bench.page(task, THERE + n * PAGE_SIZE).is_present());
-    assert_eq!(kept.count(), 0, "of 200 mappings so many were kept");
-    soundness::check(&mut scene.bench).expect("sound");
+    scene.expect_all_taken_back(owner, task);
 }
 
 /// A receiver that changes its window meanwhile is told of nothing that has not arrived there.
@@ -562,4 +559,26 @@ fn what_a_cancelled_map_has_entered_is_recorded() {
         _ => 0,
     });
     assert_eq!(entries.sum::<u32>(), there);
+}
+
+/// The quick way records an unmap as the general way does, whatever stands where a flexpage has rights.
+#[test]
+fn the_record_of_an_unmap_is_the_same_whichever_way_it_went() {
+    let recorded = [false, true].map(|is_slow| {
+        let mut scene = Scene::new();
+        let owner = scene.bench.spawn(1, 100);
+        let task = scene.bench.task_of(owner);
+        scene.bench.enter(task, HERE, FRAME, Rights::all());
+        scene.fan_out(owner, HERE, THERE, 1);
+        scene.bench.kernel.mappings.machine.is_slow = is_slow;
+        let before = scene.bench.kernel.mappings.machine.quick_ways;
+        while scene.unmap(owner, OWN_TASK, Rights::all(), false, &[page(HERE)]) {}
+        assert_eq!(scene.bench.kernel.mappings.machine.quick_ways != before, !is_slow);
+        scene.bench.events().iter().find_map(|traced| match traced.event {
+            Event::Unmap(unmap) => Some(unmap),
+            _ => None,
+        })
+    });
+    assert!(recorded[0].is_some());
+    assert_eq!(recorded[0], recorded[1]);
 }
