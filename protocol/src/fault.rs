@@ -123,10 +123,13 @@ pub struct Exception {
 
 impl Exception {
     /// The tag of the message.
-    pub const TAG: MessageTag = MessageTag::new(label::EXCEPTION, 4, 0);
+    pub const TAG: MessageTag = MessageTag::new(label::EXCEPTION, Self::WORDS, 0);
+
+    /// How many words.
+    pub const WORDS: usize = 4;
 
     /// The message words.
-    pub const fn to_words(self) -> [Word; 4] {
+    pub const fn to_words(self) -> [Word; Self::WORDS] {
         [self.vector, self.error_code, self.instruction, self.stack]
     }
 

@@ -126,7 +126,7 @@ impl<M: Machine> Kernel<M> {
         fault.access = access;
         fault.instruction = instruction;
         fault.repeated = 0;
-        (fault.message[0], fault.message[1]) = (first, second);
+        fault.message = [first, second];
         let machine = &mut self.mappings.machine;
         let registers = &mut machine.utcb(utcb).message;
         (registers[0], registers[1]) = (first, second);

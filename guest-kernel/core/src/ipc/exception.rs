@@ -64,14 +64,7 @@ impl<M: Machine> Kernel<M> {
         error_code: Word,
     ) -> Option<ThreadIndex> {
         let handler = self.fault_gate(thread, self.threads[thread].exception_handler());
-        let registers = &mut self.threads[thread];
-        let message = Exception {
-            vector: vector.into(),
-            error_code,
-            instruction: registers.context.instruction(),
-            stack: registers.context.stack(),
-        };
-        registers.fault.message = message.to_words();
+        self.threads[thread].fault.message = [vector.into(), error_code];
         let Some(gate) = handler else {
             self.stop_unhandled(thread, Unresolved::NoPager, 0);
             return None;
@@ -83,7 +76,7 @@ impl<M: Machine> Kernel<M> {
     /// was recorded before it became an exception.
     pub(crate) fn stop_unhandled(&mut self, thread: ThreadIndex, reason: Unresolved, answer: u64) {
         let fault = &self.threads[thread].fault;
-        let [vector, ..] = fault.message;
+        let [vector, _] = fault.message;
         if vector != Word::from(PAGE_FAULT_VECTOR) && !fault.access.contains(Access::PORT) {
             let handler = self.threads[thread].exception_handler();
             self.trace_unresolved(thread, reason, handler, answer);

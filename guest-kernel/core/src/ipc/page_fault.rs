@@ -22,7 +22,7 @@ use crate::{
 use protocol::{
     Word,
     error::IpcError,
-    fault::{Access, PageFault},
+    fault::{Access, Exception, PageFault},
     introspection::{
         ThreadState,
         record::{Fault, Ids, Kind, Resume, Unresolved, UnresolvedFault},
@@ -163,13 +163,16 @@ impl<M: Machine> Kernel<M> {
         receiver: ThreadIndex,
         tag: MessageTag,
     ) {
-        let message = self.threads[faulter].fault.message;
+        let thread = &self.threads[faulter];
+        let [first, second] = thread.fault.message;
+        let pointers = [thread.context.instruction(), thread.context.stack()];
         let registers = &mut self.utcb(receiver).message;
-        registers[0] = message[0];
-        registers[1] = message[1];
-        if tag.words() > 2 {
-            registers[2] = message[2];
-            registers[3] = message[3];
+        (registers[0], registers[1]) = (first, second);
+        if tag == Exception::TAG {
+            let [instruction, stack] = pointers;
+            let (vector, error_code) = (first, second);
+            let exception = Exception { vector, error_code, instruction, stack };
+            registers[..Exception::WORDS].copy_from_slice(&exception.to_words());
         }
         if self.mappings.machine.enabled_records() != 0 {
             self.threads[faulter].fault.delivered = self.mappings.machine.time();

@@ -45,8 +45,8 @@ pub struct FaultState {
     pub delivered: u64,
     /// How often in a row the very same access faulted again.
     pub repeated: u32,
-    /// The message words as the pager gets them.
-    pub message: [Word; 4],
+    /// What the message says of it: its words of a fault, vector and error code of an exception.
+    pub message: [Word; 2],
 }
 
 /// A thread. Begins with the record that the host reads. Its size is a power of two, which makes
@@ -132,7 +132,7 @@ impl Thread {
                 access: Access::empty(),
                 delivered: 0,
                 repeated: 0,
-                message: [0; 4],
+                message: [0; 2],
             },
             undertaking: None,
             context: Context::new(0),
@@ -184,7 +184,7 @@ impl Thread {
         fault.address = address;
         fault.instruction = instruction;
         fault.access = access;
-        (fault.message[0], fault.message[1]) = (first, second);
+        fault.message = [first, second];
     }
 
     /// It runs in no task any more. There is a UTCB at the beginning of `frame`, as in each.
