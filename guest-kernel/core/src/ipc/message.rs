@@ -121,10 +121,11 @@ impl<M: Machine> Kernel<M> {
         call: SystemCall,
         answered: Option<ThreadIndex>,
     ) -> Next {
-        let thread = &mut self.threads[call.caller];
+        let thread = &self.threads[call.caller];
         let is_idle = thread.caller == MaybeThread::NOBODY && thread.has_nothing_to_take();
         if is_idle && !call.timeouts.receive_is_zero() {
-            thread.enter(State::Receiving);
+            self.abandon(call.caller);
+            self.threads[call.caller].enter(State::Receiving);
             return Next::switch(answered);
         }
         if let Some(answered) = answered {
@@ -148,6 +149,8 @@ impl<M: Machine> Kernel<M> {
         call: SystemCall,
         answered: Option<ThreadIndex>,
     ) -> Next {
+        // Whatever else it had begun: nobody may be there any more to be answered.
+        self.abandon(call.caller);
         self.threads[call.caller].context.set_result(MessageTag::default(), 0);
         if let Some(answered) = answered {
             self.ready.push_back(&mut self.threads, answered);
@@ -265,7 +268,10 @@ impl<M: Machine> Kernel<M> {
                     Err(Stopped::Preempted) => return Next::Restart(call),
                 }
             }
-            AfterSend::Await(_) => self.deliver_fault(sender, receiver, tag),
+            AfterSend::Await(_) => {
+                self.abandon(receiver);
+                self.deliver_fault(sender, receiver, tag);
+            }
         }
         self.leave_queue(sender);
         match then {

@@ -97,6 +97,11 @@ impl<M: Machine> Kernel<M> {
     fn dispatch(&mut self, caller: ThreadIndex, slot: Slot, tag: MessageTag) -> Answer {
         let capability = slot.capability().ok_or(ObjectError::BadProtocol)?;
         let rights = capability.rights;
+        // Names, and nothing, may come in between; all else that is asked for begins anew.
+        let may_go_on = matches!(capability.object, Object::Debugger | Object::Task(_));
+        if !may_go_on && self.threads[caller].undertaking.is_some() {
+            self.abandon(caller);
+        }
         match capability.object {
             Object::Debugger => self.debugger_operation(caller, tag),
             Object::Thread(thread) => self.thread_operation(caller, thread, rights, tag),

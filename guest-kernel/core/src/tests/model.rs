@@ -46,7 +46,7 @@ use protocol::{
     kip::PhysicalRange,
     layout::UTCB_AREA,
     message::{MapItem, MessageTag},
-    object::CapabilityIndex,
+    object::{CapabilityIndex, label},
     syscall::{CAPABILITY_SHIFT, Operation},
     utcb::{UTCB_SIZE, Utcb},
 };
@@ -343,11 +343,18 @@ impl Kernel<ModelMachine> {
     /// A system call of the thread that runs.
     pub fn system_call(&mut self, target: Word, tag: Word, timeouts: Word) {
         self.enter(Context::SYSTEM_CALL);
+        let caller = self.current.get();
         let mut next = None;
         self.take_system_call(target, tag, timeouts, |thread, entered| {
             next = Some((ptr::from_ref(thread), entered));
         });
         self.check_next(next);
+        let Some(caller) = caller.map(|caller| &self.threads[caller]) else { return };
+        let is_over = caller.context.vector == Context::SYSTEM_CALL;
+        // Names, and nothing, may come in between.
+        let is_aside = MessageTag(tag).label() == label::DEBUGGER;
+        let is_left = caller.undertaking.is_some() && is_over && !is_aside;
+        assert!(!is_left, "what was begun outlives its system call");
     }
 
     /// A page fault of the thread that runs.
