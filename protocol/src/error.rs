@@ -1,6 +1,6 @@
 //! Errors: of a kernel object (a negative label in its reply) and of an IPC (in the UTCB).
 
-use crate::message::MessageTag;
+use crate::{Word, message::MessageTag};
 
 /// Why an operation on an object failed. The reply's label is the negated value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl ObjectError {
     }
 }
 
-/// Why an IPC failed; stands in the UTCB's error word.
+/// Why an IPC failed; stands in the UTCB's error word ([`IpcFailure`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum IpcError {
@@ -96,8 +96,39 @@ impl IpcError {
     ];
 
     /// The error that a UTCB's error word stands for.
-    pub fn from_word(word: crate::Word) -> Option<Self> {
-        Self::ALL.into_iter().find(|error| *error as usize == word)
+    pub fn from_word(word: Word) -> Option<Self> {
+        Self::ALL.into_iter().find(|error| *error as usize == word & ERROR_MASK)
+    }
+}
+
+/// An IPC that failed, as the UTCB's error word says it: from the lowest bit `error (8) | item (8)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IpcFailure {
+    /// Why.
+    pub error: IpcError,
+    /// The item that could not be sent, counted from 0; those before it have arrived. 0 too if it was none.
+    pub item: u8,
+}
+
+const ERROR_MASK: Word = 0xff;
+const ITEM_SHIFT: u32 = 8;
+
+impl IpcFailure {
+    /// The UTCB's error word.
+    pub const fn to_word(self) -> Word {
+        (self.item as Word) << ITEM_SHIFT | self.error as Word
+    }
+
+    /// What the UTCB's error word says.
+    pub fn from_word(word: Word) -> Option<Self> {
+        let item = (word >> ITEM_SHIFT & ERROR_MASK) as u8;
+        IpcError::from_word(word).map(|error| Self { error, item })
+    }
+}
+
+impl From<IpcError> for IpcFailure {
+    fn from(error: IpcError) -> Self {
+        Self { error, item: 0 }
     }
 }
 
@@ -112,8 +143,13 @@ mod tests {
         }
         for error in IpcError::ALL {
             assert_eq!(IpcError::from_word(error as usize), Some(error));
+            for item in [0, 1, 30, u8::MAX] {
+                let failure = IpcFailure { error, item };
+                assert_eq!(IpcFailure::from_word(failure.to_word()), Some(failure));
+                assert_eq!(IpcError::from_word(failure.to_word()), Some(error));
+            }
         }
         assert_eq!(ObjectError::from_label(0), None);
-        assert_eq!(IpcError::from_word(0), None);
+        assert_eq!((IpcError::from_word(0), IpcFailure::from_word(0)), (None, None));
     }
 }

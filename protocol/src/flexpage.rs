@@ -150,6 +150,12 @@ impl Flexpage {
         }
     }
 
+    /// Whether this is a receive window for items of this kind.
+    #[inline]
+    pub fn takes(self, kind: Kind) -> bool {
+        self.is_whole_space() || (self.kind() == kind && kind != Kind::Special)
+    }
+
     /// Whether this is the receive window that takes everything.
     pub const fn is_whole_space(self) -> bool {
         matches!(self.kind(), Kind::Special) && self.order() == WHOLE_SPACE_ORDER

@@ -12,17 +12,21 @@ pub const MESSAGE_REGISTERS: usize = 63;
 /// Buffer registers in a UTCB.
 pub const BUFFER_REGISTERS: usize = 32;
 
+/// Receive windows of a thread: there can be one for each kind of resource.
+pub const RECEIVE_WINDOWS: usize = 3;
+
 /// One thread's message and buffer registers.
 #[derive(Clone, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Utcb {
     /// The message: untyped words, then items of two words each.
     pub message: [Word; MESSAGE_REGISTERS],
-    /// Why the last IPC failed ([`crate::error::IpcError`] as a word); valid only when the tag has
+    /// Why the last IPC failed ([`crate::error::IpcFailure`] as a word); valid only when the tag has
     /// its error flag.
     pub error: Word,
-    /// The receive window for items: register 0 holds a [`crate::flexpage::Flexpage`], nil for
-    /// "accept nothing". The others are reserved.
+    /// The receive windows for items: the first [`RECEIVE_WINDOWS`] registers hold a
+    /// [`crate::flexpage::Flexpage`] each, nil for none. An item arrives in the first one of its kind, or
+    /// not at all. The others are reserved.
     pub buffer: [Word; BUFFER_REGISTERS],
     /// Word 0: this UTCB's own address, written by the kernel when the thread is bound. The rest is
     /// free for the runtime; the kernel never reads or writes it.

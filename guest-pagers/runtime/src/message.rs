@@ -10,10 +10,10 @@ use crate::{
 use core::ptr;
 use protocol::{
     Word,
-    error::IpcError,
+    error::{IpcError, IpcFailure},
     flexpage::Flexpage,
     message::{MapItem, MessageTag},
-    utcb::{MESSAGE_REGISTERS, Utcb},
+    utcb::{MESSAGE_REGISTERS, RECEIVE_WINDOWS, Utcb},
 };
 
 /// Message register `index`.
@@ -103,6 +103,27 @@ pub fn accept<T>(window: Flexpage, call: impl FnOnce() -> T) -> T {
     answer
 }
 
+/// The same with a window for each kind: an item arrives in the first one of its kind, or not at all.
+///
+/// # Panics
+/// As [`set_receive_window`].
+pub fn accept_each<T>(
+    windows: [Flexpage; RECEIVE_WINDOWS],
+    call: impl FnOnce() -> T,
+) -> T {
+    for (register, window) in windows.into_iter().enumerate() {
+        assert!(may_arrive(window), "a receive window is not open memory: {window:?}");
+        // SAFETY: just seen.
+        unsafe { set_window(register, window) }
+    }
+    let answer = call();
+    for register in 0..RECEIVE_WINDOWS {
+        // SAFETY: nothing arrives there.
+        unsafe { set_window(register, Flexpage::NIL) }
+    }
+    answer
+}
+
 /// Sets what this thread accepts from messages: nothing after it started, [`Flexpage::NIL`].
 ///
 /// # Panics
@@ -120,14 +141,29 @@ pub fn set_receive_window(window: Flexpage) {
 /// No reference of this program leads to where something arrives.
 #[inline]
 pub unsafe fn set_any_receive_window(window: Flexpage) {
+    // SAFETY: the caller's.
+    unsafe { set_window(0, window) }
+}
+
+/// Sets one of the windows.
+///
+/// # Safety
+/// As [`set_any_receive_window`].
+unsafe fn set_window(register: usize, window: Flexpage) {
     // SAFETY: as in `get`.
-    unsafe { ptr::addr_of_mut!((*arch::utcb()).buffer[0]).write(window.0) }
+    unsafe { ptr::addr_of_mut!((*arch::utcb()).buffer[register]).write(window.0) }
 }
 
 /// Why the last IPC failed.
 #[cold]
 pub fn last_error() -> IpcError {
+    last_failure().error
+}
+
+/// Why the last IPC failed, and at which item.
+#[cold]
+pub fn last_failure() -> IpcFailure {
     // SAFETY: as in `get`.
     let word = unsafe { ptr::addr_of!((*arch::utcb()).error).read() };
-    IpcError::from_word(word).unwrap_or(IpcError::InvalidArgument)
+    IpcFailure::from_word(word).unwrap_or(IpcError::InvalidArgument.into())
 }

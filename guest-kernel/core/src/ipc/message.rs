@@ -19,7 +19,7 @@ use crate::{
 };
 use protocol::{
     Word,
-    error::IpcError,
+    error::{IpcError, IpcFailure},
     introspection::{
         ThreadState,
         record::{Kind, Message},
@@ -343,16 +343,16 @@ impl<M: Machine> Kernel<M> {
     /// Lets the thread's system call return an error.
     #[cold]
     #[inline(never)]
-    pub fn fail(&mut self, thread: ThreadIndex, error: IpcError) {
+    pub fn fail(&mut self, thread: ThreadIndex, failure: impl Into<IpcFailure>) {
         self.abandon(thread);
-        self.utcb(thread).error = error as Word;
+        self.utcb(thread).error = failure.into().to_word();
         self.threads[thread].context.set_result(MessageTag::ipc_error(), 0);
     }
 
     /// The same for the one that runs.
     #[cold]
-    pub(crate) fn refuse(&mut self, call: SystemCall, error: IpcError) -> Next {
-        self.fail(call.caller, error);
+    pub(crate) fn refuse(&mut self, call: SystemCall, failure: impl Into<IpcFailure>) -> Next {
+        self.fail(call.caller, failure);
         Next::Current
     }
 }

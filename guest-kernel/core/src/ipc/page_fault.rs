@@ -197,8 +197,9 @@ impl<M: Machine> Kernel<M> {
                 self.threads[faulter].fault.repeated = 0;
             }
             Ok(_) => self.count_useless_answer(faulter),
-            Err(Stopped::Failed(error)) => {
-                self.unresolved_later(faulter, Unresolved::MapFailed, error as u64);
+            Err(Stopped::Failed(failure)) => {
+                let answer = failure.to_word() as u64;
+                self.unresolved_later(faulter, Unresolved::MapFailed, answer);
                 return Ok(None);
             }
             Err(Stopped::Preempted) => return Err(Preempted),

@@ -6,30 +6,43 @@ use crate::{
         progress::Progress,
         stretch::Preempted,
     },
-    memory::{index::ThreadIndex, machine::Machine},
+    memory::{
+        index::{ThreadIndex, WalkerIndex},
+        machine::Machine,
+    },
     threads::{kernel::Kernel, trace::Arrival, undertaking::Operation},
 };
 use protocol::{
     PAGE_ORDER,
-    error::IpcError,
+    error::{IpcError, IpcFailure},
     flexpage::{Flexpage, Kind as FlexpageKind, align_down, low_mask},
     introspection::record::{Kind, MapStatus},
     message::{MapItem, MessageTag},
+    utcb::RECEIVE_WINDOWS,
 };
 
 /// Why an operation with items does not go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stopped {
     /// It failed.
-    Failed(IpcError),
+    Failed(IpcFailure),
     /// It was left at a preemption point.
     Preempted,
 }
 
 impl From<IpcError> for Stopped {
     fn from(error: IpcError) -> Self {
-        Self::Failed(error)
+        Self::Failed(error.into())
     }
+}
+
+/// Where items may arrive.
+#[derive(Clone, Copy, Debug)]
+enum Windows {
+    /// Anywhere: the receiver has a fault.
+    Everything,
+    /// Where the receiver says.
+    OfReceiver,
 }
 
 /// From whom to whom a message goes, and which of the two is the current thread that does it.
@@ -66,7 +79,7 @@ impl<M: Machine> Kernel<M> {
     ) -> Result<bool, Stopped> {
         let mut progress = self.begin(transfer.worker, transfer.operation(tag));
         while usize::from(progress.number) < tag.items() {
-            let item = self.send_item(&mut progress, transfer, tag, Flexpage::WHOLE_SPACE)?;
+            let item = self.send_item(&mut progress, transfer, tag, Windows::Everything)?;
             progress.resolved |= self.allows(transfer.receiver, item, progress.outcome);
             progress.next();
         }
@@ -85,7 +98,7 @@ impl<M: Machine> Kernel<M> {
             && suffices(outcome.rights, fault.access)
     }
 
-    /// Enters the items of an ordinary message as the receiver's window allows, and tells the
+    /// Enters the items of an ordinary message as the receiver's windows allow, and tells the
     /// receiver in its message what arrived where.
     #[cold]
     pub(crate) fn transfer_items(
@@ -94,10 +107,9 @@ impl<M: Machine> Kernel<M> {
         tag: MessageTag,
     ) -> Result<(), Stopped> {
         let receiver = transfer.receiver;
-        let window = Flexpage(self.utcb(receiver).buffer[0]);
         let mut progress = self.begin(transfer.worker, transfer.operation(tag));
         while usize::from(progress.number) < tag.items() {
-            let item = self.send_item(&mut progress, transfer, tag, window)?;
+            let item = self.send_item(&mut progress, transfer, tag, Windows::OfReceiver)?;
             self.tell(receiver, tag, progress.number.into(), item, progress.outcome);
             progress.next();
         }
@@ -147,23 +159,27 @@ impl<M: Machine> Kernel<M> {
         progress: &mut Progress,
         transfer: Transfer,
         tag: MessageTag,
-        window: Flexpage,
+        windows: Windows,
     ) -> Result<MapItem, Stopped> {
         let Transfer { worker, sender, receiver } = transfer;
+        let number = progress.number;
         let (from, to) = (self.task_of(sender), self.task_of(receiver));
         let item = match progress.item {
             Some(begun) => Ok(begun),
             None => self.item(sender, tag, progress.number.into()),
         };
         progress.item = item.ok();
-        if let Ok(item) = item
-            && self.mappings.map_item(progress, from, to, item, window) == Err(Preempted)
-        {
-            self.interrupt(worker, transfer.operation(tag), *progress);
-            return Err(Stopped::Preempted);
+        let mut window = Flexpage::NIL;
+        if let Ok(item) = item {
+            window = self.window(receiver, windows, item, progress.walker);
+            if self.mappings.map_item(progress, from, to, item, window) == Err(Preempted) {
+                self.interrupt(worker, transfer.operation(tag), *progress);
+                return Err(Stopped::Preempted);
+            }
         }
         self.mappings.end_walk(progress.walker);
-        let item = item?;
+        let failed = |error| Stopped::Failed(IpcFailure { error, item: number });
+        let item = item.map_err(failed)?;
         self.trace_replaced(
             self.threads[worker].ids,
             progress,
@@ -178,9 +194,27 @@ impl<M: Machine> Kernel<M> {
         }
         match progress.outcome.status {
             MapStatus::Done | MapStatus::SourceEmpty => Ok(item),
-            MapStatus::Overflow => Err(IpcError::WindowOverflow.into()),
-            MapStatus::NoMemory => Err(IpcError::MapFailed.into()),
-            MapStatus::TooDeep => Err(IpcError::TooDeep.into()),
+            MapStatus::Overflow => Err(failed(IpcError::WindowOverflow)),
+            MapStatus::NoMemory => Err(failed(IpcError::MapFailed)),
+            MapStatus::TooDeep => Err(failed(IpcError::TooDeep)),
         }
+    }
+
+    /// Where an item arrives: in the window that it was begun in, else in the first one of its kind.
+    fn window(
+        &mut self,
+        receiver: ThreadIndex,
+        windows: Windows,
+        item: MapItem,
+        walker: WalkerIndex,
+    ) -> Flexpage {
+        if let Some(window) = self.mappings.walkers[walker].window {
+            return window;
+        }
+        if matches!(windows, Windows::Everything) {
+            return Flexpage::WHOLE_SPACE;
+        }
+        let mut all = self.utcb(receiver).buffer.iter().take(RECEIVE_WINDOWS).copied().map(Flexpage);
+        all.find(|window| window.takes(item.flexpage.kind())).unwrap_or(Flexpage::NIL)
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     },
 };
 use protocol::{
-    error::IpcError,
+    error::{IpcError, IpcFailure},
     introspection::{ThreadState, record::Unresolved},
 };
 
@@ -179,8 +179,8 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// A waiting thread goes on with an error.
-    pub(crate) fn wake(&mut self, thread: ThreadIndex, error: IpcError) {
-        self.fail(thread, error);
+    pub(crate) fn wake(&mut self, thread: ThreadIndex, failure: impl Into<IpcFailure>) {
+        self.fail(thread, failure);
         self.make_ready(thread);
     }
 

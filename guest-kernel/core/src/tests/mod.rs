@@ -27,5 +27,6 @@ mod soundness;
 mod stretch;
 mod tables;
 mod waiting;
+mod windows;
 
 pub use model::Bench;

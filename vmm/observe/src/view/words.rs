@@ -7,7 +7,7 @@ use crate::{
 };
 use protocol::{
     PAGE_ORDER,
-    error::{IpcError, ObjectError},
+    error::{IpcError, IpcFailure, ObjectError},
     fault::Access,
     flexpage::{Flexpage, Kind, Rights},
     introspection::{
@@ -335,17 +335,22 @@ fn object_error(error: ObjectError) -> &'static str {
 }
 
 fn ipc_error(word: u64) -> String {
-    let error = IpcError::from_word(word as usize);
-    match error {
-        Some(IpcError::Timeout) => "timeout".to_owned(),
-        Some(IpcError::NoPartner) => "no partner".to_owned(),
-        Some(IpcError::Cancelled) => "cancelled".to_owned(),
-        Some(IpcError::WindowOverflow) => "it does not fit the receive window".to_owned(),
-        Some(IpcError::ReplyLost) => "reply lost".to_owned(),
-        Some(IpcError::MapFailed) => "no kernel memory".to_owned(),
-        Some(IpcError::InvalidArgument) => "invalid argument".to_owned(),
-        Some(IpcError::TooDeep) => "too many mappings lie between it and its origin".to_owned(),
-        None => format!("IPC error {word:#x}"),
+    let Some(IpcFailure { error, item }) = IpcFailure::from_word(word as usize) else {
+        return format!("IPC error {word:#x}");
+    };
+    let why = match error {
+        IpcError::Timeout => "timeout",
+        IpcError::NoPartner => "no partner",
+        IpcError::Cancelled => "cancelled",
+        IpcError::WindowOverflow => "it does not fit the receive window",
+        IpcError::ReplyLost => "reply lost",
+        IpcError::MapFailed => "no kernel memory",
+        IpcError::InvalidArgument => "invalid argument",
+        IpcError::TooDeep => "too many mappings lie between it and its origin",
+    };
+    match item {
+        0 => why.to_owned(),
+        item => format!("{why} (item {})", item + 1),
     }
 }
 
