@@ -107,10 +107,7 @@ pub fn accept<T>(window: Flexpage, call: impl FnOnce() -> T) -> T {
 ///
 /// # Panics
 /// As [`set_receive_window`].
-pub fn accept_each<T>(
-    windows: [Flexpage; RECEIVE_WINDOWS],
-    call: impl FnOnce() -> T,
-) -> T {
+pub fn accept_each<T>(windows: [Flexpage; RECEIVE_WINDOWS], call: impl FnOnce() -> T) -> T {
     for (register, window) in windows.into_iter().enumerate() {
         assert!(may_arrive(window), "a receive window is not open memory: {window:?}");
         // SAFETY: just seen.

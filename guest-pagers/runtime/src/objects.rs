@@ -182,6 +182,13 @@ impl Cap<Thread> {
         self.invoke(thread::ExRegs { instruction, stack }.encode())?;
         Ok((message::get(1), message::get(2)))
     }
+
+    /// Lets a gate lead to this thread from now on, which gets to see it under `label`. Who waits at it to
+    /// send waits on.
+    pub fn take_gate(self, gate: Cap<Gate>, label: Word) -> Result<()> {
+        let gate = gate.index();
+        self.invoke(thread::TakeGate { gate, label }.encode()).map(|_| ())
+    }
 }
 
 impl Owned<Thread> {

@@ -5,7 +5,7 @@ use crate::{Word, error::ObjectError, object::CapabilityIndex};
 
 requests! {
     /// What a thread can be asked for.
-    Control ExRegs
+    Control ExRegs TakeGate
 }
 
 /// Binds the thread to a task and sets its handlers. Message registers: `0: number, 1: pager,
@@ -64,5 +64,31 @@ impl Operation<3> for ExRegs {
     #[inline]
     fn decode([_, instruction, stack]: [Word; 3]) -> Result<Self, ObjectError> {
         Ok(Self { instruction, stack })
+    }
+}
+
+/// Lets a gate lead to this thread from now on, under a label. Who waits there to send waits on, now for
+/// this thread; who waits for a message through the gate from whoever it led to before is told that there
+/// is no such partner any more. Calls that were taken before are answered by who took them. Message
+/// registers: `0: number, 1: gate, 2: label`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TakeGate {
+    /// The gate, which needs the control right.
+    pub gate: CapabilityIndex,
+    /// What the thread gets to see of it.
+    pub label: Word,
+}
+
+impl Operation<3> for TakeGate {
+    const NUMBER: Word = 16;
+
+    #[inline]
+    fn encode(self) -> [Word; 3] {
+        [Self::NUMBER, self.gate.0, self.label]
+    }
+
+    #[inline]
+    fn decode([_, gate, label]: [Word; 3]) -> Result<Self, ObjectError> {
+        Ok(Self { gate: CapabilityIndex(gate), label })
     }
 }

@@ -214,7 +214,8 @@ impl<M: Machine> Kernel<M> {
         if matches!(windows, Windows::Everything) {
             return Flexpage::WHOLE_SPACE;
         }
-        let mut all = self.utcb(receiver).buffer.iter().take(RECEIVE_WINDOWS).copied().map(Flexpage);
+        let mut all =
+            self.utcb(receiver).buffer.iter().take(RECEIVE_WINDOWS).copied().map(Flexpage);
         all.find(|window| window.takes(item.flexpage.kind())).unwrap_or(Flexpage::NIL)
     }
 }

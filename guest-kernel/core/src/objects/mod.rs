@@ -2,6 +2,7 @@
 
 pub mod dismantling;
 pub mod factory;
+pub mod gate;
 pub mod invocation;
 pub mod start;
 pub mod task;

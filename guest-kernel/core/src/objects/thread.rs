@@ -52,6 +52,10 @@ impl<M: Machine> Kernel<M> {
                 message[2] = old[1];
                 Ok(Reply { words: 3, next: Next::Best })
             }
+            Request::TakeGate(request) => {
+                self.take_gate(caller, thread, request)?;
+                Ok(Reply { words: 0, next: Next::Best })
+            }
         }
     }
 

@@ -25,7 +25,7 @@ use protocol::{
     layout::{KERNEL_INFO_PAGE, USER_END, UTCB_AREA},
     message::{MapItem, MessageTag},
     object::{CapabilityIndex, label},
-    operation::{Operation as _, factory, task},
+    operation::{Operation as _, factory, task, thread},
     syscall::{CAPABILITY_SHIFT, Operation},
 };
 use std::collections::BTreeMap;
@@ -206,7 +206,7 @@ fn make_or_end(bench: &mut Bench, source: &mut Source, current: ThreadIndex) {
     let slot = FIRST_MADE + source.below(4);
     let area = Flexpage::memory(UTCB_AREA, PAGE_ORDER, Rights::READ_WRITE).0;
     let page = Flexpage::capabilities(slot, 0, Rights::all()).0;
-    let (index, label, message) = match source.below(8) {
+    let (index, label, message) = match source.below(9) {
         0 => (FIRST_INDEX, label::FACTORY, [factory::CreateTask::NUMBER, slot, area, 0]),
         1 => (FIRST_INDEX, label::FACTORY, [factory::CreateThread::NUMBER, slot, 0, 0]),
         2 => {
@@ -214,6 +214,11 @@ fn make_or_end(bench: &mut Bench, source: &mut Source, current: ThreadIndex) {
             (FIRST_INDEX, label::FACTORY, [factory::CreateGate::NUMBER, slot, 1, thread])
         }
         3 => (FIRST_INDEX, label::FACTORY, [factory::CreateFactory::NUMBER, slot, 64 << 10, 0]),
+        4 => {
+            // A gate comes to lead to somebody else.
+            let gate = [CapabilityIndex::PARENT.0, slot][source.below(2)];
+            (FIRST_INDEX + 4, label::THREAD, [thread::TakeGate::NUMBER, gate, slot, 0])
+        }
         _ => {
             let all = Word::from(Rights::all().bits()) | task::Unmap::OWN_TOO;
             (CapabilityIndex::TASK.0, label::TASK, [task::Unmap::NUMBER, all, 1, page])

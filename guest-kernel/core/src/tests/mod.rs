@@ -7,6 +7,7 @@ mod emptying;
 mod ends;
 mod exploration;
 mod faults;
+mod gates;
 mod hostile;
 mod interference;
 mod lives;

@@ -70,6 +70,11 @@ impl Gate {
         self.record.label as Word
     }
 
+    /// Another thread receives from now on.
+    pub fn lead_to(&mut self, thread: ThreadIndex) {
+        self.record.thread = thread.position();
+    }
+
     /// Its thread is gone, or it is no longer to be led to.
     pub fn lead_nowhere(&mut self) {
         self.record.thread = MaybeThread::NOBODY.raw();

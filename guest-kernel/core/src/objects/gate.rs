@@ -1,0 +1,122 @@
+//! Gates that come to lead elsewhere.
+
+use crate::{
+    mapping::{capability::Object, life::Mortal, stretch::BEREAVED_AT_ONCE},
+    memory::{
+        index::{GateIndex, ThreadIndex},
+        machine::Machine,
+    },
+    objects::invocation::require,
+    threads::{
+        gate::GateChain,
+        kernel::Kernel,
+        next::SystemCall,
+        queue::ThreadList,
+        state::{PendingMessage, State},
+        thread::ThreadChain,
+    },
+};
+use protocol::{
+    error::ObjectError, flexpage::Rights, introspection::ThreadState, operation::thread::TakeGate,
+};
+
+impl<M: Machine> Kernel<M> {
+    /// A gate leads to `thread` from now on. Interrupts come in while those are seen to who wait there.
+    pub(crate) fn take_gate(
+        &mut self,
+        caller: ThreadIndex,
+        thread: ThreadIndex,
+        request: TakeGate,
+    ) -> Result<(), ObjectError> {
+        let capability = self.capability(caller, request.gate)?;
+        let Object::Gate(gate) = capability.object else {
+            return Err(ObjectError::InvalidArgument);
+        };
+        require(capability.rights, Rights::EXECUTE)?;
+        if self.threads[thread].bound_task().is_none() {
+            return Err(ObjectError::InvalidArgument);
+        }
+        self.lead_to(gate, thread);
+        self.gates[gate].record.label = request.label as u64;
+        let senders = self.take_waiting(gate, thread);
+        self.queue_again(gate, thread, senders);
+        Ok(())
+    }
+
+    fn lead_to(&mut self, gate: GateIndex, thread: ThreadIndex) {
+        if let Some(old) = self.gates[gate].receiver() {
+            if self.gates[gate].is_unheld {
+                self.forget_unheld(old, gate);
+                self.mappings.look_for_holders(Mortal::Gate(gate));
+            }
+            self.threads[old].gates.remove(&mut self.gates, GateChain::OfThread, gate);
+        }
+        self.gates[gate].lead_to(thread);
+        self.threads[thread].gates.push(&mut self.gates, GateChain::OfThread, gate);
+    }
+
+    /// Those who wait at a gate wait for whoever it led to no longer. Returns those who wait to send, in the order
+    /// in which they came; all others are told that they wait in vain.
+    fn take_waiting(&mut self, gate: GateIndex, thread: ThreadIndex) -> ThreadList {
+        let label = self.gates[gate].label();
+        let mut senders = ThreadList::EMPTY;
+        let mut seen = 0;
+        // Who came last is the first one.
+        while let Some(waiting) = self.gates[gate].waiting.first() {
+            match self.threads[waiting].state() {
+                State::Sending { message, .. } if waiting != thread => {
+                    self.leave_partner(waiting);
+                    if self.threads[thread].accepts(waiting) {
+                        self.ask_again(thread);
+                    }
+                    let message = PendingMessage { label, ..message };
+                    self.threads[waiting].enter(State::Sending { to: thread, message });
+                    senders.push_front::<M>(&mut self.threads, waiting);
+                }
+                _ => {
+                    self.turn_away(gate);
+                }
+            }
+            self.let_interrupts_in(&mut seen);
+        }
+        senders
+    }
+
+    /// Those who wait at a gate wait for the thread from now on that it leads to.
+    fn queue_again(&mut self, gate: GateIndex, thread: ThreadIndex, senders: ThreadList) {
+        let (mut next, mut seen) = (senders.first(), 0);
+        while let Some(sender) = next {
+            self.gates[gate].waiting.push(&mut self.threads, ThreadChain::AtGate, sender);
+            next = self.threads[sender].next_waiting.get();
+            self.let_interrupts_in(&mut seen);
+        }
+        if self.threads[thread].is(ThreadState::Stopped) {
+            let mut bereaved = self.bereaved;
+            bereaved.append::<M>(&mut self.threads, senders);
+            self.bereaved = bereaved;
+        } else {
+            let mut queue = self.threads[thread].senders;
+            queue.append::<M>(&mut self.threads, senders);
+            self.threads[thread].senders = queue;
+        }
+    }
+
+    /// There is a message for a thread that waits: it asks for it once it runs. If it waits for somebody in
+    /// particular, only the thread itself knows how it has named whom.
+    fn ask_again(&mut self, thread: ThreadIndex) {
+        if !self.threads[thread].accepts_all() {
+            return self.cancel(thread);
+        }
+        self.threads[thread].enter(State::Ready);
+        let SystemCall { target, tag, timeouts, .. } = SystemCall::open_wait(thread);
+        self.threads[thread].context.restart_system_call(target, tag.0, timeouts.0);
+        self.make_ready(thread);
+    }
+
+    fn let_interrupts_in(&mut self, seen: &mut u32) {
+        *seen += 1;
+        if seen.is_multiple_of(BEREAVED_AT_ONCE) {
+            self.mappings.stretch.open_window(&mut self.mappings.machine);
+        }
+    }
+}
