@@ -4,15 +4,27 @@
 //! and the time to boot does not depend on the size of memory. They map the first 4 GiB of physical
 //! memory three times: 1:1 for the switch of modes, in PML4 slot 272 as the direct map (not
 //! executable), and the first GiB in the upper 2 GiB, where the kernel is linked.
+//!
+//! Behind the direct map lies the kernel's stack once more, with nothing below it: whoever goes beyond its
+//! end overwrites nothing, and takes a double fault.
 
 use crate::arch::control_bits::{
     CR0_ET, CR0_MP, CR0_NE, CR0_PE, CR0_PG, CR0_WP, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_PAE, CR4_PGE,
     EFER_LME, EFER_NXE, EFER_SCE,
 };
 use core::arch::global_asm;
+use protocol::PAGE_SIZE;
 
 /// The PML4 slot of the direct map. Slot 256 is unusable on some software KVMs.
 pub const DIRECT_MAP_SLOT: usize = 272;
+
+/// Where the direct map begins.
+pub const DIRECT_MAP_BASE: u64 = 0xffff_0000_0000_0000 | (DIRECT_MAP_SLOT as u64) << 39;
+
+/// Pages of the kernel's stack.
+pub const STACK_PAGES: usize = 8;
+/// Where it ends: behind the direct map come a page of nothing and its own pages.
+pub const STACK_END: u64 = DIRECT_MAP_BASE + (4 << 30) + ((1 + STACK_PAGES) * PAGE_SIZE) as u64;
 
 global_asm!(
     r#"
@@ -69,7 +81,7 @@ boot_64:
     mov ss, eax
     mov ds, eax
     mov es, eax
-    movabs rsp, offset KERNEL_STACK_END
+    movabs rsp, {stack_end}
     # Time stamp of the first moment in the final mode.
     rdtsc
     shl rdx, 32
@@ -106,7 +118,21 @@ boot_pdpt_direct:
     .quad boot_directories + 0x1003
     .quad boot_directories + 0x2003
     .quad boot_directories + 0x3003
-    .fill 508, 8, 0
+    .quad boot_stack_directory + 3
+    .fill 507, 8, 0
+
+boot_stack_directory:
+    .quad boot_stack_table + 3
+    .fill 511, 8, 0
+boot_stack_table:
+    # Nothing, then the stack: present, writable, global.
+    .quad 0
+    .set page, 0
+    .rept {stack_pages}
+    .quad KERNEL_STACK - {kernel_offset} + page * 4096 + 0x103
+    .set page, page + 1
+    .endr
+    .fill 511 - {stack_pages}, 8, 0
 
 boot_pdpt_kernel:
     .fill 510, 8, 0
@@ -127,12 +153,14 @@ boot_directories:
     .popsection
     "#,
     kernel_offset = const KERNEL_OFFSET,
+    stack_end = const STACK_END,
     note_type = const protocol::introspection::NOTE_TYPE,
     cr4 = const CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT,
     cr0 = const CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG,
     efer = const 0xc000_0080u32,
     efer_bits = const EFER_SCE | EFER_LME | EFER_NXE,
     direct_slot = const DIRECT_MAP_SLOT,
+    stack_pages = const STACK_PAGES,
     no_execute = const 1u64 << 63,
 );
 

@@ -1,6 +1,6 @@
 //! The direct map: all physical memory below 4 GiB, in the kernel's half of every space.
 
-use super::boot::{DIRECT_MAP_SLOT, KERNEL_OFFSET};
+use super::boot::{DIRECT_MAP_BASE, DIRECT_MAP_SLOT, KERNEL_OFFSET};
 use kernel_core::{
     arch::{Entry, Table},
     memory::frames::PhysicalAddress,
@@ -12,8 +12,6 @@ pub const RAM_LIMIT: u64 = 0xc000_0000;
 /// The entries of a top-level page table that map the kernel.
 const KERNEL_SLOTS: [usize; 2] = [DIRECT_MAP_SLOT, 511];
 
-const BASE: u64 = 0xffff_0000_0000_0000 | (DIRECT_MAP_SLOT as u64) << 39;
-
 unsafe extern "C" {
     static boot_pml4: Table;
     static kernel_end: u8;
@@ -22,7 +20,7 @@ unsafe extern "C" {
 /// Where the kernel sees a physical address.
 #[inline]
 pub fn pointer<T>(address: PhysicalAddress) -> *mut T {
-    (BASE + address.0) as *mut T
+    (DIRECT_MAP_BASE + address.0) as *mut T
 }
 
 /// Where the kernel sees its own memory: where a displacement of 32 bits reaches.
@@ -38,7 +36,7 @@ pub fn device_register(address: PhysicalAddress) -> *mut u32 {
 
 /// The physical address of something that the direct map shows.
 pub fn physical<T>(pointer: *const T) -> PhysicalAddress {
-    PhysicalAddress(pointer as u64 - BASE)
+    PhysicalAddress(pointer as u64 - DIRECT_MAP_BASE)
 }
 
 /// The physical address of a static of the kernel image.

@@ -25,7 +25,10 @@
 //! The compiler relies on the direction flag; SMAP does on that of alignment checks, and `iretq` on that
 //! of nested tasks.
 
-use super::descriptors::{FRAME_END_OFFSET, KERNEL_CODE, SYSRET_BASE};
+use super::{
+    boot::{STACK_END, STACK_PAGES},
+    descriptors::{FRAME_END_OFFSET, KERNEL_CODE, SYSRET_BASE},
+};
 use crate::{
     arch::{
         processor,
@@ -37,7 +40,7 @@ use crate::{
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 use kernel_core::{arch::Context, entry::system_call::Entered};
-use protocol::fault::Access;
+use protocol::{PAGE_SIZE, fault::Access};
 
 /// How many vectors have an entry: the processor's exceptions, the timer's, and the spurious one.
 pub const TRAPS: usize = 34;
@@ -77,11 +80,11 @@ const FIXED_FLAGS: u32 = 0x202;
 global_asm!(
     r#"
     .pushsection .bss
-    .balign 16
+    # Used only where the boot page tables have it once more.
+    .balign 4096
+    .global KERNEL_STACK
 KERNEL_STACK:
-    .skip 32768
-    .global KERNEL_STACK_END
-KERNEL_STACK_END:
+    .skip {stack_size}
 USER_STACK:
     .skip 8
     .popsection
@@ -114,7 +117,7 @@ system_call_common:
     mov [rsp - {frame_size} + 16], r13
     mov [rsp - {frame_size} + 8], r14
     mov [rsp - {frame_size}], r15
-    mov rsp, offset KERNEL_STACK_END
+    movabs rsp, {stack_end}
     # Arguments are in rdi, rsi, rdx already. It never returns: the next thread's frame, not this
     # stack, says where to go on.
     call {handle_system_call}
@@ -200,7 +203,7 @@ page_fault:
     # Where it was, and how.
     mov rdi, cr2
     mov rsi, [rsp + {error_code}]
-    mov rsp, offset KERNEL_STACK_END
+    movabs rsp, {stack_end}
     kernel_flags
     call {handle_page_fault}
     .else
@@ -221,7 +224,7 @@ trap_common:
     push_registers
     test byte ptr [rsp + {code_segment}], 3
     jz trap_in_kernel
-    mov rsp, offset KERNEL_STACK_END
+    movabs rsp, {stack_end}
     kernel_flags
     call {handle_trap}
 trap_emergency:
@@ -255,6 +258,8 @@ trap_entries:
     .noaltmacro
     .popsection
     "#,
+    stack_size = const STACK_PAGES * PAGE_SIZE,
+    stack_end = const STACK_END,
     frame_end = const FRAME_END_OFFSET,
     system_call = const Context::SYSTEM_CALL,
     frame_size = const offset_of!(Context, end_of_frame) - FRAME,

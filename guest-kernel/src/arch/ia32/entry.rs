@@ -25,7 +25,11 @@
 //! The compiler relies on the direction flag and the segments; SMAP does on the flag of alignment
 //! checks, and `iretd` on that of nested tasks.
 
-use super::{descriptors::load_utcb_segment, virtual_8086::handle_trap_in_virtual_8086};
+use super::{
+    boot::{STACK_END, STACK_PAGES},
+    descriptors::load_utcb_segment,
+    virtual_8086::handle_trap_in_virtual_8086,
+};
 use crate::{
     arch::{
         switch::{leave_kernel, leave_to},
@@ -36,7 +40,7 @@ use crate::{
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 use kernel_core::{arch::Context, entry::system_call::Entered};
-use protocol::fault::Access;
+use protocol::{PAGE_SIZE, fault::Access};
 
 /// How many vectors have a trap entry: the processor's exceptions, the timer's, and the spurious
 /// one.
@@ -77,11 +81,11 @@ const VIRTUAL_8086: u8 = 2;
 global_asm!(
     r#"
     .pushsection .bss
-    .balign 16
+    # Used only where the boot page tables have it once more.
+    .balign 4096
+    .global KERNEL_STACK
 KERNEL_STACK:
-    .skip 32768
-    .global KERNEL_STACK_END
-KERNEL_STACK_END:
+    .skip {stack_size}
     .popsection
 
     # Needs room for a word below the stack pointer.
@@ -101,7 +105,7 @@ system_call_entry:
     push {system_call}
     pushad
     # Arguments are in ecx, edx and, on the stack, eax. Where it is aligned to 16 bytes at the call.
-    mov esp, offset KERNEL_STACK_END - 12
+    mov esp, {stack_end} - 12
     kernel_state ebx
     push eax
     # It never returns: the next thread's frame, not this stack, says where to go on.
@@ -122,7 +126,7 @@ page_fault:
     # Where it was, and how.
     mov ecx, cr2
     mov edx, [esp + {error_code}]
-    mov esp, offset KERNEL_STACK_END
+    mov esp, {stack_end}
     kernel_state eax
     call {handle_page_fault}
 
@@ -157,7 +161,7 @@ trap_common:
     jnz trap_in_virtual_8086
     test byte ptr [esp + {code_segment}], 3
     jz trap_in_kernel
-    mov esp, offset KERNEL_STACK_END
+    mov esp, {stack_end}
     kernel_state eax
     call {handle_trap}
 trap_emergency:
@@ -179,7 +183,7 @@ trap_in_virtual_8086:
     # The processor has pushed four data segments first, so that the frame lies too low: up with it,
     # from its end. Its registers become those of a thread that never was in that mode.
     mov ebx, esp
-    mov esp, offset KERNEL_STACK_END
+    mov esp, {stack_end}
     kernel_state eax
     lea esi, [ebx + {frame_size} - 4]
     lea edi, [esi + {data_segments}]
@@ -211,6 +215,8 @@ trap_entries:
     .noaltmacro
     .popsection
     "#,
+    stack_size = const STACK_PAGES * PAGE_SIZE,
+    stack_end = const STACK_END,
     user_data = const Context::USER_DATA,
     system_call = const Context::SYSTEM_CALL,
     frame_size = const offset_of!(Context, end_of_frame) - FRAME,
