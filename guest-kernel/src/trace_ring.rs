@@ -6,6 +6,7 @@ use crate::{
 };
 use core::{
     hint,
+    ops::Range,
     sync::atomic::{Ordering, compiler_fence},
 };
 use kernel_core::{
@@ -161,22 +162,26 @@ pub fn enabled() -> u64 {
     unsafe { INTROSPECTION.trace.enabled }
 }
 
-/// Binary logarithm of a record's size.
-const RECORD_ORDER: u32 = size_of::<Record>().ilog2();
-
-/// Where the slots are, for the hot path: as a pointer, and as a mask of offsets in bytes.
+/// Where the slots are, for the hot path.
 struct Slots {
-    first: *mut u8,
-    offset_mask: usize,
+    first: *mut Record,
+    /// Behind the last one.
+    end: *mut Record,
+    /// The one that is written next.
+    next: *mut Record,
+    /// From there on there is more to do than to go on to the next one: the end, or all of them.
+    limit: *mut Record,
 }
 
-static mut SLOTS: Slots = Slots { first: core::ptr::null_mut(), offset_mask: 0 };
+static mut SLOTS: Slots = Slots { first: NO_SLOT, end: NO_SLOT, next: NO_SLOT, limit: NO_SLOT };
+
+const NO_SLOT: *mut Record = core::ptr::null_mut();
 
 /// Makes `records`, whose number is a power of two, the ring, and enables kinds of records.
 pub fn install(records: &'static mut [Record], enabled: u64) {
-    let bytes = size_of_val(records);
+    let Range { start: first, end } = records.as_mut_ptr_range();
     // SAFETY: at boot, before the first record.
-    unsafe { SLOTS = Slots { first: records.as_mut_ptr().cast(), offset_mask: bytes - 1 } }
+    unsafe { SLOTS = Slots { first, end, next: first, limit: end } }
     set! {
         trace.address = direct_map::physical(records.as_ptr()).0;
         trace.capacity = records.len() as u64;
@@ -187,11 +192,10 @@ pub fn install(records: &'static mut [Record], enabled: u64) {
 /// The next slot, invalid until [`end`]. Who writes it must not begin another one before.
 #[inline(always)]
 pub fn begin() -> &'static mut Record {
-    // SAFETY: `install` ran before any kind of record was enabled; the masked offset is that of a
-    // slot, nobody else in the guest has this memory, and slots are taken one at a time.
+    // SAFETY: `install` ran before any kind of record was enabled; the next slot is one of those, nobody
+    // else in the guest has this memory, and slots are taken one at a time.
     unsafe {
-        let offset = (INTROSPECTION.trace.written as usize) << RECORD_ORDER & SLOTS.offset_mask;
-        let slot = SLOTS.first.add(offset).cast::<Record>();
+        let slot = SLOTS.next;
         (&raw mut (*slot).sequence).write_volatile(0);
         compiler_fence(Ordering::Release);
         &mut *slot
@@ -202,15 +206,30 @@ pub fn begin() -> &'static mut Record {
 #[inline(always)]
 pub fn end() {
     compiler_fence(Ordering::Release);
-    // SAFETY: as in `begin`.
+    // SAFETY: as in `begin`; behind a slot there is another one or the end.
     unsafe {
-        let number = INTROSPECTION.trace.written;
-        let offset = (number as usize) << RECORD_ORDER & SLOTS.offset_mask;
-        let slot = SLOTS.first.add(offset).cast::<Record>();
-        (&raw mut (*slot).sequence).write_volatile(number + 1);
-        (&raw mut INTROSPECTION.trace.written).write_volatile(number + 1);
+        let slot = SLOTS.next;
+        let number = INTROSPECTION.trace.written + 1;
+        (&raw mut (*slot).sequence).write_volatile(number);
+        (&raw mut INTROSPECTION.trace.written).write_volatile(number);
+        SLOTS.next = slot.add(1);
+        if SLOTS.next >= SLOTS.limit {
+            go_on(&*slot);
+        }
+    }
+}
+
+/// Goes on to the first slot behind the last one, and counts the record if records are counted.
+#[cold]
+#[inline(never)]
+fn go_on(record: &Record) {
+    // SAFETY: one processor, interrupts off.
+    unsafe {
+        if SLOTS.next == SLOTS.end {
+            SLOTS.next = SLOTS.first;
+        }
         if COUNTDOWN.interval != 0 {
-            count((*slot).kind());
+            count(record.kind());
         }
     }
 }
@@ -226,14 +245,17 @@ static mut COUNTDOWN: Countdown = Countdown { interval: 0, left: 0 };
 
 /// From now on the kernel waits for the host after every `interval`th mapping operation.
 pub fn install_checkpoints(interval: u32) {
-    // SAFETY: at boot, before the first user instruction.
-    unsafe { COUNTDOWN = Countdown { interval, left: interval } }
+    // SAFETY: at boot, behind `install` and before the first user instruction.
+    unsafe {
+        COUNTDOWN = Countdown { interval, left: interval };
+        if interval != 0 {
+            SLOTS.limit = SLOTS.first;
+        }
+    }
     set! { checkpoints.interval = interval.into(); }
 }
 
 /// Counts a record of this kind, and waits for the host if it is time to.
-#[cold]
-#[inline(never)]
 fn count(kind: Option<Kind>) {
     if !matches!(kind, Some(Kind::Map | Kind::Resolve | Kind::Unmap)) {
         return;

@@ -121,6 +121,13 @@ impl Flexpage {
         self.0 & SHAPE == Flexpage::memory(0, PAGE_ORDER, Rights::empty()).0
     }
 
+    /// Whether it is one capability, with whatever rights. Its index is the address.
+    #[inline]
+    pub const fn is_one_capability(self) -> bool {
+        const SHAPE: Word = ORDER_MASK << ORDER_SHIFT | 3 << KIND_SHIFT;
+        self.0 & SHAPE == Flexpage::capabilities(0, 0, Rights::empty()).0
+    }
+
     /// The kind of resource.
     pub const fn kind(self) -> Kind {
         match self.0 >> KIND_SHIFT & 3 {

@@ -1,5 +1,6 @@
 //! Into the kernel and out of it.
 
 pub mod quick;
+mod quick_end;
 mod quick_reply;
 pub mod system_call;

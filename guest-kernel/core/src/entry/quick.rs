@@ -157,7 +157,11 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// The slot at an index of the thread's task, if it is among its first capabilities.
-    fn quick_slot(&mut self, index: CapabilityIndex, thread: ThreadIndex) -> Option<Slot> {
+    pub(super) fn quick_slot(
+        &mut self,
+        index: CapabilityIndex,
+        thread: ThreadIndex,
+    ) -> Option<Slot> {
         let task = self.task_of(thread);
         self.mappings.tasks[task].capabilities.first_slot(&mut self.mappings.machine, index)
     }
@@ -415,7 +419,7 @@ impl<M: Machine> Kernel<M> {
         let flexpage = Flexpage(flexpage);
         // Often it is a capability that goes.
         if !flexpage.is_one_page() {
-            return None;
+            return self.quick_end(index);
         }
         let task = self.quick_slot(index, invoker)?.modifiable_task()?;
         let thread = &self.threads[invoker];

@@ -53,7 +53,7 @@ const GROUPS: usize = PAGE_SIZE / size_of::<Group>();
 const GROUPS_AT_ONCE: usize = 8;
 
 /// Frames are cleared piece by piece.
-type Piece = [Word; 64];
+type Piece = [Word; 128];
 const PIECES: usize = PAGE_SIZE / size_of::<Piece>();
 
 /// Pieces of a pair of frames.

@@ -472,12 +472,18 @@ impl<M: Machine> Lives<M> {
         let Cause { ids, turn } = self.cause;
         let is_first = turn.is_some();
         let turn = turn.unwrap_or_else(|| {
-            self.turns += 1;
-            self.news = NonZeroU64::new(self.turns).map(Turn);
+            self.news = self.give_turn();
             self.turns as u32
         });
         let life = self.make_due(object, LifeState::Dying, is_first);
         (life.record.root, life.turn) = (ids, turn);
+    }
+
+    /// The next turn, of an object that a system call ends.
+    #[inline(always)]
+    pub(crate) fn give_turn(&mut self) -> Option<Turn> {
+        self.turns += 1;
+        NonZeroU64::new(self.turns).map(Turn)
     }
 
     /// The same with an object that ends because another one does; who has ended it already is not forgotten.
@@ -512,11 +518,13 @@ impl<M: Machine> Mappings<M> {
         }
     }
 
-    /// An object is gone, with all that it was made of.
-    pub fn end_life(&mut self, object: Mortal) {
-        self.lives.clear_due(object);
-        let LifeRecord { next, previous, factory, .. } =
-            core::mem::replace(self.lives.record(object), Life::NONE.record);
+    /// An object is gone, with all that it was made of. Returns the factory that has paid for it, if one has.
+    pub fn end_life(&mut self, object: Mortal) -> Option<FactoryIndex> {
+        if !self.lives.of(object).is(LifeState::Living) {
+            self.lives.clear_due(object);
+        }
+        let life = core::mem::replace(self.lives.life(object), Life::NONE);
+        let LifeRecord { next, previous, factory, .. } = life.record;
         match MaybeMortal(previous).get() {
             Some(previous) => self.lives.record(previous).next = next,
             None if factory == NOBODY => {}
@@ -528,6 +536,7 @@ impl<M: Machine> Mappings<M> {
         if let Some(next) = MaybeMortal(next).get() {
             self.lives.record(next).previous = previous;
         }
+        life.factory()
     }
 
     /// An object that a factory has made and that is not gone yet.

@@ -144,8 +144,8 @@ impl<M: Machine> Mappings<M> {
     /// more.
     pub(crate) fn set_walker(&mut self, walker: WalkerIndex, bookmark: NodeIndex) {
         if walker.position() < self.walkers.used() {
-            self.end_walk(walker);
-            self.walkers[walker].bookmark = bookmark;
+            debug_assert!(self.walkers[walker].walk.is_none(), "a walk of somebody who is gone");
+            self.walkers[walker] = Walker::new(bookmark);
         } else {
             self.walkers.push(Walker::new(bookmark));
         }

@@ -40,7 +40,8 @@ impl UtcbArea {
 
     /// Adds a pair, for two frames or for the only one of the area. Does nothing if it is full.
     pub fn add(&mut self, pair: FramePair, frames: usize) {
-        if let Some(place) = self.pairs.iter_mut().find(|place| place.is_none()) {
+        let behind = self.number_of_pairs();
+        if let Some(place) = self.pairs.get_mut(behind) {
             *place = Some(pair);
             self.frames += frames as u8;
         }
@@ -55,7 +56,7 @@ impl UtcbArea {
 
     /// The last pair of them.
     pub fn last(&self) -> Option<&FramePair> {
-        self.pairs.iter().flatten().next_back()
+        self.pairs.get(self.number_of_pairs().checked_sub(1)?)?.as_ref()
     }
 
     /// Frames of the area in that.
@@ -65,8 +66,13 @@ impl UtcbArea {
 
     /// Takes that away.
     pub fn remove_last(&mut self) -> Option<FramePair> {
+        let last = self.number_of_pairs().checked_sub(1)?;
         self.frames = self.frames.saturating_sub(2);
-        self.pairs.iter_mut().rev().find_map(Option::take)
+        self.pairs.get_mut(last)?.take()
+    }
+
+    fn number_of_pairs(&self) -> usize {
+        Self::pairs(self.frames.into())
     }
 }
 

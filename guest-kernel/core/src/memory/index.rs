@@ -213,17 +213,26 @@ where
 {
     /// Adds an object, in a vacant place if there is one; `None` if the table is full.
     pub fn insert(&mut self, mut object: S::Object) -> Option<I> {
+        if let Some((index, place)) = self.take_vacant() {
+            *object.generation() = *place.generation();
+            *place = object;
+            return Some(index);
+        }
+        *object.generation() = 1;
+        self.push(object)
+    }
+
+    /// A vacant place, if there is one. Whoever takes it puts another object there, whose generation it has
+    /// already.
+    pub fn take_vacant(&mut self) -> Option<(I, &mut S::Object)> {
         if self.vacant == NOBODY {
-            *object.generation() = 1;
-            return self.push(object);
+            return None;
         }
         let index = I::from_position(self.vacant);
-        let place = &mut self[index];
-        *object.generation() = *place.generation() + 1;
-        let next = *place.next_vacant();
-        *place = object;
-        self.vacant = next;
-        Some(index)
+        let place = &mut self.objects[usize::from(self.vacant)];
+        *place.generation() += 1;
+        self.vacant = *place.next_vacant();
+        Some((index, place))
     }
 
     /// Removes an object, which nothing may lead to any more. Its place is used again, unless it has had

@@ -101,7 +101,7 @@ impl<M: Machine> Kernel<M> {
         &mut self,
         thread: ThreadIndex,
         operation: Operation,
-        mut progress: Progress,
+        progress: &mut Progress,
     ) -> Result<(), Preempted> {
         progress.ends = progress.ends.max(self.mappings.lives.take_news());
         if progress.ends.is_none() {
@@ -109,7 +109,7 @@ impl<M: Machine> Kernel<M> {
         }
         let done = self.dismantle(progress.ends);
         if done.is_err() && self.current == thread.into() {
-            self.interrupt(thread, operation, progress);
+            self.interrupt(thread, operation, *progress);
         }
         done
     }
@@ -117,14 +117,24 @@ impl<M: Machine> Kernel<M> {
     /// The next piece of a gate's end: whoever waits at it learns that.
     fn dismantle_gate(&mut self, gate: GateIndex) {
         if let Some(thread) = self.gates[gate].receiver() {
-            self.forget_unheld(thread, gate);
-            self.threads[thread].gates.remove(&mut self.gates, GateChain::OfThread, gate);
-            self.gates[gate].lead_nowhere();
+            self.lead_nowhere(gate, thread);
         } else if !self.turn_away(gate) {
-            let ended = EndedObject::Gate { label: self.gates[gate].label() as u64 };
-            self.finish(Mortal::Gate(gate), self.gates.price(), Ids::NOBODY, ended);
-            self.gates.remove(gate);
+            self.end_gate(gate);
         }
+    }
+
+    /// A gate leads to its thread no more.
+    pub(crate) fn lead_nowhere(&mut self, gate: GateIndex, thread: ThreadIndex) {
+        self.forget_unheld(thread, gate);
+        self.threads[thread].gates.remove(&mut self.gates, GateChain::OfThread, gate);
+        self.gates[gate].lead_nowhere();
+    }
+
+    /// The last piece of the end of a gate, which leads nowhere and at which nobody waits.
+    pub(crate) fn end_gate(&mut self, gate: GateIndex) {
+        let ended = EndedObject::Gate { label: self.gates[gate].label() as u64 };
+        self.finish(Mortal::Gate(gate), self.gates.price(), Ids::NOBODY, ended);
+        self.gates.remove(gate);
     }
 
     /// The next piece of a thread's end.
@@ -132,21 +142,23 @@ impl<M: Machine> Kernel<M> {
         if !self.threads[thread].is(ThreadState::Stopped) {
             self.stop_for_good(thread);
         } else if let Some(gate) = self.threads[thread].gates.first() {
-            self.forget_unheld(thread, gate);
-            self.threads[thread].gates.remove(&mut self.gates, GateChain::OfThread, gate);
-            self.gates[gate].lead_nowhere();
+            self.lead_nowhere(gate, thread);
         } else {
-            let ThreadRecord { task, factory, bookmark, name, .. } = *self.threads[thread].record;
-            self.unbind(thread);
-            self.mappings.machine.forget_registers(&self.threads[thread].context);
-            if let Some(bookmark) = MaybeNode::from_raw(bookmark).get() {
-                let factory = &mut self.mappings.factories[FactoryIndex::from_position(factory)];
-                database::free_node(&mut self.mappings.machine, factory, bookmark);
-            }
-            let (who, ended) = (Ids::new(task, thread.position()), EndedObject::Thread { name });
-            self.finish(Mortal::Thread(thread), self.threads.price(), who, ended);
-            self.threads.remove(thread);
+            self.end_thread(thread);
         }
+    }
+
+    /// The last piece of the end of a thread, which is stopped and to which no gate leads.
+    pub(crate) fn end_thread(&mut self, thread: ThreadIndex) {
+        let ThreadRecord { task, factory, bookmark, name, .. } = *self.threads[thread].record;
+        self.unbind(thread);
+        if let Some(bookmark) = MaybeNode::from_raw(bookmark).get() {
+            let factory = &mut self.mappings.factories[FactoryIndex::from_position(factory)];
+            database::free_node(&mut self.mappings.machine, factory, bookmark);
+        }
+        let (who, ended) = (Ids::new(task, thread.position()), EndedObject::Thread { name });
+        self.finish(Mortal::Thread(thread), self.threads.price(), who, ended);
+        self.threads.remove(thread);
     }
 
     /// The next piece of a task's end.
@@ -196,7 +208,7 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// Stops a thread, whatever it is in, if it is not stopped already.
-    fn stop_for_good(&mut self, thread: ThreadIndex) {
+    pub(crate) fn stop_for_good(&mut self, thread: ThreadIndex) {
         if self.threads[thread].is(ThreadState::Stopped) {
             return;
         }
@@ -227,10 +239,9 @@ impl<M: Machine> Kernel<M> {
             let event = ObjectEnded { object: ended, number, generation, by };
             self.trace_of(self.mappings.machine.time(), who, event);
         }
-        if let Some(factory) = self.mappings.lives.of(object).factory() {
+        if let Some(factory) = self.mappings.end_life(object) {
             self.mappings.factories[factory].refund(price);
         }
-        self.mappings.end_life(object);
     }
 
     fn generation(&self, object: Mortal) -> u32 {

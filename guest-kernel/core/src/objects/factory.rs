@@ -56,6 +56,7 @@ impl<M: Machine> Kernel<M> {
         let spot = self.mappings.capability_spot(task, slot)?;
         let payer = self.mappings.tasks[task].factory;
         let node = self.mappings.allocate_node(payer)?;
+        let places = self.places();
         let made = self.make(creator, factory, request);
         match made {
             Ok(object) => {
@@ -68,7 +69,9 @@ impl<M: Machine> Kernel<M> {
                 node,
             ),
         }
-        self.publish();
+        if self.places() != places {
+            self.publish();
+        }
         made.map(|_| ())
     }
 
@@ -225,8 +228,14 @@ impl<M: Machine> Kernel<M> {
         };
         // It is in no list until a walk stops at it, and says so.
         *self.mappings.machine.node(bookmark) = MappingNode::default();
-        let thread = Thread::new(utcb, priority, factory, bookmark.into());
-        let thread = self.threads.insert(thread).ok_or(ObjectError::NoMemory)?;
+        let new = || Thread::new(utcb, priority, factory, bookmark.into());
+        let thread = match self.threads.take_vacant() {
+            Some((thread, place)) => {
+                place.renew(new());
+                thread
+            }
+            None => self.threads.insert(new()).ok_or(ObjectError::NoMemory)?,
+        };
         self.mappings.set_walker(walker(thread), bookmark);
         self.mappings.begin_life(Mortal::Thread(thread), Some(factory));
         Ok(thread)

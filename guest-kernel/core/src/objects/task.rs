@@ -50,7 +50,7 @@ impl<M: Machine> Kernel<M> {
             return Err(preempted.into());
         }
         self.mappings.end_walk(progress.walker);
-        self.dismantle_for(caller, operation, progress)?;
+        self.dismantle_for(caller, operation, &mut progress)?;
         self.mappings.end_stretch();
         self.trace_replaced(ids, &progress, task, item, 0);
         let outcome = progress.outcome;
@@ -92,7 +92,7 @@ impl<M: Machine> Kernel<M> {
                     self.trace_unmap(Unmapping { task, flexpage, take, own, tally }, ids, None);
                 }
                 Ok(false) => {
-                    self.dismantle_for(invoker, operation, progress)?;
+                    self.dismantle_for(invoker, operation, &mut progress)?;
                     self.mappings.end_stretch();
                     return Err(ObjectError::InvalidArgument.into());
                 }
@@ -103,8 +103,7 @@ impl<M: Machine> Kernel<M> {
             }
             progress.next();
         }
-        self.mappings.end_walk(progress.walker);
-        self.dismantle_for(invoker, operation, progress)?;
+        self.dismantle_for(invoker, operation, &mut progress)?;
         self.mappings.end_stretch();
         Ok(Reply::words(Unmap::FIRST_FLEXPAGE + flexpages))
     }

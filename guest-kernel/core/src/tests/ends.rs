@@ -3,6 +3,7 @@
 
 use super::{
     Bench,
+    quick::compare,
     soundness::{self, Census},
 };
 use crate::{
@@ -415,6 +416,47 @@ fn a_thread_ends_in_whatever_it_is() {
                 yard.settle();
                 assert_eq!(yard.accounts(), before, "{state:?} by {root}");
             }
+        }
+    }
+}
+
+/// States in which nobody else has to do with a thread.
+const ALONE: [State; 8] = [
+    State::Inactive,
+    State::Ready,
+    State::Current,
+    State::ReceivingOpen,
+    State::AwaitingReply,
+    State::FaultTaken,
+    State::Exception,
+    State::Stopped,
+];
+
+#[test]
+fn a_thread_or_gate_ends_the_quick_way_as_the_general_way() {
+    for state in STATES {
+        let mut yards = [false, true].map(|is_slow| {
+            let mut yard = Yard::new();
+            let machine = &mut yard.bench.kernel.mappings.machine;
+            (machine.is_slow, machine.has_stopped_clock) = (is_slow, true);
+            yard.make_family();
+            yard.bring(state);
+            yard
+        });
+        for slot in [GATE, THREAD] {
+            let ways = yards.each_mut().map(|yard| {
+                let page = Flexpage::capabilities(slot, 0, Rights::empty()).0;
+                let derived = [task::Unmap::NUMBER, Word::from(Rights::READ.bits()), 1, page];
+                yard.call(CapabilityIndex::TASK.0, label::TASK, derived);
+                let before = yard.bench.kernel.mappings.machine.quick_ways;
+                yard.give_up(slot);
+                yard.bench.kernel.mappings.machine.quick_ways - before
+            });
+            let is_alone = slot == GATE || ALONE.contains(&state);
+            assert_eq!(ways, [usize::from(is_alone), 0], "{state:?}, {slot}");
+            let [quick, slow] = yards.each_mut().map(|yard| &mut yard.bench);
+            compare([quick, slow], 0);
+            soundness::check(quick).expect("sound");
         }
     }
 }

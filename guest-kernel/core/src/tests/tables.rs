@@ -153,7 +153,7 @@ fn the_nodes_of_a_factory_come_back() {
             }
             mappings.stretch.take_tick();
         }
-        assert!(interrupted >= 2 * pairs, "{interrupted}");
+        assert!(interrupted >= pairs, "{interrupted}");
         let record = mappings.factories[factory].record;
         assert_eq!((record.used, record.nodes, record.free_nodes), (0, 0, 0));
         assert_eq!(mappings.pool.left(), left);

@@ -258,6 +258,12 @@ impl Thread {
         self.record.state == state as u32
     }
 
+    /// Whether it waits in a queue.
+    #[inline(always)]
+    pub fn is_queued(&self) -> bool {
+        self.record.queued != Queued::No
+    }
+
     /// Whether a message from `sender` can be given to it now.
     #[inline]
     pub fn accepts(&self, sender: ThreadIndex) -> bool {

@@ -5,7 +5,9 @@ use crate::{
     memory::{
         chain::{Chain, Linked, Links},
         frames::{KernelFrame, PhysicalAddress},
-        index::{FactoryIndex, GateIndex, MaybeThread, Table, TableIndex, TaskIndex, ThreadIndex},
+        index::{
+            FactoryIndex, GateIndex, MaybeThread, Table, TableIndex, TaskIndex, Tenant, ThreadIndex,
+        },
         machine::Memory,
         node::MaybeNode,
         utcb::UtcbReference,
@@ -101,6 +103,7 @@ const _: () = assert!(size_of::<Thread>() == 1024);
 
 impl Thread {
     /// A thread that is bound to no task yet.
+    #[inline(always)]
     pub fn new(
         utcb: UtcbReference,
         priority: u8,
@@ -137,6 +140,43 @@ impl Thread {
             undertaking: None,
             context: Context::new(0),
         }
+    }
+
+    /// Another thread that is bound to no task yet comes to be in the place of one that is gone. Its
+    /// registers are those of a thread that never ran already ([`Self::leave_task`]).
+    #[inline(always)]
+    pub fn renew(&mut self, new: Self) {
+        let Self {
+            record,
+            utcb,
+            root,
+            head,
+            ids,
+            caller,
+            answerer,
+            unheld,
+            senders,
+            receivers,
+            at_gate,
+            gates,
+            in_task,
+            next_waiting,
+            previous_waiting,
+            ready_next,
+            ready_previous,
+            fault,
+            undertaking,
+            context: _,
+        } = new;
+        let generation = *self.generation();
+        (self.record, self.utcb, self.root, self.head, self.ids) = (record, utcb, root, head, ids);
+        *self.generation() = generation;
+        (self.caller, self.answerer, self.unheld) = (caller, answerer, unheld);
+        (self.senders, self.receivers) = (senders, receivers);
+        (self.at_gate, self.gates, self.in_task) = (at_gate, gates, in_task);
+        (self.next_waiting, self.previous_waiting) = (next_waiting, previous_waiting);
+        (self.ready_next, self.ready_previous) = (ready_next, ready_previous);
+        (self.fault, self.undertaking) = (fault, undertaking);
     }
 
     /// Gate to its pager, in the table of its task.
@@ -187,13 +227,15 @@ impl Thread {
         fault.message = [first, second];
     }
 
-    /// It runs in no task any more. There is a UTCB at the beginning of `frame`, as in each.
+    /// It runs in no task any more, and leaves none of its registers. There is a UTCB at the beginning of
+    /// `frame`, as in each.
     pub fn leave_task(&mut self, frame: KernelFrame) {
         self.record.set_task(NOBODY);
         self.utcb = UtcbReference::first_of(frame);
         self.root = PhysicalAddress(0);
         self.head = Whom::new(Ids::NOBODY);
         self.ids = Ids::NOBODY;
+        self.context = Context::new(0);
     }
 
     /// Its priority.
