@@ -2,6 +2,7 @@
 
 pub mod dismantling;
 pub mod factory;
+pub mod interrupts;
 pub mod invocation;
 pub mod start;
 pub mod task;

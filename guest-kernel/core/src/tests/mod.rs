@@ -9,6 +9,7 @@ mod exploration;
 mod faults;
 mod hostile;
 mod interference;
+mod interrupts;
 mod lives;
 mod mappings;
 mod memory;
