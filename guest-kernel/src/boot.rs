@@ -29,13 +29,14 @@ use kernel_core::{
         factory::Factory,
         frames::{FramePool, KernelFrame, PhysicalAddress},
     },
-    threads::{gate::Gate, kernel::Tables, thread::Thread},
+    threads::{gate::Gate, interrupt::Interrupt, kernel::Tables, thread::Thread},
 };
 use protocol::{
     PAGE_SIZE, Word,
     introspection::record::{Kind, Record},
     kip::{KIP_MAGIC, KIP_VERSION, KernelInfoPage, PhysicalRange},
     layout::ONE_TO_ONE_END,
+    operation::interrupts::INTERRUPTS,
     pool,
 };
 use pvh::start_info::{MemmapType, reader::MemMap, reader::StartInfoReader};
@@ -172,6 +173,7 @@ fn install_kernel(loader: &LoaderInfo, pool: PhysicalRange) -> Image {
         tasks: space.table::<Life>(tasks),
         factories: space.table::<Life>(FACTORIES_PER_TASK * tasks),
         replies: space.table::<Life>(THREADS_PER_TASK * tasks),
+        interrupts: space.table::<Life>(INTERRUPTS.into()),
     };
     let tables = Tables {
         threads: space.table::<Thread>(THREADS_PER_TASK * tasks),
@@ -179,6 +181,7 @@ fn install_kernel(loader: &LoaderInfo, pool: PhysicalRange) -> Image {
         tasks: space.table::<Task>(tasks),
         gates: space.table::<Gate>(GATES_PER_TASK * tasks),
         factories: space.table::<Factory>(FACTORIES_PER_TASK * tasks),
+        interrupts: space.table::<Interrupt>(INTERRUPTS.into()),
         lives,
     };
     trace_ring::describe(&tables, pool);

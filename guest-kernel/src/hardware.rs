@@ -6,7 +6,7 @@ use crate::{
     arch::{
         self,
         direct_map::{self, RAM_LIMIT},
-        interrupts, ports, processor,
+        interrupts, io_apic, ports, processor,
     },
     console::Console,
     reserved::Reserved,
@@ -17,8 +17,8 @@ use kernel_core::{
     arch::Table,
     memory::{
         frames::{FramePool, KernelFrame, PhysicalAddress, TableFrame},
-        index::TaskIndex,
-        machine::{Board, Counts, Machine, Memory, Processor, Trace},
+        index::{InterruptIndex, TaskIndex},
+        machine::{Board, Came, Counts, Interrupts, Machine, Memory, Processor, Trace},
         node::NodeIndex,
         utcb::UtcbReference,
     },
@@ -138,7 +138,7 @@ impl Processor for Hardware {
         ports::forget(owner);
     }
 
-    fn open_interrupt_window(&mut self) -> bool {
+    fn open_interrupt_window(&mut self) -> Came {
         interrupts::open_window()
     }
 
@@ -184,6 +184,20 @@ impl Board for Hardware {
 
     fn shut_down(&mut self, status: u8) {
         exit(status);
+    }
+}
+
+impl Interrupts for Hardware {
+    fn unmask(&mut self, interrupt: InterruptIndex) {
+        io_apic::unmask(interrupt);
+    }
+
+    fn mask(&mut self, interrupt: InterruptIndex) {
+        io_apic::mask(interrupt);
+    }
+
+    fn message(&self, interrupt: InterruptIndex) -> [usize; 2] {
+        io_apic::message(interrupt)
     }
 }
 

@@ -19,6 +19,7 @@ use protocol::{
         record::{Kind, Record},
     },
     kip::PhysicalRange,
+    operation::interrupts::INTERRUPTS,
 };
 
 const EMPTY_TABLE: Table = Table { address: 0, stride: 0, count: 0 };
@@ -36,12 +37,14 @@ static mut INTROSPECTION: Header = Header {
     threads: EMPTY_TABLE,
     factories: EMPTY_TABLE,
     gates: EMPTY_TABLE,
+    interrupts: EMPTY_TABLE,
     lives: LifeTables {
         gates: EMPTY_TABLE,
         threads: EMPTY_TABLE,
         tasks: EMPTY_TABLE,
         factories: EMPTY_TABLE,
         replies: EMPTY_TABLE,
+        interrupts: EMPTY_TABLE,
     },
     checkpoints: Checkpoints { interval: 0, reached: 0, released: 0 },
     pool_start: 0,
@@ -85,11 +88,13 @@ pub fn describe(tables: &Tables<Hardware>, pool: PhysicalRange) {
         threads = table(&tables.threads);
         factories = table(&tables.factories);
         gates = table(&tables.gates);
+        interrupts = table(&tables.interrupts);
         lives.gates = table(&tables.lives.gates);
         lives.threads = table(&tables.lives.threads);
         lives.tasks = table(&tables.lives.tasks);
         lives.factories = table(&tables.lives.factories);
         lives.replies = table(&tables.lives.replies);
+        lives.interrupts = table(&tables.lives.interrupts);
         pool_start = pool.start;
         pool_end = pool.end;
         port_cache = ports::describe().0;
@@ -113,6 +118,8 @@ pub fn publish_counts(counts: Counts) {
         lives.tasks.count = counts.tasks.into();
         lives.factories.count = counts.factories.into();
         lives.replies.count = counts.threads.into();
+        interrupts.count = INTERRUPTS.into();
+        lives.interrupts.count = INTERRUPTS.into();
         bookmark = counts.bookmark.raw().into();
     }
 }

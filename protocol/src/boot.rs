@@ -12,13 +12,16 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const BUNDLE_MAGIC: u64 = u64::from_le_bytes(*b"GLASSBND");
 
 /// Changes with the layout.
-pub const BUNDLE_VERSION: u32 = 2;
+pub const BUNDLE_VERSION: u32 = 3;
 
 /// Bytes in a module's name.
 pub const NAME_LENGTH: usize = 32;
 
 /// Ranges of I/O ports that one program can be given.
 pub const MAX_PORT_RANGES: usize = 4;
+
+/// Interrupts that one program can be given.
+pub const MAX_INTERRUPTS: usize = 4;
 
 /// The first bytes of the bundle.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -105,19 +108,29 @@ pub struct ModuleEntry {
     /// limit but its parent's.
     pub quota: u32,
     /// For programs: number of valid entries of `ports`.
-    pub port_ranges: u32,
+    pub port_ranges: u16,
+    /// For programs: number of valid entries of `interrupts`.
+    pub interrupt_count: u16,
     /// For programs: I/O ports that it begins with.
     pub ports: [PortRange; MAX_PORT_RANGES],
+    /// For programs: numbers of interrupts ([`crate::operation::interrupts`]) that it begins with objects of,
+    /// in the slots from [`crate::object::CapabilityIndex::FIRST_INTERRUPT`] on.
+    pub interrupts: [u16; MAX_INTERRUPTS],
     /// Its name, padded with zeros.
     pub name: [u8; NAME_LENGTH],
 }
 
-const _: () = assert!(size_of::<ModuleEntry>() == 96);
+const _: () = assert!(size_of::<ModuleEntry>() == 104);
 
 impl ModuleEntry {
     /// The ports that the program begins with. Their number is not believed.
     pub fn port_ranges(&self) -> &[PortRange] {
-        &self.ports[..MAX_PORT_RANGES.min(self.port_ranges as usize)]
+        &self.ports[..MAX_PORT_RANGES.min(self.port_ranges.into())]
+    }
+
+    /// The interrupts that the program begins with. Their number is not believed.
+    pub fn interrupts(&self) -> &[u16] {
+        &self.interrupts[..MAX_INTERRUPTS.min(self.interrupt_count.into())]
     }
 }
 
@@ -154,7 +167,9 @@ mod tests {
         let entry = |port_ranges| ModuleEntry { port_ranges, ..ModuleEntry::default() };
         assert_eq!(entry(0).port_ranges(), []);
         assert_eq!(entry(2).port_ranges().len(), 2);
-        assert_eq!(entry(u32::MAX).port_ranges().len(), MAX_PORT_RANGES);
+        assert_eq!(entry(u16::MAX).port_ranges().len(), MAX_PORT_RANGES);
+        let entry = ModuleEntry { interrupt_count: u16::MAX, ..ModuleEntry::default() };
+        assert_eq!(entry.interrupts().len(), MAX_INTERRUPTS);
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub mod object;
 pub mod operation;
 pub mod pool;
 pub mod program;
+pub mod serial;
 pub mod sigma0;
 pub mod syscall;
 pub mod utcb;

@@ -11,6 +11,9 @@ pub mod label {
     pub const EXCEPTION: isize = -5;
     /// An access to an I/O port, from the kernel to a pager ([`crate::fault::PortFault`]).
     pub const PORT_FAULT: isize = -8;
+    /// Operations of the interrupts and of one of them, and from the kernel to the thread that it is bound
+    /// to, under the gate's label: it has come ([`crate::operation::interrupts`]). That has no words.
+    pub const INTERRUPT: isize = -1;
     /// Nobody holds a gate any more, from the kernel to the thread that it leads to, under the gate's
     /// label: the last capability is gone that was derived from the first one. No words.
     pub const GATE_UNHELD: isize = -9;
@@ -70,6 +73,11 @@ impl CapabilityIndex {
     pub const PAGER: Self = Self(9);
     /// A gate to the program that the manifest names as this one's server, if any.
     pub const SERVER: Self = Self(10);
+    /// The interrupts, of which it can make objects. Only the root task has them at first.
+    pub const INTERRUPTS: Self = Self(11);
+    /// The first one of the interrupts that the manifest gives a program; there is room for
+    /// [`MAX_INTERRUPTS`](crate::boot::MAX_INTERRUPTS).
+    pub const FIRST_INTERRUPT: Self = Self(12);
     /// First index that is free in every task.
     pub const FIRST_FREE: Self = Self(16);
 }

@@ -12,7 +12,7 @@
 use crate::{attach::folder, message::say};
 use clap::Args;
 use confine::{ConfineError, Files, Run};
-use machine::{Engine, PROCESSOR_REQUESTS};
+use machine::{Engine, PROCESSOR_REQUESTS, Running};
 
 /// Whether a process confines itself.
 #[derive(Clone, Copy, Debug, Default, Args)]
@@ -39,8 +39,10 @@ pub fn files(args: ConfinementArgs, engine: &Engine) {
 }
 
 /// Filters the system calls of all threads of a run. It may kill these processes.
-pub fn run(args: ConfinementArgs, engine: &Engine, children: &[u32]) {
-    enforce(args, || confine::run(&Run { requests: requests(engine), children }));
+pub fn run(args: ConfinementArgs, engine: &Engine, running: &Running, has_terminal: bool) {
+    let (children, line) = (running.child(), running.input());
+    let run = Run { requests: requests(engine), children: children.as_slice(), line, has_terminal };
+    enforce(args, || confine::run(&run));
 }
 
 /// Filters the system calls of the thread of a run's machine still more, if the processor is KVM's.

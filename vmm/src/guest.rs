@@ -7,7 +7,7 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use machine::{
-    Architecture, Kernel,
+    Architecture, Kernel, SERIAL_INTERRUPT,
     bundle::{self, ManifestError, Module},
 };
 use observe::{
@@ -94,6 +94,11 @@ impl Guest {
     /// The modules that are no mere files, with their places in the bundle.
     fn programs(&self) -> impl Iterator<Item = (u32, &Module)> {
         (0..).zip(&self.modules).filter(|(_, module)| module.kind != ModuleKind::File)
+    }
+
+    /// Whether one of the programs gets what comes in by the serial line: the one that has its interrupt.
+    pub fn reads_the_line(&self) -> bool {
+        self.modules.iter().any(|module| module.interrupts.contains(&SERIAL_INTERRUPT))
     }
 
     /// The modules, packed.

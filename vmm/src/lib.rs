@@ -7,6 +7,7 @@
 //! | [`input`] | the files that it names |
 //! | [`engine`] | whether KVM or QEMU runs it |
 //! | [`run`] | a guest from its start to its exit status |
+//! | [`standard_input`] | what comes in for it, and the terminal that it comes from |
 //! | [`watchdog`] | ends it if it does not end |
 //! | [`source_lines`] | what line an instruction belongs to: asked of a process that may be lost |
 //! | [`confinement`] | what a run and a viewer give up before they meet a guest |
@@ -40,6 +41,7 @@ mod run;
 pub mod scenario;
 mod screen;
 mod source_lines;
+mod standard_input;
 mod trial;
 pub mod units;
 mod views;

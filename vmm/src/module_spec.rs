@@ -21,6 +21,7 @@ pub struct ModuleSpec {
     server: Option<String>,
     priority: u32,
     ports: Vec<PortRange>,
+    interrupts: Vec<u16>,
     quota: Option<u32>,
     arguments: String,
 }
@@ -43,6 +44,9 @@ pub enum SpecError {
     /// Not ports.
     #[error("ports '{0}': {1}")]
     Ports(String, PortsError),
+    /// Not a number.
+    #[error("interrupt '{0}' is not a number")]
+    Interrupt(String),
     /// Not a size.
     #[error("quota '{0}': {1}")]
     Quota(String, QuotaError),
@@ -65,6 +69,7 @@ impl FromStr for ModuleSpec {
             server: None,
             priority: DEFAULT_PRIORITY,
             ports: Vec::new(),
+            interrupts: Vec::new(),
             quota: None,
             arguments: String::new(),
         };
@@ -79,10 +84,11 @@ impl FromStr for ModuleSpec {
                 "server" => spec.server = Some(value.to_owned()),
                 "priority" => spec.priority = parse_priority(value)?,
                 "ports" => spec.ports.push(parse_ports(value)?),
+                "interrupts" => spec.interrupts.push(parse_interrupt(value)?),
                 "quota" => spec.quota = Some(parse_quota(value)?),
                 _ => break,
             }
-            if seen.contains(&key) && key != "ports" {
+            if seen.contains(&key) && !matches!(key, "ports" | "interrupts") {
                 return Err(SpecError::Twice(key.to_owned()));
             }
             seen.push(key);
@@ -113,6 +119,10 @@ fn parse_priority(text: &str) -> Result<u32, SpecError> {
     priority.ok_or_else(|| SpecError::Priority(text.to_owned()))
 }
 
+fn parse_interrupt(text: &str) -> Result<u16, SpecError> {
+    text.parse().map_err(|_| SpecError::Interrupt(text.to_owned()))
+}
+
 fn parse_ports(text: &str) -> Result<PortRange, SpecError> {
     units::ports(text).map_err(|error| SpecError::Ports(text.to_owned(), error))
 }
@@ -135,6 +145,7 @@ impl ModuleSpec {
             server: self.server.clone(),
             priority: self.priority,
             ports: self.ports.clone(),
+            interrupts: self.interrupts.clone(),
             quota: self.quota,
         })
     }
@@ -158,9 +169,11 @@ mod tests {
     }
 
     #[test]
-    fn ports_may_come_more_than_once() {
-        let spec = parse("app,ports=0x3f8-0x3ff,ports=0x60,quota=64K,rest");
+    fn ports_and_interrupts_may_come_more_than_once() {
+        let spec =
+            parse("app,ports=0x3f8-0x3ff,ports=0x60,interrupts=4,interrupts=3,quota=64K,rest");
         assert_eq!(spec.ports.len(), 2);
+        assert_eq!(spec.interrupts, [4, 3]);
         assert_eq!((spec.quota, spec.arguments.as_str()), (Some(64), "rest"));
     }
 
@@ -182,6 +195,7 @@ mod tests {
         assert_eq!(error("a,name=x,name=y"), SpecError::Twice("name".to_owned()));
         let bad_ports = SpecError::Ports("5-4".to_owned(), PortsError::Reversed);
         assert_eq!(error("a,ports=5-4"), bad_ports);
+        assert_eq!(error("a,interrupts=x"), SpecError::Interrupt("x".to_owned()));
         assert_eq!(error("a,quota=64"), SpecError::Quota("64".to_owned(), QuotaError));
         assert_eq!(error("a,quota=4K,quota=4K"), SpecError::Twice("quota".to_owned()));
         for priority in ["0", "256", "high", ""] {

@@ -13,6 +13,7 @@ use crate::{
     report::{self, Locator},
     screen::{self, Screen},
     source_lines::SourceLines,
+    standard_input::StandardInput,
     watchdog,
 };
 use anyhow::{Context, Result};
@@ -89,7 +90,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         command_line: &command_line,
     };
     let engine = engine::choose(&args.engine, guest.architecture, args.memory)?;
-    let machine = Machine::new(&engine, &config)?;
+    let mut machine = Machine::new(&engine, &config)?;
     let source_lines = Arc::new(SourceLines::start(&guest));
     confinement::files(args.confinement, &engine);
     let listener = listen(&guest, &engine, &machine, header);
@@ -107,6 +108,10 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let socket = listener.as_ref().map(server::Listener::socket);
     watchdog::start(&signals, sender.clone(), deadline, socket)?;
     drop(guard);
+    let input = guest.reads_the_line().then(StandardInput::take).transpose()?;
+    if let Some(input) = &input {
+        machine.connect(input.input());
+    }
     let console = Console::new(screen::console(args.raw));
     let images = guest.images(source_lines);
     let trace = trace(args, images, &machine, header);
@@ -124,7 +129,8 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         let _ = sender.send(Event::Ended(outcome));
     })?;
     // From here on no file is opened, no thread and no process started.
-    confinement::run(args.confinement, &engine, running.child().as_slice());
+    let has_terminal = input.as_ref().is_some_and(StandardInput::is_terminal);
+    confinement::run(args.confinement, &engine, &running, has_terminal);
     drop(set_up);
     let mut end = wait(&events, deadline);
     let limit = end.limit();

@@ -55,6 +55,10 @@ struct Program {
     /// The I/O ports that it begins with: `0x60`, or a range such as `0x3f8-0x3ff`.
     #[serde(default)]
     ports: Vec<String>,
+    /// The interrupts that it begins with, by their numbers: a line of the I/O APIC, or from 24 on a
+    /// message-signalled one.
+    #[serde(default)]
+    interrupts: Vec<u16>,
     /// How much kernel memory it may cause, such as `64K`; no limit of its own if none is given.
     quota: Option<String>,
 }
@@ -165,6 +169,7 @@ impl Scenario {
         Ok(Module {
             ports: ports.collect::<Result<_, _>>().with_context(|| place("ports"))?,
             quota: quota.with_context(|| place("quota"))?,
+            interrupts: program.interrupts.clone(),
             name,
             arguments: with_charset(&program.arguments, Charset::of_environment()),
             pager: program.pager.clone(),
@@ -264,6 +269,7 @@ mod tests {
             server = "broken"
             priority = 30
             ports = ["0x3f8-0x3ff", "0x60"]
+            interrupts = [4, 25]
             quota = "64K"
             [[program]]
             image = "broken"
@@ -274,6 +280,7 @@ mod tests {
         assert_eq!(app.pager.as_deref(), Some("broken"));
         assert_eq!((app.server.as_deref(), app.priority), (Some("broken"), 30));
         let ports: Vec<_> = app.ports.iter().map(|range| (range.first, range.last)).collect();
+        assert_eq!(app.interrupts, [4, 25]);
         assert_eq!((ports, app.quota), (vec![(0x3f8, 0x3ff), (0x60, 0x60)], Some(64)));
         assert_eq!((modules[1].name.as_str(), modules[1].priority), ("broken", DEFAULT_PRIORITY));
         assert_eq!((modules[1].ports.len(), modules[1].quota), (0, None));

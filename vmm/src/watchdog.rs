@@ -7,6 +7,7 @@
 use crate::{
     message::say,
     run::{Event, KILLED_BY, TIMED_OUT},
+    standard_input,
 };
 use anyhow::{Context, Result};
 use signal_hook::{
@@ -52,6 +53,7 @@ impl SetUp {
             if is_done.recv_timeout(timeout.max(SET_UP)) == Err(RecvTimeoutError::Timeout) {
                 last_word
                     .say("time is up (--timeout), and the guest has not been started".to_owned());
+                standard_input::restore();
                 low_level::exit(TIMED_OUT.into());
             }
         };
@@ -127,6 +129,7 @@ impl End {
     fn now(&self, status: u8) -> ! {
         // Who has removed it already has done what is wanted.
         self.socket.iter().for_each(|socket| drop(fs::remove_file(socket)));
+        standard_input::restore();
         low_level::exit(status.into())
     }
 }

@@ -1,34 +1,77 @@
-//! Interrupt windows: the only moments when the kernel itself can be interrupted. What an interrupt
-//! asks for is only noted then; the kernel sees to it when it is ready.
+//! Interrupts: those that come to a thread, and interrupt windows, the only moments when the kernel itself
+//! can be interrupted. What an interrupt asks for is only noted then; the kernel sees to it when it is left.
 
-use super::local_apic;
+use super::{io_apic, local_apic};
 use core::{
     arch::asm,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicU8, AtomicU32, Ordering},
+};
+use kernel_core::memory::{
+    index::{InterruptIndex, TableIndex},
+    machine::Came,
 };
 
-/// Whether the timer has interrupted the kernel and nobody has asked for that yet.
-static TICKED: AtomicBool = AtomicBool::new(false);
+/// What has interrupted the kernel, and nobody has asked for that yet.
+static CAME: AtomicU8 = AtomicU8::new(0);
+
+const TICK: u8 = 1;
+const INTERRUPT: u8 = 2;
+
+/// A bit for each interrupt that has come and that the kernel has not seen to yet.
+static NOTED: AtomicU32 = AtomicU32::new(0);
+
+/// Takes an interrupt from its controllers: it does not come again until it is unmasked.
+pub fn take(interrupt: InterruptIndex) {
+    io_apic::mask(interrupt);
+    local_apic::end_of_interrupt();
+}
 
 /// Takes the timer's interrupt of the kernel.
 pub fn note_tick() {
     local_apic::end_of_interrupt();
-    TICKED.store(true, Ordering::Relaxed);
+    CAME.fetch_or(TICK, Ordering::Relaxed);
 }
 
-/// Lets an interrupt in that waits. True if it was the timer's.
+/// Takes another one's.
+pub fn note(interrupt: InterruptIndex) {
+    take(interrupt);
+    NOTED.fetch_or(1 << interrupt.position(), Ordering::Relaxed);
+    CAME.fetch_or(INTERRUPT, Ordering::Relaxed);
+}
+
+/// One of those that were noted.
+#[inline(always)]
+pub fn noted() -> Option<InterruptIndex> {
+    // Most often there is none.
+    if NOTED.load(Ordering::Relaxed) == 0 { None } else { first_noted() }
+}
+
+#[cold]
+#[inline(never)]
+fn first_noted() -> Option<InterruptIndex> {
+    let number = NOTED.load(Ordering::Relaxed).trailing_zeros();
+    NOTED.fetch_and(!(1 << number), Ordering::Relaxed);
+    Some(InterruptIndex::from_position(number as u16))
+}
+
+/// Lets interrupts in that wait.
 #[inline]
-pub fn open_window() -> bool {
+pub fn open_window() -> Came {
     // SAFETY: the stack is valid and nothing lies below its end, and what is interrupted finds its
-    // registers as they were: the interrupt only changes [`TICKED`]. The first instruction behind
-    // `sti` is not interrupted yet.
+    // registers as they were: the interrupt only changes [`CAME`] and [`NOTED`]. The first instruction
+    // behind `sti` is not interrupted yet.
     unsafe { asm!("sti", "nop", "cli") }
-    TICKED.swap(false, Ordering::Relaxed)
+    came()
 }
 
-/// Sleeps until an interrupt has come. True if it was the timer's.
-pub fn sleep() -> bool {
+/// Sleeps until an interrupt has come.
+pub fn sleep() -> Came {
     // SAFETY: as in [`open_window`]. No interrupt can come between `sti` and `hlt`.
     unsafe { asm!("sti", "hlt", "cli") }
-    TICKED.swap(false, Ordering::Relaxed)
+    came()
+}
+
+fn came() -> Came {
+    let came = CAME.swap(0, Ordering::Relaxed);
+    Came { tick: came & TICK != 0, interrupt: came & INTERRUPT != 0 }
 }

@@ -74,6 +74,9 @@ pub fn loaded_root() -> *const PhysicalAddress {
 pub fn leave_kernel() -> ! {
     let kernel = kernel();
     loop {
+        while let Some(interrupt) = interrupts::noted() {
+            kernel.interrupt_came(interrupt);
+        }
         match kernel.current.get() {
             Some(next) => {
                 let next = &mut kernel.threads[next];
@@ -87,7 +90,7 @@ pub fn leave_kernel() -> ! {
 
 #[cold]
 fn idle(kernel: &mut Kernel<Hardware>) {
-    if interrupts::sleep() {
+    if interrupts::sleep().tick {
         kernel.timer_tick();
     }
 }

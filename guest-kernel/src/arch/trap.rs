@@ -1,12 +1,13 @@
 //! What becomes of traps, on both architectures: the entries call this when they have pushed a frame.
 
 use super::{
-    interrupts, local_apic,
+    interrupts, io_apic, local_apic,
     own::entry::{INSTRUCTION, VECTOR, fault_access},
     processor,
     switch::{leave_kernel, leave_to},
 };
-use crate::kernel_cell::kernel;
+use crate::{hardware::Hardware, kernel_cell::kernel};
+use kernel_core::Kernel;
 
 /// The current thread touched `address` in a way that its page tables do not allow.
 #[inline(always)]
@@ -21,17 +22,27 @@ pub extern "C" fn handle_trap() -> ! {
     if let Some(current) = kernel.current.get() {
         let context = &kernel.threads[current].context;
         let (vector, error) = (context.vector, context.error_code);
-        if vector == usize::from(local_apic::TIMER_VECTOR) {
-            local_apic::end_of_interrupt();
-            kernel.timer_tick();
-        } else if vector < usize::from(local_apic::TIMER_VECTOR) {
+        if vector < usize::from(local_apic::TIMER_VECTOR) {
             kernel.exception(vector as u8, error);
+        } else {
+            take_interrupt(kernel, vector);
         }
     }
     leave_kernel()
 }
 
-/// Only the timer may interrupt the kernel, and only in an interrupt window; the kernel goes on after
+/// An interrupt has come in user mode.
+pub fn take_interrupt(kernel: &mut Kernel<Hardware>, vector: usize) {
+    if vector == usize::from(local_apic::TIMER_VECTOR) {
+        local_apic::end_of_interrupt();
+        kernel.timer_tick();
+    } else if let Some(interrupt) = io_apic::interrupt(vector) {
+        interrupts::take(interrupt);
+        kernel.interrupt_came(interrupt);
+    }
+}
+
+/// Only interrupts may interrupt the kernel, and only in an interrupt window; the kernel goes on after
 /// that. What the machine itself reports (NMI, double fault, machine check) ends here too, wherever
 /// the processor was.
 pub extern "C" fn handle_trap_in_kernel(frame: *const usize) {
@@ -41,6 +52,8 @@ pub extern "C" fn handle_trap_in_kernel(frame: *const usize) {
         unsafe { [VECTOR, ERROR, INSTRUCTION].map(|offset| *frame.byte_add(offset)) };
     if vector == usize::from(local_apic::TIMER_VECTOR) {
         interrupts::note_tick();
+    } else if let Some(interrupt) = io_apic::interrupt(vector) {
+        interrupts::note(interrupt);
     } else if vector != usize::from(local_apic::SPURIOUS_VECTOR) {
         let address = processor::fault_address();
         panic!(

@@ -6,6 +6,7 @@ use images::bundle::{Bundle, BundleError, Module, ModuleName};
 use protocol::{
     boot::{ModuleKind, PortRange},
     flexpage::KERNEL_PORTS,
+    operation::interrupts::INTERRUPTS,
     program::ARGUMENTS_LENGTH,
 };
 use thiserror::Error;
@@ -94,8 +95,26 @@ pub enum ManifestError {
         /// The port in it.
         port: u16,
     },
-    /// Ports or a quota for something that does not run on its own.
-    #[error("module '{0}' is no program: only programs have ports or a quota")]
+    /// An interrupt that there is not.
+    #[error(
+        "module '{name}' asks for interrupt {interrupt}: the last one is {}", INTERRUPTS - 1
+    )]
+    NoInterrupt {
+        /// The module.
+        name: ModuleName,
+        /// The interrupt.
+        interrupt: u16,
+    },
+    /// Only one program can have an interrupt.
+    #[error("module '{name}' asks for interrupt {interrupt}, which has been asked for already")]
+    InterruptTwice {
+        /// The module.
+        name: ModuleName,
+        /// The interrupt.
+        interrupt: u16,
+    },
+    /// Ports, interrupts or a quota for something that does not run on its own.
+    #[error("module '{0}' is no program: only programs have ports, interrupts or a quota")]
     NotAProgram(ModuleName),
     /// Arguments that do not fit.
     #[error(
@@ -120,9 +139,28 @@ pub fn check(bundle: Bundle<'_>) -> Result<(), ManifestError> {
     Files::lay_out(bundle)?;
     for module in bundle.modules() {
         check_module(&module)?;
+        check_interrupts(bundle, &module)?;
         let mut others = bundle.modules_of(module.kind).take_while(|m| m.index < module.index);
         if others.any(|other| other.name == module.name) {
             return Err(ManifestError::SameName(module.name()));
+        }
+    }
+    Ok(())
+}
+
+/// Each interrupt exists, and is asked for once.
+fn check_interrupts(bundle: Bundle<'_>, module: &Module<'_>) -> Result<(), ManifestError> {
+    let own = module.entry.interrupts();
+    for (place, &interrupt) in own.iter().enumerate() {
+        let name = || module.name();
+        if interrupt >= INTERRUPTS {
+            return Err(ManifestError::NoInterrupt { name: name(), interrupt });
+        }
+        let mut before = bundle.modules().take_while(|other| other.index < module.index);
+        let is_taken = own[..place].contains(&interrupt)
+            || before.any(|other| other.entry.interrupts().contains(&interrupt));
+        if is_taken {
+            return Err(ManifestError::InterruptTwice { name: name(), interrupt });
         }
     }
     Ok(())
@@ -141,7 +179,8 @@ fn check_module(module: &Module<'_>) -> Result<(), ManifestError> {
         return Err(ManifestError::Priority { name: name(), priority: entry.priority });
     }
     let ports = entry.port_ranges();
-    if module.kind != ModuleKind::Program && (entry.quota != 0 || !ports.is_empty()) {
+    let has_any = entry.quota != 0 || !ports.is_empty() || !entry.interrupts().is_empty();
+    if module.kind != ModuleKind::Program && has_any {
         return Err(ManifestError::NotAProgram(name()));
     }
     if !entry.quota.is_multiple_of(QUOTA_STEP) || entry.quota > LARGEST_QUOTA {

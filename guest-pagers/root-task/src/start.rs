@@ -8,7 +8,7 @@ use policy::{
 };
 use runtime::{
     Error, Result,
-    capability::{CONSOLE, Cap, DEBUGGER, FACTORY, Gate, SCHEDULER, THREAD, Task},
+    capability::{CONSOLE, Cap, DEBUGGER, FACTORY, Gate, INTERRUPTS, SCHEDULER, THREAD, Task},
     objects::Resident,
     owned::Owned,
     protocol::{
@@ -109,6 +109,10 @@ impl Starter<'_> {
         if let Some(pager) = program.pager {
             let gate = self.gate(index, pager)?;
             task.map(gate.item(CapabilityIndex::PAGER, Rights::READ))?;
+        }
+        for (place, &interrupt) in program.module.entry.interrupts().iter().enumerate() {
+            let slot = CapabilityIndex(CapabilityIndex::FIRST_INTERRUPT.0 + place);
+            INTERRUPTS.create(interrupt)?.hand_over(task, slot)?;
         }
         SCHEDULER.set_priority(**thread, program.module.entry.priority.min(255) as u8)
     }

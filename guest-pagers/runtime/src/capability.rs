@@ -47,6 +47,10 @@ objects! {
     Debugger = label::DEBUGGER;
     /// The machine.
     Platform = label::PLATFORM;
+    /// The interrupts.
+    Interrupts = label::INTERRUPT;
+    /// One interrupt.
+    Interrupt = label::INTERRUPT;
     /// Who started this program, and gives it memory.
     Parent = label::SIGMA0;
 }
@@ -167,5 +171,7 @@ pub const SCHEDULER: Cap<Scheduler> = Cap::new(CapabilityIndex::SCHEDULER);
 pub const DEBUGGER: Cap<Debugger> = Cap::new(CapabilityIndex::DEBUGGER);
 /// The platform: only the root task has it at first.
 pub const PLATFORM: Cap<Platform> = Cap::new(CapabilityIndex::PLATFORM);
+/// The interrupts: only the root task has them at first.
+pub const INTERRUPTS: Cap<Interrupts> = Cap::new(CapabilityIndex::INTERRUPTS);
 /// The program that the manifest names as this one's server.
 pub const SERVER: Cap<Gate> = Cap::new(CapabilityIndex::SERVER);

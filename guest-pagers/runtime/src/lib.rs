@@ -30,6 +30,8 @@
 //! | [`ipc`], [`message`] | plain messages |
 //! | [`parent`] | what a parent does for its child: memory, I/O ports, the end |
 //! | [`port`] | I/O ports |
+//! | [`interrupt`] | interrupts |
+//! | [`serial`] | the serial line's input |
 //! | [`random`] | random numbers |
 //! | [`boot`] | the kernel info page and the boot bundle, for sigma0 and the root task |
 //!
@@ -44,6 +46,7 @@ pub mod console;
 mod error;
 #[doc(hidden)]
 pub mod heap;
+pub mod interrupt;
 pub mod ipc;
 pub mod memory;
 pub mod message;
@@ -55,6 +58,7 @@ pub mod port;
 pub mod program;
 pub mod random;
 pub mod reply;
+pub mod serial;
 pub mod share;
 pub mod slot;
 #[doc(hidden)]

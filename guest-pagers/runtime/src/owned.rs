@@ -22,11 +22,12 @@
 //! | a gate | who waits to send through it learns that there is nobody |
 //! | a thread | who waits for it learns that; its gates lead to nobody |
 //! | a task | its threads stop; all of its mappings, ports and capabilities, and what was derived from them |
+//! | an interrupt | it is masked |
 //! | a factory | all that it has made, in any task; its quota goes back to the factory that it was made from |
 
 use crate::{
     Result,
-    capability::{Cap, Factory, Gate, Object, TASK, Task, Thread},
+    capability::{Cap, Factory, Gate, Interrupt, Object, TASK, Task, Thread},
     objects::Take,
     share::Item,
     slot::Slot,
@@ -34,13 +35,14 @@ use crate::{
 use core::ops::Deref;
 use protocol::{flexpage::Rights, object::CapabilityIndex, syscall::CAPABILITY_SHIFT};
 
-/// Objects that factories make, and that end.
+/// Objects that are made, and that end.
 pub trait Mortal: Object {}
 
 impl Mortal for Task {}
 impl Mortal for Thread {}
 impl Mortal for Gate {}
 impl Mortal for Factory {}
+impl Mortal for Interrupt {}
 
 /// The first capability of an object, in a slot of its own. The object ends when this is dropped.
 #[derive(Debug)]

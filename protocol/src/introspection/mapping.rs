@@ -204,6 +204,10 @@ pub enum ObjectKind {
     Platform = 8,
     /// The answer that a thread waits for. Its index is the thread's.
     Reply = 9,
+    /// The interrupts, of which objects can be made.
+    Interrupts = 10,
+    /// One interrupt. Its index is its number.
+    Interrupt = 11,
 }
 
 impl ObjectKind {
@@ -220,6 +224,8 @@ impl ObjectKind {
             7 => Self::Debugger,
             8 => Self::Platform,
             9 => Self::Reply,
+            10 => Self::Interrupts,
+            11 => Self::Interrupt,
             _ => return None,
         })
     }
@@ -312,6 +318,34 @@ pub struct GateRecord {
 }
 
 const _: () = assert!(size_of::<GateRecord>() == 16);
+
+/// An interrupt as viewers see it. Its index in the table is its number
+/// ([`crate::operation::interrupts`]).
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(8))]
+pub struct InterruptRecord {
+    /// [`super::UNUSED`] or [`super::ALIVE`].
+    pub state: u16,
+    /// The gate that it is bound to, or [`super::NOBODY`].
+    pub gate: u16,
+    /// [`InterruptRecord::OPEN`] and others.
+    pub flags: u32,
+    /// Counts the objects that there have been of this interrupt, with this one.
+    pub generation: u32,
+    /// Times that somebody was told of it, as far as they can be counted.
+    pub told: u32,
+}
+
+const _: () = assert!(size_of::<InterruptRecord>() == 16);
+
+impl InterruptRecord {
+    /// It is not masked.
+    pub const OPEN: u32 = 1;
+    /// It has come, and nobody was told of that yet.
+    pub const PENDING: u32 = 2;
+    /// It has come again while it was masked.
+    pub const MISSED: u32 = 4;
+}
 
 #[cfg(test)]
 mod tests {

@@ -20,7 +20,7 @@ pub const NOTE_TYPE: u32 = 1;
 pub const HEADER_MAGIC: u64 = u64::from_le_bytes(*b"GLASSPGR");
 
 /// Changes with any layout in this module.
-pub const HEADER_VERSION: u32 = 6;
+pub const HEADER_VERSION: u32 = 7;
 
 /// Bytes in the name of a task or thread.
 pub const NAME_LENGTH: usize = 16;
@@ -49,6 +49,8 @@ pub struct Header {
     pub factories: Table,
     /// [`mapping::GateRecord`]s.
     pub gates: Table,
+    /// [`mapping::InterruptRecord`]s.
+    pub interrupts: Table,
     /// [`mapping::LifeRecord`]s.
     pub lives: LifeTables,
     /// Where the kernel waits for the host to look at it.
@@ -78,7 +80,7 @@ pub struct Header {
     pub port_cache: u64,
 }
 
-const _: () = assert!(size_of::<Header>() == 32 + 32 + 4 * 24 + 5 * 24 + 24 + 72 + 16);
+const _: () = assert!(size_of::<Header>() == 32 + 32 + 5 * 24 + 6 * 24 + 24 + 72 + 16);
 
 /// Lets the host look at the machine between two operations of the kernel.
 ///
@@ -138,6 +140,8 @@ pub struct LifeTables {
     pub factories: Table,
     /// Of the answers that threads wait for, by the thread's number.
     pub replies: Table,
+    /// Of interrupts.
+    pub interrupts: Table,
 }
 
 /// What the processor has been told of I/O ports, by the bitmap behind its task state segment: it

@@ -14,12 +14,16 @@
 //! | [`scheduler`] | [`scheduler::SetPriority`], [`scheduler::Yield`] |
 //! | [`debugger`] | [`debugger::SetName`], [`debugger::Null`] |
 //! | [`platform`] | [`platform::ShutDown`] |
+//! | [`interrupts`] | [`interrupts::Create`] |
+//! | [`interrupt`] | [`interrupt::Bind`], [`interrupt::Unbind`], [`interrupt::Mask`], [`interrupt::Unmask`] |
 
 use crate::{Word, error::ObjectError};
 
 pub mod console;
 pub mod debugger;
 pub mod factory;
+pub mod interrupt;
+pub mod interrupts;
 pub mod platform;
 pub mod scheduler;
 pub mod task;

@@ -46,6 +46,14 @@ fn operations_come_back() {
         CreateGate(factory::CreateGate { slot: SLOT, label: 7, receiver: CapabilityIndex(2) }),
         CreateFactory(factory::CreateFactory { slot: SLOT, limit: 1 << 20 }),
     );
+    comes_back!(interrupts, Create(interrupts::Create { slot: SLOT, interrupt: 31 }));
+    comes_back!(
+        interrupt,
+        Bind(interrupt::Bind { gate: SLOT }),
+        Unbind(interrupt::Unbind),
+        Mask(interrupt::Mask),
+        Unmask(interrupt::Unmask),
+    );
     comes_back!(console, Write(console::Write { length: console::Write::MAX_BYTES }));
     comes_back!(
         scheduler,

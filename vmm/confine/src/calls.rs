@@ -7,7 +7,7 @@ use crate::filter::{
     Condition::{Has, Is, Lacks},
     Rules,
 };
-use std::process;
+use std::{os::fd::RawFd, process};
 use syscalls::Sysno;
 
 /// What a run has.
@@ -17,7 +17,14 @@ pub struct Run<'r> {
     pub requests: &'r [u32],
     /// The processes that it may kill.
     pub children: &'r [u32],
+    /// The descriptor to which what comes in is passed on, if that is one.
+    pub line: Option<RawFd>,
+    /// Whether standard input is a terminal, whose settings are put back.
+    pub has_terminal: bool,
 }
+
+/// Of `include/uapi/asm-generic/ioctls.h`: `_IOW('T', 0x2B, struct termios2)`.
+const TCSETS2: u32 = 0x402c_542b;
 
 /// What a file is opened with for more than to be read.
 const TO_WRITE: u32 = (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_TMPFILE) as u32
@@ -101,7 +108,8 @@ pub fn of_a_run(run: &Run<'_>) -> Rules {
         // QEMU ends, and what it said is read.
         .allow(&[Sysno::wait4, Sysno::waitid, Sysno::pread64]);
     let kill = |rules: Rules, child: &u32| rules.allow_if(Sysno::kill, &[Is(0, *child)]);
-    run.children.iter().fold(with_patience(rules), kill)
+    let rules = run.children.iter().fold(with_patience(rules), kill);
+    with_terminal(with_line(rules, run.line), run.has_terminal)
 }
 
 /// The thread of a viewer: it reads what it has open.
@@ -142,6 +150,23 @@ fn with_output(rules: Rules) -> Rules {
     [libc::STDOUT_FILENO, libc::STDERR_FILENO].into_iter().fold(rules, |rules, descriptor| {
         let conditions = [Is(0, descriptor as u32)];
         rules.allow_if(Sysno::write, &conditions).allow_if(Sysno::writev, &conditions)
+    })
+}
+
+/// What comes in goes to the guest.
+fn with_line(rules: Rules, line: Option<RawFd>) -> Rules {
+    match line {
+        Some(line) => rules.allow_if(Sysno::write, &[Is(0, line as u32)]),
+        None => rules,
+    }
+}
+
+/// The settings that the terminal had before, by either of two requests.
+fn with_terminal(rules: Rules, has_terminal: bool) -> Rules {
+    let requests: &[u32] = if has_terminal { &[libc::TCSETS as u32, TCSETS2] } else { &[] };
+    requests.iter().fold(rules, |rules, request| {
+        let conditions = [Is(0, libc::STDIN_FILENO as u32), Is(1, *request)];
+        rules.allow_if(Sysno::ioctl, &conditions)
     })
 }
 

@@ -137,9 +137,12 @@ fn all_are_closed(confine: fn()) {
     }
 }
 
+/// A run without anything.
+const NOTHING: Run<'_> = Run { requests: &[], children: &[], line: None, has_terminal: false };
+
 fn as_run() {
     no_new_privileges().unwrap();
-    run(&Run { requests: &[REQUEST], children: &[] }).unwrap();
+    run(&Run { requests: &[REQUEST], ..NOTHING }).unwrap();
 }
 
 fn as_processor() {
@@ -153,6 +156,57 @@ fn as_viewer() {
 
 const CONFINED: [(&str, fn()); 3] =
     [("run", as_run), ("processor", as_processor), ("viewer", as_viewer)];
+
+/// Writes to its own line, and nowhere else.
+#[test]
+fn a_run_writes_only_to_the_line_that_it_has() {
+    const LINE: i32 = 7;
+    let confine = || {
+        no_new_privileges().unwrap();
+        run(&Run { line: Some(LINE), ..NOTHING }).unwrap();
+    };
+    elsewhere("line", || {
+        confine();
+        call(Sysno::write, [LINE as usize, 0, 0, 0, 0, 0]);
+    })
+    .expect_end();
+    elsewhere("another", || {
+        confine();
+        call(Sysno::write, [LINE as usize + 1, 0, 0, 0, 0, 0]);
+    })
+    .expect_forbidden("write");
+}
+
+/// Sets its terminal, and asks nothing of it.
+#[test]
+fn a_run_only_puts_its_terminal_back() {
+    let confine = |has_terminal| {
+        no_new_privileges().unwrap();
+        run(&Run { has_terminal, ..NOTHING }).unwrap();
+    };
+    let set = |descriptor| call(Sysno::ioctl, [descriptor, libc::TCSETS as usize, 0, 0, 0, 0]);
+    elsewhere("terminal", || {
+        confine(true);
+        set(0);
+    })
+    .expect_end();
+    elsewhere("none", || {
+        confine(false);
+        set(0);
+    })
+    .expect_forbidden("ioctl");
+    elsewhere("other", || {
+        confine(true);
+        set(1);
+    })
+    .expect_forbidden("ioctl");
+    elsewhere("typing", || {
+        confine(true);
+        // As if somebody had typed something.
+        call(Sysno::ioctl, [0, libc::TIOCSTI as usize, 0, 0, 0, 0]);
+    })
+    .expect_forbidden("ioctl");
+}
 
 #[test]
 fn a_run_can_do_nothing_else() {
@@ -304,7 +358,7 @@ fn a_run_can_end_its_child() {
     let child = || -> Child {
         Command::new("sleep").arg("100").stdin(Stdio::null()).spawn().expect("sleep can be started")
     };
-    let confine = |child: &Child| run(&Run { requests: &[], children: &[child.id()] }).unwrap();
+    let confine = |child: &Child| run(&Run { children: &[child.id()], ..NOTHING }).unwrap();
     elsewhere("its child", || {
         let mut child = child();
         confine(&child);

@@ -9,8 +9,8 @@ use policy::programs::Programs;
 use protocol::{
     PAGE_SIZE,
     boot::{
-        BUNDLE_MAGIC, BUNDLE_VERSION, BundleHeader, MAX_PORT_RANGES, ModuleEntry, ModuleKind,
-        NAME_LENGTH, ROOT, pad_name,
+        BUNDLE_MAGIC, BUNDLE_VERSION, BundleHeader, MAX_INTERRUPTS, MAX_PORT_RANGES, ModuleEntry,
+        ModuleKind, NAME_LENGTH, ROOT, pad_name,
     },
 };
 use std::sync::Arc;
@@ -40,6 +40,8 @@ pub struct Module {
     pub priority: u32,
     /// The I/O ports that it begins with.
     pub ports: Vec<PortRange>,
+    /// Numbers of the interrupts that it begins with.
+    pub interrupts: Vec<u16>,
     /// KiB of kernel memory that it may cause, if it has a limit of its own.
     pub quota: Option<u32>,
 }
@@ -56,6 +58,7 @@ impl Module {
             server: None,
             priority: DEFAULT_PRIORITY,
             ports: Vec::new(),
+            interrupts: Vec::new(),
             quota: None,
         }
     }
@@ -85,6 +88,14 @@ pub enum PackError {
     /// More port ranges than fit.
     #[error("module '{name}' has {count} ranges of ports: the most is {MAX_PORT_RANGES}")]
     TooManyPorts {
+        /// The module.
+        name: String,
+        /// How many it has.
+        count: usize,
+    },
+    /// More interrupts than fit.
+    #[error("module '{name}' has {count} interrupts: the most is {MAX_INTERRUPTS}")]
+    TooManyInterrupts {
         /// The module.
         name: String,
         /// How many it has.
@@ -171,6 +182,12 @@ fn entry(
     }
     let mut ports = [PortRange::default(); MAX_PORT_RANGES];
     ports.iter_mut().zip(&module.ports).for_each(|(to, from)| *to = *from);
+    if module.interrupts.len() > MAX_INTERRUPTS {
+        let count = module.interrupts.len();
+        return Err(PackError::TooManyInterrupts { name: name.clone(), count });
+    }
+    let mut interrupts = [0; MAX_INTERRUPTS];
+    interrupts.iter_mut().zip(&module.interrupts).for_each(|(to, from)| *to = *from);
     Ok(ModuleEntry {
         offset: offset as u64,
         length: module.bytes.len() as u64,
@@ -181,8 +198,10 @@ fn entry(
         server: program_index(modules, module, "server", module.server.as_deref())?,
         priority: module.priority,
         quota: module.quota.unwrap_or(0),
-        port_ranges: module.ports.len() as u32,
+        port_ranges: module.ports.len() as u16,
+        interrupt_count: module.interrupts.len() as u16,
         ports,
+        interrupts,
         name: pad_name(module.name.as_bytes()),
     })
 }
@@ -284,6 +303,7 @@ mod tests {
             server: Some("pager".to_owned()),
             priority: 7,
             ports: vec![PortRange { first: 0x3f8, last: 0x3ff }],
+            interrupts: vec![4, 31],
             quota: Some(64),
             ..program("app")
         };
@@ -307,6 +327,7 @@ mod tests {
         assert_eq!((app.pager, app.server, app.priority), (3, 3, 7));
         assert_eq!((entries[3].pager, entries[3].server), (ROOT, ROOT));
         assert_eq!((app.port_ranges(), app.quota), (&modules[2].ports[..], 64));
+        assert_eq!(app.interrupts(), [4, 31]);
         assert_eq!((entries[3].port_ranges(), entries[3].quota), (&[][..], 0));
         let start = app.arguments_offset as usize;
         assert_eq!(&bundle[start..start + app.arguments_length as usize], b"one two");
@@ -388,6 +409,22 @@ mod tests {
         assert_eq!(error, ManifestError::LongArguments { name: name("a"), length });
         let files = (0..=MAX_FILES).map(|number| file(&number.to_string(), b"")).collect();
         assert_eq!(guest_refusal(files), ManifestError::Files(FilesError::TooMany));
+    }
+
+    #[test]
+    fn each_interrupt_exists_and_has_one_program() {
+        let asking =
+            |who, interrupts: &[u16]| Module { interrupts: interrupts.to_vec(), ..program(who) };
+        let error = guest_refusal(vec![asking("a", &[4, 32])]);
+        assert_eq!(error.to_string(), "module 'a' asks for interrupt 32: the last one is 31");
+        for modules in [vec![asking("a", &[4]), asking("b", &[5, 4])], vec![asking("b", &[4, 4])]] {
+            let error = guest_refusal(modules).to_string();
+            assert_eq!(error, "module 'b' asks for interrupt 4, which has been asked for already");
+        }
+        let text = Module { interrupts: vec![4], ..file("a", b"") };
+        assert_eq!(guest_refusal(vec![text]), ManifestError::NotAProgram(name("a")));
+        let error = refusal(vec![asking("a", &[1, 2, 3, 4, 5])]).to_string();
+        assert_eq!(error, "module 'a' has 5 interrupts: the most is 4");
     }
 
     #[test]

@@ -67,6 +67,9 @@ pub const CONSOLE_PORT: u16 = 0x3F8;
 /// Ports of the console.
 pub const CONSOLE_PORTS: u16 = 8;
 
+/// The line of its interrupt.
+pub const SERIAL_INTERRUPT: u16 = 4;
+
 /// A byte written here ends the machine with that status, as with QEMU's isa-debug-exit.
 pub const EXIT_PORT: u16 = 0xF4;
 

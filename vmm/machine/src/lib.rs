@@ -11,6 +11,7 @@
 pub mod bundle;
 mod cpu;
 pub mod host;
+mod input;
 mod kernel;
 mod kvm;
 pub mod layout;
@@ -26,8 +27,10 @@ mod testing;
 
 pub use cpu::CpuState;
 pub use images::{Architecture, architecture::UnknownArchitecture};
+pub use input::Input;
 pub use kernel::{Kernel, KernelError};
 pub use kvm::{KvmError, PROCESSOR_REQUESTS, can_run as kvm_can_run, probe, ring0 as kvm_ring0};
+pub use layout::SERIAL_INTERRUPT;
 pub use loader::LoadError;
 pub use machine::{Config, Engine, Machine, MachineError, Running};
 pub use memory::{Memory, MemoryError, OutsideRam, RamSize, RamSizeError, human};

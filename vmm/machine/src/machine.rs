@@ -2,6 +2,7 @@
 
 use crate::{
     Architecture, Kernel, Outcome,
+    input::Input,
     kvm::{self, KvmError},
     layout::ram_limit,
     loader::{self, BundlePlace, LoadError},
@@ -11,6 +12,7 @@ use crate::{
 use std::{
     fs::File,
     io::{self, Write},
+    os::fd::RawFd,
     path::PathBuf,
 };
 use thiserror::Error;
@@ -95,6 +97,14 @@ impl Machine {
         })
     }
 
+    /// What comes in by the serial line when the guest runs. Otherwise nothing does.
+    pub fn connect(&mut self, input: Input) {
+        match self {
+            Self::Kvm(machine) => machine.connect(input),
+            Self::Qemu(machine) => machine.connect(input),
+        }
+    }
+
     /// The guest's RAM, to be read while the guest runs.
     pub fn memory(&self) -> Memory {
         match self {
@@ -151,6 +161,14 @@ impl Running {
         match self {
             Self::Kvm(_) => None,
             Self::Qemu(running) => Some(running.process()),
+        }
+    }
+
+    /// The descriptor that input is written to, if there is input and somebody else has the line.
+    pub fn input(&self) -> Option<RawFd> {
+        match self {
+            Self::Kvm(_) => None,
+            Self::Qemu(running) => running.input(),
         }
     }
 

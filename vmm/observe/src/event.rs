@@ -66,6 +66,8 @@ pub enum Event {
     Unmap(Unmapping),
     /// A message between threads.
     Message(Message),
+    /// A thread was told that an interrupt has come.
+    Interrupt(Interrupt),
     /// A task was created.
     TaskCreated(Creation),
     /// A thread was bound to its task and may start.
@@ -296,6 +298,23 @@ pub struct Message {
     pub gate_label: u64,
     /// The first two message words; those beyond the tag's count mean nothing.
     pub words: [u64; 2],
+}
+
+/// An interrupt that a thread was told of.
+#[derive(Clone, Debug)]
+pub struct Interrupt {
+    /// When it was told.
+    pub time: Nanoseconds,
+    /// The thread.
+    pub to: Party,
+    /// The interrupt's number.
+    pub number: u16,
+    /// Label of the gate that it is bound to.
+    pub gate_label: u64,
+    /// How long ago it had come.
+    pub pending: Nanoseconds,
+    /// How often it has been told, with this time.
+    pub told: u32,
 }
 
 /// A new task or thread.

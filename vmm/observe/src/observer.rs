@@ -4,8 +4,8 @@ use crate::{
     clock::Clock,
     diagnosis::{self, Facts},
     event::{
-        Cause, Creation, End, Ending, Event, Gate, Handler, Lost, Mapping, Message, Naming, Pagers,
-        Resumed, ShutDown, Span, Stages, Unmapping,
+        Cause, Creation, End, Ending, Event, Gate, Handler, Interrupt, Lost, Mapping, Message,
+        Naming, Nanoseconds, Pagers, Resumed, ShutDown, Span, Stages, Unmapping,
     },
     memory::GuestMemory,
     names::{Names, Task, printable},
@@ -216,6 +216,17 @@ impl Interpreter {
             }
             Recorded::Message(message) => {
                 Event::Message(self.message(memory, &traced.with(message)))
+            }
+            Recorded::Interrupt(interrupt) => {
+                let [told, came] = [time, interrupt.came].map(|time| self.clock.time(time));
+                Event::Interrupt(Interrupt {
+                    time: told,
+                    to: self.names.party(memory, who),
+                    number: interrupt.number,
+                    gate_label: interrupt.gate_label,
+                    pending: Nanoseconds(told.0.saturating_sub(came.0)),
+                    told: interrupt.told,
+                })
             }
             Recorded::TaskCreated(created) => {
                 self.names.task_created(who.task());

@@ -3,7 +3,7 @@
 use observe::inspect::{Mapping, Snapshot, Source, Target, Unit};
 use protocol::{
     flexpage::Rights,
-    introspection::mapping::{CapabilitySlot, ObjectKind, Resource},
+    introspection::mapping::{CapabilitySlot, InterruptRecord, ObjectKind, Resource},
 };
 use serde_json::{Value, json};
 
@@ -76,10 +76,28 @@ pub fn object_words(snapshot: &Snapshot<'_>, slot: CapabilitySlot) -> String {
         Some(ObjectKind::Scheduler) => "the scheduler".to_owned(),
         Some(ObjectKind::Debugger) => "the debugger object".to_owned(),
         Some(ObjectKind::Platform) => "the platform".to_owned(),
+        Some(ObjectKind::Interrupts) => "the interrupts".to_owned(),
+        Some(ObjectKind::Interrupt) => interrupt_words(snapshot, index),
         Some(ObjectKind::Reply) => {
             format!("the answer that {} waits for", snapshot.thread_name(index))
         }
     }
+}
+
+/// `interrupt 4, to echo, label 0x1, told 7 times, open`
+fn interrupt_words(snapshot: &Snapshot<'_>, number: u16) -> String {
+    let Some(record) = snapshot.interrupt(number) else { return format!("interrupt {number}") };
+    let bound = match snapshot.gate(CapabilitySlot::new(ObjectKind::Gate, 0, record.gate)) {
+        Some(gate) => format!("to {}, label {:#x}", snapshot.thread_name(gate.thread), gate.label),
+        None => "bound to nothing".to_owned(),
+    };
+    let is = |flag| record.flags & flag != 0;
+    let state = match () {
+        () if is(InterruptRecord::PENDING) => "pending",
+        () if is(InterruptRecord::OPEN) => "open",
+        () => "masked",
+    };
+    format!("interrupt {number}, {bound}, told {} times, {state}", record.told)
 }
 
 /// `frame 0x2fbe`, `port 0x3ff`, or what a capability is for

@@ -10,7 +10,7 @@ use crate::{
         stretch::Preempted,
     },
     memory::{
-        index::{MaybeThread, ThreadIndex},
+        index::{InterruptIndex, MaybeThread, ThreadIndex},
         machine::Machine,
     },
     threads::{
@@ -194,6 +194,12 @@ impl<M: Machine> Kernel<M> {
             self.mappings.stretch.begin(&mut self.mappings.machine);
             self.work_off();
         }
+    }
+
+    /// An interrupt has come, and its controller masks it from now on.
+    pub fn interrupt_came(&mut self, interrupt: InterruptIndex) {
+        self.note_interrupt(interrupt);
+        self.preempt();
     }
 
     fn next_turn(&mut self) {

@@ -210,10 +210,11 @@ impl<M: Machine> Kernel<M> {
             self.lose_reply(unanswered, receiver);
         }
         // A message that was begun goes on first.
-        if let Some(gate) = self.threads[receiver].unheld.first()
+        if let Some(gate) = self.threads[receiver].news.first()
             && !self.is_receiving(receiver)
+            && !self.comes_behind_senders(receiver, gate)
         {
-            return self.take_unheld(call, gate);
+            return self.take_news(call, gate);
         }
         let first = self.threads[receiver].senders.first();
         let message = first.and_then(|sender| self.threads[sender].message_to(receiver));

@@ -12,7 +12,6 @@ use crate::{
         machine::Machine,
     },
     threads::{
-        gate::GateChain,
         kernel::Kernel,
         next::{Next, SystemCall},
     },
@@ -38,8 +37,8 @@ impl<M: Machine> Kernel<M> {
             self.tell_unheld(thread, gate);
             self.make_ready(thread);
         } else {
+            self.put_among_news(thread, gate);
             self.gates[gate].is_unheld = true;
-            self.threads[thread].unheld.push(&mut self.gates, GateChain::Unheld, gate);
         }
     }
 
@@ -48,20 +47,14 @@ impl<M: Machine> Kernel<M> {
     #[cold]
     pub(crate) fn take_unheld(&mut self, call: SystemCall, gate: GateIndex) -> Next {
         let thread = call.caller;
-        self.forget_unheld(thread, gate);
+        self.gates[gate].is_unheld = false;
+        self.take_from_news(thread, gate);
         if self.is_held(gate) {
             return Next::Restart(call);
         }
         self.abandon(thread);
         self.tell_unheld(thread, gate);
         Next::Current
-    }
-
-    /// A thread is not to learn of a gate any more, if it was.
-    pub(crate) fn forget_unheld(&mut self, thread: ThreadIndex, gate: GateIndex) {
-        if core::mem::take(&mut self.gates[gate].is_unheld) {
-            self.threads[thread].unheld.remove(&mut self.gates, GateChain::Unheld, gate);
-        }
     }
 
     /// Whether anybody holds a gate; or waits at it who has held it: then its thread learns later that it is

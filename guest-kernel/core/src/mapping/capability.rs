@@ -4,7 +4,7 @@ use crate::{
     mapping::space::{Entries, Spot},
     memory::{
         frames::FramePair,
-        index::{FactoryIndex, GateIndex, TableIndex, TaskIndex, ThreadIndex},
+        index::{FactoryIndex, GateIndex, InterruptIndex, TableIndex, TaskIndex, ThreadIndex},
         machine::Memory,
         node::MaybeNode,
     },
@@ -41,6 +41,10 @@ pub enum Object {
     Platform,
     /// The answer that a thread waits for.
     Reply(ThreadIndex),
+    /// The interrupts.
+    Interrupts,
+    /// One interrupt.
+    Interrupt(InterruptIndex),
 }
 
 /// A capability: an object and what its holder may do with it.
@@ -62,6 +66,8 @@ const PROTOCOLS: [isize; 16] = {
     protocols[ObjectKind::Scheduler as usize] = label::SCHEDULER;
     protocols[ObjectKind::Debugger as usize] = label::DEBUGGER;
     protocols[ObjectKind::Platform as usize] = label::PLATFORM;
+    protocols[ObjectKind::Interrupts as usize] = label::INTERRUPT;
+    protocols[ObjectKind::Interrupt as usize] = label::INTERRUPT;
     protocols
 };
 
@@ -94,6 +100,8 @@ impl From<Capability> for Slot {
             Object::Debugger => (ObjectKind::Debugger, 0),
             Object::Platform => (ObjectKind::Platform, 0),
             Object::Reply(thread) => (ObjectKind::Reply, thread.position()),
+            Object::Interrupts => (ObjectKind::Interrupts, 0),
+            Object::Interrupt(interrupt) => (ObjectKind::Interrupt, interrupt.position()),
         };
         Self(CapabilitySlot::new(kind, capability.rights.bits(), index))
     }
@@ -179,6 +187,8 @@ impl Slot {
             ObjectKind::Debugger => Object::Debugger,
             ObjectKind::Platform => Object::Platform,
             ObjectKind::Reply => Object::Reply(ThreadIndex::from_position(index)),
+            ObjectKind::Interrupts => Object::Interrupts,
+            ObjectKind::Interrupt => Object::Interrupt(InterruptIndex::from_position(index)),
         };
         Some(Capability { object, rights: self.rights() })
     }

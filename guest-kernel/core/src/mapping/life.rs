@@ -11,7 +11,9 @@ use crate::{
         mappings::Mappings,
     },
     memory::{
-        index::{FactoryIndex, GateIndex, Storage, TableIndex, TaskIndex, ThreadIndex},
+        index::{
+            FactoryIndex, GateIndex, InterruptIndex, Storage, TableIndex, TaskIndex, ThreadIndex,
+        },
         machine::Machine,
         node::{MaybeNode, NodeIndex},
     },
@@ -36,6 +38,8 @@ pub enum Mortal {
     Factory(FactoryIndex),
     /// The answer that a thread waits for.
     Reply(ThreadIndex),
+    /// An interrupt.
+    Interrupt(InterruptIndex),
 }
 
 /// A mortal object or none, as it stands in lists.
@@ -66,6 +70,8 @@ pub struct LifeTables<M: Machine> {
     pub factories: M::Storage<Life>,
     /// For the answers that threads wait for.
     pub replies: M::Storage<Life>,
+    /// For interrupts.
+    pub interrupts: M::Storage<Life>,
 }
 
 /// The lives of all objects.
@@ -125,8 +131,8 @@ impl<M: Machine> Lives<M> {
 
     /// Whatever becomes of their first capabilities, the objects that there are now do not end.
     pub fn forget_roots(&mut self) {
-        let LifeTables { gates, threads, tasks, factories, replies } = &mut self.tables;
-        for table in [gates, threads, tasks, factories, replies] {
+        let LifeTables { gates, threads, tasks, factories, replies, interrupts } = &mut self.tables;
+        for table in [gates, threads, tasks, factories, replies, interrupts] {
             table.iter_mut().for_each(|life| life.record.root = 0);
         }
     }
@@ -138,10 +144,11 @@ where
     M::Storage<Life>: Clone,
 {
     fn clone(&self) -> Self {
-        let LifeTables { gates, threads, tasks, factories, replies } = &self.tables;
+        let LifeTables { gates, threads, tasks, factories, replies, interrupts } = &self.tables;
         let (gates, threads, tasks) = (gates.clone(), threads.clone(), tasks.clone());
         let (factories, replies) = (factories.clone(), replies.clone());
-        let tables = LifeTables { gates, threads, tasks, factories, replies };
+        let interrupts = interrupts.clone();
+        let tables = LifeTables { gates, threads, tasks, factories, replies, interrupts };
         let Self { dying, unheld, cause, news, turns, .. } = *self;
         Self { tables, dying, unheld, cause, news, turns, machine: PhantomData }
     }
@@ -180,6 +187,7 @@ impl Mortal {
             Self::Task(task) => Object::Task(task),
             Self::Factory(factory) => Object::Factory(factory),
             Self::Reply(thread) => Object::Reply(thread),
+            Self::Interrupt(interrupt) => Object::Interrupt(interrupt),
         }
     }
 
@@ -191,6 +199,7 @@ impl Mortal {
             Self::Task(task) => (ObjectKind::Task, task.position()),
             Self::Factory(factory) => (ObjectKind::Factory, factory.position()),
             Self::Reply(thread) => (ObjectKind::Reply, thread.position()),
+            Self::Interrupt(interrupt) => (ObjectKind::Interrupt, interrupt.position()),
         }
     }
 }
@@ -204,7 +213,12 @@ impl Object {
             Self::Task(task) => Mortal::Task(task),
             Self::Factory(factory) => Mortal::Factory(factory),
             Self::Reply(thread) => Mortal::Reply(thread),
-            Self::Console | Self::Scheduler | Self::Debugger | Self::Platform => return None,
+            Self::Interrupt(interrupt) => Mortal::Interrupt(interrupt),
+            Self::Console
+            | Self::Scheduler
+            | Self::Debugger
+            | Self::Platform
+            | Self::Interrupts => return None,
         })
     }
 }
@@ -221,6 +235,7 @@ impl MaybeMortal {
             ObjectKind::Task => Mortal::Task(TaskIndex::from_position(index)),
             ObjectKind::Factory => Mortal::Factory(FactoryIndex::from_position(index)),
             ObjectKind::Reply => Mortal::Reply(ThreadIndex::from_position(index)),
+            ObjectKind::Interrupt => Mortal::Interrupt(InterruptIndex::from_position(index)),
             _ => return None,
         })
     }
@@ -269,6 +284,10 @@ impl<M: Machine> Lives<M> {
     /// Nobody lives yet.
     pub fn new(tables: LifeTables<M>) -> Self {
         let (dying, unheld, cause) = (DueList::EMPTY, DueList::EMPTY, Cause::default());
+        let mut tables = tables;
+        for _ in InterruptIndex::all() {
+            tables.interrupts.push(Life::NONE);
+        }
         Self { tables, dying, unheld, cause, news: None, turns: 0, machine: PhantomData }
     }
 
@@ -280,6 +299,7 @@ impl<M: Machine> Lives<M> {
             Mortal::Task(task) => &self.tables.tasks[usize::from(task.position())],
             Mortal::Factory(factory) => &self.tables.factories[usize::from(factory.position())],
             Mortal::Reply(thread) => &self.tables.replies[usize::from(thread.position())],
+            Mortal::Interrupt(number) => &self.tables.interrupts[usize::from(number.position())],
         }
     }
 
@@ -294,6 +314,7 @@ impl<M: Machine> Lives<M> {
             Mortal::Task(task) => (&mut self.tables.tasks, task.position()),
             Mortal::Factory(factory) => (&mut self.tables.factories, factory.position()),
             Mortal::Reply(thread) => (&mut self.tables.replies, thread.position()),
+            Mortal::Interrupt(number) => (&mut self.tables.interrupts, number.position()),
         };
         // A table of objects grows by one at a time, and so does that of their lives.
         if usize::from(index) == storage.len() {

@@ -114,7 +114,12 @@ impl Stretch {
 
     /// Lets interrupts in, outside of any operation.
     pub fn open_window(&mut self, machine: &mut impl Processor) {
-        self.ticked |= machine.open_interrupt_window();
+        let came = machine.open_interrupt_window();
+        self.ticked |= came.tick;
+        if came.interrupt {
+            // Somebody waits for it.
+            self.windows = 0;
+        }
     }
 
     /// Counts some steps, as far as there are so many left.

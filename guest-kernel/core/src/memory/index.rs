@@ -2,7 +2,10 @@
 
 use core::marker::PhantomData;
 use core::ops::{DerefMut, Index, IndexMut};
-use protocol::introspection::{NOBODY, SET_ASIDE};
+use protocol::{
+    introspection::{NOBODY, SET_ASIDE},
+    operation::interrupts::INTERRUPTS,
+};
 
 /// An index newtype over `u16`.
 pub trait TableIndex: Copy {
@@ -50,6 +53,11 @@ table_index!(
 );
 
 table_index!(
+    /// An interrupt: its number.
+    InterruptIndex
+);
+
+table_index!(
     /// Who walks through the mapping database.
     WalkerIndex
 );
@@ -57,6 +65,13 @@ table_index!(
 impl WalkerIndex {
     /// The kernel itself, when it takes objects apart.
     pub const KERNEL: Self = Self(0);
+}
+
+impl InterruptIndex {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..INTERRUPTS).map(Self)
+    }
 }
 
 impl TaskIndex {
@@ -114,6 +129,11 @@ maybe_index!(
     /// A gate or none.
     MaybeGate,
     GateIndex
+);
+maybe_index!(
+    /// An interrupt or none.
+    MaybeInterrupt,
+    InterruptIndex
 );
 
 impl MaybeThread {

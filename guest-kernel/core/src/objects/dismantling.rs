@@ -91,6 +91,7 @@ impl<M: Machine> Kernel<M> {
                 Mortal::Factory(factory) => self.dismantle_factory(factory)?,
                 // It is nothing but its capability.
                 Mortal::Reply(caller) => self.lose_set_aside(caller),
+                Mortal::Interrupt(interrupt) => self.dismantle_interrupt(interrupt),
             }
         }
     }
@@ -125,13 +126,16 @@ impl<M: Machine> Kernel<M> {
 
     /// A gate leads to its thread no more.
     pub(crate) fn lead_nowhere(&mut self, gate: GateIndex, thread: ThreadIndex) {
-        self.forget_unheld(thread, gate);
+        self.forget_news(thread, gate);
         self.threads[thread].gates.remove(&mut self.gates, GateChain::OfThread, gate);
         self.gates[gate].lead_nowhere();
     }
 
     /// The last piece of the end of a gate, which leads nowhere and at which nobody waits.
     pub(crate) fn end_gate(&mut self, gate: GateIndex) {
+        if let Some(interrupt) = self.gates[gate].interrupt.get() {
+            self.unbind_interrupt(interrupt);
+        }
         let ended = EndedObject::Gate { label: self.gates[gate].label() as u64 };
         self.finish(Mortal::Gate(gate), self.gates.price(), Ids::NOBODY, ended);
         self.gates.remove(gate);
@@ -232,7 +236,7 @@ impl<M: Machine> Kernel<M> {
 
     /// An object is in pieces: its price goes back to who has paid it. `ended` says what only it knew, and
     /// `who` is the task or thread that it was.
-    fn finish(&mut self, object: Mortal, price: u64, who: Ids, ended: EndedObject) {
+    pub(crate) fn finish(&mut self, object: Mortal, price: u64, who: Ids, ended: EndedObject) {
         if self.traces(Kind::ObjectEnded) {
             let (_, number) = object.kind();
             let (generation, by) = (self.generation(object), self.mappings.lives.cause_ids());
@@ -252,6 +256,7 @@ impl<M: Machine> Kernel<M> {
                 self.threads[thread].record.generation
             }
             Mortal::Task(task) => self.mappings.tasks[task].record.generation,
+            Mortal::Interrupt(interrupt) => self.interrupts[interrupt].record.generation,
         }
     }
 

@@ -36,8 +36,8 @@ impl<M: Machine> Kernel<M> {
         if self.threads[thread].bound_task().is_none() {
             return Err(ObjectError::InvalidArgument);
         }
-        self.lead_to(gate, thread);
         self.gates[gate].record.label = request.label as u64;
+        self.lead_to(gate, thread);
         let senders = self.take_waiting(gate, thread);
         self.queue_again(gate, thread, senders);
         Ok(())
@@ -46,13 +46,16 @@ impl<M: Machine> Kernel<M> {
     fn lead_to(&mut self, gate: GateIndex, thread: ThreadIndex) {
         if let Some(old) = self.gates[gate].receiver() {
             if self.gates[gate].is_unheld {
-                self.forget_unheld(old, gate);
                 self.mappings.look_for_holders(Mortal::Gate(gate));
             }
+            self.forget_news(old, gate);
             self.threads[old].gates.remove(&mut self.gates, GateChain::OfThread, gate);
         }
         self.gates[gate].lead_to(thread);
         self.threads[thread].gates.push(&mut self.gates, GateChain::OfThread, gate);
+        if let Some(interrupt) = self.gates[gate].interrupt.get() {
+            self.tell_if_pending(interrupt);
+        }
     }
 
     /// Those who wait at a gate wait for whoever it led to no longer. Returns those who wait to send, in the order

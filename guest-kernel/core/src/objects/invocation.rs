@@ -110,6 +110,10 @@ impl<M: Machine> Kernel<M> {
             Object::Console => self.console_operation(caller, tag),
             Object::Scheduler => self.scheduler_operation(caller, tag),
             Object::Platform => self.platform_operation(caller, tag),
+            Object::Interrupts => self.interrupts_operation(caller, rights, tag),
+            Object::Interrupt(interrupt) => {
+                self.interrupt_operation(caller, interrupt, rights, tag)
+            }
             Object::Gate(_) | Object::Reply(_) => Err(ObjectError::BadProtocol.into()),
         }
     }

@@ -3,6 +3,7 @@
 pub mod dismantling;
 pub mod factory;
 pub mod gate;
+pub mod interrupts;
 pub mod invocation;
 pub mod start;
 pub mod task;

@@ -49,6 +49,7 @@ impl<M: Machine> Kernel<M> {
             (CapabilityIndex::SCHEDULER, Object::Scheduler),
             (CapabilityIndex::DEBUGGER, Object::Debugger),
             (CapabilityIndex::PLATFORM, Object::Platform),
+            (CapabilityIndex::INTERRUPTS, Object::Interrupts),
         ] {
             self.mappings.give(TaskIndex::ROOT, index, full(object))?;
         }

@@ -235,9 +235,9 @@ fn that_nobody_holds_the_gate_is_told_to_the_new_thread() {
     }
     scene.check();
     let old = ThreadIndex::from_position(scene.old);
-    assert!(scene.bench.kernel.threads[old].unheld.first().is_some());
+    assert!(scene.bench.kernel.threads[old].news.first().is_some());
     scene.take();
-    assert!(scene.bench.kernel.threads[old].unheld.first().is_none());
+    assert!(scene.bench.kernel.threads[old].news.first().is_none());
     scene.wait(scene.new);
     let unheld = (MessageTag::new(label::GATE_UNHELD, 0, 0), NEW_LABEL);
     assert_eq!(scene.bench.result(scene.new), unheld);

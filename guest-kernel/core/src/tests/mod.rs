@@ -10,6 +10,7 @@ mod faults;
 mod gates;
 mod hostile;
 mod interference;
+mod interrupts;
 mod lives;
 mod mappings;
 mod memory;

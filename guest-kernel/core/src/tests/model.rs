@@ -19,10 +19,10 @@ use crate::{
         factory::Factory,
         frames::{FramePool, KernelFrame, PhysicalAddress, TableFrame},
         index::{
-            FactoryIndex, GateIndex, MaybeGate, Storage, TableIndex, TaskIndex, ThreadIndex,
-            WalkerIndex,
+            FactoryIndex, GateIndex, InterruptIndex, MaybeGate, Storage, TableIndex, TaskIndex,
+            ThreadIndex, WalkerIndex,
         },
-        machine::{Board, Counts, Machine, Memory, Processor, Trace},
+        machine::{Board, Came, Counts, Interrupts, Machine, Memory, Processor, Trace},
         node::NodeIndex,
         utcb::UtcbReference,
     },
@@ -47,11 +47,12 @@ use protocol::{
     layout::UTCB_AREA,
     message::{MapItem, MessageTag},
     object::{CapabilityIndex, label},
+    operation::interrupts::LINES,
     syscall::{CAPABILITY_SHIFT, Operation},
     utcb::{UTCB_SIZE, Utcb},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::Debug,
     ops::{Deref, DerefMut},
     ptr,
@@ -107,6 +108,8 @@ pub struct ModelMachine {
     pub ports: Option<(TaskIndex, BTreeMap<u16, u64>)>,
     /// Whether another task has run since then.
     pub ports_suspended: bool,
+    /// Interrupts that may come.
+    pub open_interrupts: BTreeSet<u16>,
 }
 
 /// A frame's number in the pool, and the offset in it.
@@ -266,11 +269,11 @@ impl Processor for ModelMachine {
         self.ports.take_if(|(known, _)| *known == owner);
     }
 
-    fn open_interrupt_window(&mut self) -> bool {
+    fn open_interrupt_window(&mut self) -> Came {
         self.interrupt_windows += 1;
         let is_calm = self.calm_windows != 0;
         self.calm_windows = self.calm_windows.saturating_sub(1);
-        self.is_restless && !is_calm
+        Came { tick: self.is_restless && !is_calm, interrupt: false }
     }
 
     #[inline(never)]
@@ -317,6 +320,23 @@ impl Board for ModelMachine {
 
     fn shut_down(&mut self, status: u8) {
         self.status = Some(status);
+    }
+}
+
+impl Interrupts for ModelMachine {
+    fn unmask(&mut self, interrupt: InterruptIndex) {
+        self.open_interrupts.insert(interrupt.position());
+    }
+
+    fn mask(&mut self, interrupt: InterruptIndex) {
+        self.open_interrupts.remove(&interrupt.position());
+    }
+
+    fn message(&self, interrupt: InterruptIndex) -> [usize; 2] {
+        match interrupt.position() {
+            LINES.. => [0xfee0_0000, interrupt.position().into()],
+            _ => [0; 2],
+        }
     }
 }
 
@@ -394,7 +414,8 @@ pub struct Bench {
 
 impl Clone for Bench {
     fn clone(&self) -> Self {
-        let Kernel { mappings, threads, gates, ready, faults, current, bereaved } = &self.kernel;
+        let Kernel { mappings, threads, gates, interrupts, ready, faults, current, bereaved } =
+            &self.kernel;
         let mappings = Mappings {
             machine: mappings.machine.clone(),
             tasks: mappings.tasks.clone(),
@@ -409,7 +430,9 @@ impl Clone for Bench {
         };
         let (threads, gates, ready) = (threads.clone(), gates.clone(), ready.clone());
         let (faults, current, bereaved) = (*faults, *current, *bereaved);
-        let kernel = Kernel { mappings, threads, gates, ready, faults, current, bereaved };
+        let interrupts = interrupts.clone();
+        let kernel =
+            Kernel { mappings, threads, gates, interrupts, ready, faults, current, bereaved };
         Self { kernel, early: self.early.clone() }
     }
 }
@@ -444,12 +467,14 @@ impl Bench {
             tasks: Shelf::new(1024),
             gates: Shelf::new(1024),
             factories: Shelf::new(64),
+            interrupts: Shelf::new(32),
             lives: LifeTables {
                 gates: Shelf::new(1024),
                 threads: Shelf::new(1024),
                 tasks: Shelf::new(1024),
                 factories: Shelf::new(64),
                 replies: Shelf::new(1024),
+                interrupts: Shelf::new(32),
             },
         };
         let mut kernel = Kernel::new(machine, tables, pool, sigma0);

@@ -9,7 +9,10 @@ use crate::{
     mapping::{capability::Object, life::Mortal},
     memory::{
         chain::{Chain, Linked},
-        index::{FactoryIndex, GateIndex, Storage, Table, TableIndex, TaskIndex, ThreadIndex},
+        index::{
+            FactoryIndex, GateIndex, InterruptIndex, Storage, Table, TableIndex, TaskIndex,
+            ThreadIndex,
+        },
         node::MaybeNode,
     },
     threads::{
@@ -21,7 +24,7 @@ use crate::{
 use protocol::{
     introspection::{
         ALIVE, NOBODY, ThreadState,
-        mapping::{CapabilitySlot, LifeState, MappingNode, Resource},
+        mapping::{CapabilitySlot, InterruptRecord, LifeState, MappingNode, Resource},
     },
     object::{CAPABILITY_TABLE_SIZE, CapabilityIndex},
 };
@@ -34,6 +37,7 @@ pub struct Census {
     pub threads: BTreeSet<u16>,
     pub tasks: BTreeSet<u16>,
     pub factories: BTreeSet<u16>,
+    pub interrupts: BTreeSet<u16>,
 }
 
 impl Census {
@@ -52,11 +56,14 @@ impl Census {
             let factory = &kernel.mappings.factories[FactoryIndex::from_position(*number)];
             factory.record.state == ALIVE as u16
         });
+        let interrupts =
+            InterruptIndex::all().filter(|interrupt| kernel.interrupts[*interrupt].exists());
         Self {
             gates: gates.collect(),
             threads: threads.collect(),
             tasks: tasks.collect(),
             factories: factories.collect(),
+            interrupts: interrupts.map(TableIndex::position).collect(),
         }
     }
 
@@ -68,6 +75,7 @@ impl Census {
             }
             Mortal::Task(task) => self.tasks.contains(&task.position()),
             Mortal::Factory(factory) => self.factories.contains(&factory.position()),
+            Mortal::Interrupt(interrupt) => self.interrupts.contains(&interrupt.position()),
         }
     }
 
@@ -80,7 +88,11 @@ impl Census {
             .factories
             .iter()
             .map(|factory| Mortal::Factory(FactoryIndex::from_position(*factory)));
-        gates.chain(threads).chain(tasks).chain(factories).collect()
+        let interrupts = self
+            .interrupts
+            .iter()
+            .map(|interrupt| Mortal::Interrupt(InterruptIndex::from_position(*interrupt)));
+        gates.chain(threads).chain(tasks).chain(factories).chain(interrupts).collect()
     }
 }
 
@@ -90,6 +102,7 @@ pub fn check(bench: &mut Bench) -> Check {
     check_lives(bench, &census)?;
     check_capabilities(bench, &census)?;
     check_gates(bench, &census)?;
+    check_interrupts(bench, &census)?;
     for number in &census.threads {
         check_thread(bench, &census, ThreadIndex::from_position(*number))?;
     }
@@ -240,13 +253,51 @@ fn check_gates(bench: &Bench, census: &Census) -> Check {
             let all = members(&kernel.gates, kernel.threads[thread].gates, GateChain::OfThread);
             same("whether a gate is one of its thread's", all.contains(number), true)?;
         }
-        same("unheld without a thread", gate.is_unheld && gate.receiver().is_none(), false)?;
+        same("news without a thread", gate.is_news() && gate.receiver().is_none(), false)?;
         let found = members(&kernel.threads, gate.waiting, ThreadChain::AtGate);
         let wanted = census.threads.iter().copied().filter(|thread| {
             let thread = &kernel.threads[ThreadIndex::from_position(*thread)];
             thread.gate() == index.into()
         });
         same("who waits at a gate", found, wanted.collect())?;
+    }
+    Ok(())
+}
+
+/// An interrupt and its gate know each other, and it comes only if it may.
+fn check_interrupts(bench: &Bench, census: &Census) -> Check {
+    let kernel = &bench.kernel;
+    for index in InterruptIndex::all() {
+        let interrupt = &kernel.interrupts[index];
+        let is_open = interrupt.is(InterruptRecord::OPEN);
+        let may_come = kernel.mappings.machine.open_interrupts.contains(&index.position());
+        same("whether an interrupt may come", may_come, is_open)?;
+        if !interrupt.exists() {
+            same("what is known of one that is none", interrupt.record.flags, 0)?;
+            same("the gate of one that is none", interrupt.gate(), None)?;
+        }
+        same(
+            "whether it was missed while it was open",
+            is_open && interrupt.is(InterruptRecord::MISSED),
+            false,
+        )?;
+        let Some(gate) = interrupt.gate() else { continue };
+        same("whether its gate exists", census.has(Mortal::Gate(gate)), true)?;
+        same("the interrupt of its gate", kernel.gates[gate].interrupt, index.into())?;
+        let receiver = kernel.gates[gate].receiver();
+        let is_pending = interrupt.is(InterruptRecord::PENDING) && receiver.is_some();
+        same("whether it is to be told", kernel.gates[gate].is_interrupted, is_pending)?;
+        let waits = receiver.is_some_and(|thread| kernel.threads[thread].accepts_all());
+        same("whether somebody waits who is not told", is_pending && waits, false)?;
+    }
+    for number in &census.gates {
+        let gate = &kernel.gates[GateIndex::from_position(*number)];
+        if let Some(index) = gate.interrupt.get() {
+            let bound = kernel.interrupts[index].gate();
+            same("the gate of its interrupt", bound, Some(GateIndex::from_position(*number)))?;
+        } else {
+            same("whether an interrupt came that is none", gate.is_interrupted, false)?;
+        }
     }
     Ok(())
 }
@@ -273,14 +324,14 @@ fn check_thread(bench: &mut Bench, census: &Census, index: ThreadIndex) -> Check
     let is_bound_state = !thread.is(ThreadState::Inactive) && !thread.is(ThreadState::Stopped);
     same("whether it can do what it does", is_bound_state && thread.record.task == NOBODY, false)?;
     let gates = members(&kernel.gates, thread.gates, GateChain::OfThread);
-    let unheld = members(&kernel.gates, thread.unheld, GateChain::Unheld);
+    let news = members(&kernel.gates, thread.news, GateChain::News);
     for number in &gates {
         let gate = &kernel.gates[GateIndex::from_position(*number)];
         same("whether a gate exists", census.gates.contains(number), true)?;
         same("where a gate leads", gate.receiver(), Some(index))?;
-        same("whether a gate is unheld", gate.is_unheld, unheld.contains(number))?;
+        same("whether a gate is among the news", gate.is_news(), news.contains(number))?;
     }
-    same("unheld gates of another thread", unheld.is_subset(&gates), true)?;
+    same("news of another thread's gates", news.is_subset(&gates), true)?;
     if let Some(undertaking) = thread.undertaking
         && let Operation::Transfer { sender, receiver, .. } = undertaking.operation
     {

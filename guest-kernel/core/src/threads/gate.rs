@@ -2,7 +2,7 @@
 
 use crate::memory::{
     chain::{Chain, Linked, Links},
-    index::{GateIndex, MaybeGate, MaybeThread, TableIndex, Tenant, ThreadIndex},
+    index::{GateIndex, MaybeGate, MaybeInterrupt, MaybeThread, TableIndex, Tenant, ThreadIndex},
 };
 use protocol::{
     Word,
@@ -19,11 +19,15 @@ pub struct Gate {
     /// Among the gates of its thread.
     of_thread: Links,
     /// Among those that its thread is to learn of.
-    unheld: Links,
-    /// Whether it is one of these.
+    news: Links,
+    /// Whether it is one of these, because nobody holds it any more.
     pub is_unheld: bool,
     /// Whether it is to be one of these once nobody waits at it any more.
     pub is_unheld_later: bool,
+    /// Whether it is one of these, because its interrupt has come.
+    pub is_interrupted: bool,
+    /// The interrupt that is bound to it.
+    pub interrupt: MaybeInterrupt,
     /// Threads that wait to send through it, or for a message from its thread.
     pub waiting: Chain<ThreadIndex>,
 }
@@ -35,8 +39,9 @@ const _: () = assert!(size_of::<Gate>() == 32);
 pub enum GateChain {
     /// All gates of a thread.
     OfThread,
-    /// Those of them that nobody holds any more, which the thread has not been told yet.
-    Unheld,
+    /// Those of them that nobody holds any more, or whose interrupt has come, which the thread has not been
+    /// told yet.
+    News,
 }
 
 impl Gate {
@@ -46,9 +51,11 @@ impl Gate {
         Self {
             record: GateRecord { label, thread, state, generation: 1 },
             of_thread: Links::NONE,
-            unheld: Links::NONE,
+            news: Links::NONE,
             is_unheld: false,
             is_unheld_later: false,
+            is_interrupted: false,
+            interrupt: MaybeInterrupt::NOBODY,
             waiting: Chain::EMPTY,
         }
     }
@@ -75,6 +82,11 @@ impl Gate {
         self.record.thread = thread.position();
     }
 
+    /// Whether its thread is to learn of it.
+    pub fn is_news(&self) -> bool {
+        self.is_unheld || self.is_interrupted
+    }
+
     /// Its thread is gone, or it is no longer to be led to.
     pub fn lead_nowhere(&mut self) {
         self.record.thread = MaybeThread::NOBODY.raw();
@@ -85,7 +97,7 @@ impl Linked<GateChain> for Gate {
     fn links(&mut self, kind: GateChain) -> &mut Links {
         match kind {
             GateChain::OfThread => &mut self.of_thread,
-            GateChain::Unheld => &mut self.unheld,
+            GateChain::News => &mut self.news,
         }
     }
 }

@@ -5,11 +5,15 @@ use crate::{
     memory::{
         factory::Factory,
         frames::FramePool,
-        index::{GateIndex, MaybeThread, Table, TableIndex, TaskIndex, ThreadIndex, WalkerIndex},
+        index::{
+            GateIndex, InterruptIndex, MaybeThread, Table, TableIndex, TaskIndex, ThreadIndex,
+            WalkerIndex,
+        },
         machine::{Counts, Machine},
     },
     threads::{
         gate::Gate,
+        interrupt::Interrupt,
         queue::ThreadList,
         ready::ReadyQueue,
         state::State,
@@ -30,6 +34,8 @@ pub struct Kernel<M: Machine> {
     pub threads: Threads<M>,
     /// All gates.
     pub gates: Table<GateIndex, M::Storage<Gate>>,
+    /// All interrupts, whether or not there is an object of them.
+    pub interrupts: Table<InterruptIndex, M::Storage<Interrupt>>,
     /// Threads that could run, without the one that does.
     pub ready: ReadyQueue,
     /// Number of faults and exceptions so far.
@@ -53,6 +59,8 @@ pub struct Tables<M: Machine> {
     pub gates: M::Storage<Gate>,
     /// For factories.
     pub factories: M::Storage<Factory>,
+    /// For interrupts.
+    pub interrupts: M::Storage<Interrupt>,
     /// For the lives of all of them.
     pub lives: LifeTables<M>,
 }
@@ -60,12 +68,17 @@ pub struct Tables<M: Machine> {
 impl<M: Machine> Kernel<M> {
     /// A kernel without any task yet. `pool` is its memory for everything beside the tables of objects.
     pub fn new(machine: M, tables: Tables<M>, pool: FramePool, sigma0: Sigma0) -> Self {
-        let Tables { threads, walkers, tasks, gates, factories, lives } = tables;
+        let Tables { threads, walkers, tasks, gates, factories, interrupts, lives } = tables;
         let memory = pool.left();
+        let mut interrupts = Table::new(interrupts, memory);
+        for _ in InterruptIndex::all() {
+            interrupts.push(Interrupt::NONE);
+        }
         Self {
             mappings: Mappings::new(machine, tasks, factories, walkers, lives, pool, sigma0),
             threads: Table::new(threads, memory),
             gates: Table::new(gates, memory),
+            interrupts,
             ready: ReadyQueue::new(),
             faults: 0,
             current: MaybeThread::NOBODY,

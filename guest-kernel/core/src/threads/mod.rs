@@ -1,6 +1,7 @@
 //! Threads, who of them runs, and all that the kernel knows.
 
 pub mod gate;
+pub mod interrupt;
 pub mod kernel;
 pub mod next;
 pub mod queue;

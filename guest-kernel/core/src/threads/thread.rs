@@ -6,7 +6,8 @@ use crate::{
         chain::{Chain, Linked, Links},
         frames::{KernelFrame, PhysicalAddress},
         index::{
-            FactoryIndex, GateIndex, MaybeThread, Table, TableIndex, TaskIndex, Tenant, ThreadIndex,
+            FactoryIndex, GateIndex, MaybeInterrupt, MaybeThread, Table, TableIndex, TaskIndex, Tenant,
+            ThreadIndex,
         },
         machine::Memory,
         node::MaybeNode,
@@ -71,8 +72,8 @@ pub struct Thread {
     pub caller: MaybeThread,
     /// Who has begun to give it an answer that was set aside, and was interrupted.
     pub answerer: MaybeThread,
-    /// Gates to it that nobody holds any more, which it has not been told yet.
-    pub unheld: Chain<GateIndex>,
+    /// Gates to it that nobody holds any more, or whose interrupt has come, which it has not been told yet.
+    pub news: Chain<GateIndex>,
     /// Threads that wait to send to it.
     pub senders: ThreadList,
     /// Threads that wait for a message from it and nobody else.
@@ -91,6 +92,10 @@ pub struct Thread {
     pub ready_next: MaybeThread,
     /// Links of the ready queue.
     pub ready_previous: MaybeThread,
+    /// The interrupt that it was told of last.
+    pub last_interrupt: MaybeInterrupt,
+    /// Whether it was told of that instead of the next message, and whose is that now.
+    pub owes_sender: bool,
     /// Its last fault or exception.
     pub fault: FaultState,
     /// The system call that was left at a preemption point.
@@ -118,7 +123,7 @@ impl Thread {
             ids: Ids::NOBODY,
             caller: MaybeThread::NOBODY,
             answerer: MaybeThread::NOBODY,
-            unheld: Chain::EMPTY,
+            news: Chain::EMPTY,
             senders: ThreadList::EMPTY,
             receivers: ThreadList::EMPTY,
             at_gate: Links::NONE,
@@ -128,6 +133,8 @@ impl Thread {
             previous_waiting: MaybeThread::NOBODY,
             ready_next: MaybeThread::NOBODY,
             ready_previous: MaybeThread::NOBODY,
+            last_interrupt: MaybeInterrupt::NOBODY,
+            owes_sender: false,
             fault: FaultState {
                 number: 0,
                 address: 0,
@@ -154,7 +161,7 @@ impl Thread {
             ids,
             caller,
             answerer,
-            unheld,
+            news,
             senders,
             receivers,
             at_gate,
@@ -164,6 +171,8 @@ impl Thread {
             previous_waiting,
             ready_next,
             ready_previous,
+            last_interrupt,
+            owes_sender,
             fault,
             undertaking,
             context: _,
@@ -171,11 +180,12 @@ impl Thread {
         let generation = *self.generation();
         (self.record, self.utcb, self.root, self.head, self.ids) = (record, utcb, root, head, ids);
         *self.generation() = generation;
-        (self.caller, self.answerer, self.unheld) = (caller, answerer, unheld);
+        (self.caller, self.answerer, self.news) = (caller, answerer, news);
         (self.senders, self.receivers) = (senders, receivers);
         (self.at_gate, self.gates, self.in_task) = (at_gate, gates, in_task);
         (self.next_waiting, self.previous_waiting) = (next_waiting, previous_waiting);
         (self.ready_next, self.ready_previous) = (ready_next, ready_previous);
+        (self.last_interrupt, self.owes_sender) = (last_interrupt, owes_sender);
         (self.fault, self.undertaking) = (fault, undertaking);
     }
 
@@ -194,7 +204,7 @@ impl Thread {
     #[inline(always)]
     pub fn has_nothing_to_take(&self) -> bool {
         // Both at once: they lie side by side.
-        u32::from(self.unheld.raw()) | u32::from(self.senders.first_raw()) << 16 == u32::MAX
+        u32::from(self.news.raw()) | u32::from(self.senders.first_raw()) << 16 == u32::MAX
     }
 
     /// Those who wait in one of its queues.

@@ -6,7 +6,7 @@ pub mod direct_map;
 pub mod entry;
 mod features;
 
-use crate::arch::{local_apic, protection};
+use crate::arch::{io_apic, local_apic, protection};
 
 /// Sets up what a thread needs to enter the kernel: descriptors, system calls, the timer.
 ///
@@ -16,6 +16,7 @@ pub fn prepare() -> Result<(), &'static str> {
     protection::enable();
     descriptors::load();
     entry::enable_system_calls();
+    io_apic::prepare();
     local_apic::start_timer();
     Ok(())
 }

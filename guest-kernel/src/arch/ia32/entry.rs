@@ -32,6 +32,7 @@ use super::{
 };
 use crate::{
     arch::{
+        io_apic::FIRST_VECTOR,
         switch::{leave_kernel, leave_to},
         trap::{handle_page_fault, handle_trap, handle_trap_in_kernel},
     },
@@ -40,18 +41,24 @@ use crate::{
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 use kernel_core::{arch::Context, entry::system_call::Entered};
-use protocol::{PAGE_SIZE, fault::Access};
+use protocol::{PAGE_SIZE, fault::Access, operation::interrupts::INTERRUPTS};
 
-/// How many vectors have a trap entry: the processor's exceptions, the timer's, and the spurious
-/// one.
-pub const TRAPS: usize = 34;
+/// How many vectors have a trap entry: the processor's exceptions, the timer's, those of interrupts, and
+/// the spurious one.
+pub const TRAPS: usize = EXCEPTIONS_AND_TIMER + INTERRUPTS as usize + 1;
+
+const EXCEPTIONS_AND_TIMER: usize = 33;
 
 /// The vector of system calls: `int 0x30`.
 pub const SYSTEM_CALL_VECTOR: usize = 0x30;
 
 /// The vector of entry number `number`.
 pub const fn trap_vector(number: usize) -> usize {
-    if number + 1 == TRAPS { 255 } else { number }
+    match number {
+        _ if number < EXCEPTIONS_AND_TIMER => number,
+        _ if number + 1 < TRAPS => FIRST_VECTOR as usize + number - EXCEPTIONS_AND_TIMER,
+        _ => 255,
+    }
 }
 
 unsafe extern "C" {
@@ -145,10 +152,22 @@ trap_\number:
     jmp trap_common
     .endif
     .endm
+    .macro interrupt_entry number
+    .balign 16
+interrupt_\number:
+    push 0
+    push {first_interrupt} + \number
+    jmp trap_common
+    .endm
     .altmacro
     .set number, 0
-    .rept 33
+    .rept {exceptions_and_timer}
     trap_entry %number
+    .set number, number + 1
+    .endr
+    .set number, 0
+    .rept {interrupts}
+    interrupt_entry %number
     .set number, number + 1
     .endr
     .balign 16
@@ -207,8 +226,16 @@ trap_entries:
     .long trap_\number
     .endm
     .set number, 0
-    .rept 33
+    .rept {exceptions_and_timer}
     trap_address %number
+    .set number, number + 1
+    .endr
+    .macro interrupt_address number
+    .long interrupt_\number
+    .endm
+    .set number, 0
+    .rept {interrupts}
+    interrupt_address %number
     .set number, number + 1
     .endr
     .long trap_spurious
@@ -217,6 +244,9 @@ trap_entries:
     "#,
     stack_size = const STACK_PAGES * PAGE_SIZE,
     stack_end = const STACK_END,
+    exceptions_and_timer = const EXCEPTIONS_AND_TIMER,
+    interrupts = const INTERRUPTS,
+    first_interrupt = const FIRST_VECTOR,
     user_data = const Context::USER_DATA,
     system_call = const Context::SYSTEM_CALL,
     frame_size = const offset_of!(Context, end_of_frame) - FRAME,

@@ -7,7 +7,7 @@ pub mod entry;
 mod features;
 mod virtual_8086;
 
-use crate::arch::{local_apic, protection};
+use crate::arch::{io_apic, local_apic, protection};
 
 /// Sets up what a thread needs to enter the kernel: descriptors, system calls, the timer.
 ///
@@ -16,6 +16,7 @@ pub fn prepare() -> Result<(), &'static str> {
     features::enable()?;
     protection::enable();
     descriptors::load();
+    io_apic::prepare();
     local_apic::start_timer();
     Ok(())
 }

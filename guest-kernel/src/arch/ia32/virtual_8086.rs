@@ -5,7 +5,7 @@
 //! protected mode from then on.
 
 use crate::{
-    arch::{local_apic, switch::leave_kernel},
+    arch::{switch::leave_kernel, trap::take_interrupt},
     kernel_cell::kernel,
 };
 
@@ -18,10 +18,7 @@ pub extern "C" fn handle_trap_in_virtual_8086() -> ! {
     if let Some(current) = kernel.current.get() {
         let vector = kernel.threads[current].context.vector;
         kernel.exception(INVALID_OPCODE, 0);
-        if vector == usize::from(local_apic::TIMER_VECTOR) {
-            local_apic::end_of_interrupt();
-            kernel.timer_tick();
-        }
+        take_interrupt(kernel, vector);
     }
     leave_kernel()
 }

@@ -14,6 +14,7 @@ mod event;
 mod fault;
 mod fields;
 mod ids;
+mod interrupt;
 mod mapping;
 mod message;
 mod object;
@@ -21,6 +22,7 @@ mod object;
 pub use event::{Event, Kind, Recorded};
 pub use fault::{Exception, Fault, Resolve, Resume, Unresolved, UnresolvedFault};
 pub use ids::{Ids, Whom};
+pub use interrupt::Interrupt;
 pub use mapping::{Map, MapStatus, Unmap};
 pub use message::{Message, ShutDown};
 pub use object::{

@@ -196,6 +196,8 @@ pub enum EndedObject {
     Factory,
     /// The answer that a thread waited for.
     Reply,
+    /// An interrupt.
+    Interrupt,
 }
 
 impl EndedObject {
@@ -207,6 +209,7 @@ impl EndedObject {
             Self::Task { .. } => ObjectKind::Task,
             Self::Factory => ObjectKind::Factory,
             Self::Reply => ObjectKind::Reply,
+            Self::Interrupt => ObjectKind::Interrupt,
         }
     }
 
@@ -244,6 +247,7 @@ impl Recorded for ObjectEnded {
             ObjectKind::Task => EndedObject::Task { name, image: image(last) },
             ObjectKind::Factory => EndedObject::Factory,
             ObjectKind::Reply => EndedObject::Reply,
+            ObjectKind::Interrupt => EndedObject::Interrupt,
             _ => return None,
         };
         let (number, generation) = (low(which) as u16, high(which));

@@ -165,11 +165,12 @@ impl Random {
             }
             .into(),
             Kind::ObjectEnded => {
-                let object = match self.below(5) {
+                let object = match self.below(6) {
                     0 => EndedObject::Gate { label: self.word() },
                     1 => EndedObject::Thread { name: self.name() },
                     2 => EndedObject::Task { name: self.name(), image: self.image() },
                     3 => EndedObject::Factory,
+                    4 => EndedObject::Interrupt,
                     _ => EndedObject::Reply,
                 };
                 let (number, generation) = (self.word() as u16, self.half());
@@ -184,6 +185,13 @@ impl Random {
                 let (generation, by) = (self.half(), self.ids());
                 ObjectNamed { object, generation, by, name: self.name() }.into()
             }
+            Kind::Interrupt => Interrupt {
+                number: self.word() as u16,
+                gate_label: self.word(),
+                came: self.word(),
+                told: self.half(),
+            }
+            .into(),
             Kind::PagersSet => PagersSet {
                 by: self.ids(),
                 pager: self.handler(),

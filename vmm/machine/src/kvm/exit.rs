@@ -2,12 +2,13 @@
 //!
 //! Nothing here knows KVM, so that tests feed every exit by hand.
 
+use super::serial::Port;
 use crate::{
     layout::{CONSOLE_PORT, CONSOLE_PORTS, EXIT_PORT, EXIT_STATUS_MAX},
     outcome::Cause,
 };
-use std::{convert::Infallible, io::Write};
-use vm_superio::{Serial, Trigger, serial::NoEvents};
+use std::io::Write;
+use vm_superio::Trigger;
 
 /// Why the guest left KVM.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,26 +57,15 @@ pub enum Next {
     Crash(Cause),
 }
 
-/// The console is polled: nobody hears its interrupts.
-struct Unheard;
-
-impl Trigger for Unheard {
-    type E = Infallible;
-
-    fn trigger(&self) -> Result<(), Infallible> {
-        Ok(())
-    }
-}
-
 /// The devices of the machine that are not KVM's.
-pub struct Devices<W: Write> {
-    console: Serial<Unheard, NoEvents, W>,
+pub struct Devices<T: Trigger, W: Write> {
+    console: Port<T, W>,
 }
 
-impl<W: Write> Devices<W> {
-    /// A machine whose console writes to `output`.
-    pub fn new(output: W) -> Self {
-        Self { console: Serial::new(Unheard, output) }
+impl<T: Trigger, W: Write> Devices<T, W> {
+    /// A machine whose console is this port.
+    pub fn new(console: Port<T, W>) -> Self {
+        Self { console }
     }
 
     /// Does what an exit asks for.
@@ -100,7 +90,7 @@ impl<W: Write> Devices<W> {
             if let Some(register) = port.and_then(console_register) {
                 // The guest can't help it if the console's reader is gone; whoever gave us the
                 // writer hears of it there.
-                let _ = self.console.write(register, *byte);
+                let _ = self.console.registers().write(register, *byte);
             }
         }
         Next::Run
@@ -109,7 +99,7 @@ impl<W: Write> Devices<W> {
     fn read_ports(&mut self, port: u16, size: usize, data: &mut [u8]) {
         for (port, byte) in ports(port, size).zip(data) {
             let register = port.and_then(console_register);
-            *byte = register.map_or(0xFF, |register| self.console.read(register));
+            *byte = register.map_or(0xFF, |register| self.console.registers().read(register));
         }
     }
 }
@@ -129,19 +119,34 @@ fn console_register(port: u16) -> Option<u8> {
 mod tests {
     use super::*;
     use crate::outcome::InternalError;
-    use std::io;
+    use std::{convert::Infallible, io};
 
-    fn write<W: Write>(devices: &mut Devices<W>, port: u16, data: &[u8]) -> Next {
+    /// Nobody hears interrupts here.
+    struct Unheard;
+
+    impl Trigger for Unheard {
+        type E = Infallible;
+
+        fn trigger(&self) -> Result<(), Infallible> {
+            Ok(())
+        }
+    }
+
+    fn with<W: Write>(output: W) -> Devices<Unheard, W> {
+        Devices::new(Port::new(Unheard, output))
+    }
+
+    fn write<W: Write>(devices: &mut Devices<Unheard, W>, port: u16, data: &[u8]) -> Next {
         devices.handle(Exit::PortWrite { port, size: data.len(), data })
     }
 
-    fn read<W: Write>(devices: &mut Devices<W>, port: u16) -> u8 {
+    fn read<W: Write>(devices: &mut Devices<Unheard, W>, port: u16) -> u8 {
         let [byte] = read_many(devices, port, 1);
         byte
     }
 
     fn read_many<W: Write, const N: usize>(
-        devices: &mut Devices<W>,
+        devices: &mut Devices<Unheard, W>,
         port: u16,
         size: usize,
     ) -> [u8; N] {
@@ -153,7 +158,7 @@ mod tests {
     #[test]
     fn the_console_prints_what_is_written_to_its_data_register() {
         let mut output = Vec::new();
-        let mut devices = Devices::new(&mut output);
+        let mut devices = with(&mut output);
         for byte in b"hello" {
             assert_eq!(write(&mut devices, 0x3F8, &[*byte]), Next::Run);
         }
@@ -162,14 +167,14 @@ mod tests {
 
     #[test]
     fn the_console_is_always_ready() {
-        let mut devices = Devices::new(io::sink());
+        let mut devices = with(io::sink());
         assert_eq!(read(&mut devices, 0x3FD) & 0x20, 0x20);
     }
 
     #[test]
     fn programming_the_console_prints_nothing() {
         let mut output = Vec::new();
-        let mut devices = Devices::new(&mut output);
+        let mut devices = with(&mut output);
         for (port, value) in [(0x3F9, 0), (0x3FB, 0x80), (0x3F8, 1), (0x3F9, 0), (0x3FB, 3)] {
             assert_eq!(write(&mut devices, port, &[value]), Next::Run);
         }
@@ -179,7 +184,7 @@ mod tests {
     #[test]
     fn each_byte_of_an_access_has_its_own_port() {
         let mut output = Vec::new();
-        let mut devices = Devices::new(&mut output);
+        let mut devices = with(&mut output);
         // The scratch register is the last one; nothing is behind it.
         assert_eq!(write(&mut devices, 0x3FF, &[0x5A, 0x11]), Next::Run);
         let status = read(&mut devices, 0x3FE);
@@ -192,14 +197,14 @@ mod tests {
         assert_eq!(write(&mut devices, 0x3F7, b"-y"), Next::Run);
         assert_eq!(write(&mut devices, 0xF3, &[7, 9]), Next::Exit(9));
         assert_eq!(output, b"xy");
-        let mut devices = Devices::new(io::sink());
+        let mut devices = with(io::sink());
         assert_eq!(read_many(&mut devices, 0xFFFF, 2), [0xFF; 2]);
     }
 
     #[test]
     fn a_string_instruction_repeats_its_access() {
         let mut output = Vec::new();
-        let mut devices = Devices::new(&mut output);
+        let mut devices = with(&mut output);
         let bytes = Exit::PortWrite { port: 0x3F8, size: 1, data: b"hello" };
         assert_eq!(devices.handle(bytes), Next::Run);
         let words = Exit::PortWrite { port: 0x3F8, size: 2, data: b"w\0o\0" };
@@ -221,12 +226,12 @@ mod tests {
                 Ok(())
             }
         }
-        assert_eq!(write(&mut Devices::new(Gone), 0x3F8, b"x"), Next::Run);
+        assert_eq!(write(&mut with(Gone), 0x3F8, b"x"), Next::Run);
     }
 
     #[test]
     fn the_exit_port_ends_the_machine_with_its_byte() {
-        let mut devices = Devices::new(io::sink());
+        let mut devices = with(io::sink());
         assert_eq!(write(&mut devices, 0xF4, &[0]), Next::Exit(0));
         assert_eq!(write(&mut devices, 0xF4, &[42, 1, 2, 3]), Next::Exit(42));
         assert_eq!(write(&mut devices, 0xF4, &[200]), Next::Exit(127));
@@ -234,7 +239,7 @@ mod tests {
 
     #[test]
     fn unknown_ports_are_harmless() {
-        let mut devices = Devices::new(io::sink());
+        let mut devices = with(io::sink());
         for port in [0, 0x21, 0xA1, 0x3F7, 0x400, 0xFFFF] {
             assert_eq!(write(&mut devices, port, &[1, 2, 3, 4]), Next::Run);
             assert_eq!(read(&mut devices, port), 0xFF);
@@ -243,7 +248,7 @@ mod tests {
 
     #[test]
     fn memory_without_ram_reads_all_ones() {
-        let mut devices = Devices::new(io::sink());
+        let mut devices = with(io::sink());
         let mut data = [0; 8];
         assert_eq!(devices.handle(Exit::MemoryRead { data: &mut data }), Next::Run);
         assert_eq!(data, [0xFF; 8]);
@@ -252,7 +257,7 @@ mod tests {
 
     #[test]
     fn what_kvm_cannot_continue_is_a_crash() {
-        let mut devices = Devices::new(io::sink());
+        let mut devices = with(io::sink());
         assert_eq!(devices.handle(Exit::Halt), Next::Crash(Cause::Halted));
         let cause = Cause::InternalError(Box::new(InternalError {
             suberror: 1,

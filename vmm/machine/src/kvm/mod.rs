@@ -7,6 +7,7 @@ mod cpuid;
 mod exit;
 pub mod probe;
 mod registers;
+mod serial;
 mod statistics;
 mod vcpu;
 pub mod vm;
@@ -25,6 +26,7 @@ use probe::{Attempt, PagingMode, Probe, Ring0};
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 use thiserror::Error;
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
@@ -161,7 +163,7 @@ pub struct Vm {
     pub vcpu: VcpuFd,
     pub memory: Memory,
     // Closed last: the processor belongs to it.
-    vm: VmFd,
+    vm: Arc<VmFd>,
 }
 
 impl Vm {
@@ -187,7 +189,7 @@ impl Vm {
         let vcpu = call("create a processor", vm.create_vcpu(0))?;
         let cpuid = call("list its features", kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES))?;
         call("set the processor's features", vcpu.set_cpuid2(&cpuid::for_guest(cpuid)))?;
-        Ok(Self { vcpu, memory, vm })
+        Ok(Self { vcpu, memory, vm: Arc::new(vm) })
     }
 }
 

@@ -8,18 +8,19 @@ use crate::{
     cpu::CpuState,
     outcome::{Cause, Crash, InternalError, Outcome},
 };
-use kvm_bindings::{KVMIO, kvm_regs, kvm_run, kvm_sregs, kvm_translation};
+use kvm_bindings::{KVMIO, kvm_irq_level, kvm_regs, kvm_run, kvm_sregs, kvm_translation};
 use kvm_ioctls::{VcpuExit, VcpuFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use vmm_sys_util::ioctl::{_IOC_NONE, _IOC_READ, _IOC_WRITE, ioctl_expr};
 
-/// The numbers of the requests that this loop makes to KVM: KVM_RUN, KVM_GET_REGS, KVM_GET_SREGS,
-/// KVM_TRANSLATE.
-pub const REQUESTS: [u32; 4] = [
+/// The numbers of the requests that this loop and the serial port make to KVM: KVM_RUN, KVM_GET_REGS,
+/// KVM_GET_SREGS, KVM_TRANSLATE, KVM_IRQ_LINE.
+pub const REQUESTS: [u32; 5] = [
     request(_IOC_NONE, 0x80, 0),
     request(_IOC_READ, 0x81, size_of::<kvm_regs>()),
     request(_IOC_READ, 0x83, size_of::<kvm_sregs>()),
     request(_IOC_READ | _IOC_WRITE, 0x85, size_of::<kvm_translation>()),
+    request(_IOC_WRITE, 0x61, size_of::<kvm_irq_level>()),
 ];
 
 const fn request(direction: u32, number: u32, size: usize) -> u32 {

@@ -3,9 +3,12 @@
 use super::{
     Vm, call,
     exit::{Devices, Exit, Next},
-    open, registers, statistics, vcpu,
+    open, registers,
+    serial::{Line, Port},
+    statistics, vcpu,
 };
 use crate::{
+    input::Input,
     loader,
     machine::{Config, MachineError},
     memory::Memory,
@@ -29,6 +32,7 @@ use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler, unblock_
 pub struct Machine {
     vm: Vm,
     ticks_per_second: u64,
+    input: Option<Input>,
 }
 
 impl fmt::Debug for Machine {
@@ -51,7 +55,12 @@ impl Machine {
         call("set system registers", vm.vcpu.set_sregs(&sregs))?;
         call("set registers", vm.vcpu.set_regs(&registers::at_entry(config.kernel.entry)))?;
         let kilohertz = call("tell the rate of time stamps", vm.vcpu.get_tsc_khz())?;
-        Ok(Self { vm, ticks_per_second: u64::from(kilohertz) * 1000 })
+        Ok(Self { vm, ticks_per_second: u64::from(kilohertz) * 1000, input: None })
+    }
+
+    /// What comes in by the serial line when the guest runs.
+    pub fn connect(&mut self, input: Input) {
+        self.input = Some(input);
     }
 
     /// The guest's RAM, to be read while the guest runs.
@@ -78,7 +87,11 @@ impl Machine {
         ready: impl FnOnce() + Send + 'static,
         ended: impl FnOnce(Outcome) + Send + 'static,
     ) -> Result<Running, MachineError> {
-        let mut devices = Devices::new(console);
+        let port = Port::new(Line(Arc::clone(&self.vm.vm)), console);
+        if let Some(input) = self.input {
+            port.connect(input).map_err(MachineError::Thread)?;
+        }
+        let mut devices = Devices::new(port);
         let handle = move |exit: Exit<'_>| devices.handle(exit);
         Running::new(self.vm, handle, ready, ended).map_err(MachineError::Thread)
     }

@@ -9,6 +9,7 @@ use super::{
     start_error,
 };
 use crate::{
+    input::Input,
     machine::{Config, MachineError},
     memfd,
     memory::Memory,
@@ -22,7 +23,7 @@ use std::{
         fd::{AsRawFd, RawFd},
         unix::{fs::FileExt, process::CommandExt},
     },
-    process::{self, Child, ChildStdout, Command, ExitStatus, Stdio},
+    process::{self, Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -51,6 +52,7 @@ pub struct Machine {
     /// Guest addresses where the kernel's segments will lie: start and length of what the file has of each.
     image: Vec<(u64, usize)>,
     ticks_per_second: u64,
+    input: Option<Input>,
 }
 
 impl Machine {
@@ -72,7 +74,13 @@ impl Machine {
                 .map(|segment| (segment.physical_address, segment.contents.len()))
                 .collect(),
             ticks_per_second: clock::ticks_per_second(),
+            input: None,
         })
+    }
+
+    /// What comes in by the serial line when the guest runs.
+    pub fn connect(&mut self, input: Input) {
+        self.input = Some(input);
     }
 
     /// The guest's RAM, to be read while the guest runs.
@@ -88,20 +96,22 @@ impl Machine {
     /// Starts QEMU. `console` gets what the guest prints; `ended` is called when it is over. The
     /// thread that waits for QEMU calls `ready` when it has started it.
     pub fn start(
-        self,
+        mut self,
         console: impl Write + Send + 'static,
         ready: impl FnOnce() + Send + 'static,
         ended: impl FnOnce(Outcome) + Send + 'static,
     ) -> Result<Running, MachineError> {
         let (sender, started) = mpsc::channel();
         // QEMU ends with the thread that starts it, which must therefore be the one that waits.
-        let body = move || match self.spawn() {
+        let input = self.input.take();
+        let body = move || match self.spawn(input) {
             Err(error) => {
                 // Without a receiver nobody wants to know.
                 let _ = sender.send(Err(start_error(self.qemu.program(), error)));
             }
-            Ok((child, output)) => {
-                let shared = Arc::new(Shared { child: Mutex::new(child), stop: false.into() });
+            Ok((child, output, input)) => {
+                let child = Mutex::new(child);
+                let shared = Arc::new(Shared { child, stop: false.into(), input });
                 self.seal_when_mapped(&shared);
                 let _ = sender.send(Ok(Arc::clone(&shared)));
                 ready();
@@ -120,7 +130,8 @@ impl Machine {
         }
     }
 
-    fn spawn(&self) -> io::Result<(Child, ChildStdout)> {
+    /// Starts it, and lets the input come. Returns it with its output, and the descriptor of its input.
+    fn spawn(&self, input: Option<Input>) -> io::Result<(Child, ChildStdout, Option<RawFd>)> {
         let descriptors = Descriptors {
             ram: self.memory.file().as_raw_fd(),
             kernel: self.kernel.as_raw_fd(),
@@ -129,7 +140,7 @@ impl Machine {
         let mut command = Command::new(self.qemu.program());
         command
             .args(arguments(&self.qemu, self.memory.size(), descriptors, &self.command_line))
-            .stdin(Stdio::null())
+            .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(self.messages.try_clone()?)
             // Ctrl-C is for us; what comes of it for QEMU is our decision.
@@ -140,7 +151,14 @@ impl Machine {
         unsafe { command.pre_exec(move || prepare_child(parent, descriptors)) };
         let mut child = command.spawn()?;
         let output = child.stdout.take().expect("it was asked for");
-        Ok((child, output))
+        let mut descriptor = None;
+        if let (Some(line), Some(input)) = (child.stdin.take(), input) {
+            descriptor = Some(line.as_raw_fd());
+            // Without that thread QEMU goes, too: it ends with the one that has started it.
+            let body = move || pass_in(input, line);
+            thread::Builder::new().name("input".to_owned()).spawn(body)?;
+        }
+        Ok((child, output, descriptor))
     }
 
     /// Waits until QEMU has mapped the RAM, which it opens by itself, or has ended. From then on
@@ -234,6 +252,12 @@ fn file(name: &CStr, bytes: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
+/// Passes on what comes in until QEMU is gone. The line stays open: nobody else shall have its number.
+fn pass_in(input: Input, mut line: ChildStdin) {
+    input.send(|bytes| line.write_all(bytes));
+    std::mem::forget(line);
+}
+
 /// Passes on what the guest prints until QEMU closes its end.
 fn pass_on(mut output: ChildStdout, mut console: impl Write) {
     let mut bytes = [0; 4096];
@@ -255,6 +279,8 @@ struct Shared {
     /// Locked for long only once QEMU has closed its standard output, when it is about to end.
     child: Mutex<Child>,
     stop: AtomicBool,
+    /// Where its input is written.
+    input: Option<RawFd>,
 }
 
 impl Shared {
@@ -274,6 +300,11 @@ impl Running {
     /// QEMU's process.
     pub fn process(&self) -> u32 {
         self.shared.child().id()
+    }
+
+    /// Where its input is written, if it has any.
+    pub fn input(&self) -> Option<RawFd> {
+        self.shared.input
     }
 
     /// Ends QEMU if it still runs, and waits until its thread has ended.

@@ -13,8 +13,8 @@ use protocol::{
         ALIVE, BITMAP_OFFSET_AT, HEADER_MAGIC, HEADER_VERSION, Header, NAME_LENGTH, NOBODY,
         PORT_BITMAP_SIZE, PortCache, Table, TaskRecord, ThreadRecord,
         mapping::{
-            COMPANION_OFFSET, CapabilitySlot, FactoryRecord, GateRecord, LifeRecord, LifeState,
-            MappingNode, NODE_SIZE, ObjectKind, Place, Resource,
+            COMPANION_OFFSET, CapabilitySlot, FactoryRecord, GateRecord, InterruptRecord,
+            LifeRecord, LifeState, MappingNode, NODE_SIZE, ObjectKind, Place, Resource,
         },
     },
     kip::{KIP_MAGIC, KernelInfoPage, PhysicalRange},
@@ -36,6 +36,9 @@ pub(super) const TASKS: u64 = POOL.start;
 pub(super) const THREADS: u64 = POOL.start + 0x1000;
 pub(super) const FACTORIES: u64 = POOL.start + 0x2000;
 const GATES: u64 = POOL.start + 0x3000;
+pub(super) const INTERRUPTS: u64 = POOL.start + 0x5000;
+/// The lives of interrupts.
+const INTERRUPT_LIVES: u64 = POOL.start + 0x5800;
 /// The lives of tasks, threads, factories and gates.
 const LIVES: [u64; 4] =
     [POOL.start + 0x4000, POOL.start + 0x4400, POOL.start + 0x4800, POOL.start + 0x4c00];
@@ -296,6 +299,13 @@ impl Made {
         };
         (header.lives.tasks, header.lives.threads) = (lives(0, 6), lives(1, 4));
         (header.lives.factories, header.lives.gates) = (lives(2, 2), lives(3, 2));
+        // There are no objects of them.
+        header.interrupts = table(INTERRUPTS, 2);
+        header.lives.interrupts = Table { address: INTERRUPT_LIVES, ..lives(0, 2) };
+        for number in 0..2 {
+            let none = InterruptRecord { gate: NOBODY, ..InterruptRecord::new_zeroed() };
+            self.put(INTERRUPTS + number * STRIDE, &none);
+        }
         (header.pool_start, header.pool_end) = (POOL.start, self.memory.len() as u64);
         (header.pool_used, header.pool_fresh) = (self.next - POOL.start, self.next);
         header.pool_pairs = INFO_PAGE;

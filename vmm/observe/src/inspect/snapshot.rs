@@ -26,13 +26,15 @@ use crate::{
 use protocol::{
     PAGE_ORDER,
     introspection::{
-        CAPABILITY_TABLE_FRAMES, Header, LifeTables, SET_ASIDE, Table, TaskRecord, ThreadRecord,
+        ALIVE, CAPABILITY_TABLE_FRAMES, Header, LifeTables, SET_ASIDE, Table, TaskRecord,
+        ThreadRecord,
         mapping::{
-            CapabilitySlot, FactoryRecord, GateRecord, LifeRecord, LifeState, MappingNode,
-            ObjectKind, Resource,
+            CapabilitySlot, FactoryRecord, GateRecord, InterruptRecord, LifeRecord, LifeState,
+            MappingNode, ObjectKind, Resource,
         },
     },
     kip::PhysicalRange,
+    operation::interrupts::INTERRUPTS,
 };
 use std::collections::HashMap;
 use zerocopy::IntoBytes;
@@ -49,6 +51,7 @@ pub struct Snapshot<'m> {
     pub(super) threads: Vec<ThreadRecord>,
     pub(super) factories: Vec<FactoryRecord>,
     pub(super) gates: Vec<GateRecord>,
+    pub(super) interrupts: Vec<InterruptRecord>,
     /// Page tables, port tables and capability tables.
     pub(super) frames: Vec<Frame>,
     /// Which frame is at a spot.
@@ -134,6 +137,7 @@ impl<'m> Snapshot<'m> {
         let threads = entries(memory, header.threads, MOST_RECORDS);
         let factories = entries(memory, header.factories, MOST_RECORDS);
         let gates = entries(memory, header.gates, MOST_GATES);
+        let interrupts = entries(memory, header.interrupts, INTERRUPTS);
         let pool = PhysicalRange { start: header.pool_start, end: header.pool_end };
         let mut snapshot = Self {
             guest,
@@ -144,6 +148,7 @@ impl<'m> Snapshot<'m> {
             threads: threads.map(|(_, record)| record).collect(),
             factories: factories.map(|(_, record)| record).collect(),
             gates: gates.map(|(_, record)| record).collect(),
+            interrupts: interrupts.map(|(_, record)| record).collect(),
             frames: Vec::new(),
             frame_at: HashMap::new(),
             ports: ProcessorPorts::read(memory, header.port_cache),
@@ -168,13 +173,14 @@ impl<'m> Snapshot<'m> {
     }
 
     /// The tables of records: what they are called, and how many entries they can have.
-    pub(super) fn tables(&self) -> [(&'static str, Table, u16); 4] {
-        let Header { tasks, threads, factories, gates, .. } = self.header;
+    pub(super) fn tables(&self) -> [(&'static str, Table, u16); 5] {
+        let Header { tasks, threads, factories, gates, interrupts, .. } = self.header;
         [
             ("tasks", tasks, MOST_RECORDS),
             ("threads", threads, MOST_RECORDS),
             ("factories", factories, MOST_RECORDS),
             ("gates", gates, MOST_GATES),
+            ("interrupts", interrupts, INTERRUPTS),
         ]
     }
 
@@ -379,8 +385,9 @@ impl<'m> Snapshot<'m> {
 
     /// Whether the life of any object is in a state.
     pub(super) fn is_anybody(&self, state: LifeState) -> bool {
-        let LifeTables { gates, threads, tasks, factories, replies } = self.header.lives;
-        let mut lives = [gates, threads, tasks, factories, replies]
+        let LifeTables { gates, threads, tasks, factories, replies, interrupts } =
+            self.header.lives;
+        let mut lives = [gates, threads, tasks, factories, replies, interrupts]
             .into_iter()
             .flat_map(|table| self.lives(table));
         lives.any(|(_, life)| life.state == state as u16)
@@ -416,6 +423,12 @@ impl<'m> Snapshot<'m> {
     /// A factory.
     pub fn factory(&self, number: u16) -> Option<&FactoryRecord> {
         self.factories.get(usize::from(number))
+    }
+
+    /// An interrupt of which there is an object.
+    pub fn interrupt(&self, number: u16) -> Option<&InterruptRecord> {
+        let record = self.interrupts.get(usize::from(number));
+        record.filter(|record| u32::from(record.state) == ALIVE)
     }
 
     /// The factory that pays for a task.

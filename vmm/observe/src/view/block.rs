@@ -4,7 +4,7 @@ use super::{
     Paint, placement,
     words::{self, Gate, Gone, Headline, Latency, Mapped, Place, Sending, Unmapped, put},
 };
-use crate::event::{End, Event, Mapping, Naming, Nanoseconds, Pagers, Party, Span};
+use crate::event::{End, Event, Interrupt, Mapping, Naming, Nanoseconds, Pagers, Party, Span};
 use protocol::introspection::{
     mapping::ObjectKind,
     record::{NamedObject, Unresolved},
@@ -52,6 +52,15 @@ pub(super) fn event(text: &mut String, paint: Paint, event: &Event) {
             );
         }
         Event::Named(naming) => self::naming(&mut lines, naming),
+        Event::Interrupt(Interrupt { time, to, number, gate_label, pending, .. }) => {
+            lines.line(
+                *time,
+                to,
+                format_args!(
+                    "interrupt {number} under label {gate_label:#x}, {pending} us after it came"
+                ),
+            );
+        }
         Event::PagersSet(Pagers { time, who, pager, exception_handler, by }) => {
             let [pager, handler] = [pager, exception_handler].map(Gate);
             lines.line(

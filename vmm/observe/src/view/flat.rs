@@ -1,7 +1,9 @@
 //! One line for each event, its fields separated by spaces.
 
 use super::words::{self, Gate, Gone, Numbers, Place, Sending, map_status, put};
-use crate::event::{Cause, End, Ending, Event, Mapping, Naming, Pagers, Span, Unmapping};
+use crate::event::{
+    Cause, End, Ending, Event, Interrupt, Mapping, Naming, Pagers, Span, Unmapping,
+};
 use protocol::{
     PAGE_ORDER,
     fault::Access,
@@ -27,6 +29,10 @@ pub(super) fn event(text: &mut String, event: &Event) {
         }
         Event::Message(message) => {
             put!(text, "{} {} {}", message.time, message.from, Sending(message));
+        }
+        Event::Interrupt(Interrupt { time, to, number, gate_label, pending, told }) => {
+            put!(text, "{time} {to} interrupt {number} label={gate_label:#x} told={told}");
+            put!(text, " pending={pending}us");
         }
         Event::TaskCreated(creation) => {
             let (time, name) = (creation.time, &creation.what.task_name);

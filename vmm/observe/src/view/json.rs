@@ -5,8 +5,8 @@
 use super::words::{self, exception, is_memory, kind_key, reason_key, rights};
 use crate::{
     event::{
-        Cause, Creation, Diagnosis, End, Ending, Event, Handler, Mapping, Message, Naming,
-        Nanoseconds, Pagers, Party, Resumed, ShutDown, Span, Unmapping,
+        Cause, Creation, Diagnosis, End, Ending, Event, Handler, Interrupt, Mapping, Message,
+        Naming, Nanoseconds, Pagers, Party, Resumed, ShutDown, Span, Unmapping,
     },
     region::{Around, Region},
     symbols::Location,
@@ -31,6 +31,7 @@ pub(super) fn event(text: &mut String, event: &Event) {
         Event::Map(mapping) => line(text, "map", MapEvent::new(mapping)),
         Event::Unmap(unmap) => line(text, "unmap", UnmapEvent::new(unmap)),
         Event::Message(message) => line(text, "message", MessageBody::new(message)),
+        Event::Interrupt(interrupt) => line(text, "interrupt", InterruptBody::new(interrupt)),
         Event::TaskCreated(creation) => line(text, "task", CreationBody::new(creation, false)),
         Event::ThreadStarted(creation) => line(text, "thread", CreationBody::new(creation, true)),
         Event::Named(naming) => line(text, "named", NamingBody::new(naming)),
@@ -481,6 +482,31 @@ impl<'a> MessageBody<'a> {
             words: tag.words(),
             items: tag.items(),
             first_words: words.iter().take(tag.words()).copied().map(Hex).collect(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct InterruptBody<'a> {
+    t: Time,
+    #[serde(flatten)]
+    who: Who<'a>,
+    number: u16,
+    gate: Hex,
+    pending_ns: Time,
+    told: u32,
+}
+
+impl<'a> InterruptBody<'a> {
+    fn new(interrupt: &'a Interrupt) -> Self {
+        let Interrupt { time, to, number, gate_label, pending, told } = interrupt;
+        Self {
+            t: Time(*time),
+            who: Who::new(to),
+            number: *number,
+            gate: Hex(*gate_label),
+            pending_ns: Time(*pending),
+            told: *told,
         }
     }
 }

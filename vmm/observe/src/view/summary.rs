@@ -13,6 +13,8 @@ use std::{collections::BTreeMap, sync::Arc};
 pub(super) struct Summary {
     tasks: BTreeMap<u16, Row>,
     messages: u64,
+    /// Interrupts that somebody was told of.
+    interrupts: u64,
     grants: u64,
     unmaps: u64,
     /// Mappings that unmaps took away.
@@ -50,6 +52,7 @@ impl Summary {
             Event::Map(mapping) => self.mapping(mapping),
             Event::Unmap(unmap) => self.unmapping(unmap),
             Event::Message(_) => self.messages += 1,
+            Event::Interrupt(_) => self.interrupts += 1,
             Event::TaskCreated(_) | Event::ThreadStarted(_) | Event::Ended(_) => {}
             Event::Named(_) | Event::PagersSet(_) => {}
             Event::ShutDown(_) | Event::Lost(_) => {}
@@ -104,6 +107,7 @@ impl Summary {
             ("port faults", total.ports),
             ("exceptions", total.exceptions),
             ("messages", self.messages),
+            ("interrupts", self.interrupts),
             ("grants", self.grants),
         ] {
             if count > 0 {

@@ -35,6 +35,7 @@ pub(super) fn object_kind(kind: ObjectKind) -> &'static str {
         ObjectKind::Task => "task",
         ObjectKind::Factory => "factory",
         ObjectKind::Reply => "answer",
+        ObjectKind::Interrupt => "interrupt",
         // The kernel's own never end.
         _ => "object",
     }

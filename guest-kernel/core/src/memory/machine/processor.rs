@@ -1,6 +1,6 @@
 //! What the processor keeps for itself of spaces, threads and ports.
 
-use crate::memory::{frames::PhysicalAddress, index::TaskIndex};
+use crate::memory::{frames::PhysicalAddress, index::TaskIndex, machine::Came};
 use protocol::Word;
 
 /// The processor.
@@ -37,8 +37,8 @@ pub trait Processor {
     /// Takes back all that the processor was told of the ports of `owner`.
     fn forget_ports(&mut self, owner: TaskIndex);
 
-    /// Lets an interrupt in that waits. True if the timer's did: the time slice is over.
-    fn open_interrupt_window(&mut self) -> bool;
+    /// Lets interrupts in that wait.
+    fn open_interrupt_window(&mut self) -> Came;
 
     /// The time stamp counter.
     fn time(&self) -> u64;

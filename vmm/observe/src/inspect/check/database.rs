@@ -156,6 +156,7 @@ fn exists(snapshot: &Snapshot, slot: CapabilitySlot) -> bool {
             factory.is_some_and(|factory| u32::from(factory.state) == ALIVE)
         }
         Some(ObjectKind::Reply) => snapshot.waits_for_reply(index),
+        Some(ObjectKind::Interrupt) => snapshot.interrupt(index).is_some(),
         // There is one of each of the others.
         Some(_) => index == 0,
     }
@@ -236,6 +237,6 @@ fn object(slot: CapabilitySlot) -> u32 {
 }
 
 fn is_one_of_many(slot: CapabilitySlot) -> bool {
-    use ObjectKind::{Factory, Gate, Reply, Task, Thread};
-    matches!(slot.kind(), Some(Gate | Thread | Task | Factory | Reply))
+    use ObjectKind::{Factory, Gate, Interrupt, Reply, Task, Thread};
+    matches!(slot.kind(), Some(Gate | Thread | Task | Factory | Reply | Interrupt))
 }

@@ -16,6 +16,7 @@ pub(super) fn check(snapshot: &Snapshot, report: &mut Report) {
     let threads = snapshot.threads.iter().map(|thread| thread.state != ThreadState::Unused as u32);
     let factories = snapshot.factories.iter().map(|factory| u32::from(factory.state) == ALIVE);
     let gates = snapshot.gates.iter().map(|gate| u32::from(gate.state) == ALIVE);
+    let interrupts = snapshot.interrupts.iter().map(|record| u32::from(record.state) == ALIVE);
     let tasks = (0..snapshot.header.tasks.count.min(u16::MAX.into()) as u16)
         .map(|task| snapshot.task(task).is_some());
     let mut found = Vec::new();
@@ -27,6 +28,7 @@ pub(super) fn check(snapshot: &Snapshot, report: &mut Report) {
         (ObjectKind::Thread, lives.threads, threads.collect()),
         (ObjectKind::Factory, lives.factories, factories.collect()),
         (ObjectKind::Gate, lives.gates, gates.collect()),
+        (ObjectKind::Interrupt, lives.interrupts, interrupts.collect()),
     ] {
         for ((number, life), is_there) in snapshot.lives(table).zip(there) {
             judge(kind, number, is_there, life);
@@ -46,6 +48,7 @@ fn name(kind: ObjectKind) -> &'static str {
         ObjectKind::Task => "task",
         ObjectKind::Thread => "thread",
         ObjectKind::Factory => "factory",
+        ObjectKind::Interrupt => "interrupt",
         _ => "gate",
     }
 }

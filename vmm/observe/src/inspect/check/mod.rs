@@ -3,7 +3,7 @@
 //!
 //! | module | rules about |
 //! |---|---|
-//! | `records` | tasks, threads, factories and gates |
+//! | `records` | tasks, threads, factories, gates and interrupts |
 //! | `space` | page tables and what they map |
 //! | `ports` | I/O ports: what the processor was told of them |
 //! | `database` | nodes: that they, the entries and each other agree |

@@ -1,4 +1,4 @@
-//! Rules about the records of tasks, threads, factories and gates.
+//! Rules about the records of tasks, threads, factories, gates and interrupts.
 
 use super::{Report, Rule, factory_path};
 use crate::{inspect::Snapshot, paging::TABLE_SIZE};
@@ -6,7 +6,7 @@ use protocol::{
     boot::trim_name,
     introspection::{
         ALIVE, Header, NOBODY, SET_ASIDE, Table, TaskRecord, ThreadRecord, ThreadState, UNUSED,
-        mapping::{FactoryRecord, GateRecord, LifeState},
+        mapping::{FactoryRecord, GateRecord, InterruptRecord, LifeState},
     },
 };
 
@@ -17,6 +17,7 @@ pub(super) fn check(snapshot: &Snapshot, report: &mut Report) {
         size_of::<ThreadRecord>(),
         size_of::<FactoryRecord>(),
         size_of::<GateRecord>(),
+        size_of::<InterruptRecord>(),
     ];
     for ((name, table, most), record) in snapshot.tables().into_iter().zip(sizes) {
         report.expect(
@@ -54,6 +55,28 @@ pub(super) fn check(snapshot: &Snapshot, report: &mut Report) {
     for (number, record) in snapshot.gates.iter().enumerate() {
         let problem = gate_problem(record, snapshot);
         report.judge(Rule::Records, || format!("gate {number}"), problem);
+    }
+    for (number, record) in snapshot.interrupts.iter().enumerate() {
+        let problem = interrupt_problem(record, snapshot);
+        report.judge(Rule::Records, || format!("interrupt {number}"), problem);
+    }
+}
+
+/// An interrupt is bound to a gate that is there, or to none; what is none is in nothing.
+fn interrupt_problem(record: &InterruptRecord, snapshot: &Snapshot) -> Option<String> {
+    const KNOWN: u32 = InterruptRecord::OPEN | InterruptRecord::PENDING | InterruptRecord::MISSED;
+    let InterruptRecord { state, gate, flags, .. } = *record;
+    let bound = snapshot.gates.get(usize::from(gate));
+    let is_bound = bound.is_some_and(|gate| u32::from(gate.state) == ALIVE);
+    match u32::from(state) {
+        UNUSED if (gate, flags) != (NOBODY, 0) => {
+            Some(format!("there is no object of it, but it has gate {gate} and flags {flags:#x}"))
+        }
+        UNUSED => None,
+        ALIVE if flags & !KNOWN != 0 => Some(format!("its flags are {flags:#x}")),
+        ALIVE if gate == NOBODY || is_bound => None,
+        ALIVE => Some(format!("it is bound to gate {gate}, which does not exist")),
+        state => Some(format!("its state is {state}")),
     }
 }
 

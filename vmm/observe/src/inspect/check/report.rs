@@ -72,7 +72,9 @@ impl Rule {
     /// What holds.
     pub fn sentence(self) -> &'static str {
         match self {
-            Self::Records => "records of tasks, threads, factories and gates are well-formed",
+            Self::Records => {
+                "records of tasks, threads, factories, gates and interrupts are well-formed"
+            }
             Self::KernelInfo => "every task has the kernel info page, read-only",
             Self::Tables => {
                 "every frame of tables and nodes lies in the kernel's pool and is used once"
