@@ -13,6 +13,7 @@ static TICKED: AtomicBool = AtomicBool::new(false);
 /// Takes the timer's interrupt of the kernel.
 pub fn note_tick() {
     local_apic::end_of_interrupt();
+    local_apic::come_again();
     TICKED.store(true, Ordering::Relaxed);
 }
 

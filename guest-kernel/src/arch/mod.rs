@@ -5,7 +5,7 @@
 
 mod control_bits;
 pub mod interrupts;
-mod local_apic;
+pub mod local_apic;
 pub mod ports;
 pub mod processor;
 mod protection;

@@ -88,7 +88,7 @@ pub fn leave_kernel() -> ! {
 #[cold]
 fn idle(kernel: &mut Kernel<Hardware>) {
     if interrupts::sleep() {
-        kernel.timer_tick();
+        kernel.timer_interrupt();
     }
 }
 

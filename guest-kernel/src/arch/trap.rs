@@ -23,7 +23,7 @@ pub extern "C" fn handle_trap() -> ! {
         let (vector, error) = (context.vector, context.error_code);
         if vector == usize::from(local_apic::TIMER_VECTOR) {
             local_apic::end_of_interrupt();
-            kernel.timer_tick();
+            kernel.timer_interrupt();
         } else if vector < usize::from(local_apic::TIMER_VECTOR) {
             kernel.exception(vector as u8, error);
         }

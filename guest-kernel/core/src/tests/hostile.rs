@@ -233,7 +233,7 @@ fn check_threads(bench: &mut Bench) {
     for number in 0..count {
         let index = ThreadIndex::from_position(number);
         let thread = &bench.kernel.threads[index];
-        let state = ThreadState::from_u32(thread.record.state).expect("a known state");
+        let state = ThreadState::from_u16(thread.record.state).expect("a known state");
         let (partner, queue) = (thread.record.partner, thread.queue());
         let waits = bench.kernel.current != index.into() && state == ThreadState::Ready;
         let times = queued.iter().filter(|other| **other == index).count();
@@ -343,7 +343,7 @@ fn anything_that_tasks_do_leaves_the_kernel_sound() {
     let fresh = crowd();
     let mut bench = fresh.clone();
     let mut source = Source::new(2);
-    let mut seen = [0; 16];
+    let mut seen = [0; 24];
     let (mut port_faults, mut steps_with_ports, mut steps_with_replies) = (0, 0, 0);
     let (mut crowds, mut ended) = (1, [0; 16]);
     for step in 0..STEPS {

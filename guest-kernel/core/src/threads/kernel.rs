@@ -14,6 +14,7 @@ use crate::{
         ready::ReadyQueue,
         state::State,
         thread::{Thread, Threads},
+        timing::{TimeTables, Timing},
     },
 };
 use protocol::utcb::Utcb;
@@ -38,6 +39,8 @@ pub struct Kernel<M: Machine> {
     pub current: MaybeThread,
     /// Threads that have lost whom they waited for, and will be told before the kernel is left.
     pub(crate) bereaved: ThreadList,
+    /// The clock, and what happens when.
+    pub timing: Timing<M>,
 }
 
 /// Memory for the kernel's tables.
@@ -55,12 +58,14 @@ pub struct Tables<M: Machine> {
     pub factories: M::Storage<Factory>,
     /// For the lives of all of them.
     pub lives: LifeTables<M>,
+    /// For what is to happen when.
+    pub time: TimeTables<M>,
 }
 
 impl<M: Machine> Kernel<M> {
     /// A kernel without any task yet. `pool` is its memory for everything beside the tables of objects.
     pub fn new(machine: M, tables: Tables<M>, pool: FramePool, sigma0: Sigma0) -> Self {
-        let Tables { threads, walkers, tasks, gates, factories, lives } = tables;
+        let Tables { threads, walkers, tasks, gates, factories, lives, time } = tables;
         let memory = pool.left();
         Self {
             mappings: Mappings::new(machine, tasks, factories, walkers, lives, pool, sigma0),
@@ -70,6 +75,7 @@ impl<M: Machine> Kernel<M> {
             faults: 0,
             current: MaybeThread::NOBODY,
             bereaved: ThreadList::EMPTY,
+            timing: Timing::new(time),
         }
     }
 
@@ -117,6 +123,7 @@ impl<M: Machine> Kernel<M> {
             Some(thread) => thread.into(),
             None => MaybeThread::NOBODY,
         };
+        self.begin_turn();
     }
 
     /// Makes a blocked thread ready. Who runs is decided when the kernel is left.
@@ -130,10 +137,11 @@ impl<M: Machine> Kernel<M> {
     pub fn preempt(&mut self) {
         match self.current.get() {
             Some(current) if self.ready.has_above(self.threads[current].priority()) => {
+                self.keep_turn(current);
                 self.ready.push_front(&mut self.threads, current);
                 self.schedule();
             }
-            Some(_) => {}
+            Some(_) => self.end_turn_some_time(),
             None => self.schedule(),
         }
     }
@@ -144,6 +152,8 @@ impl<M: Machine> Kernel<M> {
         if self.ready.has_at_least(self.threads[current].priority()) {
             self.ready.push_back(&mut self.threads, current);
             self.schedule();
+        } else {
+            self.begin_turn();
         }
     }
 

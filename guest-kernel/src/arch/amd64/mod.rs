@@ -16,6 +16,6 @@ pub fn prepare() -> Result<(), &'static str> {
     protection::enable();
     descriptors::load();
     entry::enable_system_calls();
-    local_apic::start_timer();
+    local_apic::prepare();
     Ok(())
 }

@@ -16,6 +16,6 @@ pub fn prepare() -> Result<(), &'static str> {
     features::enable()?;
     protection::enable();
     descriptors::load();
-    local_apic::start_timer();
+    local_apic::prepare();
     Ok(())
 }

@@ -20,7 +20,7 @@ pub extern "C" fn handle_trap_in_virtual_8086() -> ! {
         kernel.exception(INVALID_OPCODE, 0);
         if vector == usize::from(local_apic::TIMER_VECTOR) {
             local_apic::end_of_interrupt();
-            kernel.timer_tick();
+            kernel.timer_interrupt();
         }
     }
     leave_kernel()

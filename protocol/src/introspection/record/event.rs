@@ -2,7 +2,7 @@
 
 use super::{
     Exception, Fault, Map, Message, ObjectEnded, ObjectNamed, PagersSet, Record, Resolve, Resume,
-    ShutDown, TaskCreated, ThreadStarted, Unmap, UnresolvedFault, Whom, fields::Fields,
+    ShutDown, TaskCreated, ThreadStarted, TimedOut, Unmap, UnresolvedFault, Whom, fields::Fields,
 };
 
 /// What is recorded of an event of one kind.
@@ -112,4 +112,6 @@ events! {
     ObjectNamed(ObjectNamed) = 13,
     /// The thread got a pager and an exception handler.
     PagersSet(PagersSet) = 14,
+    /// The thread goes on although what it has waited for has not come: its time was over.
+    TimedOut(TimedOut) = 16,
 }

@@ -1,7 +1,7 @@
 //! Words and phrases that several views use.
 
 use crate::{
-    event::{Cause, Ending, Handler, Mapping, Message, Resumed, Span, Unmapping},
+    event::{Cause, Ending, Handler, Mapping, Message, Resumed, Span, TimedOut, Unmapping},
     region::Region,
     symbols::Location,
 };
@@ -37,6 +37,26 @@ pub(super) fn object_kind(kind: ObjectKind) -> &'static str {
         ObjectKind::Reply => "answer",
         // The kernel's own never end.
         _ => "object",
+    }
+}
+
+/// `slept until 12 us`, `waited for words until 12 us, in vain`.
+pub(super) struct TimeOver<'a>(pub(super) &'a TimedOut);
+
+impl fmt::Display for TimeOver<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TimedOut { who, is_sending, partner, deadline, .. } = self.0;
+        let what = match is_sending {
+            true => "wanted to send to",
+            false => "has waited for",
+        };
+        match partner {
+            Some(partner) if partner.thread == who.thread => {
+                write!(formatter, "has slept until {deadline} us")
+            }
+            Some(partner) => write!(formatter, "{what} {partner} until {deadline} us, in vain"),
+            None => write!(formatter, "{what} anybody until {deadline} us, in vain"),
+        }
     }
 }
 
@@ -337,6 +357,7 @@ fn object_error(error: ObjectError) -> &'static str {
 fn ipc_error(word: u64) -> String {
     let error = IpcError::from_word(word as usize);
     match error {
+        Some(IpcError::SendTimeout) => "timeout before it was taken".to_owned(),
         Some(IpcError::Timeout) => "timeout".to_owned(),
         Some(IpcError::NoPartner) => "no partner".to_owned(),
         Some(IpcError::Cancelled) => "cancelled".to_owned(),

@@ -37,8 +37,12 @@ pub trait Processor {
     /// Takes back all that the processor was told of the ports of `owner`.
     fn forget_ports(&mut self, owner: TaskIndex);
 
-    /// Lets an interrupt in that waits. True if the timer's did: the time slice is over.
+    /// Lets an interrupt in that waits. True if the timer's did; it comes again soon unless it is
+    /// [set anew](Self::set_timer).
     fn open_interrupt_window(&mut self) -> bool;
+
+    /// Lets the timer interrupt once, in so many microseconds or before, and not when it was to do so.
+    fn set_timer(&mut self, microseconds: u64);
 
     /// The time stamp counter.
     fn time(&self) -> u64;
