@@ -39,9 +39,7 @@ const _: () = assert!(size_of::<KernelInfoPage>() == 24 + 5 * 16 + 8 + 16 + 8);
 
 /// The kernel clock: microseconds since the machine was booted. It is the processor's time stamp counter
 /// (`rdtsc`) in other units, so that tasks read it without a system call, and needs no tick.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(8))]
 pub struct Clock {
     /// The counter at time 0.
@@ -59,7 +57,7 @@ impl Clock {
     pub const fn at(self, ticks: u64) -> u64 {
         let elapsed = ticks.saturating_sub(self.start);
         let (high, low) = (elapsed >> 32, elapsed & 0xffff_ffff);
-        (high * self.scale).wrapping_add(low * self.scale >> 32)
+        (high * self.scale).wrapping_add((low * self.scale) >> 32)
     }
 }
 

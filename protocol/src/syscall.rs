@@ -30,6 +30,7 @@
 //! gives it.
 
 use crate::{Word, utcb::BUFFER_REGISTERS};
+use core::time::Duration;
 
 /// What a system call does, in the lower bits of its first argument. The bits combine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,6 +173,10 @@ impl Timeout {
     /// Until the time that the kernel has noted. A system call that has to begin again does so with this, so
     /// that it does not wait longer than it would have.
     pub const BEGUN: Self = Self(ABSOLUTE | REGISTER);
+    /// Until the time in the last buffer registers, which programs use for that.
+    pub const UNTIL_LAST: Self = Self(ABSOLUTE | Self::LAST as u16);
+    /// The first of these.
+    pub const LAST: usize = BUFFER_REGISTERS - REGISTERS_PER_TIME;
 
     /// The shortest one that is at least so long; the [longest](Self::LONGEST) if there is none.
     pub const fn at_least(microseconds: u64) -> Self {
@@ -180,7 +185,7 @@ impl Timeout {
         }
         let bits = u64::BITS - microseconds.leading_zeros();
         let mut exponent = bits.saturating_sub(EXPONENT_SHIFT);
-        let mut mantissa = (microseconds - 1 >> exponent) + 1;
+        let mut mantissa = ((microseconds - 1) >> exponent) + 1;
         if mantissa > MANTISSA as u64 {
             (mantissa, exponent) = (mantissa.div_ceil(2), exponent + 1);
         }
@@ -225,6 +230,14 @@ impl Timeout {
                 Limit::Until(register)
             }
         })
+    }
+}
+
+impl From<Duration> for Timeout {
+    /// Of at least that time; see [`Timeout::at_least`].
+    fn from(time: Duration) -> Self {
+        let microseconds = time.as_nanos().div_ceil(1000);
+        Self::at_least(u64::try_from(microseconds).unwrap_or(u64::MAX))
     }
 }
 

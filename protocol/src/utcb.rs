@@ -22,7 +22,7 @@ pub struct Utcb {
     /// its error flag.
     pub error: Word,
     /// The receive window for items: register 0 holds a [`crate::flexpage::Flexpage`], nil for
-    /// "accept nothing". The others are reserved.
+    /// "accept nothing". A [`Timeout`](crate::syscall::Timeout) may name others. The rest is reserved.
     pub buffer: [Word; BUFFER_REGISTERS],
     /// Word 0: this UTCB's own address, written by the kernel when the thread is bound. The rest is
     /// free for the runtime; the kernel never reads or writes it.

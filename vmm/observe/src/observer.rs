@@ -5,7 +5,7 @@ use crate::{
     diagnosis::{self, Facts},
     event::{
         Cause, Creation, End, Ending, Event, Gate, Handler, Lost, Mapping, Message, Naming, Pagers,
-        Resumed, ShutDown, TimedOut, Span, Stages, Unmapping,
+        Resumed, ShutDown, Span, Stages, TimedOut, Unmapping,
     },
     memory::GuestMemory,
     names::{Names, Task, printable},

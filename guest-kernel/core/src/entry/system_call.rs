@@ -361,6 +361,10 @@ impl<M: Machine> Kernel<M> {
         let destination = match self.slot(call).capability().map(|capability| capability.object) {
             Some(Object::Gate(gate)) => Destination::of(gate, &self.gates[gate]),
             Some(Object::Thread(thread)) => Some(Destination::thread(thread)),
+            // From itself: it sleeps.
+            _ if call.capability() == CapabilityIndex::NIL => {
+                Some(Destination::thread(call.caller))
+            }
             _ => None,
         };
         match destination {

@@ -48,7 +48,8 @@ impl<M: Machine> Kernel<M> {
 
     /// Sends to a thread that waits for it.
     fn send(&mut self, call: SystemCall, receiver: ThreadIndex, message: PendingMessage) -> Next {
-        let (sender, PendingMessage { tag, label, then, answer_within, .. }) = (call.caller, message);
+        let (sender, PendingMessage { tag, label, then, answer_within, .. }) =
+            (call.caller, message);
         let transfer = Transfer::of_sender(sender, receiver);
         match self.transfer(transfer, tag, label) {
             Ok(()) => {}

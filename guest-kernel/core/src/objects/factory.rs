@@ -228,7 +228,6 @@ impl<M: Machine> Kernel<M> {
         let thread = Thread::new(utcb, priority, factory, bookmark.into());
         let thread = self.threads.insert(thread).ok_or(ObjectError::NoMemory)?;
         self.mappings.set_walker(walker(thread), bookmark);
-        self.timing.forget(thread);
         self.mappings.begin_life(Mortal::Thread(thread), Some(factory));
         Ok(thread)
     }

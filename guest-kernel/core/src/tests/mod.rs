@@ -26,6 +26,7 @@ mod restart;
 mod soundness;
 mod stretch;
 mod tables;
+mod time;
 mod waiting;
 
 pub use model::Bench;

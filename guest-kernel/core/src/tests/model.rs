@@ -429,7 +429,8 @@ pub struct Bench {
 
 impl Clone for Bench {
     fn clone(&self) -> Self {
-        let Kernel { mappings, threads, gates, ready, faults, current, bereaved, timing } = &self.kernel;
+        let Kernel { mappings, threads, gates, ready, faults, current, bereaved, timing } =
+            &self.kernel;
         let mappings = Mappings {
             machine: mappings.machine.clone(),
             tasks: mappings.tasks.clone(),
@@ -445,8 +446,7 @@ impl Clone for Bench {
         let (threads, gates, ready) = (threads.clone(), gates.clone(), ready.clone());
         let (faults, current, bereaved) = (*faults, *current, *bereaved);
         let timing = timing.clone();
-        let kernel =
-            Kernel { mappings, threads, gates, ready, faults, current, bereaved, timing };
+        let kernel = Kernel { mappings, threads, gates, ready, faults, current, bereaved, timing };
         Self { kernel, early: self.early.clone() }
     }
 }

@@ -30,6 +30,8 @@ pub struct Pace {
     slice: u32,
     /// What is left of the turn in which a more important thread took over; 0: it begins anew.
     left: u32,
+    /// Of which of the threads that have that number; others know nothing of this.
+    generation: u32,
 }
 
 /// Memory for what is known of the time, with a default object for each thread that there can be.
@@ -76,16 +78,6 @@ impl<M: Memory> Timing<M> {
         let clock = Clock { start: 0, scale: Clock::MICROSECOND };
         let alarms = Alarms::new(alarms, places);
         Self { clock, alarms, paces, turn_ends: NEVER, timer: NEVER }
-    }
-
-    /// Sets a thread's time slice in microseconds.
-    pub fn set_slice(&mut self, thread: ThreadIndex, slice: u32) {
-        self.paces[usize::from(thread.position())].slice = slice;
-    }
-
-    /// A new thread has the usual time slice.
-    pub fn forget(&mut self, thread: ThreadIndex) {
-        self.paces[usize::from(thread.position())] = Pace::default();
     }
 
     /// When the turn of the thread that runs is over, if others wait for that.
@@ -167,7 +159,7 @@ impl<M: Machine> Kernel<M> {
     fn limit_turn(&mut self) {
         let Some(current) = self.current.get() else { return };
         let now = self.now();
-        let pace = &mut self.timing.paces[usize::from(current.position())];
+        let pace = self.pace(current);
         let slice = if pace.slice == 0 { SLICE } else { pace.slice };
         let left = if pace.left == 0 { slice } else { pace.left };
         pace.left = 0;
@@ -180,7 +172,22 @@ impl<M: Machine> Kernel<M> {
     pub(crate) fn keep_turn(&mut self, current: ThreadIndex) {
         if self.timing.turn_ends != NEVER {
             let left = self.timing.turn_ends.saturating_sub(self.now()).clamp(1, u32::MAX.into());
-            self.timing.paces[usize::from(current.position())].left = left as u32;
+            self.pace(current).left = left as u32;
         }
+    }
+
+    /// Sets a thread's time slice in microseconds, from its next turn on.
+    pub(crate) fn set_slice(&mut self, thread: ThreadIndex, slice: u32) {
+        let pace = self.pace(thread);
+        (pace.slice, pace.left) = (slice, 0);
+    }
+
+    fn pace(&mut self, thread: ThreadIndex) -> &mut Pace {
+        let generation = self.threads[thread].record.generation;
+        let pace = &mut self.timing.paces[usize::from(thread.position())];
+        if pace.generation != generation {
+            *pace = Pace { generation, ..Pace::default() };
+        }
+        pace
     }
 }

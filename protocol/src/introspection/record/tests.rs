@@ -184,12 +184,10 @@ impl Random {
                 let (generation, by) = (self.half(), self.ids());
                 ObjectNamed { object, generation, by, name: self.name() }.into()
             }
-            Kind::TimedOut => TimedOut {
-                is_sending: self.bool(),
-                partner: self.ids(),
-                deadline: self.word(),
+            Kind::TimedOut => {
+                TimedOut { is_sending: self.bool(), partner: self.ids(), deadline: self.word() }
+                    .into()
             }
-            .into(),
             Kind::PagersSet => PagersSet {
                 by: self.ids(),
                 pager: self.handler(),
