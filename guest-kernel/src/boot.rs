@@ -8,6 +8,7 @@ use crate::{
     arch::{
         self,
         direct_map::{self, RAM_LIMIT},
+        local_apic,
     },
     hardware::Hardware,
     kernel_cell,
@@ -29,12 +30,19 @@ use kernel_core::{
         factory::Factory,
         frames::{FramePool, KernelFrame, PhysicalAddress},
     },
-    threads::{gate::Gate, interrupt::Interrupt, kernel::Tables, thread::Thread},
+    threads::{
+        alarm::{Alarm, AlarmPlace},
+        gate::Gate,
+        interrupt::Interrupt,
+        kernel::Tables,
+        thread::Thread,
+        timing::{Pace, TimeTables},
+    },
 };
 use protocol::{
     PAGE_SIZE, Word,
     introspection::record::{Kind, Record},
-    kip::{KIP_MAGIC, KIP_VERSION, KernelInfoPage, PhysicalRange},
+    kip::{Clock, KIP_MAGIC, KIP_VERSION, KernelInfoPage, PhysicalRange},
     layout::ONE_TO_ONE_END,
     operation::interrupts::INTERRUPTS,
     pool,
@@ -97,6 +105,7 @@ extern "C" fn kernel_main(start_info: u32, time_at_entry: u64) -> ! {
     }
     trace_ring::install_checkpoints(loader.options.check_interval);
     trace_ring::publish();
+    kernel_cell::kernel().start_clock(local_apic::calibrate(time_at_entry));
     trace_ring::mark_first_user();
     arch::leave_kernel()
 }
@@ -183,6 +192,11 @@ fn install_kernel(loader: &LoaderInfo, pool: PhysicalRange) -> Image {
         factories: space.table::<Factory>(FACTORIES_PER_TASK * tasks),
         interrupts: space.table::<Interrupt>(INTERRUPTS.into()),
         lives,
+        time: TimeTables {
+            alarms: space.zeroed_table::<Alarm>(THREADS_PER_TASK * tasks),
+            places: space.zeroed_table::<AlarmPlace>(THREADS_PER_TASK * tasks),
+            paces: space.zeroed_table::<Pace>(THREADS_PER_TASK * tasks),
+        },
     };
     trace_ring::describe(&tables, pool);
     let reserved = [
@@ -223,6 +237,8 @@ fn write_kernel_info_page(frame: KernelFrame, loader: &LoaderInfo, reserved: [Ph
         bundle: loader.bundle,
         superpage_order: kernel_core::arch::TABLE_ORDER,
         has_execute_right: kernel_core::arch::HAS_EXECUTE_RIGHT.into(),
+        clock: Clock { start: 0, scale: Clock::MICROSECOND },
+        last_interrupt: 0,
     };
     // SAFETY: the page was just taken from the pool and nobody else has it.
     unsafe { direct_map::pointer::<KernelInfoPage>(frame.address()).write(page) }
@@ -239,6 +255,12 @@ impl PoolSpace {
     fn table<T>(&mut self, count: u64) -> Reserved<T> {
         // SAFETY: fresh memory of the pool, aligned to a page and handed out only here.
         unsafe { Reserved::new(self.take(count), count as usize) }
+    }
+
+    /// Room for `count` objects, all of which are there, and zero.
+    fn zeroed_table<T: FromZeros>(&mut self, count: u64) -> Reserved<T> {
+        // SAFETY: as in `table`; a fresh machine's memory is zero.
+        unsafe { Reserved::zeroed(self.take(count), count as usize) }
     }
 
     /// `count` objects whose bytes are all zero.

@@ -6,7 +6,7 @@ use crate::{
     arch::{
         self,
         direct_map::{self, RAM_LIMIT},
-        interrupts, io_apic, ports, processor,
+        interrupts, io_apic, local_apic, ports, processor,
     },
     console::Console,
     reserved::Reserved,
@@ -140,6 +140,10 @@ impl Processor for Hardware {
 
     fn open_interrupt_window(&mut self) -> Came {
         interrupts::open_window()
+    }
+
+    fn set_timer(&mut self, microseconds: u64) {
+        local_apic::set_timer(microseconds);
     }
 
     #[inline]

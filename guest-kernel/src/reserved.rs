@@ -5,6 +5,7 @@ use core::{
     ptr::NonNull,
 };
 use kernel_core::memory::index::Storage;
+use zerocopy::FromZeros;
 
 /// Room for objects of one type. Those that exist are a slice of it; the rest is never looked at.
 #[derive(Debug)]
@@ -19,6 +20,17 @@ impl<T> Reserved<T> {
     /// From `first` on there is room for `capacity` objects that nobody else uses.
     pub unsafe fn new(first: NonNull<T>, capacity: usize) -> Self {
         Self { first, used: 0, capacity }
+    }
+
+    /// With all objects that there is room for.
+    ///
+    /// # Safety
+    /// As [`Self::new`]; and all bytes there are zero.
+    pub unsafe fn zeroed(first: NonNull<T>, capacity: usize) -> Self
+    where
+        T: FromZeros,
+    {
+        Self { first, used: capacity, capacity }
     }
 }
 

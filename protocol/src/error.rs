@@ -62,8 +62,10 @@ impl ObjectError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum IpcError {
-    /// The partner was not ready and the timeout was zero.
-    Timeout = 2,
+    /// The time was over before the partner took the message.
+    SendTimeout = 2,
+    /// The time was over before a message came, or the answer.
+    Timeout = 3,
     /// The capability is empty, is no IPC partner, or its thread is gone; nobody waits for an answer.
     NoPartner = 4,
     /// Somebody cancelled the operation (`ex_regs`).
@@ -84,7 +86,8 @@ pub enum IpcError {
 
 impl IpcError {
     /// All errors, for decoding and for tests.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
+        Self::SendTimeout,
         Self::Timeout,
         Self::NoPartner,
         Self::Cancelled,

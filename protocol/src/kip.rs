@@ -6,7 +6,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const KIP_MAGIC: u64 = u64::from_le_bytes(*b"GLASSKIP");
 
 /// Version of the kernel's interface to tasks.
-pub const KIP_VERSION: u32 = 1;
+pub const KIP_VERSION: u32 = 2;
 
 /// The contents of the page at [`crate::layout::KERNEL_INFO_PAGE`]. Ranges are physical, begin and
 /// end on page boundaries, and include their first byte but not their end.
@@ -29,9 +29,37 @@ pub struct KernelInfoPage {
     pub superpage_order: u32,
     /// 1 if pages can be mapped without the right to execute, else 0.
     pub has_execute_right: u32,
+    /// The kernel clock.
+    pub clock: Clock,
+    /// What it was when the kernel last looked because its timer had come, in microseconds.
+    pub last_interrupt: u64,
 }
 
-const _: () = assert!(size_of::<KernelInfoPage>() == 24 + 5 * 16 + 8);
+const _: () = assert!(size_of::<KernelInfoPage>() == 24 + 5 * 16 + 8 + 16 + 8);
+
+/// The kernel clock: microseconds since the machine was booted. It is the processor's time stamp counter
+/// (`rdtsc`) in other units, so that tasks read it without a system call, and needs no tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(8))]
+pub struct Clock {
+    /// The counter at time 0.
+    pub start: u64,
+    /// Microseconds to a tick of the counter, in units of 2^-32: at most [`Self::MICROSECOND`].
+    pub scale: u64,
+}
+
+impl Clock {
+    /// The scale of a counter that counts microseconds.
+    pub const MICROSECOND: u64 = 1 << 32;
+
+    /// The time when the counter stands at `ticks`, in microseconds.
+    #[inline]
+    pub const fn at(self, ticks: u64) -> u64 {
+        let elapsed = ticks.saturating_sub(self.start);
+        let (high, low) = (elapsed >> 32, elapsed & 0xffff_ffff);
+        (high * self.scale).wrapping_add((low * self.scale) >> 32)
+    }
+}
 
 /// A range of physical memory; empty if both are zero.
 #[derive(
@@ -43,4 +71,24 @@ pub struct PhysicalRange {
     pub start: u64,
     /// The byte after the last one.
     pub end: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_clock_is_the_counter_in_microseconds(
+            start in 0..u64::MAX / 2,
+            elapsed in 0..u64::MAX / 2,
+            scale in 1..=Clock::MICROSECOND,
+        ) {
+            let exact = (u128::from(elapsed) * u128::from(scale)) >> 32;
+            let clock = Clock { start, scale };
+            prop_assert_eq!(u128::from(clock.at(start + elapsed)), exact);
+            prop_assert_eq!(clock.at(start.saturating_sub(1)), 0);
+        }
+    }
 }

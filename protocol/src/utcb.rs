@@ -26,7 +26,7 @@ pub struct Utcb {
     pub error: Word,
     /// The receive windows for items: the first [`RECEIVE_WINDOWS`] registers hold a
     /// [`crate::flexpage::Flexpage`] each, nil for none. An item arrives in the first one of its kind, or
-    /// not at all. The others are reserved.
+    /// not at all. A [`Timeout`](crate::syscall::Timeout) may name others. The rest is reserved.
     pub buffer: [Word; BUFFER_REGISTERS],
     /// Word 0: this UTCB's own address, written by the kernel when the thread is bound. The rest is
     /// free for the runtime; the kernel never reads or writes it.

@@ -10,7 +10,7 @@
 //!
 //! Design principles:
 //! 1. **Event style.** There is one kernel stack. Each entry ([`Kernel::system_call`],
-//!    [`Kernel::page_fault`], [`Kernel::exception`], [`Kernel::timer_tick`]) runs to completion and
+//!    [`Kernel::page_fault`], [`Kernel::exception`], [`Kernel::timer_interrupt`]) runs to completion and
 //!    leaves the thread to go on with in [`Kernel::current`]. No thread ever blocks in the kernel:
 //!    a waiting thread is a state, a partner and a queue link.
 //! 2. **No allocation, no formatting, no loops over tables** on the path of a fault or an IPC.

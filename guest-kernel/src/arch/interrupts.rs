@@ -29,6 +29,7 @@ pub fn take(interrupt: InterruptIndex) {
 /// Takes the timer's interrupt of the kernel.
 pub fn note_tick() {
     local_apic::end_of_interrupt();
+    local_apic::come_again();
     CAME.fetch_or(TICK, Ordering::Relaxed);
 }
 

@@ -6,7 +6,7 @@
 mod control_bits;
 pub mod interrupts;
 pub mod io_apic;
-mod local_apic;
+pub mod local_apic;
 pub mod ports;
 pub mod processor;
 mod protection;

@@ -91,7 +91,7 @@ pub fn leave_kernel() -> ! {
 #[cold]
 fn idle(kernel: &mut Kernel<Hardware>) {
     if interrupts::sleep().tick {
-        kernel.timer_tick();
+        kernel.timer_interrupt();
     }
 }
 

@@ -35,7 +35,7 @@ pub extern "C" fn handle_trap() -> ! {
 pub fn take_interrupt(kernel: &mut Kernel<Hardware>, vector: usize) {
     if vector == usize::from(local_apic::TIMER_VECTOR) {
         local_apic::end_of_interrupt();
-        kernel.timer_tick();
+        kernel.timer_interrupt();
     } else if let Some(interrupt) = io_apic::interrupt(vector) {
         interrupts::take(interrupt);
         kernel.interrupt_came(interrupt);

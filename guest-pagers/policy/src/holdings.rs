@@ -104,7 +104,7 @@ mod tests {
     use super::*;
     use protocol::{
         flexpage::Flexpage,
-        kip::{KIP_MAGIC, KIP_VERSION},
+        kip::{Clock, KIP_MAGIC, KIP_VERSION},
     };
 
     const MIB: u64 = 1 << 20;
@@ -122,6 +122,8 @@ mod tests {
             bundle,
             superpage_order: 21,
             has_execute_right: 1,
+            clock: Clock { start: 0, scale: Clock::MICROSECOND },
+            last_interrupt: 0,
         }
     }
 

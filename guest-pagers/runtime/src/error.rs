@@ -46,7 +46,8 @@ impl fmt::Display for Error {
             Self::BadAnswer => "the answer lacks what it must have",
             Self::NotOpen => "something else of this program may be where it would arrive",
             Self::Ipc(error) => match error {
-                IpcError::Timeout => "the partner was not ready",
+                IpcError::SendTimeout => "the time was over before the partner took the message",
+                IpcError::Timeout => "the time was over before a message or an answer came",
                 IpcError::NoPartner => "there is nobody behind the capability",
                 IpcError::Cancelled => "somebody cancelled the message",
                 IpcError::WindowOverflow => "an item did not fit the receive window",

@@ -1,12 +1,13 @@
 //! Messages: the system call with its operations. The contents are in [`crate::message`].
 
 use crate::{arch, message};
+use core::time::Duration;
 use protocol::{
     Word,
     error::IpcError,
     message::MessageTag,
     object::{CapabilityIndex, label},
-    syscall::{CAPABILITY_SHIFT, Operation, Timeouts},
+    syscall::{CAPABILITY_SHIFT, Operation, Timeout, Timeouts},
 };
 
 /// What came.
@@ -67,6 +68,48 @@ pub fn wait() -> Result<Received, IpcError> {
 pub fn poll() -> Result<Received, IpcError> {
     // SAFETY: as in `receive`.
     unsafe { invoke(CapabilityIndex::NIL, Operation::WAIT, MessageTag::default(), Timeouts::ZERO) }
+}
+
+/// As [`send`], but waits no longer than this: fails with [`IpcError::SendTimeout`] then.
+///
+/// # Panics
+/// As [`call`].
+pub fn send_within(to: CapabilityIndex, tag: MessageTag, limit: Duration) -> Result<(), IpcError> {
+    let timeouts = Timeouts::new(limit.into(), Timeout::NEVER);
+    // SAFETY: as in `send`.
+    unsafe { invoke(to, Operation::SEND, for_partners(tag), timeouts).map(|_| ()) }
+}
+
+/// As [`call`], but waits no longer than this until the partner takes the message, and then for its answer: fails
+/// with [`IpcError::SendTimeout`] or [`IpcError::Timeout`] then. The partner owes no answer any more.
+///
+/// # Panics
+/// As [`call`].
+#[inline]
+pub fn call_within(
+    to: CapabilityIndex,
+    tag: MessageTag,
+    limit: Duration,
+) -> Result<MessageTag, IpcError> {
+    let limit = Timeout::from(limit);
+    let timeouts = Timeouts::new(limit, limit);
+    // SAFETY: as in `call`.
+    let answer = unsafe { invoke(to, Operation::CALL, for_partners(tag), timeouts) };
+    answer.map(|received| received.tag)
+}
+
+/// As [`receive`], but no longer than this: fails with [`IpcError::Timeout`] then.
+pub fn receive_within(from: CapabilityIndex, limit: Duration) -> Result<Received, IpcError> {
+    let timeouts = Timeouts::new(Timeout::NEVER, limit.into());
+    // SAFETY: as in `receive`.
+    unsafe { invoke(from, Operation::RECEIVE, MessageTag::default(), timeouts) }
+}
+
+/// As [`wait`], but no longer than this: fails with [`IpcError::Timeout`] then.
+pub fn wait_within(limit: Duration) -> Result<Received, IpcError> {
+    let timeouts = Timeouts::new(Timeout::NEVER, limit.into());
+    // SAFETY: as in `receive`.
+    unsafe { invoke(CapabilityIndex::NIL, Operation::WAIT, MessageTag::default(), timeouts) }
 }
 
 /// Answers the last caller; does not wait for it if it is not ready.

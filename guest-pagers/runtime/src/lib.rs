@@ -33,6 +33,7 @@
 //! | [`interrupt`] | interrupts |
 //! | [`serial`] | the serial line's input |
 //! | [`random`] | random numbers |
+//! | [`time`] | the kernel clock, and sleeping |
 //! | [`boot`] | the kernel info page and the boot bundle, for sigma0 and the root task |
 //!
 //! This crate has all the unsafe code of the user level. What knows the processor is in [`arch`],
@@ -63,6 +64,7 @@ pub mod share;
 pub mod slot;
 #[doc(hidden)]
 pub mod start;
+pub mod time;
 
 pub use error::{Error, Result};
 pub use protocol;

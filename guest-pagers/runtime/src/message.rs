@@ -7,13 +7,14 @@ use crate::{
     arch,
     share::{Item, may_arrive},
 };
-use core::ptr;
+use core::{ptr, time::Duration};
 use protocol::{
     Word,
     error::{IpcError, IpcFailure},
     flexpage::Flexpage,
     message::{MapItem, MessageTag},
-    utcb::{MESSAGE_REGISTERS, RECEIVE_WINDOWS, Utcb},
+    syscall::{Timeout, set_time_in},
+    utcb::{BUFFER_REGISTERS, MESSAGE_REGISTERS, RECEIVE_WINDOWS, Utcb},
 };
 
 /// Message register `index`.
@@ -149,6 +150,18 @@ pub unsafe fn set_any_receive_window(window: Flexpage) {
 unsafe fn set_window(register: usize, window: Flexpage) {
     // SAFETY: as in `get`.
     unsafe { ptr::addr_of_mut!((*arch::utcb()).buffer[register]).write(window.0) }
+}
+
+/// Notes a time of the kernel clock for the timeout that is returned, of the system call that follows.
+pub fn set_deadline(time: Duration) -> Timeout {
+    let mut buffer = [0; BUFFER_REGISTERS];
+    let time = u64::try_from(time.as_nanos().div_ceil(1000)).unwrap_or(u64::MAX);
+    set_time_in(&mut buffer[Timeout::LAST..], time);
+    for (number, word) in buffer.iter().enumerate().skip(Timeout::LAST) {
+        // SAFETY: as in `get`; the registers hold no receive window.
+        unsafe { ptr::addr_of_mut!((*arch::utcb()).buffer[number]).write(*word) }
+    }
+    Timeout::UNTIL_LAST
 }
 
 /// Why the last IPC failed.

@@ -9,7 +9,7 @@ use crate::{
     owned::Owned,
     share::Item,
 };
-use core::ops::Deref;
+use core::{ops::Deref, time::Duration};
 use protocol::{
     Word,
     flexpage::{Flexpage, Rights},
@@ -255,6 +255,14 @@ impl Cap<Scheduler> {
     pub fn set_priority(self, thread: Cap<Thread>, priority: u8) -> Result<()> {
         let thread = thread.index();
         self.invoke(scheduler::SetPriority { thread, priority }.encode()).map(|_| ())
+    }
+
+    /// Sets how long each turn is that a thread has with others of its priority: at least
+    /// [`scheduler::SetSlice::SHORTEST`] microseconds.
+    pub fn set_slice(self, thread: Cap<Thread>, slice: Duration) -> Result<()> {
+        let microseconds = u32::try_from(slice.as_micros()).unwrap_or(u32::MAX);
+        let thread = thread.index();
+        self.invoke(scheduler::SetSlice { thread, microseconds }.encode()).map(|_| ())
     }
 
     /// Lets the next thread of the same priority run.

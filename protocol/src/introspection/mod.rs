@@ -216,9 +216,9 @@ const _: () = assert!(size_of::<TaskRecord>() == 80);
 /// Frames of a capability table: [`crate::object::CAPABILITY_TABLE_SIZE`] slots of four bytes.
 pub const CAPABILITY_TABLE_FRAMES: usize = 4;
 
-/// What a thread is doing. Stored as `u32`.
+/// What a thread is doing. Stored as `u16`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
+#[repr(u16)]
 pub enum ThreadState {
     /// The table entry is free.
     Unused = 0,
@@ -242,7 +242,7 @@ pub enum ThreadState {
 
 impl ThreadState {
     /// Reads the wire form.
-    pub const fn from_u32(value: u32) -> Option<Self> {
+    pub const fn from_u16(value: u16) -> Option<Self> {
         Some(match value {
             0 => Self::Unused,
             1 => Self::Inactive,
@@ -270,7 +270,9 @@ pub const SET_ASIDE: u16 = NOBODY - 1;
 #[repr(C, align(8))]
 pub struct ThreadRecord {
     /// A [`ThreadState`].
-    pub state: u32,
+    pub state: u16,
+    /// 1 if it waits until [`Self::deadline`] at most, else 0.
+    pub is_timed: u16,
     /// Counts the threads that have had this table entry, with this one.
     pub generation: u32,
     /// The task it runs in, or [`NOBODY`]. If it is unused, the next entry that is, or [`NOBODY`].
@@ -288,8 +290,11 @@ pub struct ThreadRecord {
     /// The node that stands in a list of the mapping database while an unmap of this thread is
     /// interrupted there ([`mapping::Resource::Bookmark`]).
     pub bookmark: u32,
+    /// When it stops waiting, in microseconds of the [kernel clock](crate::kip::Clock); of no meaning
+    /// unless [`Self::is_timed`].
+    pub deadline: u64,
     /// Its name, padded with zeros; empty for a task's first thread.
     pub name: [u8; NAME_LENGTH],
 }
 
-const _: () = assert!(size_of::<ThreadRecord>() == 40);
+const _: () = assert!(size_of::<ThreadRecord>() == 48);

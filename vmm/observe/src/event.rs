@@ -78,6 +78,8 @@ pub enum Event {
     PagersSet(Pagers),
     /// An object ended.
     Ended(Ending),
+    /// A thread goes on because its time was over.
+    TimedOut(TimedOut),
     /// The machine shuts down.
     ShutDown(ShutDown),
     /// Records were lost here: the guest wrote faster than they were read.
@@ -358,6 +360,21 @@ pub struct Pagers {
     pub exception_handler: Handler,
     /// Who set them.
     pub by: Party,
+}
+
+/// A thread that has waited long enough.
+#[derive(Clone, Debug)]
+pub struct TimedOut {
+    /// When.
+    pub time: Nanoseconds,
+    /// The thread.
+    pub who: Party,
+    /// Whether its message was not taken; else no message or answer came.
+    pub is_sending: bool,
+    /// Whom it has waited for, if it was one thread; itself if it has slept.
+    pub partner: Option<Party>,
+    /// Until when it wanted to wait, in microseconds of the kernel clock.
+    pub deadline: u64,
 }
 
 /// A pager or an exception handler.

@@ -263,7 +263,7 @@ impl Names {
             return printable(&identity.name);
         }
         read_entry::<ThreadRecord, M>(memory, self.threads, thread)
-            .filter(|record| self.is_meant(numbered, record.state, record.generation))
+            .filter(|record| self.is_meant(numbered, record.state.into(), record.generation))
             .and_then(|record| printable(&record.name))
     }
 

@@ -5,7 +5,7 @@ use crate::{
     diagnosis::{self, Facts},
     event::{
         Cause, Creation, End, Ending, Event, Gate, Handler, Interrupt, Lost, Mapping, Message,
-        Naming, Nanoseconds, Pagers, Resumed, ShutDown, Span, Stages, Unmapping,
+        Naming, Nanoseconds, Pagers, Resumed, ShutDown, Span, Stages, TimedOut, Unmapping,
     },
     memory::GuestMemory,
     names::{Names, Task, printable},
@@ -257,6 +257,14 @@ impl Interpreter {
                 self.names.object_ended(&ended);
                 Event::Ended(ending)
             }
+            Recorded::TimedOut(timed) => Event::TimedOut(TimedOut {
+                time: self.clock.time(time),
+                who: self.names.party(memory, who),
+                is_sending: timed.is_sending,
+                partner: (timed.partner != Ids::NOBODY)
+                    .then(|| self.names.party(memory, timed.partner)),
+                deadline: timed.deadline,
+            }),
             Recorded::ShutDown(down) => Event::ShutDown(ShutDown {
                 time: self.clock.time(time),
                 by: self.names.party(memory, who),

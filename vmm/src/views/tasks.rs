@@ -78,7 +78,7 @@ fn thread_names(look: &Look<'_>) -> HashMap<u16, String> {
 
 fn describe(look: &Look<'_>, thread: &Thread, names: &HashMap<u16, String>) -> String {
     if thread.waits_for_reply {
-        return with_name(thread, describe_reply(look, thread));
+        return with_name(thread, with_deadline(thread, describe_reply(look, thread)));
     }
     let partner = thread.partner.and_then(|partner| names.get(&partner));
     let whom = partner.map_or("somebody", String::as_str);
@@ -91,13 +91,29 @@ fn describe(look: &Look<'_>, thread: &Thread, names: &HashMap<u16, String>) -> S
         Some(ThreadState::Receiving) if thread.partner.is_none() => {
             "waits for a message".to_owned()
         }
+        Some(ThreadState::Receiving) if thread.partner == Some(thread.number) => {
+            "sleeps".to_owned()
+        }
         Some(ThreadState::Receiving) => format!("waits for a message of {whom}"),
         Some(ThreadState::PageFault) => format!("page fault, at its pager {whom}"),
         Some(ThreadState::PortFault) => format!("port fault, at its pager {whom}"),
         Some(ThreadState::Exception) => format!("exception, at its handler {whom}"),
         Some(ThreadState::Stopped) => "stopped for good".to_owned(),
     };
-    with_name(thread, state)
+    with_name(thread, with_deadline(thread, state))
+}
+
+/// What a thread does, with until when.
+fn with_deadline(thread: &Thread, state: String) -> String {
+    match thread.deadline {
+        Some(deadline) => format!("{state}, until {}", seconds(deadline)),
+        None => state,
+    }
+}
+
+/// A time of the kernel clock.
+fn seconds(microseconds: u64) -> String {
+    format!("{}.{:06} s", microseconds / 1_000_000, microseconds % 1_000_000)
 }
 
 fn with_name(thread: &Thread, state: String) -> String {
@@ -159,6 +175,7 @@ fn task_json(look: &Look<'_>, task: &Task, names: &HashMap<u16, String>) -> Valu
             "name": names.get(&thread.number),
             "state": state_word(thread.state),
             "priority": thread.priority,
+            "deadline": thread.deadline,
             "pager": pager,
             "pager_name": pager.and_then(|pager| names.get(&pager)),
             "partner": thread.partner,

@@ -39,7 +39,7 @@ use protocol::{
     message::{MapItem, MessageTag},
     object::{CapabilityIndex, label},
     operation::{Operation as _, debugger::Null, task::Unmap},
-    syscall::{CAPABILITY_SHIFT, Operation},
+    syscall::{CAPABILITY_SHIFT, Operation, Timeouts},
 };
 
 /// Bits of a tag that ask for more than words: flags and items.
@@ -167,6 +167,8 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// A call without items: to a thread that waits for it, or of the object that does nothing.
+    // It has two callers, and no room for a call.
+    #[inline(always)]
     fn quick_call(&mut self, index: CapabilityIndex, tag: MessageTag) -> Option<&mut Thread> {
         let caller = self.current.expected();
         let slot = self.quick_slot(index, caller)?;
@@ -191,6 +193,24 @@ impl<M: Machine> Kernel<M> {
         to.take_call(caller, tag, gate.label());
         self.current = receiver.into();
         Some(to)
+    }
+
+    /// A call without items that may not wait for its answer as long as it takes. The caller has an alarm
+    /// already.
+    pub(crate) fn quick_timed_call(
+        &mut self,
+        index: CapabilityIndex,
+        tag: MessageTag,
+        timeouts: Timeouts,
+    ) -> Option<&mut Thread> {
+        let caller = self.current.expected();
+        let deadline = self.quick_limit(caller, timeouts)?;
+        self.quick_call(index, tag)?;
+        let next = self.current.expected();
+        if next != caller {
+            self.threads[caller].wait_until(deadline);
+        }
+        Some(&mut self.threads[next])
     }
 
     /// The operation that does nothing.

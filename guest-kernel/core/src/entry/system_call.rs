@@ -56,7 +56,7 @@ impl<M: Machine> Kernel<M> {
     ) {
         // Who does not wait as long as it takes goes no quick path.
         if timeouts != 0 || !self.mappings.machine.goes_quick() {
-            return self.general_system_call(target, tag, timeouts);
+            return self.timed_system_call(target, tag, timeouts, leave);
         }
         match self.quick_system_call(target, tag) {
             Some(next) => leave(next, Entered::BySystemCall),
@@ -64,6 +64,27 @@ impl<M: Machine> Kernel<M> {
             None if is_unmap(target, tag) => self.unmap_page(target, leave),
             None => self.other_system_call(target, tag, leave),
         }
+    }
+
+    /// A system call that may not wait as long as it takes, or goes no quick path for another reason.
+    #[inline(never)]
+    fn timed_system_call(
+        &mut self,
+        target: Word,
+        tag: Word,
+        timeouts: Word,
+        leave: impl FnOnce(&mut Thread, Entered),
+    ) {
+        if operation(target) == Operation::CALL
+            && !is_special(tag)
+            && self.mappings.machine.goes_quick()
+        {
+            let index = CapabilityIndex(target >> CAPABILITY_SHIFT);
+            if let Some(next) = self.quick_timed_call(index, MessageTag(tag), Timeouts(timeouts)) {
+                return leave(next, Entered::BySystemCall);
+            }
+        }
+        self.general_system_call(target, tag, timeouts);
     }
 
     /// A system call that is not among the quickest.
@@ -187,9 +208,11 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    /// The end of a time slice: the next thread of the same priority gets the processor.
-    pub fn timer_tick(&mut self) {
-        self.next_turn();
+    /// The timer has come: for those who have waited long enough, or because the turn of the current thread
+    /// is over and the next one of the same priority gets the processor.
+    pub fn timer_interrupt(&mut self) {
+        let next = self.expire();
+        self.leave_to(next);
         if self.is_due() {
             self.mappings.stretch.begin(&mut self.mappings.machine);
             self.work_off();
@@ -200,11 +223,6 @@ impl<M: Machine> Kernel<M> {
     pub fn interrupt_came(&mut self, interrupt: InterruptIndex) {
         self.note_interrupt(interrupt);
         self.preempt();
-    }
-
-    fn next_turn(&mut self) {
-        let next = if self.current.get().is_some() { Next::Yield } else { Next::Other };
-        self.leave_to(next);
     }
 
     #[inline(always)]
@@ -235,7 +253,8 @@ impl<M: Machine> Kernel<M> {
             self.settle();
             self.preempt();
             if self.mappings.stretch.take_tick() {
-                self.next_turn();
+                let next = self.expire();
+                self.leave_to(next);
             }
             if self.current != MaybeThread::NOBODY || !self.is_due() {
                 return;
@@ -261,10 +280,15 @@ impl<M: Machine> Kernel<M> {
     #[inline(never)]
     fn restart(&mut self, call: SystemCall) {
         let SystemCall { caller, target, tag, timeouts } = call;
+        let timeouts =
+            if timeouts == Timeouts::NEVER { timeouts } else { self.begun_timeouts(call) };
         self.threads[caller].context.restart_system_call(target, tag.0, timeouts.0);
         if self.mappings.stretch.take_tick() {
+            // Whatever the timer has come for: others have waited long enough.
             self.ready.push_back(&mut self.threads, caller);
-            self.schedule();
+            self.current = MaybeThread::NOBODY;
+            let next = self.expire();
+            self.leave_to(next);
         } else {
             self.run(caller);
         }
@@ -343,6 +367,10 @@ impl<M: Machine> Kernel<M> {
         let destination = match self.slot(call).capability().map(|capability| capability.object) {
             Some(Object::Gate(gate)) => Destination::of(gate, &self.gates[gate]),
             Some(Object::Thread(thread)) => Some(Destination::thread(thread)),
+            // From itself: it sleeps.
+            _ if call.capability() == CapabilityIndex::NIL => {
+                Some(Destination::thread(call.caller))
+            }
             _ => None,
         };
         match destination {

@@ -25,6 +25,7 @@ use protocol::{
         record::{Kind, Message},
     },
     message::MessageTag,
+    syscall::Timeout,
 };
 
 impl<M: Machine> Kernel<M> {
@@ -36,7 +37,8 @@ impl<M: Machine> Kernel<M> {
         then: AfterSend,
     ) -> Next {
         let Destination { thread: receiver, label, gate } = destination;
-        let message = PendingMessage { tag: call.tag, label, gate, then };
+        let answer_within = call.timeouts.receive();
+        let message = PendingMessage { tag: call.tag, label, gate, then, answer_within };
         if self.threads[receiver].accepts(call.caller) {
             self.send(call, receiver, message)
         } else {
@@ -46,7 +48,8 @@ impl<M: Machine> Kernel<M> {
 
     /// Sends to a thread that waits for it.
     fn send(&mut self, call: SystemCall, receiver: ThreadIndex, message: PendingMessage) -> Next {
-        let (sender, PendingMessage { tag, label, then, .. }) = (call.caller, message);
+        let (sender, PendingMessage { tag, label, then, answer_within, .. }) =
+            (call.caller, message);
         let transfer = Transfer::of_sender(sender, receiver);
         match self.transfer(transfer, tag, label) {
             Ok(()) => {}
@@ -67,6 +70,9 @@ impl<M: Machine> Kernel<M> {
         if let AfterSend::Await(answer_to) = then {
             self.threads[sender].enter(State::Awaiting { answer_to, of: Some(receiver) });
             self.accept_call(receiver, sender);
+            if answer_within != Timeout::NEVER {
+                self.limit_answer(sender, answer_within);
+            }
             Next::Switch(receiver)
         } else {
             self.threads[sender].context.set_result(MessageTag::default(), 0);
@@ -86,9 +92,16 @@ impl<M: Machine> Kernel<M> {
         message: PendingMessage,
     ) -> Next {
         self.hand_over_undertaking(sender, receiver);
-        self.threads[receiver].enter(State::Ready);
+        let call = self.leave_open_wait(receiver);
         self.begin_to_wait(sender, State::Sending { to: receiver, message }, true);
-        Next::Restart(SystemCall::open_wait(receiver))
+        Next::Restart(call)
+    }
+
+    /// A thread waits for anybody no longer. Returns the system call that it was in, for it to begin again.
+    pub(crate) fn leave_open_wait(&mut self, receiver: ThreadIndex) -> SystemCall {
+        let receive = self.threads[receiver].deadline().map_or(Timeout::NEVER, |_| Timeout::BEGUN);
+        self.threads[receiver].enter(State::Ready);
+        SystemCall::open_wait(receiver, receive)
     }
 
     /// The sender waits in the receiver's queue, or fails if it must not wait.
@@ -101,12 +114,8 @@ impl<M: Machine> Kernel<M> {
         if call.caller == receiver || self.threads[receiver].is(ThreadState::Stopped) {
             return self.refuse(call, IpcError::NoPartner);
         }
-        if call.timeouts.send_is_zero() {
-            return self.refuse(call, IpcError::Timeout);
-        }
-        self.abandon(call.caller);
-        self.begin_to_wait(call.caller, State::Sending { to: receiver, message }, false);
-        Next::Other
+        let state = State::Sending { to: receiver, message };
+        self.wait_in(call, state, call.timeouts.send(), IpcError::SendTimeout)
     }
 
     /// Answers the last caller, then waits for the next message.
@@ -123,7 +132,7 @@ impl<M: Machine> Kernel<M> {
     ) -> Next {
         let thread = &self.threads[call.caller];
         let is_idle = thread.caller == MaybeThread::NOBODY && thread.has_nothing_to_take();
-        if is_idle && !call.timeouts.receive_is_zero() {
+        if is_idle && call.timeouts.receive() == Timeout::NEVER {
             self.abandon(call.caller);
             self.threads[call.caller].enter(State::Receiving);
             return Next::switch(answered);
@@ -230,19 +239,50 @@ impl<M: Machine> Kernel<M> {
         if let Some(message) = self.threads[partner].message_to(receiver) {
             return self.take_message(call, partner, message);
         }
-        if partner == receiver || self.threads[partner].is(ThreadState::Stopped) {
+        // Who waits for itself sleeps: nothing comes, so there must be an end to that.
+        let is_vain = partner == receiver && call.timeouts.receive() == Timeout::NEVER;
+        if is_vain || self.threads[partner].is(ThreadState::Stopped) {
             return self.refuse(call, IpcError::NoPartner);
         }
         self.await_message(call, State::ReceivingFrom { from: partner, gate: from.gate })
     }
 
     fn await_message(&mut self, call: SystemCall, state: State) -> Next {
-        let receiver = call.caller;
-        if call.timeouts.receive_is_zero() {
-            return self.refuse(call, IpcError::Timeout);
+        self.wait_in(call, state, call.timeouts.receive(), IpcError::Timeout)
+    }
+
+    /// The caller of a system call waits, or fails if its time is over.
+    #[inline(always)]
+    fn wait_in(
+        &mut self,
+        call: SystemCall,
+        state: State,
+        timeout: Timeout,
+        error: IpcError,
+    ) -> Next {
+        if timeout != Timeout::NEVER {
+            return self.wait_within(call, state, timeout, error);
         }
-        self.abandon(receiver);
-        self.begin_to_wait(receiver, state, false);
+        self.abandon(call.caller);
+        self.begin_to_wait(call.caller, state, false);
+        Next::Other
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait_within(
+        &mut self,
+        call: SystemCall,
+        state: State,
+        timeout: Timeout,
+        error: IpcError,
+    ) -> Next {
+        let Ok(deadline) = self.deadline(call.caller, timeout) else {
+            return self.refuse(call, error);
+        };
+        self.abandon(call.caller);
+        self.begin_to_wait(call.caller, state, false);
+        self.wait_until(call.caller, deadline);
         Next::Other
     }
 
@@ -255,7 +295,7 @@ impl<M: Machine> Kernel<M> {
         message: PendingMessage,
     ) -> Next {
         let receiver = call.caller;
-        let PendingMessage { tag, label, then, .. } = message;
+        let PendingMessage { tag, label, then, answer_within, .. } = message;
         match then {
             AfterSend::Continue | AfterSend::Await(Question::Call) => {
                 let transfer = Transfer::of_receiver(sender, receiver);
@@ -266,7 +306,11 @@ impl<M: Machine> Kernel<M> {
                         self.wake(sender, error);
                         return Next::Restart(call);
                     }
-                    Err(Stopped::Preempted) => return Next::Restart(call),
+                    Err(Stopped::Preempted) => {
+                        // What was begun is taken, however long that takes.
+                        self.threads[sender].wait_for_ever();
+                        return Next::Restart(call);
+                    }
                 }
             }
             AfterSend::Await(_) => {
@@ -283,6 +327,9 @@ impl<M: Machine> Kernel<M> {
             AfterSend::Await(answer_to) => {
                 self.threads[sender].enter(State::Awaiting { answer_to, of: Some(receiver) });
                 self.accept_call(receiver, sender);
+                if answer_within != Timeout::NEVER {
+                    self.limit_answer(sender, answer_within);
+                }
             }
         }
         self.threads[receiver].context.set_result(tag, label);

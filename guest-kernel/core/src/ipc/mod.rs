@@ -8,6 +8,7 @@ pub mod page_fault;
 pub mod port_fault;
 pub mod reply;
 pub mod sigma0_fault;
+pub mod timeout;
 pub mod transfer;
 pub mod unheld;
 pub mod waiting;

@@ -30,6 +30,7 @@ use protocol::{
     layout::MAPPABLE_END,
     message::MessageTag,
     object::CapabilityIndex,
+    syscall::Timeout,
 };
 
 /// The processor's number for page faults, under which unresolved ones reach exception handlers.
@@ -137,7 +138,13 @@ impl<M: Machine> Kernel<M> {
         let receiver = gate.thread;
         if !self.threads[receiver].accepts(faulter) {
             let then = AfterSend::Await(question);
-            let message = PendingMessage { tag, label: gate.label, gate: gate.gate, then };
+            let message = PendingMessage {
+                tag,
+                label: gate.label,
+                gate: gate.gate,
+                then,
+                answer_within: Timeout::NEVER,
+            };
             self.begin_to_wait(faulter, State::Sending { to: receiver, message }, false);
             return None;
         }

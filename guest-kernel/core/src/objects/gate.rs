@@ -68,12 +68,14 @@ impl<M: Machine> Kernel<M> {
         while let Some(waiting) = self.gates[gate].waiting.first() {
             match self.threads[waiting].state() {
                 State::Sending { message, .. } if waiting != thread => {
+                    let deadline = self.threads[waiting].deadline();
                     self.leave_partner(waiting);
                     if self.threads[thread].accepts(waiting) {
                         self.ask_again(thread);
                     }
                     let message = PendingMessage { label, ..message };
                     self.threads[waiting].enter(State::Sending { to: thread, message });
+                    self.wait_until(waiting, deadline);
                     senders.push_front::<M>(&mut self.threads, waiting);
                 }
                 _ => {
@@ -110,8 +112,7 @@ impl<M: Machine> Kernel<M> {
         if !self.threads[thread].accepts_all() {
             return self.cancel(thread);
         }
-        self.threads[thread].enter(State::Ready);
-        let SystemCall { target, tag, timeouts, .. } = SystemCall::open_wait(thread);
+        let SystemCall { target, tag, timeouts, .. } = self.leave_open_wait(thread);
         self.threads[thread].context.restart_system_call(target, tag.0, timeouts.0);
         self.make_ready(thread);
     }

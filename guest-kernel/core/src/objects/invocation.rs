@@ -196,17 +196,32 @@ impl<M: Machine> Kernel<M> {
 
     fn scheduler_operation(&mut self, caller: ThreadIndex, tag: MessageTag) -> Answer {
         match scheduler::Request::decode(self.words(caller, tag))? {
+            scheduler::Request::SetSlice(scheduler::SetSlice { thread, microseconds }) => {
+                let thread = self.controlled_thread(caller, thread)?;
+                self.set_slice(thread, microseconds);
+                NOTHING
+            }
             scheduler::Request::SetPriority(scheduler::SetPriority { thread, priority }) => {
-                let capability = self.capability(caller, thread)?;
-                let Object::Thread(thread) = capability.object else {
-                    return Err(ObjectError::InvalidArgument.into());
-                };
-                require(capability.rights, Rights::EXECUTE)?;
+                let thread = self.controlled_thread(caller, thread)?;
                 self.set_priority(caller, thread, priority);
                 Ok(Reply { words: 0, next: Next::Best })
             }
             scheduler::Request::Yield(_) => Ok(Reply { words: 0, next: Next::Yield }),
         }
+    }
+
+    /// The thread at an index, which the caller may control.
+    fn controlled_thread(
+        &mut self,
+        caller: ThreadIndex,
+        index: CapabilityIndex,
+    ) -> Result<ThreadIndex, ObjectError> {
+        let capability = self.capability(caller, index)?;
+        let Object::Thread(thread) = capability.object else {
+            return Err(ObjectError::InvalidArgument);
+        };
+        require(capability.rights, Rights::EXECUTE)?;
+        Ok(thread)
     }
 
     fn set_priority(&mut self, caller: ThreadIndex, thread: ThreadIndex, priority: u8) {

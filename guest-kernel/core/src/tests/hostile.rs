@@ -26,7 +26,7 @@ use protocol::{
     message::{MapItem, MessageTag},
     object::{CapabilityIndex, label},
     operation::{Operation as _, factory, task, thread},
-    syscall::{CAPABILITY_SHIFT, Operation},
+    syscall::{CAPABILITY_SHIFT, Operation, Timeout, Timeouts},
 };
 use std::collections::BTreeMap;
 
@@ -116,15 +116,19 @@ pub fn act(bench: &mut Bench, source: &mut Source) {
         let thread = ThreadIndex::from_position(source.below(everybody) as u16);
         let known = &bench.kernel.threads[thread];
         if !known.is(ThreadState::Unused) && known.bound_task().is_some() {
-            bench.kernel.cancel(thread);
+            match source.below(2) {
+                0 => bench.kernel.cancel(thread),
+                _ => bench.kernel.pass(source.below(300) as u64),
+            }
         }
         return bench.kernel.timer_tick();
     };
     if bench.kernel.threads[current].undertaking.is_some() && source.below(8) != 0 {
         return begin_again(bench, source, current);
     }
-    match source.below(18) {
+    match source.below(19) {
         0 => bench.kernel.timer_tick(),
+        18 => bench.kernel.pass(source.below(300) as u64),
         17 => make_or_end(bench, source, current),
         1 => bench.kernel.exception(source.below(32) as u8, source.word()),
         2 => {
@@ -177,7 +181,18 @@ pub fn act(bench: &mut Bench, source: &mut Source) {
                 _ => {}
             }
             let tag = (label << 16) as Word | items << 6 | words;
-            let timeouts = [0, 0, 1, 1 << 16 | 1][source.below(4)];
+            let timeouts = match source.below(8) {
+                0..4 => 0,
+                4 => 1,
+                5 => 1 << 16 | 1,
+                // Of any kind.
+                6 => source.word() & 0xffff_ffff,
+                _ => {
+                    let [send, receive] =
+                        [0; 2].map(|_| Timeout::at_least(source.below(256) as u64));
+                    Timeouts::new(send, receive).0
+                }
+            };
             let call = [index << 12 | operation, tag, timeouts];
             source.last.insert(current.position(), call);
             bench.kernel.system_call(call[0], call[1], call[2]);
@@ -238,7 +253,7 @@ fn check_threads(bench: &mut Bench) {
     for number in 0..count {
         let index = ThreadIndex::from_position(number);
         let thread = &bench.kernel.threads[index];
-        let state = ThreadState::from_u32(thread.record.state).expect("a known state");
+        let state = ThreadState::from_u16(thread.record.state).expect("a known state");
         let (partner, queue) = (thread.record.partner, thread.queue());
         let waits = bench.kernel.current != index.into() && state == ThreadState::Ready;
         let times = queued.iter().filter(|other| **other == index).count();
@@ -348,7 +363,7 @@ fn anything_that_tasks_do_leaves_the_kernel_sound() {
     let fresh = crowd();
     let mut bench = fresh.clone();
     let mut source = Source::new(2);
-    let mut seen = [0; 16];
+    let mut seen = [0; 24];
     let (mut port_faults, mut steps_with_ports, mut steps_with_replies) = (0, 0, 0);
     let (mut crowds, mut ended) = (1, [0; 16]);
     for step in 0..STEPS {
@@ -393,8 +408,8 @@ fn anything_that_tasks_do_leaves_the_kernel_sound() {
     }
     check_spaces(&mut bench);
     // The test is worth something only if much of all that could happen did.
-    for kind in [Kind::Fault, Kind::Map, Kind::Resume, Kind::Unresolved, Kind::Message, Kind::Unmap]
-    {
+    use Kind::{Fault, Map, Message, Resume, TimedOut, Unresolved};
+    for kind in [Fault, Map, Resume, Unresolved, Message, Kind::Unmap, TimedOut] {
         assert!(seen[kind as usize] > 1000, "{kind:?}: {seen:?}");
     }
     use ObjectKind::{Factory, Gate, Task, Thread};

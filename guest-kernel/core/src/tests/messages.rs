@@ -108,7 +108,7 @@ fn zero_timeouts_never_wait() {
     bench.call(Operation::CALL, PARENT, MessageTag(0));
     let other = bench.spawn(ROOT, 220);
     bench.kernel.system_call(PARENT.0 << 12 | Operation::CALL.0, 0, 1 << 16);
-    assert_eq!((bench.current(), bench.error(other)), (other, IpcError::Timeout as usize));
+    assert_eq!((bench.current(), bench.error(other)), (other, IpcError::SendTimeout as usize));
 }
 
 #[test]

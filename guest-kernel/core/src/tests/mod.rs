@@ -28,6 +28,7 @@ mod restart;
 mod soundness;
 mod stretch;
 mod tables;
+mod time;
 mod waiting;
 mod windows;
 

@@ -31,6 +31,7 @@ use crate::{
         kernel::Tables,
         queue::Queue,
         thread::Thread,
+        timing::TimeTables,
         undertaking::walker,
     },
 };
@@ -90,7 +91,7 @@ pub struct ModelMachine {
     pub is_silent: bool,
     /// Those that are wanted otherwise.
     pub wanted_records: u64,
-    /// Whether it is always the same time.
+    /// Whether no time passes by itself.
     pub has_stopped_clock: bool,
     /// The lowest address of the stack that the kernel came to.
     pub deepest: std::cell::Cell<usize>,
@@ -102,6 +103,8 @@ pub struct ModelMachine {
     pub status: Option<u8>,
     slot: Record,
     clock: std::cell::Cell<u64>,
+    /// When the timer comes.
+    pub timer: Option<u64>,
     /// Bytes that tasks can read; all others are 0.
     pub user_memory: BTreeMap<u64, u8>,
     /// The task whose ports the processor knows, and those that it may use, by word.
@@ -147,6 +150,16 @@ impl ModelMachine {
         self.frame(number)[offset..offset + 4].copy_from_slice(&word.to_le_bytes());
     }
 
+    /// The time, which is in microseconds.
+    pub fn ticks(&self) -> u64 {
+        1 + self.clock.get()
+    }
+
+    /// Time passes.
+    pub fn pass(&mut self, microseconds: u64) {
+        self.clock.set(self.clock.get() + microseconds);
+    }
+
     fn frame(&mut self, number: usize) -> &mut [u8; PAGE_SIZE] {
         if self.frames.len() <= number {
             self.frames.resize(number + 1, None);
@@ -166,6 +179,13 @@ pub struct Shelf<T> {
 impl<T> Shelf<T> {
     pub fn new(capacity: usize) -> Self {
         Self { objects: Vec::new(), capacity }
+    }
+}
+
+impl<T: Clone + Default> Shelf<T> {
+    /// With all objects that there is room for.
+    pub fn full(capacity: usize) -> Self {
+        Self { objects: vec![T::default(); capacity], capacity }
     }
 }
 
@@ -276,17 +296,20 @@ impl Processor for ModelMachine {
         Came { tick: self.is_restless && !is_calm, interrupt: false }
     }
 
+    fn set_timer(&mut self, microseconds: u64) {
+        self.timer = Some(self.ticks() + microseconds);
+    }
+
     #[inline(never)]
     fn time(&self) -> u64 {
         let here = core::ptr::from_ref(&self).addr();
         if self.deepest.get() == 0 || here < self.deepest.get() {
             self.deepest.set(here);
         }
-        if self.has_stopped_clock {
-            return 1;
+        if !self.has_stopped_clock {
+            self.clock.set(self.clock.get() + 1);
         }
-        self.clock.set(self.clock.get() + 1);
-        self.clock.get()
+        self.ticks()
     }
 }
 
@@ -387,6 +410,25 @@ impl Kernel<ModelMachine> {
         self.check_next(next);
     }
 
+    /// The turn of the thread that runs is over.
+    pub fn timer_tick(&mut self) {
+        self.timing.end_turn();
+        self.timer_interrupt();
+    }
+
+    /// Time passes, and the timer comes whenever it is set.
+    pub fn pass(&mut self, microseconds: u64) {
+        let end = self.mappings.machine.ticks() + microseconds;
+        while let Some(timer) = self.mappings.machine.timer.filter(|timer| *timer <= end) {
+            let machine = &mut self.mappings.machine;
+            machine.timer = None;
+            machine.pass(timer.saturating_sub(machine.ticks()));
+            self.timer_interrupt();
+        }
+        let machine = &mut self.mappings.machine;
+        machine.pass(end.saturating_sub(machine.ticks()));
+    }
+
     fn enter(&mut self, vector: Word) {
         if let Some(current) = self.current.get() {
             self.threads[current].context.vector = vector;
@@ -414,7 +456,17 @@ pub struct Bench {
 
 impl Clone for Bench {
     fn clone(&self) -> Self {
-        let Kernel { mappings, threads, gates, interrupts, ready, faults, current, bereaved } =
+        let Kernel {
+            mappings,
+            threads,
+            gates,
+            interrupts,
+            ready,
+            faults,
+            current,
+            bereaved,
+            timing,
+        } =
             &self.kernel;
         let mappings = Mappings {
             machine: mappings.machine.clone(),
@@ -430,9 +482,18 @@ impl Clone for Bench {
         };
         let (threads, gates, ready) = (threads.clone(), gates.clone(), ready.clone());
         let (faults, current, bereaved) = (*faults, *current, *bereaved);
-        let interrupts = interrupts.clone();
-        let kernel =
-            Kernel { mappings, threads, gates, interrupts, ready, faults, current, bereaved };
+        let (interrupts, timing) = (interrupts.clone(), timing.clone());
+        let kernel = Kernel {
+            mappings,
+            threads,
+            gates,
+            interrupts,
+            ready,
+            faults,
+            current,
+            bereaved,
+            timing,
+        };
         Self { kernel, early: self.early.clone() }
     }
 }
@@ -468,6 +529,11 @@ impl Bench {
             gates: Shelf::new(1024),
             factories: Shelf::new(64),
             interrupts: Shelf::new(32),
+            time: TimeTables {
+                alarms: Shelf::full(1024),
+                places: Shelf::full(1024),
+                paces: Shelf::full(1024),
+            },
             lives: LifeTables {
                 gates: Shelf::new(1024),
                 threads: Shelf::new(1024),

@@ -17,6 +17,7 @@ use crate::{
     },
     threads::{
         gate::GateChain,
+        state::Question,
         thread::ThreadChain,
         undertaking::{Operation, walker},
     },
@@ -103,6 +104,7 @@ pub fn check(bench: &mut Bench) -> Check {
     check_capabilities(bench, &census)?;
     check_gates(bench, &census)?;
     check_interrupts(bench, &census)?;
+    check_time(bench, &census)?;
     for number in &census.threads {
         check_thread(bench, &census, ThreadIndex::from_position(*number))?;
     }
@@ -135,6 +137,24 @@ pub fn check(bench: &mut Bench) -> Check {
         }
     }
     Ok(())
+}
+
+/// Whoever waits with a limit has an alarm in time, and the timer comes for the first of them.
+fn check_time(bench: &Bench, census: &Census) -> Check {
+    let timing = &bench.kernel.timing;
+    same("what is wrong with the alarms", timing.alarms.defect(), None)?;
+    let alarms = timing.alarms.all();
+    for number in &census.threads {
+        let index = ThreadIndex::from_position(*number);
+        let thread = &bench.kernel.threads[index];
+        let Some(deadline) = thread.deadline() else { continue };
+        let is_call = thread.state().waits_with() == Some(Question::Call);
+        same("whether a thread with a limit waits in a system call", is_call, true)?;
+        let is_woken = alarms.iter().any(|(due, whose)| *whose == index && *due <= deadline);
+        same("whether a thread with a limit has an alarm", is_woken, true)?;
+    }
+    let first = timing.alarms.first().map_or(u64::MAX, |(due, _)| due);
+    same("whether the timer comes in time", timing.timer().unwrap_or(u64::MAX) <= first, true)
 }
 
 /// Those in a chain, whose links are sound.

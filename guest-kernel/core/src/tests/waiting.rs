@@ -110,7 +110,7 @@ impl Chain {
     }
 
     fn state(&mut self, number: u16) -> u32 {
-        self.bench.thread(self.first + number).record.state
+        self.bench.thread(self.first + number).record.state.into()
     }
 
     /// What became of a thread that waited for one that has stopped.

@@ -18,6 +18,7 @@ use crate::{
         ready::ReadyQueue,
         state::State,
         thread::{Thread, Threads},
+        timing::{TimeTables, Timing},
     },
 };
 use protocol::utcb::Utcb;
@@ -44,6 +45,8 @@ pub struct Kernel<M: Machine> {
     pub current: MaybeThread,
     /// Threads that have lost whom they waited for, and will be told before the kernel is left.
     pub(crate) bereaved: ThreadList,
+    /// The clock, and what happens when.
+    pub timing: Timing<M>,
 }
 
 /// Memory for the kernel's tables.
@@ -63,12 +66,14 @@ pub struct Tables<M: Machine> {
     pub interrupts: M::Storage<Interrupt>,
     /// For the lives of all of them.
     pub lives: LifeTables<M>,
+    /// For what is to happen when.
+    pub time: TimeTables<M>,
 }
 
 impl<M: Machine> Kernel<M> {
     /// A kernel without any task yet. `pool` is its memory for everything beside the tables of objects.
     pub fn new(machine: M, tables: Tables<M>, pool: FramePool, sigma0: Sigma0) -> Self {
-        let Tables { threads, walkers, tasks, gates, factories, interrupts, lives } = tables;
+        let Tables { threads, walkers, tasks, gates, factories, interrupts, lives, time } = tables;
         let memory = pool.left();
         let mut interrupts = Table::new(interrupts, memory);
         for _ in InterruptIndex::all() {
@@ -83,6 +88,7 @@ impl<M: Machine> Kernel<M> {
             faults: 0,
             current: MaybeThread::NOBODY,
             bereaved: ThreadList::EMPTY,
+            timing: Timing::new(time),
         }
     }
 
@@ -141,6 +147,7 @@ impl<M: Machine> Kernel<M> {
             Some(thread) => thread.into(),
             None => MaybeThread::NOBODY,
         };
+        self.begin_turn();
     }
 
     /// Makes a blocked thread ready. Who runs is decided when the kernel is left.
@@ -154,10 +161,11 @@ impl<M: Machine> Kernel<M> {
     pub fn preempt(&mut self) {
         match self.current.get() {
             Some(current) if self.ready.has_above(self.threads[current].priority()) => {
+                self.keep_turn(current);
                 self.ready.push_front(&mut self.threads, current);
                 self.schedule();
             }
-            Some(_) => {}
+            Some(_) => self.end_turn_some_time(),
             None => self.schedule(),
         }
     }
@@ -168,6 +176,8 @@ impl<M: Machine> Kernel<M> {
         if self.ready.has_at_least(self.threads[current].priority()) {
             self.ready.push_back(&mut self.threads, current);
             self.schedule();
+        } else {
+            self.begin_turn();
         }
     }
 

@@ -5,7 +5,7 @@ use protocol::{
     Word,
     message::MessageTag,
     object::CapabilityIndex,
-    syscall::{CAPABILITY_SHIFT, Operation, Timeouts},
+    syscall::{CAPABILITY_SHIFT, Operation, Timeout, Timeouts},
 };
 
 const OPERATION_MASK: Word = 0xf;
@@ -41,10 +41,11 @@ impl SystemCall {
         Self { target: Operation::WAIT.0, tag: MessageTag(0), ..self }
     }
 
-    /// The waiting that a thread is in which waits for anybody, as long as it takes.
-    pub fn open_wait(receiver: ThreadIndex) -> Self {
+    /// The waiting that a thread is in which waits for anybody.
+    pub fn open_wait(receiver: ThreadIndex, receive: Timeout) -> Self {
         let (target, tag) = (Operation::WAIT.0, MessageTag(0));
-        Self { caller: receiver, target, tag, timeouts: Timeouts::NEVER }
+        let timeouts = Timeouts::new(Timeout::NEVER, receive);
+        Self { caller: receiver, target, tag, timeouts }
     }
 }
 

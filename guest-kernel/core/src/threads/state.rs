@@ -10,6 +10,7 @@ use protocol::{
     Word,
     introspection::{NAME_LENGTH, NOBODY, SET_ASIDE, ThreadRecord, ThreadState},
     message::MessageTag,
+    syscall::Timeout,
 };
 
 /// What a thread does, with all that belongs to that.
@@ -62,6 +63,13 @@ pub enum Question {
     Exception = ThreadState::Exception as u8,
 }
 
+impl From<Question> for u16 {
+    #[inline(always)]
+    fn from(question: Question) -> Self {
+        question as Self
+    }
+}
+
 /// A message that waits until its receiver takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PendingMessage {
@@ -73,6 +81,8 @@ pub struct PendingMessage {
     pub gate: MaybeGate,
     /// What the sender does once the message was taken.
     pub then: AfterSend,
+    /// How long it waits for the answer to its call.
+    pub answer_within: Timeout,
 }
 
 /// What a sender does once its message was taken.
@@ -146,7 +156,8 @@ impl StateRecord {
     pub fn new(priority: u8, factory: u16, bookmark: u32) -> Self {
         Self {
             record: ThreadRecord {
-                state: ThreadState::Inactive as u32,
+                state: ThreadState::Inactive as u16,
+                is_timed: 0,
                 generation: 1,
                 task: NOBODY,
                 partner: NOBODY,
@@ -155,6 +166,7 @@ impl StateRecord {
                 exception_handler: 0,
                 factory,
                 bookmark,
+                deadline: 0,
                 name: [0; NAME_LENGTH],
             },
             queued: Queued::No,
@@ -206,7 +218,7 @@ impl Thread {
             Queued::ToReceive(gate) => return State::ReceivingFrom { from: partner, gate },
             Queued::No => {}
         }
-        let answer_to = match ThreadState::from_u32(record.state) {
+        let answer_to = match ThreadState::from_u16(record.state) {
             Some(ThreadState::Inactive) => return State::Inactive,
             Some(ThreadState::Ready) => return State::Ready,
             Some(ThreadState::Receiving) if record.partner == NOBODY => return State::Receiving,
@@ -226,24 +238,48 @@ impl Thread {
         let kept = &mut self.record;
         debug_assert!(kept.queued == Queued::No, "it waits in a queue");
         let (seen_as, partner) = match state {
-            State::Unused => (ThreadState::Unused as u32, NOBODY),
-            State::Inactive => (ThreadState::Inactive as u32, NOBODY),
-            State::Ready => (ThreadState::Ready as u32, NOBODY),
+            State::Unused => (ThreadState::Unused as u16, NOBODY),
+            State::Inactive => (ThreadState::Inactive as u16, NOBODY),
+            State::Ready => (ThreadState::Ready as u16, NOBODY),
             State::Sending { to, message } => {
                 kept.queued = Queued::ToSend(message);
-                (ThreadState::Sending as u32, to.position())
+                (ThreadState::Sending as u16, to.position())
             }
-            State::Receiving => (ThreadState::Receiving as u32, NOBODY),
+            State::Receiving => (ThreadState::Receiving as u16, NOBODY),
             State::ReceivingFrom { from, gate } => {
                 kept.queued = Queued::ToReceive(gate);
-                (ThreadState::Receiving as u32, from.position())
+                (ThreadState::Receiving as u16, from.position())
             }
             State::Awaiting { answer_to, of } => {
-                (answer_to as u32, of.map_or(SET_ASIDE, TableIndex::position))
+                (answer_to.into(), of.map_or(SET_ASIDE, TableIndex::position))
             }
-            State::Stopped => (ThreadState::Stopped as u32, NOBODY),
+            State::Stopped => (ThreadState::Stopped as u16, NOBODY),
         };
-        (kept.record.state, kept.record.partner) = (seen_as, partner);
+        (kept.record.state, kept.record.is_timed) = (seen_as, 0);
+        kept.record.partner = partner;
+    }
+
+    /// Waits, in the state that it has [entered](Self::enter), until that time of the kernel clock at most.
+    #[inline(always)]
+    pub fn wait_until(&mut self, deadline: u64) {
+        self.record.record.is_timed = 1;
+        self.note_deadline(deadline);
+    }
+
+    /// Notes until when it will wait in a system call that begins again.
+    #[inline(always)]
+    pub fn note_deadline(&mut self, deadline: u64) {
+        self.record.record.deadline = deadline;
+    }
+
+    /// Waits as long as it takes, from now on.
+    pub fn wait_for_ever(&mut self) {
+        self.record.record.is_timed = 0;
+    }
+
+    /// Until when it waits, if there is a limit to that.
+    pub fn deadline(&self) -> Option<u64> {
+        (self.record.is_timed != 0).then_some(self.record.deadline)
     }
 
     /// It was taken out of the queue that it has waited in, and is ready.
@@ -255,7 +291,7 @@ impl Thread {
     /// Whether viewers see it in `state`.
     #[inline]
     pub fn is(&self, state: ThreadState) -> bool {
-        self.record.state == state as u32
+        self.record.state == state as u16
     }
 
     /// Whether it waits in a queue.
@@ -286,7 +322,7 @@ impl Thread {
     #[inline(always)]
     pub fn awaits(&self, answer_to: Question, of: Option<ThreadIndex>) -> bool {
         let partner = of.map_or(SET_ASIDE, TableIndex::position);
-        self.record.state == answer_to as u32 && self.record.partner == partner
+        self.record.state == u16::from(answer_to) && self.record.partner == partner
     }
 
     /// The message that it waits with until `receiver` takes it.

@@ -17,6 +17,6 @@ pub fn prepare() -> Result<(), &'static str> {
     protection::enable();
     descriptors::load();
     io_apic::prepare();
-    local_apic::start_timer();
+    local_apic::prepare();
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Exception, Fault, Interrupt, Map, Message, ObjectEnded, ObjectNamed, PagersSet, Record,
-    Resolve, Resume, ShutDown, TaskCreated, ThreadStarted, Unmap, UnresolvedFault, Whom,
+    Resolve, Resume, ShutDown, TaskCreated, ThreadStarted, TimedOut, Unmap, UnresolvedFault, Whom,
     fields::Fields,
 };
 
@@ -115,4 +115,6 @@ events! {
     PagersSet(PagersSet) = 14,
     /// The thread was told that an interrupt has come.
     Interrupt(Interrupt) = 15,
+    /// The thread goes on although what it has waited for has not come: its time was over.
+    TimedOut(TimedOut) = 16,
 }

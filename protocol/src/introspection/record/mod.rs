@@ -18,6 +18,7 @@ mod interrupt;
 mod mapping;
 mod message;
 mod object;
+mod time;
 
 pub use event::{Event, Kind, Recorded};
 pub use fault::{Exception, Fault, Resolve, Resume, Unresolved, UnresolvedFault};
@@ -29,6 +30,7 @@ pub use object::{
     EndedObject, Gate, Handler, Name, NamedObject, ObjectEnded, ObjectNamed, PagersSet,
     TaskCreated, ThreadStarted,
 };
+pub use time::TimedOut;
 
 use fields::Fields;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};

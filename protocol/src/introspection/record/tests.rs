@@ -192,6 +192,10 @@ impl Random {
                 told: self.half(),
             }
             .into(),
+            Kind::TimedOut => {
+                TimedOut { is_sending: self.bool(), partner: self.ids(), deadline: self.word() }
+                    .into()
+            }
             Kind::PagersSet => PagersSet {
                 by: self.ids(),
                 pager: self.handler(),
@@ -222,7 +226,7 @@ fn every_event_comes_back() {
 #[test]
 fn any_bytes_are_an_event_written_so_or_none() {
     let mut random = Random(2);
-    let (mut read, mut refused) = ([0; 16], 0);
+    let (mut read, mut refused) = ([0; 24], 0);
     for round in 0..400_000 {
         let kind = Kind::ALL[round % Kind::ALL.len()];
         let mut bytes = [0; 64];

@@ -586,7 +586,7 @@ impl Made {
 
 pub(super) fn thread(state: u32, task: u16, name: &[u8]) -> ThreadRecord {
     let mut record = ThreadRecord::new_zeroed();
-    (record.state, record.task, record.priority) = (state, task, 100);
+    (record.state, record.task, record.priority) = (state as u16, task, 100);
     (record.partner, record.name) = (NOBODY, pad_name::<NAME_LENGTH>(name));
     record
 }

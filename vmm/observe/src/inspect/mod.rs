@@ -117,6 +117,8 @@ pub struct Thread {
     pub partner: Option<u16>,
     /// Whether it waits for an answer that was set aside: see [`Snapshot::holder_of_reply`].
     pub waits_for_reply: bool,
+    /// Until when it waits, in microseconds of the kernel clock, if there is a limit to that.
+    pub deadline: Option<u64>,
 }
 
 impl<'m> Guest<'m> {
@@ -157,14 +159,15 @@ impl<'m> Guest<'m> {
         for (number, record) in threads {
             // Tasks are in the order of their numbers.
             let task = tasks.binary_search_by_key(&record.task, |task| task.number);
-            if let (Ok(task), true) = (task, record.state != ThreadState::Unused as u32) {
+            if let (Ok(task), true) = (task, record.state != ThreadState::Unused as u16) {
                 tasks[task].threads.push(Thread {
                     number,
                     name: printable(&record.name),
-                    state: ThreadState::from_u32(record.state),
+                    state: ThreadState::from_u16(record.state),
                     priority: record.priority,
                     partner: (record.partner < SET_ASIDE).then_some(record.partner),
                     waits_for_reply: record.partner == SET_ASIDE,
+                    deadline: (record.is_timed != 0).then_some(record.deadline),
                 });
             }
         }

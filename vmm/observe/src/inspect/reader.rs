@@ -177,7 +177,7 @@ impl<'r, 'm> Reader<'r, 'm> {
             }
         }
         let threads = self.snapshot.threads.iter();
-        let threads = threads.filter(|thread| thread.state != ThreadState::Unused as u32);
+        let threads = threads.filter(|thread| thread.state != ThreadState::Unused as u16);
         let own = self.snapshot.header.bookmark as u32;
         let bookmarks: Vec<u32> = threads.map(|thread| thread.bookmark).chain([own]).collect();
         for node in bookmarks {

@@ -81,6 +81,9 @@ pub(super) fn event(text: &mut String, paint: Paint, event: &Event) {
                 format_args!("{kind} {number}{label} ended by {}", ending.by),
             );
         }
+        Event::TimedOut(timed) => {
+            lines.line(timed.time, &timed.who, format_args!("{}", words::TimeOver(timed)));
+        }
         Event::ShutDown(down) => {
             lines.line(down.time, &down.by, format_args!("shut down, status {}", down.status));
         }

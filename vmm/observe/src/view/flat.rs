@@ -2,7 +2,7 @@
 
 use super::words::{self, Gate, Gone, Numbers, Place, Sending, map_status, put};
 use crate::event::{
-    Cause, End, Ending, Event, Interrupt, Mapping, Naming, Pagers, Span, Unmapping,
+    Cause, End, Ending, Event, Interrupt, Mapping, Naming, Pagers, Span, TimedOut, Unmapping,
 };
 use protocol::{
     PAGE_ORDER,
@@ -68,6 +68,13 @@ pub(super) fn event(text: &mut String, event: &Event) {
                 _ => put!(text, " {number}"),
             }
             put!(text, " by {by}");
+        }
+        Event::TimedOut(TimedOut { time, who, is_sending, partner, deadline }) => {
+            let phase = if *is_sending { "send" } else { "receive" };
+            put!(text, "{time} {who} timed-out phase={phase} deadline={deadline}us");
+            if let Some(partner) = partner {
+                put!(text, " for {partner}");
+            }
         }
         Event::ShutDown(down) => {
             put!(text, "{} {} shut-down status={}", down.time, down.by, down.status);

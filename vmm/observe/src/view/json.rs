@@ -6,7 +6,7 @@ use super::words::{self, exception, is_memory, kind_key, reason_key, rights};
 use crate::{
     event::{
         Cause, Creation, Diagnosis, End, Ending, Event, Handler, Interrupt, Mapping, Message,
-        Naming, Nanoseconds, Pagers, Party, Resumed, ShutDown, Span, Unmapping,
+        Naming, Nanoseconds, Pagers, Party, Resumed, ShutDown, Span, TimedOut, Unmapping,
     },
     region::{Around, Region},
     symbols::Location,
@@ -37,6 +37,7 @@ pub(super) fn event(text: &mut String, event: &Event) {
         Event::Named(naming) => line(text, "named", NamingBody::new(naming)),
         Event::PagersSet(pagers) => line(text, "pagers", PagersBody::new(pagers)),
         Event::Ended(ending) => line(text, "ended", EndingBody::new(ending)),
+        Event::TimedOut(timed) => line(text, "timeout", TimedOutBody::new(timed)),
         Event::ShutDown(down) => line(text, "shutdown", ShutDownBody::new(down)),
         Event::Lost(lost) => {
             line(text, "lost", LostBody { t: Some(Time(lost.time)), count: lost.count });
@@ -586,6 +587,33 @@ impl<'a> PagersBody<'a> {
             handler: HandlerBody::new(exception_handler),
             by: &by.name,
             by_id: number(by),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct TimedOutBody<'a> {
+    t: Time,
+    #[serde(flatten)]
+    who: Who<'a>,
+    phase: &'static str,
+    deadline: u64,
+    #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
+    partner: Option<&'a str>,
+    #[serde(rename = "for_id", skip_serializing_if = "Option::is_none")]
+    partner_id: Option<u16>,
+}
+
+impl<'a> TimedOutBody<'a> {
+    fn new(timed: &'a TimedOut) -> Self {
+        let TimedOut { time, who, is_sending, partner, deadline } = timed;
+        Self {
+            t: Time(*time),
+            who: Who::new(who),
+            phase: if *is_sending { "send" } else { "receive" },
+            deadline: *deadline,
+            partner: partner.as_ref().map(|partner| &*partner.name),
+            partner_id: partner.as_ref().and_then(number),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Words and phrases that several views use.
 
 use crate::{
-    event::{Cause, Ending, Handler, Mapping, Message, Resumed, Span, Unmapping},
+    event::{Cause, Ending, Handler, Mapping, Message, Resumed, Span, TimedOut, Unmapping},
     region::Region,
     symbols::Location,
 };
@@ -38,6 +38,26 @@ pub(super) fn object_kind(kind: ObjectKind) -> &'static str {
         ObjectKind::Interrupt => "interrupt",
         // The kernel's own never end.
         _ => "object",
+    }
+}
+
+/// `slept until 12 us`, `waited for words until 12 us, in vain`.
+pub(super) struct TimeOver<'a>(pub(super) &'a TimedOut);
+
+impl fmt::Display for TimeOver<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TimedOut { who, is_sending, partner, deadline, .. } = self.0;
+        let what = match is_sending {
+            true => "wanted to send to",
+            false => "has waited for",
+        };
+        match partner {
+            Some(partner) if partner.thread == who.thread => {
+                write!(formatter, "has slept until {deadline} us")
+            }
+            Some(partner) => write!(formatter, "{what} {partner} until {deadline} us, in vain"),
+            None => write!(formatter, "{what} anybody until {deadline} us, in vain"),
+        }
     }
 }
 
@@ -340,6 +360,7 @@ fn ipc_error(word: u64) -> String {
         return format!("IPC error {word:#x}");
     };
     let why = match error {
+        IpcError::SendTimeout => "timeout before it was taken",
         IpcError::Timeout => "timeout",
         IpcError::NoPartner => "no partner",
         IpcError::Cancelled => "cancelled",

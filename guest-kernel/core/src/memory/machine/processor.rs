@@ -37,8 +37,12 @@ pub trait Processor {
     /// Takes back all that the processor was told of the ports of `owner`.
     fn forget_ports(&mut self, owner: TaskIndex);
 
-    /// Lets interrupts in that wait.
+    /// Lets interrupts in that wait. If the timer's is among them it comes again soon unless it is
+    /// [set anew](Self::set_timer).
     fn open_interrupt_window(&mut self) -> Came;
+
+    /// Lets the timer interrupt once, in so many microseconds or before, and not when it was to do so.
+    fn set_timer(&mut self, microseconds: u64);
 
     /// The time stamp counter.
     fn time(&self) -> u64;

@@ -26,6 +26,13 @@ extern "C" fn _start() -> ! {
     )
 }
 
+/// The time stamp counter.
+#[inline]
+pub fn time_stamp() -> u64 {
+    // SAFETY: reading the counter, which the kernel leaves to all, has no effect.
+    unsafe { core::arch::x86::_rdtsc() }
+}
+
 /// The system call: capability and operation, tag, timeouts; gives the answer's tag and label.
 ///
 /// # Safety

@@ -148,7 +148,7 @@ fn exists(snapshot: &Snapshot, slot: CapabilitySlot) -> bool {
         }
         Some(ObjectKind::Thread) => {
             let thread = snapshot.threads.get(usize::from(index));
-            thread.is_some_and(|thread| thread.state != ThreadState::Unused as u32)
+            thread.is_some_and(|thread| thread.state != ThreadState::Unused as u16)
         }
         Some(ObjectKind::Task) => snapshot.task(index).is_some(),
         Some(ObjectKind::Factory) => {

@@ -13,7 +13,7 @@ pub(super) fn check(snapshot: &Snapshot, report: &mut Report) {
         return;
     }
     let lives = &snapshot.header.lives;
-    let threads = snapshot.threads.iter().map(|thread| thread.state != ThreadState::Unused as u32);
+    let threads = snapshot.threads.iter().map(|thread| thread.state != ThreadState::Unused as u16);
     let factories = snapshot.factories.iter().map(|factory| u32::from(factory.state) == ALIVE);
     let gates = snapshot.gates.iter().map(|gate| u32::from(gate.state) == ALIVE);
     let interrupts = snapshot.interrupts.iter().map(|record| u32::from(record.state) == ALIVE);

@@ -80,7 +80,7 @@ fn count(snapshot: &Snapshot) -> Vec<Counted> {
     if let Some(counted) = counted.first_mut() {
         counted.bookmarks += u64::from(snapshot.header.bookmark != 0);
     }
-    let is_there = |thread: &&ThreadRecord| thread.state != ThreadState::Unused as u32;
+    let is_there = |thread: &&ThreadRecord| thread.state != ThreadState::Unused as u16;
     for thread in snapshot.threads.iter().filter(is_there).filter(|thread| thread.bookmark != 0) {
         if let Some(counted) = counted.get_mut(usize::from(thread.factory)) {
             counted.bookmarks += 1;

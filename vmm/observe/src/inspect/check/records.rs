@@ -103,8 +103,8 @@ fn task_problem(record: &TaskRecord, factories: usize) -> Option<String> {
 }
 
 fn thread_problem(record: &ThreadRecord, snapshot: &Snapshot) -> Option<String> {
-    let ThreadRecord { state, task, priority, .. } = *record;
-    let Some(known) = ThreadState::from_u32(state) else {
+    let ThreadRecord { state, task, priority, is_timed, .. } = *record;
+    let Some(known) = ThreadState::from_u16(state) else {
         return Some(format!("its state is {state}"));
     };
     let waits = !matches!(
@@ -112,11 +112,15 @@ fn thread_problem(record: &ThreadRecord, snapshot: &Snapshot) -> Option<String> 
         ThreadState::Unused | ThreadState::Inactive | ThreadState::Ready | ThreadState::Stopped
     );
     let partner = snapshot.threads.get(usize::from(record.partner));
-    let partner_exists = partner.is_some_and(|partner| partner.state != ThreadState::Unused as u32);
+    let partner_exists = partner.is_some_and(|partner| partner.state != ThreadState::Unused as u16);
     let task_is_alive = snapshot.task(task).is_some();
     match known {
         ThreadState::Unused => None,
         _ if !is_padded(&record.name) => Some("its name goes on behind its end".to_owned()),
+        _ if is_timed > 1 => Some(format!("its mark of a time limit is {is_timed}")),
+        _ if is_timed != 0 && !matches!(known, ThreadState::Sending | ThreadState::Receiving) => {
+            Some("its waiting has a time limit, and it waits in no system call".to_owned())
+        }
         _ if priority > 255 => Some(format!("its priority is {priority}")),
         // A task that ends leaves its threads behind, stopped.
         ThreadState::Inactive | ThreadState::Stopped if task == NOBODY => None,
@@ -133,7 +137,7 @@ fn reply_problem(record: &ThreadRecord, snapshot: &Snapshot, number: u16) -> Opt
     let life = snapshot.life_of_reply(number).unwrap_or_default();
     let is_dropped = life.state == LifeState::Dying as u16;
     let is_lost = record.partner == SET_ASIDE
-        && record.state != ThreadState::Unused as u32
+        && record.state != ThreadState::Unused as u16
         && !is_dropped
         && snapshot.holder_of_reply(number).is_none();
     is_lost.then(|| "it waits for an answer that was set aside, and nobody has that".to_owned())
@@ -167,7 +171,7 @@ fn is_older(snapshot: &Snapshot, factory: u16, other: u16) -> bool {
 fn gate_problem(record: &GateRecord, snapshot: &Snapshot) -> Option<String> {
     let GateRecord { thread, state, .. } = *record;
     let found = snapshot.threads.get(usize::from(thread));
-    let exists = found.is_some_and(|found| found.state != ThreadState::Unused as u32);
+    let exists = found.is_some_and(|found| found.state != ThreadState::Unused as u16);
     match u32::from(state) {
         UNUSED => None,
         ALIVE if exists || thread == NOBODY => None,
