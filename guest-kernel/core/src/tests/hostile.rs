@@ -10,7 +10,7 @@ use crate::{
     arch::{TABLE_ENTRIES, TABLE_ORDER},
     ipc::port_fault::{GENERAL_PROTECTION_VECTOR, PORTS_IN_WORD},
     mapping::{capability::Object, life::Mortal, space::DirectoryEntry},
-    memory::index::{FactoryIndex, TableIndex, TaskIndex, ThreadIndex},
+    memory::index::{FactoryIndex, InterruptIndex, TableIndex, TaskIndex, ThreadIndex},
     threads::queue::Queue,
 };
 use protocol::{
@@ -25,7 +25,11 @@ use protocol::{
     layout::{KERNEL_INFO_PAGE, USER_END, UTCB_AREA},
     message::{MapItem, MessageTag},
     object::{CapabilityIndex, label},
-    operation::{Operation as _, factory, task, thread},
+    operation::{
+        Operation as _, factory, interrupt,
+        interrupts::{self, INTERRUPTS, LINES},
+        task, thread,
+    },
     syscall::{CAPABILITY_SHIFT, Operation, Timeout, Timeouts},
 };
 use std::collections::BTreeMap;
@@ -36,6 +40,9 @@ const STEPS: usize = 4_000_000;
 /// Everybody has capabilities from here on; the last one is a task.
 const FIRST_INDEX: Word = 5;
 const TASK_INDEX: Word = 10;
+
+/// Where everybody has the interrupts.
+const INTERRUPTS_INDEX: Word = 11;
 
 /// Everybody may have answers from here on that were set aside.
 const FIRST_REPLY: Word = 20;
@@ -100,6 +107,7 @@ pub fn crowd() -> Bench {
         for (index, object) in (FIRST_INDEX..).zip(objects) {
             bench.give(task, CapabilityIndex(index), object);
         }
+        bench.give(task, CapabilityIndex(INTERRUPTS_INDEX), Object::Interrupts);
         bench.enter(task, CODE, FRAME, Rights::READ_EXECUTE);
         let ports = MapItem::map(0, Flexpage::io_ports(0x100 + 0x20 * Word::from(number), 5));
         bench.map_item(TaskIndex::SIGMA0, task, ports, Flexpage::WHOLE_SPACE);
@@ -126,10 +134,19 @@ pub fn act(bench: &mut Bench, source: &mut Source) {
     if bench.kernel.threads[current].undertaking.is_some() && source.below(8) != 0 {
         return begin_again(bench, source, current);
     }
-    match source.below(19) {
+    match source.below(21) {
         0 => bench.kernel.timer_tick(),
-        18 => bench.kernel.pass(source.below(300) as u64),
+        20 => bench.kernel.pass(source.below(300) as u64),
         17 => make_or_end(bench, source, current),
+        18 => use_interrupt(bench, source, current),
+        19 => {
+            // A device raises one, whether or not it may.
+            let number = source.below(INTERRUPTS.into()) as u16;
+            let open = &mut bench.kernel.mappings.machine.open_interrupts;
+            if open.remove(&number) || number >= LINES {
+                bench.kernel.interrupt_came(InterruptIndex::from_position(number));
+            }
+        }
         1 => bench.kernel.exception(source.below(32) as u8, source.word()),
         2 => {
             let context = &mut bench.kernel.threads[current].context;
@@ -241,6 +258,27 @@ fn make_or_end(bench: &mut Bench, source: &mut Source, current: ThreadIndex) {
     };
     bench.kernel.utcb(current).message[..4].copy_from_slice(&message);
     let tag = MessageTag::new(label, 4, 0);
+    bench.kernel.system_call(index << CAPABILITY_SHIFT | Operation::CALL.0, tag.0, 0);
+}
+
+/// Makes an object of an interrupt, or does something with one that was made, and with a gate.
+fn use_interrupt(bench: &mut Bench, source: &mut Source, current: ThreadIndex) {
+    let slots = [0, 1].map(|_| FIRST_MADE + source.below(4));
+    let gate = [CapabilityIndex::PARENT.0, slots[1]][source.below(2)];
+    let (index, message) = match source.below(6) {
+        0 | 1 => {
+            let number = source.below(INTERRUPTS.into());
+            (INTERRUPTS_INDEX, [interrupts::Create::NUMBER, slots[0], number])
+        }
+        2 | 3 => (slots[0], [interrupt::Bind::NUMBER, gate, 0]),
+        4 => (slots[0], [interrupt::Unmask::NUMBER, 0, 0]),
+        _ => (
+            slots[0],
+            [[interrupt::Unbind::NUMBER, interrupt::Mask::NUMBER][source.below(2)], 0, 0],
+        ),
+    };
+    bench.kernel.utcb(current).message[..3].copy_from_slice(&message);
+    let tag = MessageTag::new(label::INTERRUPT, 3, 0);
     bench.kernel.system_call(index << CAPABILITY_SHIFT | Operation::CALL.0, tag.0, 0);
 }
 
@@ -412,8 +450,9 @@ fn anything_that_tasks_do_leaves_the_kernel_sound() {
     for kind in [Fault, Map, Resume, Unresolved, Message, Kind::Unmap, TimedOut] {
         assert!(seen[kind as usize] > 1000, "{kind:?}: {seen:?}");
     }
-    use ObjectKind::{Factory, Gate, Task, Thread};
-    for kind in [Gate, Thread, Task, Factory] {
+    assert!(seen[Kind::Interrupt as usize] > 1000, "interrupts: {seen:?}");
+    use ObjectKind::{Factory, Gate, Interrupt, Task, Thread};
+    for kind in [Gate, Thread, Task, Factory, Interrupt] {
         assert!(ended[kind as usize] > 1000, "{kind:?}, {crowds} crowds: {ended:?}");
     }
     assert!(port_faults > 1000 && steps_with_ports > 1000, "{port_faults}, {steps_with_ports}");
