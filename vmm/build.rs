@@ -9,7 +9,7 @@ use std::{
 const ARCHITECTURES: [&str; 2] = ["amd64", "ia32"];
 
 /// Without these the command could not keep what its help promises.
-const REQUIRED: [&str; 13] = [
+const REQUIRED: [&str; 14] = [
     "kernel",
     "sigma0",
     "root-task",
@@ -23,6 +23,7 @@ const REQUIRED: [&str; 13] = [
     "attack",
     "elevator",
     "lifetimes",
+    "siege",
 ];
 
 fn main() {
