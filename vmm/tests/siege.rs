@@ -64,18 +64,20 @@ impl Siege {
         self.events.iter().filter(move |event| event["k"] == kind)
     }
 
-    /// Whose faults and exceptions were not resolved, who was asked, and why: all but those that were.
+    /// Whose faults and exceptions were not resolved, who was asked, and why not: in the order of their beginnings.
     fn failures(&self) -> Vec<[&str; 3]> {
-        let spans = self.events.iter().filter(|event| {
+        let failed = self.events.iter().filter(|event| {
             let is_span = event["k"] == "fault" || event["k"] == "exception";
             is_span && event["result"] != "resumed"
         });
-        spans
-            .map(|span| {
-                let reason = if span["result"] == "unresolved" { "reason" } else { "result" };
-                ["task", "pager", reason].map(|key| span[key].as_str().unwrap_or("-"))
-            })
-            .collect()
+        let mut failed: Vec<_> = failed.collect();
+        // What is read while others are open may be shown before them.
+        failed.sort_by_key(|span| span["t"].as_u64());
+        let words = failed.into_iter().map(|span| {
+            let why = if span["result"] == "unresolved" { "reason" } else { "result" };
+            ["task", "pager", why].map(|key| span[key].as_str().unwrap_or("-"))
+        });
+        words.collect()
     }
 
     /// What the attack says, in its order.

@@ -94,7 +94,7 @@ impl Pager for Liar {
             Some(flexpage) => Answer::map(place, flexpage),
             None => Answer::refuse(ObjectError::InvalidArgument),
         };
-        match (place - PAGER_AREA >> PAGE_ORDER) - FIRST {
+        match ((place - PAGER_AREA) >> PAGE_ORDER) - FIRST {
             0 => Answer::words([]),
             1 => answer(place, Flexpage::memory(NOTHING, PAGE_ORDER, Rights::all())),
             2 => answer(ELSEWHERE, own(Rights::all())),
