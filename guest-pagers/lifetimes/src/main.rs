@@ -9,9 +9,7 @@
 //!
 //! | module | what it knows |
 //! |---|---|
-//! | [`child`] | tasks of this program's making: they run its own code |
-//! | [`house`] | the program itself: what it has, and what it hears of its children |
-//! | [`quota`] | how much kernel memory is left |
+//! | [`children`] | tasks of this program's making, what it hears of them, and how much kernel memory is left |
 //! | [`creation`], [`midway`], [`churn`] | the scenarios |
 //!
 //! An expectation that is not met ends the program with a panic.
@@ -19,13 +17,11 @@
 #![no_main]
 #![forbid(unsafe_code)]
 
-mod child;
 mod churn;
 mod creation;
-mod house;
 mod midway;
-mod quota;
 
+use children::{child, house, quota};
 use runtime::{println, program};
 
 runtime::entry!(main);

@@ -83,7 +83,7 @@ fn remove_others(images: &Path, programs: &[String]) -> Result<()> {
 /// Lints everything for the guest.
 pub fn lint(workspace: &Workspace) -> Result<()> {
     let mut programs = workspace.programs().context("cannot list guest-pagers")?;
-    programs.push("runtime".to_owned());
+    programs.extend(["children", "runtime"].map(str::to_owned));
     for architecture in ALL {
         let mut command = cargo_for(workspace, architecture, Kind::Kernel, "clippy");
         run(command.args(["--package", "guest-kernel", "--", "-D", "warnings"]))?;

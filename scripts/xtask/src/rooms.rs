@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::{collections::HashSet, fs};
 
 /// Each crate of ours and those of ours that it may depend on.
-const EDGES: [(&str, &[&str]); 16] = [
+const EDGES: [(&str, &[&str]); 17] = [
     ("memory-functions", &[]),
     ("protocol", &[]),
     ("images", &["protocol"]),
@@ -20,6 +20,7 @@ const EDGES: [(&str, &[&str]); 16] = [
     ("linking", &["protocol"]),
     ("policy", &["images", "protocol"]),
     ("runtime", &["images", "memory-functions", "policy", "protocol"]),
+    ("children", &["runtime"]),
     ("confine", &[]),
     // The kernel only in tests: what it makes of sigma0 and the root task.
     ("machine", &["images", "kernel-core", "policy", "protocol"]),
@@ -32,7 +33,7 @@ const EDGES: [(&str, &[&str]); 16] = [
 ];
 
 /// What any other crate in `guest-pagers`, which is a program then, may depend on.
-const PROGRAM_EDGES: [&str; 5] = ["images", "linking", "policy", "protocol", "runtime"];
+const PROGRAM_EDGES: [&str; 6] = ["children", "images", "linking", "policy", "protocol", "runtime"];
 
 /// The one crate that knows KVM.
 const KVM_ROOM: &str = "machine";

@@ -393,6 +393,12 @@ impl<'m> Snapshot<'m> {
         lives.any(|(_, life)| life.state == state as u16)
     }
 
+    /// Whether a task is being taken apart.
+    pub(super) fn is_dying(&self, task: u16) -> bool {
+        let life: Option<LifeRecord> = entry(self.guest.memory, self.header.lives.tasks, task);
+        life.is_some_and(|life| life.state == LifeState::Dying as u16)
+    }
+
     /// How long the answer lives that a thread waits for.
     pub(super) fn life_of_reply(&self, thread: u16) -> Option<LifeRecord> {
         entry(self.guest.memory, self.header.lives.replies, thread)

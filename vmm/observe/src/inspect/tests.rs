@@ -99,6 +99,13 @@ fn every_broken_promise_about_pages_is_found_on_both_architectures() {
             made.force(page(APP, address), value);
             made.expect_violation(rule, &format!("app:{address:#x}"), evidence);
         }
+        // A task that ends loses its pages before the rest of it.
+        let mut made = Made::database(geometry);
+        made.force(page(APP, info), 0);
+        made.change_life(ObjectKind::Task, APP, |life| {
+            (life.state, life.root) = (LifeState::Dying as u16, 0);
+        });
+        assert!(made.guest().check().is_clean());
         let mut made = Made::new(geometry);
         made.force(page(SIGMA0, info), 0x10_0005);
         made.expect_violation(Rule::KernelInfo, "sigma0:0xbffe0000", "no kernel info page");

@@ -34,7 +34,8 @@ impl Kept {
     }
 }
 
-/// What the kernel keeps for itself, as its info page says. The page must be in every task.
+/// What the kernel keeps for itself, as its info page says. The page must be in every task; one that ends loses
+/// it before the rest.
 pub(super) fn kept_memory(guest: &Guest<'_>, snapshot: &Snapshot, report: &mut Report) -> Kept {
     let pool = PhysicalRange { start: guest.header.pool_start, end: guest.header.pool_end };
     let mut kept = Kept { ram_end: u64::MAX, ranges: vec![pool], info_page: None };
@@ -44,6 +45,7 @@ pub(super) fn kept_memory(guest: &Guest<'_>, snapshot: &Snapshot, report: &mut R
         let problem = match walk.end {
             End::Page(page) if page.is_writable => Some("the task can write it".to_owned()),
             End::Page(page) => read_info_page(guest.memory, page.physical, &mut kept),
+            End::Absent(_) if snapshot.is_dying(*task) => None,
             End::Absent(level) => Some(format!("not present in the {}", level.name)),
             _ => Some("the page tables lead nowhere".to_owned()),
         };

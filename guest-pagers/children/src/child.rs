@@ -6,6 +6,7 @@
 use runtime::{
     Result,
     capability::{Cap, DEBUGGER, Factory, Gate, TASK, Task, Thread},
+    ipc,
     memory::Memory,
     message,
     objects::Resident,
@@ -35,10 +36,21 @@ pub const SELF: CapabilityIndex = CapabilityIndex(32);
 /// Of a stack, all of which is there from the beginning.
 pub const STACK_ORDER: u32 = PAGE_ORDER + 1;
 
+/// Where a thread looks for the gates to those that it turns to, in its task's table.
+#[derive(Clone, Copy, Debug)]
+pub struct Handlers {
+    /// Hears of its page faults and port faults.
+    pub pager: CapabilityIndex,
+    /// Hears of its exceptions.
+    pub exceptions: CapabilityIndex,
+}
+
 /// A task and its first thread.
 #[derive(Debug)]
 pub struct Child {
+    /// The task.
     pub task: Owned<Task>,
+    /// Its first thread.
     pub thread: Resident,
     /// From the child to its parent, with the child's number as its label.
     gate: Owned<Gate>,
@@ -46,12 +58,12 @@ pub struct Child {
 }
 
 impl Child {
-    /// Makes one. `factory` pays for it, `parent` hears of it, `pager` is where it looks for its pager's gate.
+    /// Makes one. `factory` pays for it, `parent` hears of it.
     pub fn new(
         factory: Cap<Factory>,
         number: Word,
         parent: Cap<Thread>,
-        pager: CapabilityIndex,
+        handlers: Handlers,
         mut stack: Memory,
     ) -> Result<Self> {
         let area = Flexpage::memory(UTCB_AREA, PAGE_ORDER, Rights::READ_WRITE);
@@ -67,7 +79,7 @@ impl Child {
         let place = STACK_END - (1 << STACK_ORDER);
         task.map(Item::map(place, stack.flexpage(Rights::READ_WRITE)))?;
         let thread = factory.create_thread()?;
-        let thread = thread.bind(&task, pager, CapabilityIndex::PARENT, UTCB_AREA)?;
+        let thread = thread.bind(&task, handlers.pager, handlers.exceptions, UTCB_AREA)?;
         Ok(Self { task, thread, gate, stack })
     }
 
@@ -155,6 +167,13 @@ pub fn word(number: usize) -> &'static Volatile<Word> {
 pub fn spin() -> ! {
     loop {
         core::hint::spin_loop();
+    }
+}
+
+/// For a child: nothing more, and without the processor. Nobody gets an answer.
+pub fn rest() -> ! {
+    loop {
+        let _ = ipc::wait();
     }
 }
 

@@ -1,6 +1,6 @@
 //! What this program has for its children, and what it hears of them.
 
-use crate::child::{Child, STACK_ORDER};
+use crate::child::{Child, Handlers, STACK_ORDER};
 use runtime::{
     Result,
     capability::{Cap, FACTORY, Factory, Gate, THREAD},
@@ -18,6 +18,7 @@ use runtime::{
 /// The memory to give to children, and their stacks.
 #[derive(Debug, Default)]
 pub struct House {
+    /// Where it comes from, and goes back to.
     pub pool: Pool,
 }
 
@@ -47,8 +48,19 @@ impl House {
         number: Word,
         pager: CapabilityIndex,
     ) -> Result<Child> {
+        let exceptions = CapabilityIndex::PARENT;
+        self.child_with(factory, number, Handlers { pager, exceptions })
+    }
+
+    /// A child that turns to these.
+    pub fn child_with(
+        &mut self,
+        factory: Cap<Factory>,
+        number: Word,
+        handlers: Handlers,
+    ) -> Result<Child> {
         let stack = self.pool.take(STACK_ORDER)?;
-        Child::new(factory, number, THREAD, pager, stack)
+        Child::new(factory, number, THREAD, handlers, stack)
     }
 
     /// Ends a child.
