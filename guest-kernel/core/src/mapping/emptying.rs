@@ -46,7 +46,7 @@ pub(crate) const CLEAR_STEPS: u32 = 12;
 const SPACE_STEPS: u32 = 36;
 
 /// What is empty is found in groups of words.
-type Group = [Word; 16];
+type Group = [Word; 128 / size_of::<Word>()];
 const GROUPS: usize = PAGE_SIZE / size_of::<Group>();
 
 /// So many of them are looked through at once.
@@ -215,17 +215,15 @@ impl<M: Machine> Mappings<M> {
         let group = from.index() / per_group;
         let empty = empty_groups(&mut self.machine, from.frame(), group);
         self.stretch.account(LOOK_STEPS + empty as u32 * GROUP_STEPS);
-        let mut index = from.index().max((group + empty) * per_group);
-        if empty == GROUPS_AT_ONCE || index == entries_per_frame::<E>() {
+        let index = from.index().max((group + empty) * per_group);
+        if empty == GROUPS_AT_ONCE {
             return Ok(Found::EmptyTo(index));
         }
-        loop {
-            let spot = Spot::<E>::new(from.frame(), index);
-            if spot.entry(&mut self.machine) != E::EMPTY {
-                return Ok(Found::Used(spot));
-            }
-            index += 1;
-        }
+        let entries = &self.machine.view::<E::Frame>(from.frame().entries()).as_mut()[index..];
+        Ok(match entries.iter().position(|entry| *entry != E::EMPTY) {
+            Some(further) => Found::Used(Spot::new(from.frame(), index + further)),
+            None => Found::EmptyTo(entries_per_frame::<E>()),
+        })
     }
 
     /// Empties an entry.

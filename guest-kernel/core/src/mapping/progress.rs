@@ -127,9 +127,21 @@ impl Progress {
 
     /// What is to be unmapped, once it is begun: a flexpage, the rights to take away, and whether the task's
     /// own mappings are meant too.
+    #[inline(always)]
     pub(crate) fn begin_unmap(&mut self, flexpage: Flexpage, take: Rights, own: bool) -> MapItem {
-        let flexpage = flexpage.with_rights(take);
-        *self.item.get_or_insert(MapItem { send_base: 0, grant: own, flexpage })
+        if let Some(item) = self.item {
+            return item;
+        }
+        let item = MapItem { send_base: 0, grant: own, flexpage: flexpage.with_rights(take) };
+        (self.item, self.done, self.past) = (Some(item), 0, u32::MAX);
+        self.tally = Tally::default();
+        item
+    }
+
+    /// That is unmapped.
+    #[inline(always)]
+    pub(crate) fn end_unmap(&mut self) {
+        (self.item, self.number) = (None, self.number + 1);
     }
 
     /// The next item or flexpage.
@@ -183,10 +195,11 @@ impl<M: Machine> Mappings<M> {
     /// behind.
     #[inline]
     pub(crate) fn end_walk(&mut self, walker: WalkerIndex) {
-        self.drop_walk(walker);
-        let walker = &mut self.walkers[walker];
-        (walker.help, walker.ticket, walker.ahead) = (None, None, None);
-        walker.window = None;
+        let known = &mut self.walkers[walker];
+        (known.help, known.ticket, known.ahead, known.window) = (None, None, None, None);
+        if known.walk.is_some() {
+            self.resume_walk(walker);
+        }
     }
 
     /// Takes a walk from its walker that it does not go on with.

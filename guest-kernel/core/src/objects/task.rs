@@ -101,7 +101,7 @@ impl<M: Machine> Kernel<M> {
                     return Err(preempted.into());
                 }
             }
-            progress.next();
+            progress.end_unmap();
         }
         self.dismantle_for(invoker, operation, &mut progress)?;
         self.mappings.end_stretch();
