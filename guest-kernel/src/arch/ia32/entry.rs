@@ -39,11 +39,12 @@ use core::mem::offset_of;
 use kernel_core::{arch::Context, entry::system_call::Entered};
 use protocol::{fault::Access, operation::interrupts::INTERRUPTS};
 
-/// How many vectors have a trap entry: the processor's exceptions, the timer's, those of interrupts, and
+/// How many vectors have a trap entry: the processor's exceptions, the kernel's own, those of interrupts, and
 /// the spurious one.
-pub const TRAPS: usize = EXCEPTIONS_AND_TIMER + INTERRUPTS as usize + 1;
+pub const TRAPS: usize = OWN + INTERRUPTS as usize + 1;
 
-const EXCEPTIONS_AND_TIMER: usize = 33;
+/// The vectors from 0 on that are exceptions or interrupts of the kernel's own.
+const OWN: usize = 34;
 
 /// The vector of system calls: `int 0x30`.
 pub const SYSTEM_CALL_VECTOR: usize = 0x30;
@@ -51,8 +52,8 @@ pub const SYSTEM_CALL_VECTOR: usize = 0x30;
 /// The vector of entry number `number`.
 pub const fn trap_vector(number: usize) -> usize {
     match number {
-        _ if number < EXCEPTIONS_AND_TIMER => number,
-        _ if number + 1 < TRAPS => FIRST_VECTOR as usize + number - EXCEPTIONS_AND_TIMER,
+        _ if number < OWN => number,
+        _ if number + 1 < TRAPS => FIRST_VECTOR as usize + number - OWN,
         _ => 255,
     }
 }
@@ -157,7 +158,7 @@ interrupt_\number:
     .endm
     .altmacro
     .set number, 0
-    .rept {exceptions_and_timer}
+    .rept {own}
     trap_entry %number
     .set number, number + 1
     .endr
@@ -222,7 +223,7 @@ trap_entries:
     .long trap_\number
     .endm
     .set number, 0
-    .rept {exceptions_and_timer}
+    .rept {own}
     trap_address %number
     .set number, number + 1
     .endr
@@ -238,7 +239,7 @@ trap_entries:
     .noaltmacro
     .popsection
     "#,
-    exceptions_and_timer = const EXCEPTIONS_AND_TIMER,
+    own = const OWN,
     interrupts = const INTERRUPTS,
     first_interrupt = const FIRST_VECTOR,
     user_data = const Context::USER_DATA,
