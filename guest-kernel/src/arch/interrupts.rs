@@ -1,5 +1,6 @@
 //! Interrupts: those that come to a thread, and interrupt windows, the only moments when the kernel itself
-//! can be interrupted. What an interrupt asks for is only noted then; the kernel sees to it when it is left.
+//! can be interrupted. What an interrupt asks for is only noted then. The kernel sees to it when it has been
+//! left: it interrupts itself, which user mode feels at once, so that nobody has to look on the way out.
 
 use super::{io_apic, local_apic};
 use core::{
@@ -40,17 +41,20 @@ pub fn note(interrupt: InterruptIndex) {
     CAME.fetch_or(INTERRUPT, Ordering::Relaxed);
 }
 
-/// One of those that were noted.
-#[inline(always)]
-pub fn noted() -> Option<InterruptIndex> {
-    // Most often there is none.
-    if NOTED.load(Ordering::Relaxed) == 0 { None } else { first_noted() }
+/// Takes the one that is a reminder of these: there is another window to pass.
+pub fn note_reminder() {
+    local_apic::end_of_interrupt();
+    CAME.fetch_or(INTERRUPT, Ordering::Relaxed);
 }
 
+/// One of those that were noted.
 #[cold]
-#[inline(never)]
-fn first_noted() -> Option<InterruptIndex> {
-    let number = NOTED.load(Ordering::Relaxed).trailing_zeros();
+pub fn noted() -> Option<InterruptIndex> {
+    let noted = NOTED.load(Ordering::Relaxed);
+    if noted == 0 {
+        return None;
+    }
+    let number = noted.trailing_zeros();
     NOTED.fetch_and(!(1 << number), Ordering::Relaxed);
     Some(InterruptIndex::from_position(number as u16))
 }
@@ -62,7 +66,11 @@ pub fn open_window() -> Came {
     // registers as they were: the interrupt only changes [`CAME`] and [`NOTED`]. The first instruction
     // behind `sti` is not interrupted yet.
     unsafe { asm!("sti", "nop", "cli") }
-    came()
+    let came = came();
+    if came.interrupt {
+        local_apic::remind();
+    }
+    came
 }
 
 /// Sleeps until an interrupt has come.

@@ -16,16 +16,22 @@ use core::arch::x86_64 as cpu;
 
 /// Vector of the timer interrupt.
 pub const TIMER_VECTOR: u8 = 32;
+/// Vector of the interrupt by which the kernel reminds itself of others.
+pub const REMINDER_VECTOR: u8 = 33;
 /// Vector of an interrupt that was none after all.
 pub const SPURIOUS_VECTOR: u8 = 255;
 
 const BASE: u64 = 0xfee0_0000;
 const END_OF_INTERRUPT: u64 = 0xb0;
 const SPURIOUS: u64 = 0xf0;
+const COMMAND: u64 = 0x300;
 const TIMER: u64 = 0x320;
 const INITIAL_COUNT: u64 = 0x380;
 const CURRENT_COUNT: u64 = 0x390;
 const DIVIDE: u64 = 0x3e0;
+
+/// In the lower half of the command register: the interrupt is for this processor itself.
+const TO_ITSELF: u32 = 0b01 << 18 | 1 << 14;
 
 const ENABLED: u32 = 1 << 8;
 const MASKED: u32 = 1 << 16;
@@ -172,6 +178,12 @@ pub fn set_timer(microseconds: u64) {
 /// Lets the timer interrupt again soon: what it has come for is only noted.
 pub fn come_again() {
     set_timer(AGAIN);
+}
+
+/// Interrupts the processor as soon as interrupts are on.
+#[cold]
+pub fn remind() {
+    write(COMMAND, TO_ITSELF | u32::from(REMINDER_VECTOR));
 }
 
 /// Tells the APIC that its interrupt was handled.

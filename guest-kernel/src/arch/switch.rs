@@ -74,9 +74,6 @@ pub fn loaded_root() -> *const PhysicalAddress {
 pub fn leave_kernel() -> ! {
     let kernel = kernel();
     loop {
-        while let Some(interrupt) = interrupts::noted() {
-            kernel.interrupt_came(interrupt);
-        }
         match kernel.current.get() {
             Some(next) => {
                 let next = &mut kernel.threads[next];
@@ -92,6 +89,9 @@ pub fn leave_kernel() -> ! {
 fn idle(kernel: &mut Kernel<Hardware>) {
     if interrupts::sleep().tick {
         kernel.timer_interrupt();
+    }
+    while let Some(interrupt) = interrupts::noted() {
+        kernel.interrupt_came(interrupt);
     }
 }
 

@@ -39,6 +39,11 @@ pub fn take_interrupt(kernel: &mut Kernel<Hardware>, vector: usize) {
     } else if let Some(interrupt) = io_apic::interrupt(vector) {
         interrupts::take(interrupt);
         kernel.interrupt_came(interrupt);
+    } else if vector == usize::from(local_apic::REMINDER_VECTOR) {
+        local_apic::end_of_interrupt();
+        while let Some(interrupt) = interrupts::noted() {
+            kernel.interrupt_came(interrupt);
+        }
     }
 }
 
@@ -54,6 +59,8 @@ pub extern "C" fn handle_trap_in_kernel(frame: *const usize) {
         interrupts::note_tick();
     } else if let Some(interrupt) = io_apic::interrupt(vector) {
         interrupts::note(interrupt);
+    } else if vector == usize::from(local_apic::REMINDER_VECTOR) {
+        interrupts::note_reminder();
     } else if vector != usize::from(local_apic::SPURIOUS_VECTOR) {
         let address = processor::fault_address();
         panic!(

@@ -13,9 +13,9 @@ use protocol::{
     introspection::{
         NOBODY,
         record::{
-            EndedObject, Event as Recorded, Exception, Fault, Gate, Handler, Ids, Map, MapStatus,
-            Message, Name, NamedObject, ObjectEnded, ObjectNamed, PagersSet, Resume, ShutDown,
-            TaskCreated, ThreadStarted, Traced, Unmap, Unresolved, UnresolvedFault,
+            EndedObject, Event as Recorded, Exception, Fault, Gate, Handler, Ids, Interrupt, Map,
+            MapStatus, Message, Name, NamedObject, ObjectEnded, ObjectNamed, PagersSet, Resume,
+            ShutDown, TaskCreated, ThreadStarted, Traced, Unmap, Unresolved, UnresolvedFault,
         },
     },
     layout::{HEAP_BASE, PROGRAM_BASE},
@@ -252,6 +252,7 @@ pub(crate) fn others() -> Vec<Traced> {
             Map { status: MapStatus::SourceEmpty, rights: Rights::empty(), ..failed },
         ),
         record(9800, WORDS, Message { receiver: ROOT, tag, gate_label: 4, words: [3, 0] }),
+        record(9850, WORDS, Interrupt { number: 4, gate_label: 1, came: 9838, told: 3 }),
         exception(9900, WORDS, 6, KERNEL, 14),
         ended(10_000, Ids::new(7, 9), 2, EndedObject::Thread { name: name("disk") }),
         ended(10_100, Ids::of_task(7), 1, a_task("reader")),

@@ -43,17 +43,18 @@ use core::mem::offset_of;
 use kernel_core::{arch::Context, entry::system_call::Entered};
 use protocol::{PAGE_SIZE, fault::Access, operation::interrupts::INTERRUPTS};
 
-/// How many vectors have an entry: the processor's exceptions, the timer's, those of interrupts, and the
+/// How many vectors have an entry: the processor's exceptions, the kernel's own, those of interrupts, and the
 /// spurious one.
-pub const TRAPS: usize = EXCEPTIONS_AND_TIMER + INTERRUPTS as usize + 1;
+pub const TRAPS: usize = OWN + INTERRUPTS as usize + 1;
 
-const EXCEPTIONS_AND_TIMER: usize = 33;
+/// The vectors from 0 on that are exceptions or interrupts of the kernel's own.
+const OWN: usize = 34;
 
 /// The vector of entry number `number`.
 pub const fn trap_vector(number: usize) -> usize {
     match number {
-        _ if number < EXCEPTIONS_AND_TIMER => number,
-        _ if number + 1 < TRAPS => FIRST_VECTOR as usize + number - EXCEPTIONS_AND_TIMER,
+        _ if number < OWN => number,
+        _ if number + 1 < TRAPS => FIRST_VECTOR as usize + number - OWN,
         _ => 255,
     }
 }
@@ -227,7 +228,7 @@ interrupt_\number:
     .endm
     .altmacro
     .set number, 0
-    .rept {exceptions_and_timer}
+    .rept {own}
     trap_entry %number
     .set number, number + 1
     .endr
@@ -270,7 +271,7 @@ trap_entries:
     .quad trap_\number
     .endm
     .set number, 0
-    .rept {exceptions_and_timer}
+    .rept {own}
     trap_address %number
     .set number, number + 1
     .endr
@@ -288,7 +289,7 @@ trap_entries:
     "#,
     stack_size = const STACK_PAGES * PAGE_SIZE,
     stack_end = const STACK_END,
-    exceptions_and_timer = const EXCEPTIONS_AND_TIMER,
+    own = const OWN,
     interrupts = const INTERRUPTS,
     first_interrupt = const FIRST_VECTOR,
     frame_end = const FRAME_END_OFFSET,

@@ -43,11 +43,12 @@ use core::mem::offset_of;
 use kernel_core::{arch::Context, entry::system_call::Entered};
 use protocol::{PAGE_SIZE, fault::Access, operation::interrupts::INTERRUPTS};
 
-/// How many vectors have a trap entry: the processor's exceptions, the timer's, those of interrupts, and
+/// How many vectors have a trap entry: the processor's exceptions, the kernel's own, those of interrupts, and
 /// the spurious one.
-pub const TRAPS: usize = EXCEPTIONS_AND_TIMER + INTERRUPTS as usize + 1;
+pub const TRAPS: usize = OWN + INTERRUPTS as usize + 1;
 
-const EXCEPTIONS_AND_TIMER: usize = 33;
+/// The vectors from 0 on that are exceptions or interrupts of the kernel's own.
+const OWN: usize = 34;
 
 /// The vector of system calls: `int 0x30`.
 pub const SYSTEM_CALL_VECTOR: usize = 0x30;
@@ -55,8 +56,8 @@ pub const SYSTEM_CALL_VECTOR: usize = 0x30;
 /// The vector of entry number `number`.
 pub const fn trap_vector(number: usize) -> usize {
     match number {
-        _ if number < EXCEPTIONS_AND_TIMER => number,
-        _ if number + 1 < TRAPS => FIRST_VECTOR as usize + number - EXCEPTIONS_AND_TIMER,
+        _ if number < OWN => number,
+        _ if number + 1 < TRAPS => FIRST_VECTOR as usize + number - OWN,
         _ => 255,
     }
 }
@@ -161,7 +162,7 @@ interrupt_\number:
     .endm
     .altmacro
     .set number, 0
-    .rept {exceptions_and_timer}
+    .rept {own}
     trap_entry %number
     .set number, number + 1
     .endr
@@ -226,7 +227,7 @@ trap_entries:
     .long trap_\number
     .endm
     .set number, 0
-    .rept {exceptions_and_timer}
+    .rept {own}
     trap_address %number
     .set number, number + 1
     .endr
@@ -244,7 +245,7 @@ trap_entries:
     "#,
     stack_size = const STACK_PAGES * PAGE_SIZE,
     stack_end = const STACK_END,
-    exceptions_and_timer = const EXCEPTIONS_AND_TIMER,
+    own = const OWN,
     interrupts = const INTERRUPTS,
     first_interrupt = const FIRST_VECTOR,
     user_data = const Context::USER_DATA,

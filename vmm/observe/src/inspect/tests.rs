@@ -3,9 +3,9 @@
 use super::{
     check::{Report, Rule},
     made::{
-        APP, At, BITMAP, FACTORIES, FIRST_FREE, HEADER, IMAGE_END, INFO_PAGE, Made, OTHER, POOL,
-        RAM_END, ROOT, SIGMA0, STRIDE, SUPERPAGE, TASKS, TEXT, THREADS, WINDOW, capability, page,
-        port, superpage, thread,
+        APP, At, BITMAP, FACTORIES, FIRST_FREE, HEADER, IMAGE_END, INFO_PAGE, INTERRUPTS, Made,
+        OTHER, POOL, RAM_END, ROOT, SIGMA0, STRIDE, SUPERPAGE, TASKS, TEXT, THREADS, WINDOW,
+        capability, page, port, superpage, thread,
     },
     *,
 };
@@ -17,8 +17,8 @@ use crate::{
 use protocol::{
     flexpage::{KERNEL_PORTS, Rights},
     introspection::mapping::{
-        CapabilitySlot, FactoryRecord, LifeRecord, LifeState, MAX_DEPTH, MappingNode, ObjectKind,
-        Place, Resource,
+        CapabilitySlot, FactoryRecord, InterruptRecord, LifeRecord, LifeState, MAX_DEPTH,
+        MappingNode, ObjectKind, Place, Resource,
     },
     layout::{KERNEL_INFO_PAGE, MAPPABLE_START, UTCB_AREA},
     object::CapabilityIndex,
@@ -334,6 +334,24 @@ fn records_are_checked() {
     header.threads.count = u64::MAX;
     made.put(HEADER, &header);
     made.expect_violation(Rule::Records, "table of threads", "no table in the pool");
+}
+
+#[test]
+fn an_interrupt_is_bound_to_a_gate_or_to_nothing() {
+    let broken = |record: InterruptRecord, evidence: &str| {
+        let mut made = Made::new(&AMD64);
+        made.put(INTERRUPTS + STRIDE, &record);
+        made.expect_violation(Rule::Records, "interrupt 1", evidence);
+    };
+    let sound = InterruptRecord { state: 1, gate: NOBODY, flags: 0, generation: 1, told: 0 };
+    broken(InterruptRecord { gate: 500, ..sound }, "gate 500, which does not exist");
+    broken(InterruptRecord { flags: 8, ..sound }, "flags are 0x8");
+    broken(InterruptRecord { state: 9, ..sound }, "state is 9");
+    broken(InterruptRecord { state: 0, flags: 1, ..sound }, "there is no object of it");
+    // It is there, and nobody has its first capability.
+    let mut made = Made::new(&AMD64);
+    made.put(INTERRUPTS + STRIDE, &sound);
+    made.expect_violation(Rule::Lives, "interrupt 1", "its life is in state 0");
 }
 
 /// A capability outlives its object.

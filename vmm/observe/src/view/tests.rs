@@ -77,6 +77,7 @@ fn every_json_line_is_an_object_with_version_and_kind() {
         "ended",
         "exception",
         "fault",
+        "interrupt",
         "map",
         "message",
         "named",
