@@ -237,8 +237,9 @@ fn write_kernel_info_page(frame: KernelFrame, loader: &LoaderInfo, reserved: [Ph
         bundle: loader.bundle,
         superpage_order: kernel_core::arch::TABLE_ORDER,
         has_execute_right: kernel_core::arch::HAS_EXECUTE_RIGHT.into(),
-        clock: Clock { start: 0, scale: Clock::MICROSECOND },
+        clock: Clock::new(0, Clock::MICROSECOND),
         last_interrupt: 0,
+        timer_interrupts: 0,
     };
     // SAFETY: the page was just taken from the pool and nobody else has it.
     unsafe { direct_map::pointer::<KernelInfoPage>(frame.address()).write(page) }

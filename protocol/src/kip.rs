@@ -33,9 +33,11 @@ pub struct KernelInfoPage {
     pub clock: Clock,
     /// What it was when the kernel last looked because its timer had come, in microseconds.
     pub last_interrupt: u64,
+    /// How often its timer has come.
+    pub timer_interrupts: u64,
 }
 
-const _: () = assert!(size_of::<KernelInfoPage>() == 24 + 5 * 16 + 8 + 16 + 8);
+const _: () = assert!(size_of::<KernelInfoPage>() == 24 + 5 * 16 + 8 + 16 + 16);
 
 /// The kernel clock: microseconds since the machine was booted. It is the processor's time stamp counter
 /// (`rdtsc`) in other units, so that tasks read it without a system call, and needs no tick.
@@ -44,20 +46,29 @@ const _: () = assert!(size_of::<KernelInfoPage>() == 24 + 5 * 16 + 8 + 16 + 8);
 pub struct Clock {
     /// The counter at time 0.
     pub start: u64,
-    /// Microseconds to a tick of the counter, in units of 2^-32: at most [`Self::MICROSECOND`].
-    pub scale: u64,
+    /// Microseconds to a tick of the counter, in units of 2^-31: at most [`Self::MICROSECOND`].
+    pub scale: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 impl Clock {
     /// The scale of a counter that counts microseconds.
-    pub const MICROSECOND: u64 = 1 << 32;
+    pub const MICROSECOND: u32 = 1 << 31;
+
+    /// A clock whose time is 0 when the counter stands at `start`.
+    pub const fn new(start: u64, scale: u32) -> Self {
+        Self { start, scale, reserved: 0 }
+    }
 
     /// The time when the counter stands at `ticks`, in microseconds.
     #[inline]
     pub const fn at(self, ticks: u64) -> u64 {
         let elapsed = ticks.saturating_sub(self.start);
-        let (high, low) = (elapsed >> 32, elapsed & 0xffff_ffff);
-        (high * self.scale).wrapping_add((low * self.scale) >> 32)
+        // Each a product of two words on a 32-bit machine.
+        let (high, low) = (elapsed >> 32, elapsed as u32 as u64);
+        let scale = self.scale as u64;
+        ((high * scale) << 1).wrapping_add((low * scale) >> 31)
     }
 }
 
@@ -85,8 +96,8 @@ mod tests {
             elapsed in 0..u64::MAX / 2,
             scale in 1..=Clock::MICROSECOND,
         ) {
-            let exact = (u128::from(elapsed) * u128::from(scale)) >> 32;
-            let clock = Clock { start, scale };
+            let exact = (u128::from(elapsed) * u128::from(scale)) >> 31;
+            let clock = Clock::new(start, scale);
             prop_assert_eq!(u128::from(clock.at(start + elapsed)), exact);
             prop_assert_eq!(clock.at(start.saturating_sub(1)), 0);
         }

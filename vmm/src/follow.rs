@@ -13,6 +13,9 @@ use std::{
 /// How often to look.
 const INTERVAL: Duration = Duration::from_millis(1);
 
+/// How often to look at a guest that does nothing: it may sleep, and shall cost next to nothing then.
+const QUIET_INTERVAL: Duration = Duration::from_millis(8);
+
 /// How often to look at a guest that may be waiting for it.
 const CHECK_INTERVAL: Duration = Duration::from_micros(50);
 
@@ -66,7 +69,11 @@ impl Follower {
             let report = |event| drop(events.send(event));
             let output_failed = |error| report(Event::OutputFailed(error));
             let mut view = trace.map(View::new);
-            let interval = if checker.is_some() { CHECK_INTERVAL } else { INTERVAL };
+            let (interval, longest) = match checker {
+                Some(_) => (CHECK_INTERVAL, CHECK_INTERVAL),
+                None => (INTERVAL, QUIET_INTERVAL),
+            };
+            let mut quiet = interval;
             loop {
                 console.settle().unwrap_or_else(output_failed);
                 let has_more = view.as_mut().is_some_and(|view| {
@@ -78,7 +85,9 @@ impl Follower {
                 if checker.as_mut().is_some_and(Checker::update) {
                     report(Event::CheckFailed);
                 }
-                let pause = if has_more { Duration::ZERO } else { interval };
+                let is_news = view.as_mut().is_some_and(View::take_news);
+                quiet = if is_news { interval } else { (2 * quiet).min(longest) };
+                let pause = if has_more { Duration::ZERO } else { quiet };
                 let limit = match told.recv_timeout(pause) {
                     Err(RecvTimeoutError::Timeout) => continue,
                     Err(RecvTimeoutError::Disconnected) => None,
@@ -114,13 +123,20 @@ struct View<W> {
     is_readable: bool,
     /// Whether the reader takes it.
     is_writable: bool,
+    /// Whether there was something to show since somebody asked.
+    is_news: bool,
 }
 
 impl<W: Write> View<W> {
     fn new(trace: Trace<W>) -> Self {
         let Trace { ram, header, images, ticks_per_second, printer } = trace;
         let observer = Observer::new(ram, header, images, ticks_per_second);
-        Self { observer, printer, is_readable: true, is_writable: true }
+        Self { observer, printer, is_readable: true, is_writable: true, is_news: false }
+    }
+
+    /// Whether there was something to show since the last time.
+    fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.is_news)
     }
 
     /// Shows some of what is new, and says whether there is more.
@@ -153,9 +169,10 @@ impl<W: Write> View<W> {
         &mut self,
         read: impl FnOnce(&mut Observer<Ram>, Sink<'_>) -> Result<T, ObserveError>,
     ) -> io::Result<T> {
-        let Self { observer, printer, is_readable, is_writable } = self;
+        let Self { observer, printer, is_readable, is_writable, is_news } = self;
         let mut written = Ok(());
         let read = read(observer, &mut |event| {
+            *is_news = true;
             if written.is_ok() {
                 written = printer.event(event);
             }

@@ -567,7 +567,31 @@ fn churn(on: Target) {
     assert_eq!(little, much);
 }
 
+fn sleep(on: Target) {
+    let scenario = Scenario::of(on.run(&["sleep", "--json"]).expect_status(0));
+    let said = scenario.ran.stdout.lines().filter_map(|line| line.strip_prefix("sleep: "));
+    let said: Vec<_> = said.collect();
+    let expected = [
+        "200 ms have passed: true",
+        "the machine slept too: true",
+        "no message came",
+        "the deaf one took the call and gave no answer",
+        "the deaf one took no other message",
+    ];
+    assert_eq!(said, expected);
+    let is_timeout = |event: &&Value| event["k"] == "timeout" && event["task"] == "sleeper";
+    let timeouts: Vec<_> = scenario.events.iter().filter(is_timeout).collect();
+    let about: Vec<_> = timeouts.iter().map(|event| (&event["phase"], &event["for"])).collect();
+    let [send, receive] = [json!("send"), json!("receive")];
+    let [own, deaf] = [json!("sleeper"), json!("deaf")];
+    let expected = [(&receive, &own), (&receive, &Value::Null), (&receive, &deaf), (&send, &deaf)];
+    assert_eq!(about, expected);
+    let deadlines: Vec<_> = timeouts.iter().map(|event| event["deadline"].as_u64()).collect();
+    assert!(deadlines.is_sorted(), "{deadlines:?}");
+}
+
 on_every_target! {
+    sleep,
     elevator,
     map,
     grant,

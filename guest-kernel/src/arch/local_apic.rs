@@ -120,28 +120,28 @@ fn sample() -> (u32, u64) {
 /// From now on the timer can be set. Called once, as late as possible.
 pub fn calibrate(start: u64) -> Clock {
     let scale = match kilohertz() {
-        Some(kilohertz) => (1000 << 32) / u64::from(kilohertz),
+        Some(kilohertz) => (1000 << 31) / u64::from(kilohertz),
         None => {
             let (left, stamp) = sample();
             let nanoseconds = u64::from(u32::MAX - left);
             let ticks = (stamp as u32).wrapping_sub(STARTED.load(Ordering::Relaxed));
-            (nanoseconds << 32) / 1000 / u64::from(ticks.max(1))
+            (nanoseconds << 31) / 1000 / u64::from(ticks.max(1))
         }
     };
-    let scale = scale.clamp(1, Clock::MICROSECOND);
+    let scale = scale.clamp(1, Clock::MICROSECOND.into()) as u32;
     write(INITIAL_COUNT, 0);
     if cpu::__cpuid(LEAF_FEATURES).ecx & HAS_DEADLINE != 0 {
         write(TIMER, BY_TIME_STAMP | u32::from(TIMER_VECTOR));
         // What follows is no access to the APIC's page, and must not come before it.
         core::sync::atomic::fence(Ordering::SeqCst);
-        let ticks = (1 << 48) / scale;
+        let ticks = (1 << 47) / u64::from(scale);
         PACE.store(ticks.clamp(BY_COUNT as u64 + 1, u32::MAX.into()) as u32, Ordering::Relaxed);
     } else {
         write(DIVIDE, DIVIDE_BY_SIXTEEN);
         write(TIMER, TIMER_VECTOR.into());
         PACE.store(BY_COUNT, Ordering::Relaxed);
     }
-    Clock { start, scale }
+    Clock::new(start, scale)
 }
 
 /// The frequency of the time stamp counter, if the processor or the hypervisor tells.
@@ -168,7 +168,7 @@ pub fn set_timer(microseconds: u64) {
         NOT_YET => {}
         BY_COUNT => write(INITIAL_COUNT, (microseconds * 125).div_ceil(2) as u32),
         pace => {
-            let deadline = processor::time() + (microseconds * u64::from(pace) >> 16);
+            let deadline = processor::time() + ((microseconds * u64::from(pace)) >> 16);
             // SAFETY: the register only says when the timer interrupts, which the kernel is ready for.
             unsafe { processor::write_msr(TIME_STAMP_DEADLINE, deadline) }
         }

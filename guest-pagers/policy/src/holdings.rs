@@ -122,8 +122,9 @@ mod tests {
             bundle,
             superpage_order: 21,
             has_execute_right: 1,
-            clock: Clock { start: 0, scale: Clock::MICROSECOND },
+            clock: Clock::new(0, Clock::MICROSECOND),
             last_interrupt: 0,
+            timer_interrupts: 0,
         }
     }
 

@@ -15,6 +15,13 @@ pub fn now() -> Duration {
     Duration::from_micros(kernel_info().clock.at(arch::time_stamp()))
 }
 
+/// How often the kernel's timer has come: there is no tick, so that this stands still while nobody needs one.
+pub fn interrupts() -> u64 {
+    let count = &raw const kernel_info().timer_interrupts;
+    // SAFETY: it is in the kernel info page, which can always be read. The kernel changes it meanwhile.
+    unsafe { count.read_volatile() }
+}
+
 /// Sleeps for so long, or a little longer.
 ///
 /// # Errors

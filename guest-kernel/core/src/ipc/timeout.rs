@@ -105,7 +105,9 @@ impl<M: Machine> Kernel<M> {
         let now = self.now();
         let is_over = self.take_timer(now);
         let page = self.mappings.sigma0.kernel_info_page;
-        self.mappings.machine.view::<KernelInfoPage>(page).last_interrupt = now;
+        let page = self.mappings.machine.view::<KernelInfoPage>(page);
+        page.last_interrupt = now;
+        page.timer_interrupts += 1;
         for _ in 0..ALARMS_AT_ONCE {
             match self.timing.alarms.first() {
                 Some((due, thread)) if due <= now => self.ring(thread, now),

@@ -75,7 +75,7 @@ impl<M: Memory> Timing<M> {
     /// With a clock that counts the ticks of the time stamp counter.
     pub fn new(tables: TimeTables<M>) -> Self {
         let TimeTables { alarms, places, paces } = tables;
-        let clock = Clock { start: 0, scale: Clock::MICROSECOND };
+        let clock = Clock::new(0, Clock::MICROSECOND);
         let alarms = Alarms::new(alarms, places);
         Self { clock, alarms, paces, turn_ends: NEVER, timer: NEVER }
     }

@@ -1,0 +1,5 @@
+//! Links the program to its place.
+
+fn main() {
+    linking::program();
+}
