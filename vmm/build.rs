@@ -9,7 +9,7 @@ use std::{
 const ARCHITECTURES: [&str; 2] = ["amd64", "ia32"];
 
 /// Without these the command could not keep what its help promises.
-const REQUIRED: [&str; 14] = [
+const REQUIRED: [&str; 15] = [
     "kernel",
     "sigma0",
     "root-task",
@@ -24,6 +24,7 @@ const REQUIRED: [&str; 14] = [
     "elevator",
     "lifetimes",
     "siege",
+    "fuzzer",
 ];
 
 fn main() {
