@@ -114,7 +114,9 @@ fn hint_at_reason(reason: Unresolved, answer: u64, pager: &str) -> Option<String
             "set a pager with the thread's control operation before the thread starts".to_owned()
         }
         Unresolved::ReplyLost => {
-            format!("{pager} must answer every page fault before it waits for the next message")
+            format!(
+                "{pager} must answer every page fault before it waits for the next message, or ends"
+            )
         }
         Unresolved::NoProgress => {
             format!(

@@ -196,10 +196,9 @@ impl OpenSpans {
     /// If the open span of a thread makes a circle of them, all in it are told: they may end one by one.
     fn note_circle(&mut self, thread: u16) {
         let own = self.handlers_own(thread);
-        if !own.is_circle {
-            return;
-        }
-        for member in own.waits.iter().map(|party| party.thread).chain([thread]) {
+        let Some(handler) = self.handler(thread).filter(|_| own.is_circle) else { return };
+        let first = handler.thread;
+        for member in own.waits.iter().map(|party| party.thread).chain([first]) {
             let handlers_own = self.handlers_own(member);
             if let Some(open) = self.by_thread.get_mut(&member) {
                 open.records.handlers_own = handlers_own;
