@@ -25,6 +25,7 @@ const REQUIRED: [&str; 15] = [
     "lifetimes",
     "echo",
     "siege",
+    "fuzzer",
 ];
 
 fn main() {

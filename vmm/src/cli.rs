@@ -3,13 +3,14 @@
 use crate::{
     confinement::ConfinementArgs,
     module_spec::ModuleSpec,
+    scenario::{self, Parameter},
     source_lines::Extent,
     units,
     views::{CheckArgs, FrameArgs, ListArgs, MapArgs, ViewArgs, WalkArgs, WhoArgs},
 };
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use clap::{Arg, ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use machine::{Architecture, RamSize};
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 /// Boots a microkernel under KVM or QEMU and shows every page fault that its user-level pagers
 /// resolve.
@@ -18,6 +19,55 @@ use std::{path::PathBuf, time::Duration};
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// The heading of the options that scenarios have.
+const OF_SCENARIOS: &str = "Options of single scenarios";
+
+impl Cli {
+    /// Reads a command line. Besides the options that are named here, each scenario's parameters are options of
+    /// `run` and `bundle`, unless these have one of that name.
+    ///
+    /// # Errors
+    /// What is wrong with it, or help.
+    pub fn of_command_line<S>(words: impl IntoIterator<Item = S>) -> Result<Self, clap::Error>
+    where
+        S: Into<OsString> + Clone,
+    {
+        let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+        let parameters = scenario::parameters_of(&words);
+        let options = |command: clap::Command| {
+            let is_free =
+                |name: &str| command.get_arguments().all(|known| known.get_long() != Some(name));
+            let free = parameters.iter().filter(|parameter| is_free(&parameter.name));
+            let options: Vec<_> = free.map(option).collect();
+            command.args(options)
+        };
+        let command =
+            Self::command().mut_subcommand("run", options).mut_subcommand("bundle", options);
+        let matches = command.try_get_matches_from(words)?;
+        let mut cli = Self::from_arg_matches(&matches)?;
+        let guest = match &mut cli.command {
+            Command::Run(run) => Some(&mut run.guest),
+            Command::Bundle(bundle) => Some(&mut bundle.guest),
+            _ => None,
+        };
+        if let (Some(guest), Some((_, matches))) = (guest, matches.subcommand()) {
+            let said = parameters.iter().filter_map(|Parameter { name, .. }| {
+                let value = matches.try_get_one::<String>(name).ok()??;
+                Some((name.clone(), value.clone()))
+            });
+            guest.parameters.extend(said);
+        }
+        Ok(cli)
+    }
+}
+
+/// The option of a scenario's parameter.
+fn option(parameter: &Parameter) -> Arg {
+    let Parameter { name, value, meaning } = parameter;
+    let help = format!("{meaning} [default: {value}]");
+    Arg::new(name).long(name).value_name("VALUE").help(help).help_heading(OF_SCENARIOS)
 }
 
 /// The verbs.
@@ -67,6 +117,9 @@ pub enum Command {
 pub struct GuestArgs {
     /// Scenario to run: a name (see `glass list`) or a TOML file [default: words]
     pub scenario: Option<String>,
+    /// What is said to the scenario's programs: the options of [`Cli::of_command_line`].
+    #[arg(skip)]
+    pub parameters: Vec<(String, String)>,
     /// File of the host that the scenario's programs read
     #[arg(long, value_name = "PATH")]
     pub file: Option<PathBuf>,
@@ -210,10 +263,9 @@ pub struct SourceLinesArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     fn run(arguments: &[&str]) -> Result<RunArgs, clap::Error> {
-        let cli = Cli::try_parse_from([&["glass", "run"], arguments].concat())?;
+        let cli = Cli::of_command_line([&["glass", "run"], arguments].concat())?;
         match cli.command {
             Command::Run(run) => Ok(run),
             other => panic!("{other:?} is not a run"),
@@ -251,6 +303,17 @@ mod tests {
         assert_eq!(args.guest.kernel, Some(PathBuf::from("k")));
         assert_eq!(args.guest.modules, ["p", "a,pager=p"].map(|text| text.parse().unwrap()));
         assert!(args.flat && !args.json);
+    }
+
+    #[test]
+    fn parameters_of_scenarios_are_options() {
+        let said = |arguments: &[&str]| run(arguments).unwrap().guest.parameters;
+        assert_eq!(said(&["fuzz"]), []);
+        let both = [("seed", "7"), ("calls", "9")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+        assert_eq!(said(&["fuzz", "--calls", "9", "--seed=7"]), both);
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/fuzz.toml");
+        assert_eq!(said(&[file, "--seed", "7"]), both[..1]);
+        run(&["fuzz", "--cals", "9"]).expect_err("accepted");
     }
 
     #[test]

@@ -50,7 +50,13 @@ impl Guest {
             }
         };
         let mut modules = Vec::new();
-        let scenario = chosen_scenario(args)?;
+        let mut scenario = chosen_scenario(args)?;
+        for (name, value) in &args.parameters {
+            match &mut scenario {
+                Some(scenario) => scenario.set(name, value)?,
+                None => bail!("--{name} is for a scenario, and none is named: leave it out"),
+            }
+        }
         if let Some(scenario) = &scenario {
             modules.extend(scenario.modules(architecture, args.file.as_deref())?);
         } else if let Some(path) = &args.file {

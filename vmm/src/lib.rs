@@ -47,7 +47,7 @@ pub mod units;
 mod views;
 mod watchdog;
 
-use clap::{Parser, error::ErrorKind};
+use clap::error::ErrorKind;
 use cli::{Cli, Command};
 use message::say;
 use observe::text;
@@ -64,7 +64,7 @@ use std::{
 pub fn main() -> ExitCode {
     // Who writes more than the limit on the size of files allows gets an error instead.
     let _ = flag::register(SIGXFSZ, Arc::default());
-    let cli = Cli::try_parse().unwrap_or_else(|error| refuse(error));
+    let cli = Cli::of_command_line(env::args_os()).unwrap_or_else(|error| refuse(error));
     match execute(&cli) {
         Ok(status) => ExitCode::from(status),
         // A reader that has had enough, as `head` does, is no error worth a word.
@@ -85,7 +85,7 @@ fn refuse(error: clap::Error) -> ! {
     }
     // The message repeats words of the command line: they must do nothing to a terminal.
     let words = env::args_os().map(|word| text::shown_bytes(word.as_bytes()));
-    let error = Cli::try_parse_from(words).err().unwrap_or(error);
+    let error = Cli::of_command_line(words).err().unwrap_or(error);
     let _ = screen::errors().write_all(error.render().to_string().as_bytes());
     std::process::exit(error.exit_code())
 }

@@ -54,16 +54,17 @@ impl Locator<'_> {
     }
 }
 
-/// How many of the last events are shown.
+/// How many of the last events are shown of a crash, and of a kernel that has panicked.
 const LAST_EVENTS: usize = 5;
+const LAST_EVENTS_OF_PANIC: usize = 32;
 
 /// What the guest's memory tells where the processor's registers do not: who ran, and what happened last.
-fn left_behind(locator: &Locator<'_>) -> Vec<String> {
+fn left_behind(locator: &Locator<'_>, most_events: usize) -> Vec<String> {
     let Some(header) = locator.header else { return Vec::new() };
     let ram = Ram(locator.memory.clone());
     let mut lines: Vec<_> =
         running(&ram, header).into_iter().map(|line| format!("  ran   {line}")).collect();
-    let events = last_events(&ram, header, locator);
+    let events = last_events(&ram, header, locator, most_events);
     if !events.is_empty() {
         lines.push("  last events".to_owned());
         lines.extend(events.into_iter().map(|event| format!("    {event}")));
@@ -94,7 +95,7 @@ fn running(ram: &Ram, header: u64) -> Option<String> {
 }
 
 /// The last events of the trace, a line each, the latest one last.
-fn last_events(ram: &Ram, header: u64, locator: &Locator<'_>) -> Vec<String> {
+fn last_events(ram: &Ram, header: u64, locator: &Locator<'_>, most: usize) -> Vec<String> {
     let images = locator.guest.images(locator.source_lines.clone());
     let mut observer = Observer::new(ram.clone(), header, images, locator.ticks_per_second);
     let mut shown = VecDeque::new();
@@ -105,10 +106,22 @@ fn last_events(ram: &Ram, header: u64, locator: &Locator<'_>) -> Vec<String> {
         // A vector has room for everything.
         let _ = Printer::new(Style::Flat, false, &mut text).event(event);
         shown.extend(String::from_utf8_lossy(&text).lines().map(str::to_owned));
-        let surplus = shown.len().saturating_sub(LAST_EVENTS);
+        let surplus = shown.len().saturating_sub(most);
         shown.drain(..surplus);
     });
     shown.into()
+}
+
+/// The report on a kernel that has panicked, of several lines; `None` if it has not.
+pub fn panic(locator: &Locator<'_>) -> Option<Vec<String>> {
+    let header: Header = locator.memory.read_plain(locator.header?).ok()?;
+    if header.panicked == 0 {
+        return None;
+    }
+    let words = "the kernel has panicked: that is a bug of it; its last words are on the console";
+    let mut lines = vec![words.to_owned()];
+    lines.extend(left_behind(locator, LAST_EVENTS_OF_PANIC));
+    Some(lines)
 }
 
 /// The report on a crash, of several lines.
@@ -119,7 +132,7 @@ pub fn crash(crash: &Crash, locator: &Locator<'_>) -> Vec<String> {
             lines.push(format!("  at  {}", locator.place(cpu)));
             lines.extend(cpu.to_string().lines().map(|line| format!("  {line}")));
         }
-        None => lines.extend(left_behind(locator)),
+        None => lines.extend(left_behind(locator, LAST_EVENTS)),
     }
     lines
 }

@@ -242,7 +242,12 @@ fn conclude(end: End, events: &Receiver<Event>, locator: &Locator<'_>) -> u8 {
         End::Guest(Outcome::Crash(crash)) => crashed(&crash, locator),
         // Only a run that is over for another reason stops its guest.
         End::Guest(Outcome::Stopped(_)) => 1,
-        End::Guest(Outcome::Exit(status)) => late_failure(events).unwrap_or(status),
+        End::Guest(Outcome::Exit(status)) => {
+            if let Some(lines) = report::panic(locator) {
+                say_lines(&lines);
+            }
+            late_failure(events).unwrap_or(status)
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use machine::{
 use protocol::boot::ModuleKind;
 use serde::Deserialize;
 use std::{
+    ffi::OsString,
     fmt,
     path::{Path, PathBuf},
 };
@@ -22,6 +23,9 @@ pub struct Scenario {
     pub name: String,
     /// What it shows, in one sentence.
     pub summary: String,
+    /// What the command line can say to its programs.
+    #[serde(default, rename = "parameter")]
+    parameters: Vec<Parameter>,
     /// The programs, in the order in which they start.
     #[serde(default, rename = "program")]
     programs: Vec<Program>,
@@ -33,6 +37,19 @@ pub struct Scenario {
     folder: PathBuf,
 }
 
+/// Something that the command line can say by an option of its name, `--name VALUE`. In the arguments of all
+/// programs of the scenario, `{name}` stands for the value.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parameter {
+    /// What it is called: lower-case letters and dashes.
+    pub name: String,
+    /// The value if the command line says nothing.
+    pub value: String,
+    /// What it means, for people.
+    pub meaning: String,
+}
+
 /// A program of a scenario.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,7 +58,7 @@ struct Program {
     image: String,
     /// The name of its task; that of its image if none is given.
     name: Option<String>,
-    /// Its arguments. In them, `{charset}` stands for the character set of the user's locale:
+    /// Its arguments. In them, `{NAME}` stands for the value of a parameter, and `{charset}` stands for the character set of the user's locale:
     /// `UTF-8` or `C`.
     #[serde(default)]
     arguments: String,
@@ -82,6 +99,21 @@ pub fn embedded() -> Result<Vec<Scenario>> {
     let parse =
         |(name, text): &(&str, &str)| parse(text).with_context(|| format!("scenario {name}"));
     embedded::SCENARIOS.iter().map(parse).collect()
+}
+
+/// The parameters of all embedded scenarios, and of those whose files a command line names; each name once.
+pub fn parameters_of(words: &[OsString]) -> Vec<Parameter> {
+    let is_file = |word: &&OsString| Path::new(word).extension().is_some_and(|end| end == "toml");
+    let files = words.iter().filter(is_file).filter_map(|word| find(word.to_str()?).ok());
+    let mut all: Vec<Parameter> = Vec::new();
+    for scenario in embedded().unwrap_or_default().into_iter().chain(files) {
+        for parameter in scenario.parameters {
+            if all.iter().all(|known| known.name != parameter.name) {
+                all.push(parameter);
+            }
+        }
+    }
+    all
 }
 
 /// Finds a scenario: an embedded one by its name, any other by the path of its file.
@@ -139,6 +171,33 @@ impl fmt::Display for Position {
 }
 
 impl Scenario {
+    /// What the command line can say to its programs.
+    pub fn parameters(&self) -> &[Parameter] {
+        &self.parameters
+    }
+
+    /// Takes what the command line says.
+    ///
+    /// # Errors
+    /// If it has no such parameter.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
+        match self.parameters.iter_mut().find(|parameter| parameter.name == name) {
+            Some(parameter) => {
+                value.clone_into(&mut parameter.value);
+                Ok(())
+            }
+            None => bail!("scenario '{}' has no parameter '{name}': leave out --{name}", self.name),
+        }
+    }
+
+    /// A program's arguments, with the values of all parameters.
+    fn arguments(&self, program: &Program) -> String {
+        let arguments = with_charset(&program.arguments, Charset::of_environment());
+        self.parameters.iter().fold(arguments, |arguments, Parameter { name, value, .. }| {
+            arguments.replace(&format!("{{{name}}}"), value)
+        })
+    }
+
     /// Its boot modules for this architecture. `file` takes the place of its first file.
     pub fn modules(&self, architecture: Architecture, file: Option<&Path>) -> Result<Vec<Module>> {
         if file.is_some() && self.files.is_empty() {
@@ -171,7 +230,7 @@ impl Scenario {
             quota: quota.with_context(|| place("quota"))?,
             interrupts: program.interrupts.clone(),
             name,
-            arguments: with_charset(&program.arguments, Charset::of_environment()),
+            arguments: self.arguments(program),
             pager: program.pager.clone(),
             server: program.server.clone(),
             priority: program.priority,
@@ -293,6 +352,20 @@ mod tests {
         assert_eq!(with_charset("{other} charset", Charset::C), "{other} charset");
         let words = find("words").unwrap().modules(AMD64, None).unwrap();
         assert_eq!(words[0].arguments, Charset::of_environment().name());
+    }
+
+    #[test]
+    fn what_the_command_line_says_stands_where_a_scenario_wants_it() {
+        let mut fuzz = find("fuzz").unwrap();
+        let arguments = |fuzz: &Scenario| fuzz.modules(AMD64, None).unwrap()[2].arguments.clone();
+        assert_eq!(arguments(&fuzz), "1 10000");
+        fuzz.set("calls", "77").unwrap();
+        assert_eq!(arguments(&fuzz), "1 77");
+        let error = fuzz.set("cals", "1").unwrap_err().to_string();
+        assert_eq!(error, "scenario 'fuzz' has no parameter 'cals': leave out --cals");
+        for parameter in fuzz.parameters() {
+            assert!(!parameter.meaning.is_empty() && !parameter.name.contains(' '));
+        }
     }
 
     #[test]

@@ -72,7 +72,9 @@ fn has_svm() -> bool {
 /// Where registers are lost, memory has what happened last: here the kernel itself is broken, at what it
 /// does for a program that prints.
 fn a_triple_fault_without_registers_is_reported_from_memory(on: Target) {
-    let kernel = file(&broken_at(&on, "console_operation"));
+    // push 0; push 0; lidt [stack]; ud2: no interrupt table any more, then an exception
+    const END: [u8; 10] = [0x6a, 0, 0x6a, 0, 0x0f, 0x01, 0x1c, 0x24, 0x0f, 0x0b];
+    let kernel = file(&changed_at(&on, "console_operation", &END));
     let path = kernel.path().to_str().expect("a plain name");
     let ran = on.run(&["words", "--quiet", "--kernel", path]).expect_status(1);
     let said = &ran.stderr;
@@ -87,12 +89,29 @@ fn a_triple_fault_without_registers_is_reported_from_memory(on: Target) {
     assert!(events[4].contains("words") && events[4].contains("via root map"), "{said}");
 }
 
-on_every_target!(a_triple_fault_without_registers_is_reported_from_memory);
+/// A kernel that meets an exception of its own panics: here it is broken at what it does for a program that
+/// prints. No task can bring that about.
+fn a_kernel_panic_is_reported(on: Target) {
+    // ud2
+    let kernel = file(&changed_at(&on, "console_operation", &[0x0f, 0x0b]));
+    let path = kernel.path().to_str().expect("a plain name");
+    let ran = on.run(&["words", "--quiet", "--kernel", path]).expect_status(127);
+    assert!(ran.stdout.contains("kernel: "), "{}", ran.stdout);
+    let said = &ran.stderr;
+    assert!(said.contains("the kernel has panicked"), "{said}");
+    assert!(said.contains("\n  ran   words, or the kernel in its address space\n"), "{said}");
+    let events: Vec<_> = said.lines().skip_while(|line| *line != "  last events").skip(1).collect();
+    assert_eq!(events.len(), 32, "{said}");
+    assert!(events[31].contains("words") && events[31].contains("via root map"), "{said}");
+}
 
-/// The kernel with an end of the processor at the beginning of a function.
-fn broken_at(target: &Target, function: &str) -> Vec<u8> {
-    // push 0; push 0; lidt [stack]; ud2: no interrupt table any more, then an exception
-    const END: [u8; 10] = [0x6a, 0, 0x6a, 0, 0x0f, 0x01, 0x1c, 0x24, 0x0f, 0x0b];
+on_every_target! {
+    a_triple_fault_without_registers_is_reported_from_memory,
+    a_kernel_panic_is_reported,
+}
+
+/// The kernel with other code at the beginning of a function.
+fn changed_at(target: &Target, function: &str, code: &[u8]) -> Vec<u8> {
     let mut image = std::fs::read(target.image("kernel")).expect("the kernel");
     let elf = object::File::parse(&image[..]).expect("an ELF file");
     let is_it =
@@ -102,7 +121,7 @@ fn broken_at(target: &Target, function: &str) -> Vec<u8> {
     let section = section.expect("it is in a section");
     let (start, _) = section.file_range().expect("with contents");
     let at = (start + symbol.address() - section.address()) as usize;
-    image[at..at + END.len()].copy_from_slice(&END);
+    image[at..at + code.len()].copy_from_slice(code);
     image
 }
 

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Ran, Target, on_every_target};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A run of an attack.
 struct Siege {
@@ -163,7 +163,19 @@ fn recursive_map(on: Target) {
 fn pager_cycle(on: Target) {
     let siege = Siege::run(on, "pager-cycle");
     // The first one's task ends, and then there is nobody to answer the other one.
-    assert_eq!(siege.failures(), [["a", "b", "thread_ended"], ["b", "a", "no_pager"]]);
+    let mut failures = siege.failures();
+    failures.sort_unstable();
+    assert_eq!(failures, [["a", "b", "thread_ended"], ["b", "a", "no_pager"]]);
+    for (who, other) in [("a", "b"), ("b", "a")] {
+        let fault = siege.of_kind("fault").find(|fault| fault["task"] == who);
+        let fault = fault.expect("a fault");
+        assert_eq!((&fault["pager_waits_for"], &fault["circle"]), (&json!([who]), &true.into()));
+        assert_eq!(fault["pager"], other);
+    }
+    let words = on.run(&["pager-cycle"]).expect_status(0).stderr;
+    assert!(words.contains("= <thread ended> asked b, which waits for a: a circle"), "{words}");
+    assert!(words.contains("a waits for b: a circle"), "{words}");
+    assert!(words.contains("hint     a circle: each of them waits for the next one"), "{words}");
 }
 
 /// The last one has nobody to turn to, and so on to the first.
@@ -195,6 +207,13 @@ fn pager_dies(on: Target) {
         ["clumsy pager", "attacker", "reply_lost"],
     ];
     assert_eq!(faults, expected);
+    let words = on.run(&["pager-dies"]).expect_status(0).stderr;
+    for part in [
+        "hint     deaf pager has ended, or was stopped, before it took the message",
+        "hint     clumsy pager has come to a fault of its own that nobody resolved",
+    ] {
+        assert!(words.contains(part), "{words}");
+    }
 }
 
 fn pager_lies(on: Target) {

@@ -76,8 +76,7 @@ impl Child {
             task.map(piece)?;
         }
         stack.fill(0);
-        let place = STACK_END - (1 << STACK_ORDER);
-        task.map(Item::map(place, stack.flexpage(Rights::READ_WRITE)))?;
+        task.map(stack_item(&stack))?;
         let thread = factory.create_thread()?;
         let thread = thread.bind(&task, handlers.pager, handlers.exceptions, UTCB_AREA)?;
         Ok(Self { task, thread, gate, stack })
@@ -103,6 +102,13 @@ impl Child {
     pub fn give_page(&self, number: usize, memory: &Memory) -> Result<()> {
         let flexpage = memory.flexpage(Rights::READ_WRITE);
         self.task.map(Item::map(PAGER_AREA + (number << PAGE_ORDER), flexpage))
+    }
+
+    /// Gives it its image, its stack and its gate to its parent once more: it may have lost them.
+    pub fn give_again(&self) -> Result<()> {
+        self.task.map(self.gate.item(CapabilityIndex::PARENT, Rights::READ))?;
+        program::image().try_for_each(|piece| self.task.map(piece))?;
+        self.task.map(stack_item(&self.stack))
     }
 
     /// Ends its task, its thread and its gate; gives back its stack.
@@ -135,6 +141,10 @@ impl Child {
         let Self { stack, .. } = self;
         stack
     }
+}
+
+fn stack_item(stack: &Memory) -> Item {
+    Item::map(STACK_END - (1 << STACK_ORDER), stack.flexpage(Rights::READ_WRITE))
 }
 
 /// The stack looks as if the function had been called.

@@ -1,7 +1,7 @@
 //! Why a fault could not be resolved: facts from the records, and what they look like.
 
 use crate::{
-    event::{Cause, Diagnosis, End, Span},
+    event::{Cause, Diagnosis, End, HandlersOwn, Span},
     region::{Area, Around, Region, area_of},
     symbols::{Image, Location},
 };
@@ -29,7 +29,8 @@ pub(crate) struct Facts<'a> {
 /// Whether a span ended so badly that people will ask why.
 pub(crate) fn is_needed(span: &Span) -> bool {
     let is_exception = matches!(span.cause, Cause::Exception { .. });
-    matches!(span.end, End::Unresolved { .. }) || is_exception && span.end == End::Open
+    let asks_why = is_exception || !span.handlers_own.waits.is_empty();
+    matches!(span.end, End::Unresolved { .. }) || asks_why && span.end == End::Open
 }
 
 /// Puts the facts together.
@@ -48,6 +49,12 @@ fn caller(span: &Span, facts: &Facts<'_>) -> Option<Location> {
 }
 
 fn hint(span: &Span, facts: &Facts<'_>) -> Option<String> {
+    if let End::Unresolved { reason: Unresolved::ReplyLost | Unresolved::NoPager, .. } | End::Open =
+        span.end
+        && let Some(hint) = hint_at_handler(span)
+    {
+        return Some(hint);
+    }
     match span.cause {
         Cause::Fault { address, access, area } => {
             let by_reason = match span.end {
@@ -64,6 +71,29 @@ fn hint(span: &Span, facts: &Facts<'_>) -> Option<String> {
         Cause::Exception { vector, .. } => hint_at_exception(vector).map(str::to_owned),
         Cause::Unresolved | Cause::Lost => None,
     }
+}
+
+/// What was the matter with the handler itself.
+fn hint_at_handler(span: &Span) -> Option<String> {
+    let (handler, HandlersOwn { waits, is_circle, failed }) = (&span.handler, &span.handlers_own);
+    if *is_circle {
+        return Some(
+            "a circle: each of them waits for the next one, until somebody ends one".to_owned(),
+        );
+    }
+    if let Some(next) = waits.first() {
+        return Some(format!(
+            "{handler} itself waits for {next}, with a fault or exception of its own"
+        ));
+    }
+    if *failed {
+        return Some(format!(
+            "{handler} has come to a fault of its own that nobody resolved: see there"
+        ));
+    }
+    let has_ended = matches!(span.end, End::Unresolved { reason: Unresolved::NoPager, .. });
+    (has_ended && !handler.is_kernel())
+        .then(|| format!("{handler} has ended, or was stopped, before it took the message"))
 }
 
 /// An access at the very address of its instruction fetched that instruction, also where the
@@ -84,7 +114,9 @@ fn hint_at_reason(reason: Unresolved, answer: u64, pager: &str) -> Option<String
             "set a pager with the thread's control operation before the thread starts".to_owned()
         }
         Unresolved::ReplyLost => {
-            format!("{pager} must answer every page fault before it waits for the next message")
+            format!(
+                "{pager} must answer every page fault before it waits for the next message, or ends"
+            )
         }
         Unresolved::NoProgress => {
             format!(

@@ -113,6 +113,8 @@ pub struct Span {
     pub serving: Option<u64>,
     /// How many such faults there are, one above the other.
     pub depth: usize,
+    /// What was the matter with the handler itself when the span ended.
+    pub handlers_own: HandlersOwn,
     /// Whether all records between beginning and end were read. If not, maps may be missing.
     pub complete: bool,
     /// For a span that ended badly: what else helps to find out why.
@@ -152,6 +154,17 @@ pub enum Cause {
     Unresolved,
     /// The record of the beginning was lost.
     Lost,
+}
+
+/// What is the matter with a handler itself, while somebody waits for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HandlersOwn {
+    /// Whom the handler waits for because of a fault or exception of its own, whom that one waits for, and so on.
+    pub waits: Vec<Party>,
+    /// Whether the last of them is somebody that comes before it.
+    pub is_circle: bool,
+    /// Whether the handler has come to a fault of its own that nobody resolved.
+    pub failed: bool,
 }
 
 /// How a span ended.

@@ -353,6 +353,7 @@ impl Interpreter {
             }),
             serving: records.serving,
             depth: records.depth,
+            handlers_own: records.handlers_own,
             complete: !records.has_gap,
             diagnosis: None,
             who,

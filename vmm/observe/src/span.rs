@@ -6,7 +6,7 @@
 //! A kernel may claim anything: no record takes longer the more spans are open, and only so many are.
 
 use crate::{
-    event::{Mapping, Party, Unmapping},
+    event::{HandlersOwn, Mapping, Party, Unmapping},
     names::Task,
 };
 use protocol::introspection::record::{Exception, Fault, Ids, Resume, Traced, UnresolvedFault};
@@ -122,6 +122,8 @@ pub(crate) struct RecordSpan {
     pub(crate) was_unresolved: bool,
     /// Whether records were lost between beginning and end.
     pub(crate) has_gap: bool,
+    /// What was the matter with the handler itself when it ended.
+    pub(crate) handlers_own: HandlersOwn,
     /// Number of the open span that its thread served, as pager or handler, when this one began.
     pub(crate) serving: Option<u64>,
     /// How many such spans there are, one above the other.
@@ -166,6 +168,7 @@ impl OpenSpans {
         let closed = self.close(thread).or_else(|| self.make_room());
         self.by_number.insert((span.number(), thread));
         self.by_thread.insert(thread, OpenSpan { records: span, gaps_before: self.gaps });
+        self.note_circle(thread);
         closed
     }
 
@@ -180,10 +183,49 @@ impl OpenSpans {
 
     /// Takes out the open span of a thread.
     fn close(&mut self, thread: u16) -> Option<RecordSpan> {
+        let handlers_own = self.handlers_own(thread);
         let OpenSpan { mut records, gaps_before } = self.by_thread.remove(&thread)?;
         self.by_number.remove(&(records.number(), thread));
+        if !records.handlers_own.is_circle {
+            records.handlers_own = handlers_own;
+        }
         records.has_gap |= gaps_before != self.gaps;
         Some(records)
+    }
+
+    /// If the open span of a thread makes a circle of them, all in it are told: they may end one by one.
+    fn note_circle(&mut self, thread: u16) {
+        let own = self.handlers_own(thread);
+        let Some(handler) = self.handler(thread).filter(|_| own.is_circle) else { return };
+        let first = handler.thread;
+        for member in own.waits.iter().map(|party| party.thread).chain([first]) {
+            let handlers_own = self.handlers_own(member);
+            if let Some(open) = self.by_thread.get_mut(&member) {
+                open.records.handlers_own = handlers_own;
+            }
+        }
+    }
+
+    /// What is the matter with the one whom the kernel turned to for the open span of a thread.
+    fn handlers_own(&self, thread: u16) -> HandlersOwn {
+        let Some(handler) = self.handler(thread) else { return HandlersOwn::default() };
+        let (mut known, mut waits, mut is_circle) = (vec![thread, handler.thread], vec![], false);
+        while !is_circle
+            && waits.len() < MAX_DEPTH
+            && let Some(next) = known.last().and_then(|last| self.handler(*last))
+        {
+            is_circle = known.contains(&next.thread);
+            known.push(next.thread);
+            waits.push(next.clone());
+        }
+        let failed = self.unresolved.contains_key(&handler.thread);
+        HandlersOwn { waits, is_circle, failed }
+    }
+
+    /// Whom the kernel turned to for the open span of a thread.
+    fn handler(&self, thread: u16) -> Option<&Party> {
+        let parties = self.by_thread.get(&thread)?.records.parties.as_ref()?;
+        Some(&parties.handler).filter(|handler| !handler.is_kernel())
     }
 
     /// Gives a span up if there are as many as there may be.
@@ -264,7 +306,12 @@ impl OpenSpans {
     /// Takes all open spans, in the order in which they began.
     pub(crate) fn take_all(&mut self) -> Vec<RecordSpan> {
         let threads: Vec<_> = self.by_thread.keys().copied().collect();
-        let mut spans: Vec<_> = threads.iter().filter_map(|thread| self.close(*thread)).collect();
+        // As long as all of them are open.
+        let own: Vec<_> = threads.iter().map(|thread| self.handlers_own(*thread)).collect();
+        let closed = threads.iter().zip(own).filter_map(|(thread, handlers_own)| {
+            self.close(*thread).map(|span| RecordSpan { handlers_own, ..span })
+        });
+        let mut spans: Vec<_> = closed.collect();
         spans.sort_by_key(RecordSpan::position);
         spans
     }
@@ -409,6 +456,51 @@ mod tests {
         assert_eq!(serving(&mut open, stranger), (None, 0), "it is not the pager of 5");
         open.end(resumed(7, 5, 10));
         assert_eq!(serving(&mut open, pagers_own(8, 15, 5)), (None, 0), "5 runs");
+    }
+
+    fn waits(own: &HandlersOwn) -> Vec<u16> {
+        own.waits.iter().map(|party| party.thread).collect()
+    }
+
+    impl OpenSpans {
+        fn asks(&mut self, sequence: u64, who: u16, handler: u16) {
+            let record = begin(sequence, who, handler, NOBODY, sequence);
+            let (who, handler) = (party(who), party(handler));
+            self.begin(record, Parties { who, task: Task::default(), handler });
+        }
+    }
+
+    #[test]
+    fn whom_a_handler_waits_for_itself_is_followed_to_its_end_or_round_a_circle() {
+        let mut open = OpenSpans::default();
+        for (sequence, who, handler) in [(1, 5, 6), (2, 6, 7), (3, 7, 8)] {
+            open.asks(sequence, who, handler);
+        }
+        let own = open.handlers_own(5);
+        assert_eq!((waits(&own), own.is_circle, own.failed), (vec![7, 8], false, false));
+        open.asks(4, 8, 6);
+        let own = open.handlers_own(5);
+        assert_eq!((waits(&own), own.is_circle), (vec![7, 8, 6], true), "a circle further up");
+        // All are closed, but each as if the others still waited.
+        let closed: Vec<_> = open.take_all().iter().map(|span| waits(&span.handlers_own)).collect();
+        assert_eq!(closed, [vec![7, 8, 6], vec![8, 6], vec![6, 7], vec![7, 8]]);
+        // Who pages itself.
+        open.asks(5, 9, 9);
+        let own = open.thread_ended(9).expect("it is open").handlers_own;
+        assert_eq!((waits(&own), own.is_circle), (vec![9], true));
+    }
+
+    #[test]
+    fn a_handler_that_has_failed_itself_is_known() {
+        let mut open = OpenSpans::default();
+        open.take(begun(1, 5, 10));
+        open.take(pagers_own(2, 11, 5));
+        open.end(unresolved(3, PAGER, 11));
+        let (span, _) = open.end(unresolved(4, 5, 10));
+        assert!(span.handlers_own.failed && span.handlers_own.waits.is_empty());
+        open.take(begun(5, 6, 12));
+        open.end(resumed(6, PAGER, 11));
+        assert!(!open.handlers_own(6).failed, "it goes on");
     }
 
     #[test]

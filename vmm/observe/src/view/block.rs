@@ -2,7 +2,7 @@
 
 use super::{
     Paint, placement,
-    words::{self, Gate, Gone, Headline, Latency, Mapped, Place, Sending, Unmapped, put},
+    words::{self, Gate, Gone, Headline, Latency, Mapped, Own, Place, Sending, Unmapped, put},
 };
 use crate::event::{End, Event, Interrupt, Mapping, Naming, Nanoseconds, Pagers, Party, Span};
 use protocol::introspection::{
@@ -165,14 +165,16 @@ fn ending(lines: &mut Lines<'_>, span: &Span) {
         End::Unresolved { time, reason, answer } => {
             let phrase = words::unresolved(*reason, *answer);
             let who = asked(span, *reason);
-            lines.more(*time, format_args!("{bad}= UNRESOLVED: {who} {phrase}{end}{gap}"));
+            let own = Own(span);
+            lines.more(*time, format_args!("{bad}= UNRESOLVED: {who} {phrase}{end}{own}{gap}"));
         }
         End::ThreadEnded { time } => {
-            lines.more(*time, format_args!("= <thread ended>{gap}"));
+            let (handler, own) = (Asked(&span.handler), Own(span));
+            lines.more(*time, format_args!("= <thread ended> {handler}{own}{gap}"));
         }
         End::Open => {
-            let handler = Asked(&span.handler);
-            lines.more("-", format_args!("{bad}= <unresolved at end>{end} {handler}{gap}"));
+            let (handler, own) = (Asked(&span.handler), Own(span));
+            lines.more("-", format_args!("{bad}= <unresolved at end>{end} {handler}{own}{gap}"));
         }
         End::NotRecorded => lines.more("-", format_args!("= <end not recorded>{gap}")),
     }

@@ -2,7 +2,8 @@
 
 use super::words::{self, Gate, Gone, Numbers, Place, Sending, map_status, put};
 use crate::event::{
-    Cause, End, Ending, Event, Interrupt, Mapping, Naming, Pagers, Span, TimedOut, Unmapping,
+    Cause, End, Ending, Event, HandlersOwn, Interrupt, Mapping, Naming, Pagers, Span, TimedOut,
+    Unmapping,
 };
 use protocol::{
     PAGE_ORDER,
@@ -120,6 +121,12 @@ fn span(text: &mut String, span: &Span) {
         End::Open => text.push_str(" <unresolved at end>"),
         End::NotRecorded => text.push_str(" <end not recorded>"),
     }
+    let HandlersOwn { waits, is_circle, failed } = words::handlers_own(span);
+    for (number, party) in waits.iter().enumerate() {
+        put!(text, "{}{party}", if number == 0 { " waits-for=" } else { "," });
+    }
+    text.push_str(if *is_circle { " circle" } else { "" });
+    text.push_str(if *failed { " pager-failed" } else { "" });
     if let Some(outer) = span.serving {
         put!(text, " serving={outer}");
     }

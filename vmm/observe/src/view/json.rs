@@ -5,8 +5,8 @@
 use super::words::{self, exception, is_memory, kind_key, reason_key, rights};
 use crate::{
     event::{
-        Cause, Creation, Diagnosis, End, Ending, Event, Handler, Interrupt, Mapping, Message,
-        Naming, Nanoseconds, Pagers, Party, Resumed, ShutDown, Span, TimedOut, Unmapping,
+        Cause, Creation, Diagnosis, End, Ending, Event, Handler, HandlersOwn, Interrupt, Mapping,
+        Message, Naming, Nanoseconds, Pagers, Party, Resumed, ShutDown, Span, TimedOut, Unmapping,
     },
     region::{Around, Region},
     symbols::Location,
@@ -175,6 +175,12 @@ struct SpanBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     serving: Option<u64>,
     depth: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pager_waits_for: Option<Vec<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    circle: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pager_failed: Option<bool>,
     complete: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     diagnosis: Option<DiagnosisBody<'a>>,
@@ -182,6 +188,8 @@ struct SpanBody<'a> {
 
 impl<'a> SpanBody<'a> {
     fn new(span: &'a Span) -> Self {
+        let HandlersOwn { waits, is_circle, failed } = words::handlers_own(span);
+        let names = || waits.iter().map(|party| &*party.name).collect();
         Self {
             n: span.number,
             t: Time(span.time),
@@ -196,6 +204,9 @@ impl<'a> SpanBody<'a> {
             end: EndBody::new(&span.end),
             serving: span.serving,
             depth: span.depth,
+            pager_waits_for: (!waits.is_empty()).then(names),
+            circle: is_circle.then_some(true),
+            pager_failed: failed.then_some(true),
             complete: span.complete,
             diagnosis: span.diagnosis.as_ref().map(DiagnosisBody::new),
         }

@@ -2,7 +2,7 @@
 
 use super::{
     Paint, block,
-    words::{self, Extent, Place, exception, put},
+    words::{self, Extent, Own, Place, exception, put},
 };
 use crate::event::{Cause, End, Nanoseconds, Span};
 use crate::region::{Around, Region};
@@ -72,7 +72,7 @@ fn answer(text: &mut String, span: &Span) {
     match &span.end {
         End::Unresolved { time, reason, answer } => {
             let who = block::asked(span, *reason);
-            put!(text, "  {role}  {who} {}", words::unresolved(*reason, *answer));
+            put!(text, "  {role}  {who} {}{}", words::unresolved(*reason, *answer), Own(span));
             // Without the first record, `time` is the end itself.
             if span.complete || *time > span.time {
                 let after = Nanoseconds(time.0.saturating_sub(span.time.0));
@@ -80,7 +80,7 @@ fn answer(text: &mut String, span: &Span) {
             }
         }
         _ if span.handler.is_kernel() => put!(text, "  {role}  none"),
-        _ => put!(text, "  {role}  {} did not let the thread go on", span.handler),
+        _ => put!(text, "  {role}  {} did not let the thread go on{}", span.handler, Own(span)),
     }
     text.push('\n');
 }

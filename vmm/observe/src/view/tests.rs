@@ -246,7 +246,7 @@ fn hints_fit_the_access() {
         (Access::WRITE, CODE, Unresolved::Refused, "writes to its own code or constants"),
         (Access::WRITE, STACK_BASE as u64 - 8, Unresolved::Refused, "the stack is full"),
         (Access::empty(), 1 << 40, Unresolved::OutsideUserArea, "outside the user area"),
-        (Access::empty(), heap, Unresolved::NoPager, "set a pager"),
+        (Access::empty(), heap, Unresolved::NoPager, "root has ended, or was stopped, before"),
         (Access::empty(), heap, Unresolved::ReplyLost, "root must answer every page fault"),
         (Access::empty(), heap, Unresolved::MapFailed, "no memory left for page tables"),
     ] {

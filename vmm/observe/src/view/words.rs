@@ -1,7 +1,9 @@
 //! Words and phrases that several views use.
 
 use crate::{
-    event::{Cause, Ending, Handler, Mapping, Message, Resumed, Span, TimedOut, Unmapping},
+    event::{
+        Cause, End, Ending, Handler, HandlersOwn, Mapping, Message, Resumed, Span, TimedOut, Unmapping,
+    },
     region::Region,
     symbols::Location,
 };
@@ -315,6 +317,43 @@ pub(super) fn unresolved(reason: Unresolved, answer: u64) -> String {
             format!("answered, but the map failed: {}", ipc_error(answer))
         }
         Unresolved::OutsideUserArea => "was not asked: not a user address".to_owned(),
+    }
+}
+
+/// What was the matter with the handler, where that may be why there was no answer.
+pub(super) fn handlers_own(span: &Span) -> &HandlersOwn {
+    const NOTHING: &HandlersOwn =
+        &HandlersOwn { waits: Vec::new(), is_circle: false, failed: false };
+    match span.end {
+        End::Resumed(_) | End::NotRecorded => NOTHING,
+        End::Unresolved { reason, .. } if !is_silence(reason) => NOTHING,
+        End::Unresolved { .. } | End::ThreadEnded { .. } | End::Open => &span.handlers_own,
+    }
+}
+
+/// Whether a reason means that the handler gave no answer at all.
+fn is_silence(reason: Unresolved) -> bool {
+    matches!(reason, Unresolved::ReplyLost | Unresolved::NoPager)
+}
+
+/// `, which waits for b, which waits for a: a circle`
+pub(super) struct Own<'a>(pub(super) &'a Span);
+
+impl fmt::Display for Own<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let HandlersOwn { waits, is_circle, failed } = handlers_own(self.0);
+        let is_asked = !matches!(self.0.end, End::Unresolved { .. });
+        for (number, party) in waits.iter().enumerate() {
+            match number == 0 && !is_asked {
+                true => write!(formatter, "; {} waits for {party}", self.0.handler)?,
+                false => write!(formatter, ", which waits for {party}")?,
+            }
+        }
+        formatter.write_str(if *is_circle { ": a circle" } else { "" })?;
+        match failed {
+            true => write!(formatter, "; {} has failed itself", self.0.handler),
+            false => Ok(()),
+        }
     }
 }
 
