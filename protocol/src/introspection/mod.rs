@@ -20,7 +20,7 @@ pub const NOTE_TYPE: u32 = 1;
 pub const HEADER_MAGIC: u64 = u64::from_le_bytes(*b"GLASSPGR");
 
 /// Changes with any layout in this module.
-pub const HEADER_VERSION: u32 = 6;
+pub const HEADER_VERSION: u32 = 7;
 
 /// Bytes in the name of a task or thread.
 pub const NAME_LENGTH: usize = 16;

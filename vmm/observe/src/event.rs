@@ -10,7 +10,7 @@ use protocol::{
     introspection::{
         NOBODY,
         mapping::ObjectKind,
-        record::{MapStatus, NamedObject, Unresolved},
+        record::{MapStatus, NamedObject, SetBy, Unresolved},
     },
     message::MessageTag,
 };
@@ -74,6 +74,8 @@ pub enum Event {
     Named(Naming),
     /// A thread got a pager and an exception handler.
     PagersSet(Pagers),
+    /// Somebody set registers of a thread.
+    RegistersSet(Registers),
     /// An object ended.
     Ended(Ending),
     /// The machine shuts down.
@@ -337,6 +339,25 @@ pub struct Pagers {
     pub pager: Handler,
     /// Whom its other exceptions go to.
     pub exception_handler: Handler,
+    /// Who set them.
+    pub by: Party,
+}
+
+/// Registers of a thread that somebody set.
+#[derive(Clone, Debug)]
+pub struct Registers {
+    /// When.
+    pub time: Nanoseconds,
+    /// The thread.
+    pub who: Party,
+    /// In which way.
+    pub way: SetBy,
+    /// Where it goes on.
+    pub code: Location,
+    /// Its stack pointer.
+    pub stack: u64,
+    /// Its flags.
+    pub flags: u64,
     /// Who set them.
     pub by: Party,
 }

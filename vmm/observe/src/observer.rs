@@ -5,7 +5,7 @@ use crate::{
     diagnosis::{self, Facts},
     event::{
         Cause, Creation, End, Ending, Event, Gate, Handler, Lost, Mapping, Message, Naming, Pagers,
-        Resumed, ShutDown, Span, Stages, Unmapping,
+        Registers, Resumed, ShutDown, Span, Stages, Unmapping,
     },
     memory::GuestMemory,
     names::{Names, Task, printable},
@@ -235,6 +235,18 @@ impl Interpreter {
                 exception_handler: self.handler(memory, set.exception_handler),
                 by: self.names.party(memory, set.by),
             }),
+            Recorded::RegistersSet(set) => {
+                let task = self.names.task(memory, who.task());
+                Event::RegistersSet(Registers {
+                    time: self.clock.time(time),
+                    who: self.names.party(memory, who),
+                    way: set.way,
+                    code: self.locate(&task, set.instruction),
+                    stack: set.stack,
+                    flags: set.flags,
+                    by: self.names.party(memory, set.by),
+                })
+            }
             Recorded::ObjectEnded(ended) => {
                 if let EndedObject::Thread { .. } = ended.object
                     && let Some(span) = self.open.thread_ended(ended.number)

@@ -3,6 +3,7 @@
 pub mod dismantling;
 pub mod factory;
 pub mod invocation;
+pub mod registers;
 pub mod start;
 pub mod task;
 pub mod thread;

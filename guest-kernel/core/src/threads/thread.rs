@@ -93,6 +93,8 @@ pub struct Thread {
     pub fault: FaultState,
     /// The system call that was left at a preemption point.
     pub undertaking: Option<Undertaking>,
+    /// The function that takes its system calls, by the lower half of its address: the entry goes there.
+    pub system_calls_go_to: u32,
     /// User-mode registers.
     pub context: Context,
 }
@@ -135,6 +137,7 @@ impl Thread {
                 message: [0; 2],
             },
             undertaking: None,
+            system_calls_go_to: 0,
             context: Context::new(0),
         }
     }

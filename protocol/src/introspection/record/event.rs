@@ -1,8 +1,9 @@
 //! All kinds of events.
 
 use super::{
-    Exception, Fault, Map, Message, ObjectEnded, ObjectNamed, PagersSet, Record, Resolve, Resume,
-    ShutDown, TaskCreated, ThreadStarted, Unmap, UnresolvedFault, Whom, fields::Fields,
+    Exception, Fault, Map, Message, ObjectEnded, ObjectNamed, PagersSet, Record, RegistersSet,
+    Resolve, Resume, ShutDown, TaskCreated, ThreadStarted, Unmap, UnresolvedFault, Whom,
+    fields::Fields,
 };
 
 /// What is recorded of an event of one kind.
@@ -112,4 +113,6 @@ events! {
     ObjectNamed(ObjectNamed) = 13,
     /// The thread got a pager and an exception handler.
     PagersSet(PagersSet) = 14,
+    /// Somebody set registers of the thread while it was not running, or triggers an exception in it.
+    RegistersSet(RegistersSet) = 17,
 }

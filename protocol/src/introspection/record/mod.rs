@@ -17,6 +17,7 @@ mod ids;
 mod mapping;
 mod message;
 mod object;
+mod registers;
 
 pub use event::{Event, Kind, Recorded};
 pub use fault::{Exception, Fault, Resolve, Resume, Unresolved, UnresolvedFault};
@@ -27,6 +28,7 @@ pub use object::{
     EndedObject, Gate, Handler, Name, NamedObject, ObjectEnded, ObjectNamed, PagersSet,
     TaskCreated, ThreadStarted,
 };
+pub use registers::{RegistersSet, SetBy};
 
 use fields::Fields;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};

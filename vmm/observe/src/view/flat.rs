@@ -1,7 +1,9 @@
 //! One line for each event, its fields separated by spaces.
 
 use super::words::{self, Gate, Gone, Numbers, Place, Sending, map_status, put};
-use crate::event::{Cause, End, Ending, Event, Mapping, Naming, Pagers, Span, Unmapping};
+use crate::event::{
+    Cause, End, Ending, Event, Mapping, Naming, Pagers, Registers, Span, Unmapping,
+};
 use protocol::{
     PAGE_ORDER,
     fault::Access,
@@ -52,6 +54,14 @@ pub(super) fn event(text: &mut String, event: &Event) {
         Event::PagersSet(Pagers { time, who, pager, exception_handler, by }) => {
             let [pager, handler] = [pager, exception_handler].map(Gate);
             put!(text, "{time} {who} pagers-set pager={pager} handler={handler} by {by}");
+        }
+        Event::RegistersSet(Registers { time, who, way, code, stack, flags, by }) => {
+            let (way, place) = (words::registers_key(*way), Place(code));
+            put!(
+                text,
+                "{time} {who} registers-set {way} ip={place} sp={stack:#x} flags={flags:#x}"
+            );
+            put!(text, " by {by}");
         }
         Event::Ended(ending) => {
             let Ending { time, number, label, by, .. } = ending;

@@ -51,7 +51,7 @@ impl Summary {
             Event::Unmap(unmap) => self.unmapping(unmap),
             Event::Message(_) => self.messages += 1,
             Event::TaskCreated(_) | Event::ThreadStarted(_) | Event::Ended(_) => {}
-            Event::Named(_) | Event::PagersSet(_) => {}
+            Event::Named(_) | Event::PagersSet(_) | Event::RegistersSet(_) => {}
             Event::ShutDown(_) | Event::Lost(_) => {}
         }
     }
