@@ -13,8 +13,8 @@ use protocol::{
         mapping::{COMPANION_OFFSET, FactoryRecord, NODE_SIZE, Resource},
         record::{
             EndedObject, Event, Exception, Fault, Gate, Handler, Ids, Map, MapStatus, Message,
-            NamedObject, ObjectEnded, ObjectNamed, PagersSet, Record, Resolve, TaskCreated,
-            ThreadStarted, Unmap, Unresolved, UnresolvedFault,
+            NamedObject, ObjectEnded, ObjectNamed, PagersSet, Record, RegistersSet, Resolve, SetBy,
+            TaskCreated, ThreadStarted, Unmap, Unresolved, UnresolvedFault,
         },
     },
     message::MessageTag,
@@ -320,6 +320,10 @@ fn of_each_kind() -> Vec<(&'static str, Event)> {
         ("resolves", resolve.into()),
         ("named", ObjectNamed { object, generation, by, name }.into()),
         ("pagers", PagersSet { by, pager: gate, exception_handler: gate }.into()),
+        (
+            "registers",
+            RegistersSet { way: SetBy::Write, by, instruction, stack, flags: 0x202 }.into(),
+        ),
         ("ended", ObjectEnded { object: ended, number: 2, generation, by }.into()),
     ]
 }

@@ -119,6 +119,11 @@ impl Processor for Hardware {
     }
 
     #[inline(always)]
+    fn system_calls_go_to(&self, is_foreign: bool) -> u32 {
+        arch::system_calls_go_to(is_foreign)
+    }
+
+    #[inline(always)]
     fn flush_page(&mut self, root: PhysicalAddress, address: Word) {
         // Page tables lie where a machine word reaches.
         if root.0 as Word == arch::space().0 as Word {

@@ -1,6 +1,6 @@
 //! The messages that the kernel sends on behalf of a faulting thread.
 
-use crate::{Word, flexpage::Flexpage, message::MessageTag, object::label};
+use crate::{Word, flexpage::Flexpage, message::MessageTag, object::label, registers::Registers};
 use bitflags::bitflags;
 
 bitflags! {
@@ -106,19 +106,35 @@ impl PortFault {
     }
 }
 
-/// Any other processor exception, sent to the thread's exception handler with the label
-/// [`label::EXCEPTION`]: words `vector, error code, instruction pointer, stack pointer`.
-/// An answer with label 0 lets the thread go on, any other one leaves it stopped.
+/// What reaches a thread's exception handler beside the processor's own exceptions, by
+/// [`Exception::vector`]. Their error code is 0, and the instruction pointer is that of what comes next.
+pub mod vector {
+    use crate::Word;
+
+    /// A [foreign](crate::operation::thread::Modify) thread has made the kernel's own system call: `syscall`
+    /// on `amd64`, `int 0x30` on `ia32`.
+    pub const SYSTEM_CALL: Word = 0x30;
+    /// A foreign thread has made another system's call by `int 0x80`.
+    pub const INTERRUPT_80: Word = 0x80;
+    /// Somebody has asked for it ([`ExRegsFlags::TRIGGER`](crate::operation::thread::ExRegsFlags::TRIGGER)).
+    pub const TRIGGERED: Word = 255;
+}
+
+/// Any other exception, sent to the thread's exception handler with the label [`label::EXCEPTION`]: words
+/// `vector, error code`, then the [registers](Registers), of which the first two are instruction and stack
+/// pointer.
+///
+/// An answer with label 0 lets the thread go on, any other one leaves it stopped. If the answer has as many
+/// words as the message, the thread goes on with the registers that it says (vector and error code are
+/// not looked at); with any other number of words, none for one, they stay as they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exception {
-    /// The processor's exception number.
+    /// The processor's exception number, or one of [`vector`].
     pub vector: Word,
     /// The processor's error code, 0 if it has none.
     pub error_code: Word,
-    /// The instruction that raised it.
-    pub instruction: Word,
-    /// The stack pointer then.
-    pub stack: Word,
+    /// The registers then.
+    pub registers: Registers,
 }
 
 impl Exception {
@@ -126,16 +142,23 @@ impl Exception {
     pub const TAG: MessageTag = MessageTag::new(label::EXCEPTION, Self::WORDS, 0);
 
     /// How many words.
-    pub const WORDS: usize = 4;
+    pub const WORDS: usize = Self::FIRST_REGISTER + Registers::WORDS;
+
+    /// Where the registers begin.
+    pub const FIRST_REGISTER: usize = 2;
 
     /// The message words.
-    pub const fn to_words(self) -> [Word; Self::WORDS] {
-        [self.vector, self.error_code, self.instruction, self.stack]
+    pub fn to_words(self) -> [Word; Self::WORDS] {
+        let mut words = [0; Self::WORDS];
+        [words[0], words[1]] = [self.vector, self.error_code];
+        words[Self::FIRST_REGISTER..].copy_from_slice(&self.registers.to_words());
+        words
     }
 
     /// Reads the message words.
-    pub const fn from_words(words: [Word; 4]) -> Self {
-        Self { vector: words[0], error_code: words[1], instruction: words[2], stack: words[3] }
+    pub fn from_words(words: [Word; Self::WORDS]) -> Self {
+        let [vector, error_code, registers @ ..] = words;
+        Self { vector, error_code, registers: Registers::from_words(registers) }
     }
 }
 
@@ -183,5 +206,15 @@ mod tests {
         let [word0, word1] = fault(Access::WRITE).to_words();
         assert_eq!(word1, 0x40_02a1);
         assert_eq!(PageFault::from_words([word0, word1]).instruction, 0x40_02a1);
+    }
+
+    /// What handlers have always read stands first.
+    #[test]
+    fn an_exception_begins_with_vector_error_instruction_and_stack() {
+        let registers = Registers { instruction: 3, stack: 4, flags: 5, ..Registers::default() };
+        let exception = Exception { vector: 1, error_code: 2, registers };
+        let words = exception.to_words();
+        assert_eq!(words[..5], [1, 2, 3, 4, 5]);
+        assert_eq!(Exception::from_words(words), exception);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! | sides | modules |
 //! |---|---|
-//! | task and kernel | [`syscall`], [`message`], [`flexpage`], [`utcb`], [`object`], [`error`], [`fault`] |
+//! | task and kernel | [`syscall`], [`message`], [`flexpage`], [`utcb`], [`object`], [`error`], [`fault`], [`registers`] |
 //! | task and task | [`sigma0`], [`program`] |
 //! | boot loader and guest | [`boot`], [`kip`] |
 //! | kernel and host | [`introspection`], [`pool`] |
@@ -27,6 +27,7 @@ pub mod object;
 pub mod operation;
 pub mod pool;
 pub mod program;
+pub mod registers;
 pub mod serial;
 pub mod sigma0;
 pub mod syscall;

@@ -482,6 +482,33 @@ fn task_creation(on: Target) {
     assert!(living(&machine).iter().all(|(task, _)| task != "made"), "it has ended");
 }
 
+fn debugger(on: Target) {
+    let scenario = Scenario::of(on.run(&["debugger", "--json", "--check"]).expect_status(0));
+    let said = scenario.ran.stdout.lines().filter_map(|line| line.strip_prefix("debugger: "));
+    let expected = [
+        "breakpoint 0x3 at +0x6: ax=5 cx=0",
+        "step 0x1 at +0x8: ax=5 cx=0",
+        "step 0x1 at +0xa: ax=5 cx=5",
+        "step 0x1 at +0xd: ax=4 cx=5",
+        "step 0x1 at +0x8: ax=4 cx=5",
+        "breakpoint 0x3 at +0x10: ax=0 cx=15",
+        "changed: breakpoint 0x3 at +0x10: ax=0 cx=18",
+        "foreign: system call 0x80 at +0x12: ax=0 cx=18",
+        "answered: exception 0x6 at +0x12: ax=42 cx=18",
+        "triggered: exception 0xff at +0x14: ax=42 cx=7",
+        "it masks the floating-point exceptions 0x3f",
+    ];
+    assert_eq!(said.collect::<Vec<_>>(), expected);
+    let set = scenario.events.iter().filter(|event| event["k"] == "registers");
+    let ways: Vec<_> = set.map(|event| event["way"].as_str().expect("a way")).collect();
+    let pieces = if on.arch == "ia32" { 3 } else { 2 };
+    let mut expected = vec!["answer"; 8];
+    expected.push("write");
+    expected.extend(vec!["write-floating-point"; pieces]);
+    expected.push("trigger");
+    assert_eq!(ways, expected);
+}
+
 fn delete_midway(on: Target) {
     let ran = on.run(&["delete-midway", "--json", "--check=64"]).expect_status(0);
     assert!(ran.checks() > 50);
@@ -604,6 +631,7 @@ on_every_target! {
     capability,
     revoke_tree,
     task_creation,
+    debugger,
     delete_midway,
     churn,
 }

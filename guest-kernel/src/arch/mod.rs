@@ -23,6 +23,6 @@ mod ia32;
 #[cfg(target_arch = "x86")]
 use ia32 as own;
 
-pub use own::{direct_map, prepare};
+pub use own::{direct_map, entry::system_calls_go_to, prepare};
 pub use processor::halt;
 pub use switch::{forget_registers, leave_kernel, leave_space, space};

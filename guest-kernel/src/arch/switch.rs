@@ -9,51 +9,66 @@ use super::{
     ports, processor,
 };
 use crate::{hardware::Hardware, kernel_cell::kernel};
-use core::{mem::MaybeUninit, ptr};
+use core::{
+    mem::{MaybeUninit, offset_of},
+    ptr,
+};
 use kernel_core::{
     Kernel, arch::Context, entry::system_call::Entered, memory::frames::PhysicalAddress,
     threads::thread::Thread,
 };
 
-/// Whose registers the processor holds beside those in the frame, and which space it works in.
-struct Loaded {
-    context: *mut Context,
-    root: PhysicalAddress,
-}
+/// Which space the processor works in. Whose registers it holds beside those in the frame, its task state says:
+/// the end of that one's frame.
+static mut LOADED_ROOT: PhysicalAddress = PhysicalAddress(0);
 
-static mut LOADED: Loaded = Loaded { context: NOBODYS, root: PhysicalAddress(0) };
-
-/// Where the registers go that are no thread's: those that the processor holds before the first one runs,
-/// and those of threads that have ended.
-const NOBODYS: *mut Context = {
+/// The end of the frame of whoever has the registers that are no thread's: those that the processor holds
+/// before the first one runs, and those of threads that have ended.
+pub const NOBODYS: *mut u8 = {
     static mut REGISTERS: MaybeUninit<Context> = MaybeUninit::uninit();
-    (&raw mut REGISTERS).cast()
+    (&raw mut REGISTERS).cast::<u8>().wrapping_add(END_OF_FRAME)
 };
 
+const END_OF_FRAME: usize = offset_of!(Context, end_of_frame);
+
 #[inline(always)]
-fn loaded() -> &'static mut Loaded {
-    let loaded = &raw mut LOADED;
+fn loaded() -> &'static mut PhysicalAddress {
+    let root = &raw mut LOADED_ROOT;
     // SAFETY: only this module's functions use it, none of them within another, on the one processor
     // with interrupts off. The host only reads, and believes nothing.
-    unsafe { &mut *loaded }
+    unsafe { &mut *root }
+}
+
+/// The end of the frame of whose registers the processor holds.
+#[inline(always)]
+fn frame_end() -> *mut u8 {
+    // SAFETY: one processor, interrupts off; a plain read.
+    unsafe { TASK_STATE_SEGMENT.state.frame_end }
+}
+
+#[inline(always)]
+fn set_frame_end(end: *mut u8) {
+    // SAFETY: one processor, interrupts off; the frame is nobody's, or belongs to the thread that will run.
+    unsafe { TASK_STATE_SEGMENT.state.frame_end = end }
 }
 
 /// See [`kernel_core::memory::machine::Processor::leave_space`].
 pub fn leave_space(space: PhysicalAddress, other: PhysicalAddress) {
-    let loaded = loaded();
-    if loaded.root == space {
+    let root = loaded();
+    if *root == space {
         // SAFETY: every space maps the kernel as this one does.
         unsafe { processor::set_root(other) }
-        *loaded = Loaded { context: NOBODYS, root: other };
+        *root = other;
+        set_frame_end(NOBODYS);
         ports::suspend();
     }
 }
 
 /// See [`kernel_core::memory::machine::Processor::forget_registers`].
 pub fn forget_registers<R>(registers: &R) {
-    let loaded = loaded();
-    if ptr::addr_eq(loaded.context, registers) {
-        loaded.context = NOBODYS;
+    let end = ptr::from_ref(registers).cast::<u8>().wrapping_add(END_OF_FRAME);
+    if ptr::addr_eq(frame_end(), end) {
+        set_frame_end(NOBODYS);
     }
 }
 
@@ -61,13 +76,12 @@ pub fn forget_registers<R>(registers: &R) {
 #[inline(always)]
 pub fn space() -> PhysicalAddress {
     // SAFETY: one processor, interrupts off; a plain read.
-    unsafe { LOADED.root }
+    unsafe { LOADED_ROOT }
 }
 
 /// Where it stands which space the processor works in, for the host.
 pub fn loaded_root() -> *const PhysicalAddress {
-    // SAFETY: makes an address, and reads nothing.
-    unsafe { &raw const LOADED.root }
+    &raw const LOADED_ROOT
 }
 
 /// Goes on with the current thread. Idles if there is none.
@@ -98,34 +112,32 @@ fn idle(kernel: &mut Kernel<Hardware>) {
 /// Goes on with the current thread, after loading all of it that is not in its frame.
 #[inline(always)]
 pub fn leave_to(next: &mut Thread, entered: Entered) -> ! {
-    let loaded = loaded();
-    let context = &raw mut next.context;
-    if loaded.context != context {
-        switch(loaded, next);
+    let end = (&raw mut next.context).cast::<u8>().wrapping_add(END_OF_FRAME);
+    if frame_end() != end {
+        switch(end, next);
     }
     // SAFETY: the thread has entered the kernel in that way or was set up to run.
     unsafe {
         match entered {
-            Entered::BySystemCall => finish_system_call(context),
-            Entered::ByTrap => resume(context),
+            Entered::BySystemCall => finish_system_call(end),
+            Entered::ByTrap => resume(end),
         }
     }
 }
 
 #[inline(always)]
-fn switch(loaded: &mut Loaded, next: &mut Thread) {
+fn switch(end: *mut u8, next: &mut Thread) {
     // SAFETY: the registers of a thread, which stays where it is until it has ended and these are forgotten,
     // or what is nobody's. It is another one than `next`.
-    save(unsafe { &mut *loaded.context });
-    if loaded.root != next.root {
+    unsafe { save(frame_end()) }
+    let root = loaded();
+    if *root != next.root {
         // SAFETY: every space maps the kernel as this one does.
         unsafe { processor::set_root(next.root) }
-        loaded.root = next.root;
+        *root = next.root;
         ports::suspend();
     }
-    load(&next.context);
-    let end = &raw const next.context.end_of_frame;
-    // SAFETY: one processor, interrupts off; the frame belongs to the thread that will run.
-    unsafe { TASK_STATE_SEGMENT.state.frame_end = end as usize }
-    loaded.context = &raw mut next.context;
+    // SAFETY: it is this thread's frame.
+    unsafe { load(end, &next.context) }
+    set_frame_end(end);
 }

@@ -15,7 +15,11 @@ use protocol::{
     flexpage::{Flexpage, Rights},
     introspection::NAME_LENGTH,
     object::CapabilityIndex,
-    operation::{Operation, console, debugger, factory, platform, scheduler, task, thread},
+    operation::{
+        Operation, console, debugger, factory, platform, scheduler, task,
+        thread::{self, ExRegsFlags, FloatingPointPiece},
+    },
+    registers::{FLOATING_POINT_WORDS, ThreadRegisters},
 };
 
 impl Cap<Factory> {
@@ -191,6 +195,39 @@ impl Cap<Thread> {
     }
 }
 
+impl Cap<Thread> {
+    /// Changes pager, exception handler, and whether the thread is foreign: its system calls are exceptions
+    /// then. What is `None` stays.
+    pub fn modify(self, new: thread::Modify) -> Result<()> {
+        self.invoke(new.encode()).map(|_| ())
+    }
+
+    /// All registers of another thread but its floating-point state.
+    pub fn registers(self) -> Result<ThreadRegisters> {
+        self.invoke(thread::ReadRegisters.encode())?;
+        Ok(ThreadRegisters::from_words(message::read(thread::ReadRegisters::FIRST)))
+    }
+
+    /// The floating-point state of another thread, as the processor stores it.
+    pub fn floating_point(self) -> Result<[Word; FLOATING_POINT_WORDS]> {
+        let mut state = [0; FLOATING_POINT_WORDS];
+        for (first, words) in pieces(&mut state) {
+            let piece = FloatingPointPiece::new(first, words.len()).ok_or(Error::BadAnswer)?;
+            self.invoke(thread::ReadFloatingPoint(piece).encode())?;
+            for (offset, word) in words.iter_mut().enumerate() {
+                *word = message::get(FloatingPointPiece::FIRST + offset);
+            }
+        }
+        Ok(state)
+    }
+}
+
+/// The floating-point state in pieces that fit a message, each with its first word's number.
+fn pieces(state: &mut [Word]) -> impl Iterator<Item = (usize, &mut [Word])> {
+    const SIZE: usize = FloatingPointPiece::MAX_WORDS;
+    state.chunks_mut(SIZE).enumerate().map(|(number, words)| (number * SIZE, words))
+}
+
 impl Owned<Thread> {
     /// Binds the thread to another task. Pager and exception handler are indices in that task's table.
     pub fn bind(
@@ -216,6 +253,29 @@ impl Resident {
     pub fn start(&self, instruction: Word, stack: Word) -> Result<(Word, Word)> {
         // SAFETY: what it does it does to that task.
         unsafe { self.0.ex_regs(instruction, stack) }
+    }
+
+    /// As [`Self::start`], with flags: what it waits for goes on, or it raises an exception.
+    pub fn divert(&self, pointers: thread::ExRegs, flags: ExRegsFlags) -> Result<(Word, Word)> {
+        self.invoke(thread::ExRegsWith { pointers, flags }.encode())?;
+        Ok((message::get(1), message::get(2)))
+    }
+
+    /// Sets all its registers but its floating-point state, and leaves it to what it does.
+    pub fn set_registers(&self, registers: ThreadRegisters) -> Result<()> {
+        self.invoke(thread::WriteRegisters { registers }.encode()).map(|_| ())
+    }
+
+    /// Sets its floating-point state.
+    pub fn set_floating_point(&self, mut state: [Word; FLOATING_POINT_WORDS]) -> Result<()> {
+        const FIRST: usize = FloatingPointPiece::FIRST;
+        for (first, words) in pieces(&mut state) {
+            let piece = FloatingPointPiece::new(first, words.len()).ok_or(Error::BadAnswer)?;
+            message::write(0, thread::WriteFloatingPoint(piece).encode());
+            words.iter().enumerate().for_each(|(offset, word)| message::set(FIRST + offset, *word));
+            self.invoke_prepared(FIRST + words.len())?;
+        }
+        Ok(())
     }
 
     /// Ends it; see [`Owned::end`].

@@ -16,6 +16,7 @@ use protocol::{
     flexpage::{Flexpage, align_down},
     message::MessageTag,
     object::{CapabilityIndex, label},
+    registers::Registers,
     syscall::{CAPABILITY_SHIFT, Operation, Timeouts},
 };
 
@@ -39,7 +40,8 @@ pub trait Pager {
         Answer::refuse(ObjectError::PermissionDenied)
     }
 
-    /// A client raised another exception. Refusing stops it.
+    /// A client raised another exception. [`Answer::go_on`] and [`Answer::go_on_with`] let it go on, refusing
+    /// stops it.
     fn exception(&mut self, client: Client, exception: Exception) -> Answer {
         let _ = (client, exception);
         Answer::refuse(ObjectError::InvalidArgument)
@@ -150,6 +152,16 @@ impl Answer {
         let none = Item::map(0, Shareable::NOTHING);
         let all = core::array::from_fn(|number| items.get(number).copied().unwrap_or(none));
         Self::of(Content::Items { words: W, items: all, count: I })
+    }
+
+    /// A client goes on after an exception, with the registers that it has.
+    pub fn go_on() -> Self {
+        Self::words([])
+    }
+
+    /// A client goes on after an exception, with these registers.
+    pub fn go_on_with(registers: Registers) -> Self {
+        Self::words(Exception { vector: 0, error_code: 0, registers }.to_words())
     }
 
     /// No. A client that faulted is stopped.

@@ -8,7 +8,7 @@
 //! | object | operations |
 //! |---|---|
 //! | [`task`] | [`task::Map`], [`task::Unmap`] |
-//! | [`thread`] | [`thread::Control`], [`thread::ExRegs`], [`thread::TakeGate`] |
+//! | [`thread`] | [`thread::Control`], [`thread::Modify`], [`thread::ExRegs`], [`thread::ExRegsWith`], [`thread::ReadRegisters`], [`thread::WriteRegisters`], [`thread::ReadFloatingPoint`], [`thread::WriteFloatingPoint`], [`thread::TakeGate`] |
 //! | [`factory`] | [`factory::CreateTask`], [`factory::CreateThread`], [`factory::CreateGate`], [`factory::CreateFactory`] |
 //! | [`console`] | [`console::Write`] |
 //! | [`scheduler`] | [`scheduler::SetPriority`], [`scheduler::Yield`] |

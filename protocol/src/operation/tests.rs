@@ -3,6 +3,7 @@ use crate::{
     flexpage::{Flexpage, Rights},
     message::MapItem,
     object::CapabilityIndex,
+    registers::{FLOATING_POINT_WORDS, ThreadRegisters},
 };
 
 const SLOT: CapabilityIndex = CapabilityIndex(16);
@@ -38,6 +39,26 @@ fn operations_come_back() {
             utcb: 4,
         }),
         ExRegs(thread::ExRegs { instruction: 1, stack: thread::ExRegs::KEEP }),
+        ReadRegisters(thread::ReadRegisters),
+        WriteRegisters(thread::WriteRegisters {
+            registers: ThreadRegisters::from_words(core::array::from_fn(|word| word)),
+        }),
+        ReadFloatingPoint(thread::ReadFloatingPoint(
+            thread::FloatingPointPiece::new(8, 56).unwrap()
+        )),
+        WriteFloatingPoint(thread::WriteFloatingPoint(
+            thread::FloatingPointPiece::new(0, 60).unwrap()
+        )),
+        ExRegsWith(thread::ExRegsWith {
+            pointers: thread::ExRegs { instruction: 1, stack: 2 },
+            flags: thread::ExRegsFlags::all(),
+        }),
+        Modify(thread::Modify::default()),
+        Modify(thread::Modify {
+            pager: Some(SLOT),
+            exception_handler: Some(CapabilityIndex::NIL),
+            foreign: Some(true),
+        }),
     );
     comes_back!(
         factory,
@@ -118,4 +139,18 @@ fn any_words_can_be_read() {
             let _ = platform::Request::decode(&words);
         }
     }
+}
+
+#[test]
+fn a_piece_of_the_floating_point_state_is_there_and_fits_a_message() {
+    let piece = thread::FloatingPointPiece::new;
+    let all = FLOATING_POINT_WORDS;
+    assert!(piece(all - 1, 1).is_some() && piece(all, 0).is_some() && piece(4, 60).is_some());
+    for (first, count) in [(all, 1), (all - 1, 2), (0, 61), (Word::MAX, 2), (2, Word::MAX)] {
+        assert_eq!(piece(first, count), None, "{count} from {first} on");
+    }
+    let modify = [thread::Modify::NUMBER, 0, 0, 2];
+    assert_eq!(thread::Request::decode(&modify), Err(ObjectError::InvalidArgument));
+    let flags = [thread::ExRegsWith::NUMBER, 0, 0, 4];
+    assert_eq!(thread::Request::decode(&flags), Err(ObjectError::InvalidArgument));
 }

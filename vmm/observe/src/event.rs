@@ -10,7 +10,7 @@ use protocol::{
     introspection::{
         NOBODY,
         mapping::ObjectKind,
-        record::{MapStatus, NamedObject, Unresolved},
+        record::{MapStatus, NamedObject, SetBy, Unresolved},
     },
     message::MessageTag,
 };
@@ -76,6 +76,8 @@ pub enum Event {
     Named(Naming),
     /// A thread got a pager and an exception handler.
     PagersSet(Pagers),
+    /// Somebody set registers of a thread.
+    RegistersSet(Registers),
     /// An object ended.
     Ended(Ending),
     /// A thread goes on because its time was over.
@@ -388,6 +390,25 @@ pub struct TimedOut {
     pub partner: Option<Party>,
     /// Until when it wanted to wait, in microseconds of the kernel clock.
     pub deadline: u64,
+}
+
+/// Registers of a thread that somebody set.
+#[derive(Clone, Debug)]
+pub struct Registers {
+    /// When.
+    pub time: Nanoseconds,
+    /// The thread.
+    pub who: Party,
+    /// In which way.
+    pub way: SetBy,
+    /// Where it goes on.
+    pub code: Location,
+    /// Its stack pointer.
+    pub stack: u64,
+    /// Its flags.
+    pub flags: u64,
+    /// Who set them.
+    pub by: Party,
 }
 
 /// A pager or an exception handler.

@@ -5,7 +5,8 @@ use crate::{
     diagnosis::{self, Facts},
     event::{
         Cause, Creation, End, Ending, Event, Gate, Handler, Interrupt, Lost, Mapping, Message,
-        Naming, Nanoseconds, Pagers, Resumed, ShutDown, Span, Stages, TimedOut, Unmapping,
+        Naming, Nanoseconds, Pagers, Registers, Resumed, ShutDown, Span, Stages, TimedOut,
+        Unmapping,
     },
     memory::GuestMemory,
     names::{Names, Task, printable},
@@ -246,6 +247,18 @@ impl Interpreter {
                 exception_handler: self.handler(memory, set.exception_handler),
                 by: self.names.party(memory, set.by),
             }),
+            Recorded::RegistersSet(set) => {
+                let task = self.names.task(memory, who.task());
+                Event::RegistersSet(Registers {
+                    time: self.clock.time(time),
+                    who: self.names.party(memory, who),
+                    way: set.way,
+                    code: self.locate(&task, set.instruction),
+                    stack: set.stack,
+                    flags: set.flags,
+                    by: self.names.party(memory, set.by),
+                })
+            }
             Recorded::ObjectEnded(ended) => {
                 if let EndedObject::Thread { .. } = ended.object
                     && let Some(span) = self.open.thread_ended(ended.number)

@@ -3,11 +3,19 @@
 //! The user area of 3 GiB needs three page directories. All five pages are made with the task, so
 //! that the kernel manages two levels from then on, as on ia32.
 
-use crate::memory::{
-    frames::{KernelFrame, PhysicalAddress, TableFrame},
-    machine::Memory,
+use crate::{
+    arch::floating_point::FloatingPoint,
+    memory::{
+        frames::{KernelFrame, PhysicalAddress, TableFrame},
+        machine::Memory,
+    },
 };
-use protocol::{PAGE_ORDER, Word, flexpage::Rights};
+use protocol::{
+    PAGE_ORDER, Word,
+    flexpage::Rights,
+    layout::USER_END,
+    registers::{Registers, ThreadRegisters, USER_FLAGS},
+};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Entries in a page table or directory frame.
@@ -202,7 +210,7 @@ pub fn unlink_spine(
 #[repr(C, align(64))]
 pub struct Context {
     /// The state that FXSAVE keeps: x87, MMX, SSE.
-    pub fx: [u64; 64],
+    pub fx: FloatingPoint,
     /// FS base: the address of the thread's UTCB unless it changed it.
     pub fs_base: u64,
     /// GS base.
@@ -231,10 +239,15 @@ pub struct Context {
 
 const _: () = assert!(core::mem::offset_of!(Context, end_of_frame) % 16 == 0);
 
+const R11: usize = 0;
 const RDI: usize = 4;
 const RSI: usize = 5;
 const RDX: usize = 6;
+const RCX: usize = 7;
 const RAX: usize = 8;
+
+/// Flags that every thread has: interrupts on, and the bit that is always one.
+const FIXED_FLAGS: u64 = 0x202;
 
 /// Bytes of `syscall`.
 const SYSTEM_CALL_LENGTH: u64 = 2;
@@ -242,25 +255,20 @@ const SYSTEM_CALL_LENGTH: u64 = 2;
 impl Context {
     /// [`Context::vector`] of a thread that entered by a system call.
     pub const SYSTEM_CALL: Word = 256;
-    /// [`Context::vector`] of a thread whose system call begins again: all of its registers count.
+    /// [`Context::vector`] of a thread that goes on otherwise than behind its system call, or begins it again:
+    /// all of its registers count.
     pub const RESTART: Word = 257;
     /// Selector of user code, the one that Linux uses.
     pub const USER_CODE: u64 = 0x33;
     /// Selector of user data and stacks.
     pub const USER_DATA: u64 = 0x2b;
-    /// Flags of a new thread: interrupts on, and the bit that is always one.
-    const INITIAL_FLAGS: u64 = 0x202;
-    /// x87 control word and MXCSR with all exceptions masked, as after reset.
-    const INITIAL_X87_CONTROL: u64 = 0x37f;
-    const INITIAL_MXCSR: u64 = 0x1f80;
+    /// Flags of a new thread.
+    const INITIAL_FLAGS: u64 = FIXED_FLAGS;
 
     /// The registers of a thread before it first runs.
     pub fn new(utcb: Word) -> Self {
-        let mut fx = [0; 64];
-        fx[0] = Self::INITIAL_X87_CONTROL;
-        fx[3] = Self::INITIAL_MXCSR;
         Self {
-            fx,
+            fx: FloatingPoint::new(),
             fs_base: utcb as u64,
             gs_base: 0,
             preserved: [0; 6],
@@ -281,6 +289,17 @@ impl Context {
     pub fn set_result(&mut self, tag: protocol::message::MessageTag, label: Word) {
         self.scratch[RAX] = tag.0 as u64;
         self.scratch[RDX] = label as u64;
+    }
+
+    /// Whether the processor takes all of it without a fault, and gives the thread no more than it may have.
+    #[cfg(test)]
+    pub fn is_harmless(&self) -> bool {
+        let segments = [self.code_segment, self.stack_segment];
+        let flags = self.flags as Word & !USER_FLAGS;
+        self.instruction() <= USER_END
+            && (segments == [Self::USER_CODE, Self::USER_DATA] || self.vector == Self::SYSTEM_CALL)
+            && flags == FIXED_FLAGS as Word
+            && self.fx.is_harmless()
     }
 
     /// What [`Context::set_result`] left.
@@ -324,6 +343,92 @@ impl Context {
     #[inline]
     pub fn stack(&self) -> Word {
         self.stack as Word
+    }
+
+    /// Goes on so many bytes behind where it is.
+    pub fn skip(&mut self, bytes: usize) {
+        self.instruction = self.instruction.wrapping_add(bytes as u64);
+    }
+
+    /// The general registers. One in a system call has those that this keeps, and what it comes back with
+    /// if that is known.
+    pub fn registers(&self, has_result: bool) -> Registers {
+        let [r15, r14, r13, r12, bp, bx] = self.preserved;
+        let scratch = if self.vector == Self::SYSTEM_CALL {
+            self.scratch_behind_system_call(has_result)
+        } else {
+            self.scratch
+        };
+        let [r11, r10, r9, r8, di, si, dx, cx, ax] = scratch;
+        let word = |register: u64| register as Word;
+        Registers {
+            instruction: word(self.instruction),
+            stack: word(self.stack),
+            flags: word(self.flags),
+            ax: word(ax),
+            bx: word(bx),
+            cx: word(cx),
+            dx: word(dx),
+            si: word(si),
+            di: word(di),
+            bp: word(bp),
+            r: [r8, r9, r10, r11, r12, r13, r14, r15].map(word),
+        }
+    }
+
+    /// What `sysret` leaves of the registers that a system call does not keep.
+    fn scratch_behind_system_call(&self, has_result: bool) -> [u64; 9] {
+        let mut scratch = [0; 9];
+        (scratch[RCX], scratch[R11]) = (self.instruction, self.flags);
+        if has_result {
+            (scratch[RAX], scratch[RDX]) = (self.scratch[RAX], self.scratch[RDX]);
+        }
+        scratch
+    }
+
+    /// From now on all of its registers count: a thread that has come to the end of a system call goes on
+    /// as after a trap.
+    pub fn leave_system_call(&mut self) {
+        if self.vector == Self::SYSTEM_CALL {
+            self.scratch = self.scratch_behind_system_call(true);
+            self.code_segment = Self::USER_CODE;
+            self.stack_segment = Self::USER_DATA;
+            self.vector = Self::RESTART;
+        }
+    }
+
+    /// Sets the general registers, but for flags that are none of a task's; those that a system call does not
+    /// keep have no effect on a thread that is in one. No instruction pointer leads beyond the user area.
+    pub fn set_registers(&mut self, new: &Registers) {
+        let wide = |register: Word| register as u64;
+        self.set_pointers(new.instruction.min(USER_END), new.stack);
+        self.set_flags(new.flags);
+        let [r8, r9, r10, r11, r12, r13, r14, r15] = new.r.map(wide);
+        self.preserved = [r15, r14, r13, r12, wide(new.bp), wide(new.bx)];
+        if self.vector != Self::SYSTEM_CALL {
+            let [di, si, dx, cx, ax] = [new.di, new.si, new.dx, new.cx, new.ax].map(wide);
+            self.scratch = [r11, r10, r9, r8, di, si, dx, cx, ax];
+        }
+    }
+
+    fn set_flags(&mut self, new: Word) {
+        self.flags = (new & USER_FLAGS) as u64 | FIXED_FLAGS;
+    }
+
+    /// All registers but the floating-point state.
+    pub fn thread_registers(&self, has_result: bool) -> ThreadRegisters {
+        ThreadRegisters {
+            general: self.registers(has_result),
+            fs_base: self.fs_base as Word,
+            gs_base: self.gs_base as Word,
+        }
+    }
+
+    /// Sets them, as [`Self::set_registers`] does; no segment lies beyond the user area either.
+    pub fn set_thread_registers(&mut self, new: &ThreadRegisters) {
+        self.set_registers(&new.general);
+        let [fs, gs] = [new.fs_base, new.gs_base].map(|base| base.min(USER_END) as u64);
+        (self.fs_base, self.gs_base) = (fs, gs);
     }
 
     /// Sets instruction and stack pointer, with the segments that every thread begins with: whatever

@@ -2,11 +2,20 @@
 //!
 //! The directory's last quarter is the kernel's, the same in every space.
 
-use crate::memory::{
-    frames::{KernelFrame, PhysicalAddress, TableFrame},
-    machine::Memory,
+use crate::{
+    arch::floating_point::FloatingPoint,
+    memory::{
+        frames::{KernelFrame, PhysicalAddress, TableFrame},
+        machine::Memory,
+    },
 };
-use protocol::{PAGE_ORDER, Word, flexpage::Rights, utcb::UTCB_SIZE};
+use protocol::{
+    PAGE_ORDER, Word,
+    flexpage::Rights,
+    layout::USER_END,
+    registers::{Registers, ThreadRegisters, USER_FLAGS},
+    utcb::UTCB_SIZE,
+};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Entries in a page table or directory frame.
@@ -194,7 +203,7 @@ pub fn unlink_spine(
 #[repr(C, align(64))]
 pub struct Context {
     /// The state that FXSAVE keeps: x87, MMX.
-    pub fx: [u32; 128],
+    pub fx: FloatingPoint,
     /// The descriptor of the FS segment, which is the thread's UTCB.
     pub utcb_segment: [u32; 2],
     /// Room for a frame that begins with the data segments, as after virtual-8086 mode.
@@ -219,6 +228,9 @@ pub struct Context {
     pub end_of_frame: [u32; 0],
 }
 
+/// Flags that every thread has: interrupts on, and the bit that is always one.
+const FIXED_FLAGS: u32 = 0x202;
+
 const EDX: usize = 5;
 const ECX: usize = 6;
 const EAX: usize = 7;
@@ -235,17 +247,13 @@ impl Context {
     pub const USER_CODE: u32 = 0x1b;
     /// Selector of user data and stacks.
     pub const USER_DATA: u32 = 0x23;
-    /// Flags of a new thread: interrupts on, and the bit that is always one.
-    const INITIAL_FLAGS: u32 = 0x202;
-    /// x87 control word with all exceptions masked, as after reset.
-    const INITIAL_X87_CONTROL: u32 = 0x37f;
+    /// Flags of a new thread.
+    const INITIAL_FLAGS: u32 = FIXED_FLAGS;
 
     /// The registers of a thread before it first runs.
     pub fn new(utcb: Word) -> Self {
-        let mut fx = [0; 128];
-        fx[0] = Self::INITIAL_X87_CONTROL;
         Self {
-            fx,
+            fx: FloatingPoint::new(),
             utcb_segment: data_segment(utcb as u32, UTCB_SIZE as u32),
             data_segments: [0; Self::DATA_SEGMENTS],
             general: [0; 8],
@@ -265,6 +273,17 @@ impl Context {
     pub fn set_result(&mut self, tag: protocol::message::MessageTag, label: Word) {
         self.general[EAX] = tag.0 as u32;
         self.general[EDX] = label as u32;
+    }
+
+    /// Whether the processor takes all of it without a fault, and gives the thread no more than it may have.
+    #[cfg(test)]
+    pub fn is_harmless(&self) -> bool {
+        let segments = [self.code_segment, self.stack_segment];
+        let flags = self.flags as Word & !USER_FLAGS;
+        self.instruction() <= USER_END
+            && (segments == [Self::USER_CODE, Self::USER_DATA] || self.vector == Self::SYSTEM_CALL)
+            && flags == FIXED_FLAGS as Word
+            && self.fx.is_harmless()
     }
 
     /// What [`Context::set_result`] left.
@@ -302,6 +321,51 @@ impl Context {
     #[inline]
     pub fn stack(&self) -> Word {
         self.stack as Word
+    }
+
+    /// Goes on so many bytes behind where it is.
+    pub fn skip(&mut self, bytes: usize) {
+        self.instruction = self.instruction.wrapping_add(bytes as u32);
+    }
+
+    /// The general registers, which every entry saves. One in a system call has a result only once that
+    /// is known.
+    pub fn registers(&self, _has_result: bool) -> Registers {
+        let [di, si, bp, _, bx, dx, cx, ax] = self.general.map(|register| register as Word);
+        Registers {
+            instruction: self.instruction(),
+            stack: self.stack(),
+            flags: self.flags as Word,
+            ax,
+            bx,
+            cx,
+            dx,
+            si,
+            di,
+            bp,
+        }
+    }
+
+    /// All of its registers count anyway.
+    pub fn leave_system_call(&mut self) {}
+
+    /// Sets the general registers, but for flags that are none of a task's. No instruction pointer leads
+    /// beyond the user area.
+    pub fn set_registers(&mut self, new: &Registers) {
+        self.set_pointers(new.instruction.min(USER_END), new.stack);
+        self.flags = (new.flags & USER_FLAGS) as u32 | FIXED_FLAGS;
+        let all = [new.di, new.si, new.bp, 0, new.bx, new.dx, new.cx, new.ax];
+        self.general = all.map(|register| register as u32);
+    }
+
+    /// All registers but the floating-point state.
+    pub fn thread_registers(&self, has_result: bool) -> ThreadRegisters {
+        ThreadRegisters { general: self.registers(has_result) }
+    }
+
+    /// Sets them, as [`Self::set_registers`] does.
+    pub fn set_thread_registers(&mut self, new: &ThreadRegisters) {
+        self.set_registers(&new.general);
     }
 
     /// Sets instruction and stack pointer, with the segments that every thread begins with: whatever

@@ -2,6 +2,8 @@
 //!
 //! Each architecture's module exports the same names; the rest of the kernel names only this one.
 
+mod floating_point;
+
 #[cfg(target_arch = "x86_64")]
 mod amd64;
 #[cfg(target_arch = "x86_64")]

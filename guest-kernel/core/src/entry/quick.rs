@@ -27,6 +27,7 @@ use crate::{
         trace::Unmapping,
     },
 };
+use core::ops::RangeInclusive;
 use protocol::{
     PAGE_ORDER, Word,
     fault::{Access, PageFault},
@@ -40,6 +41,7 @@ use protocol::{
     object::{CapabilityIndex, label},
     operation::{Operation as _, debugger::Null, task::Unmap},
     syscall::{CAPABILITY_SHIFT, Operation, Timeouts},
+    utcb::MESSAGE_REGISTERS,
 };
 
 /// Bits of a tag that ask for more than words: flags and items.
@@ -49,6 +51,10 @@ pub(crate) const ONE_ITEM: MessageTag = MessageTag::new(0, 0, 1);
 
 /// [`Unmap`] of one flexpage.
 pub(crate) const UNMAP: MessageTag = MessageTag::new(label::TASK, 4, 0);
+
+/// Tags of messages of words for the object that does nothing.
+const NOTHING: RangeInclusive<Word> = MessageTag::new(label::DEBUGGER, 1, 0).0
+    ..=MessageTag::new(label::DEBUGGER, MESSAGE_REGISTERS, 0).0;
 
 const OPERATION_MASK: Word = 0xf;
 
@@ -220,8 +226,7 @@ impl<M: Machine> Kernel<M> {
         slot: Slot,
         tag: MessageTag,
     ) -> Option<&mut Thread> {
-        if slot.protocol() != label::DEBUGGER || tag.label() != label::DEBUGGER || tag.words() == 0
-        {
+        if slot.protocol() != label::DEBUGGER || !NOTHING.contains(&tag.0) {
             return None;
         }
         let thread = &mut self.threads[caller];

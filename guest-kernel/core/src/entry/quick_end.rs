@@ -68,7 +68,10 @@ impl<M: Machine> Kernel<M> {
             let flexpage = flexpage.with_rights(Rights::empty());
             let tally = Tally { removed: 1, ..Tally::default() };
             let unmapping = Unmapping { task, flexpage, take, own: true, tally };
+            // Whoever looks at each record sees an object that ends.
+            self.mappings.lives.show_dying(object, true);
             self.record_unmap(unmapping, ids, None);
+            self.mappings.lives.show_dying(object, false);
         }
         match object {
             Mortal::Gate(gate) => {

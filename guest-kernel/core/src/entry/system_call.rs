@@ -24,7 +24,7 @@ use crate::{
 use protocol::{
     Word,
     error::IpcError,
-    fault::Access,
+    fault::{Access, vector},
     message::MessageTag,
     object::{CapabilityIndex, label},
     syscall::{CAPABILITY_SHIFT, Operation, Timeouts},
@@ -204,6 +204,18 @@ impl<M: Machine> Kernel<M> {
     pub fn exception(&mut self, vector: u8, error_code: Word) {
         if let Some(thread) = self.current.get() {
             let next = self.begin_exception(thread, vector, error_code);
+            self.go_on(next);
+        }
+    }
+
+    /// The current thread, which is foreign, has made a system call. All of its registers are in its
+    /// context.
+    #[cold]
+    #[inline(never)]
+    pub fn foreign_system_call(&mut self) {
+        if let Some(thread) = self.current.get() {
+            let time = self.mappings.machine.time();
+            let next = self.begin_foreign_call(thread, vector::SYSTEM_CALL, time);
             self.go_on(next);
         }
     }

@@ -12,10 +12,17 @@ use crate::{
 };
 use protocol::{
     Word,
-    fault::{Access, Exception},
-    introspection::record::{self, Kind, Unresolved},
+    fault::{Access, Exception, vector::INTERRUPT_80},
+    introspection::record::{self, Kind, SetBy, Unresolved},
     message::MessageTag,
+    registers::Registers,
 };
+
+/// The processor's number for instructions that it does not know.
+const INVALID_OPCODE_VECTOR: u8 = 6;
+
+/// `int 0x80`.
+const FOREIGN_CALL: [u8; 2] = [0xcd, 0x80];
 
 impl<M: Machine> Kernel<M> {
     /// The current thread raised a processor exception.
@@ -30,6 +37,40 @@ impl<M: Machine> Kernel<M> {
             return next;
         }
         let time = self.mappings.machine.time();
+        if self.is_foreign(thread) && self.is_foreign_call(thread, vector) {
+            self.threads[thread].context.skip(FOREIGN_CALL.len());
+            return self.begin_foreign_call(thread, INTERRUPT_80, time);
+        }
+        self.note_exception(thread, vector, error_code, time);
+        Next::switch(self.raise(thread, vector, error_code))
+    }
+
+    /// A foreign thread has made a system call, all of whose registers are in its context.
+    pub(crate) fn begin_foreign_call(
+        &mut self,
+        thread: ThreadIndex,
+        vector: Word,
+        time: u64,
+    ) -> Next {
+        self.note_exception(thread, vector as u8, 0, time);
+        Next::switch(self.raise(thread, vector as u8, 0))
+    }
+
+    /// Whether the thread is at `int 0x80`, which has raised an exception: on hardware because there is no
+    /// such gate. Some software KVMs know no such instruction.
+    fn is_foreign_call(&mut self, thread: ThreadIndex, vector: u8) -> bool {
+        matches!(vector, GENERAL_PROTECTION_VECTOR | INVALID_OPCODE_VECTOR)
+            && self.code_at(thread).take(FOREIGN_CALL.len()).eq(FOREIGN_CALL)
+    }
+
+    /// Notes an exception of a thread, and records it.
+    pub(crate) fn note_exception(
+        &mut self,
+        thread: ThreadIndex,
+        vector: u8,
+        error_code: Word,
+        time: u64,
+    ) {
         self.faults += 1;
         let instruction = self.threads[thread].context.instruction();
         let fault = &mut self.threads[thread].fault;
@@ -51,7 +92,6 @@ impl<M: Machine> Kernel<M> {
             };
             self.trace(time, thread, event);
         }
-        Next::switch(self.raise(thread, vector, error_code))
     }
 
     /// Sends the exception message; without a handler the thread is stopped. The thread may be the
@@ -94,6 +134,13 @@ impl<M: Machine> Kernel<M> {
         if tag.label() != 0 {
             self.stop_unhandled(thread, Unresolved::Refused, tag.widened());
             return None;
+        }
+        if tag.words() == Exception::WORDS {
+            let message = &self.utcb(handler).message[Exception::FIRST_REGISTER..];
+            let registers = *message.first_chunk().expect("a message has room for them");
+            self.abandon(thread);
+            self.threads[thread].context.set_registers(&Registers::from_words(registers));
+            self.trace_registers(thread, SetBy::Answer, handler);
         }
         self.threads[thread].enter(State::Ready);
         if self.traces(Kind::Resume) {

@@ -172,14 +172,11 @@ impl<M: Machine> Kernel<M> {
     ) {
         let thread = &self.threads[faulter];
         let [first, second] = thread.fault.message;
-        let pointers = [thread.context.instruction(), thread.context.stack()];
-        let registers = &mut self.utcb(receiver).message;
-        (registers[0], registers[1]) = (first, second);
+        let message = &mut self.mappings.machine.utcb(self.threads[receiver].utcb).message;
+        (message[0], message[1]) = (first, second);
         if tag == Exception::TAG {
-            let [instruction, stack] = pointers;
-            let (vector, error_code) = (first, second);
-            let exception = Exception { vector, error_code, instruction, stack };
-            registers[..Exception::WORDS].copy_from_slice(&exception.to_words());
+            let registers = thread.context.registers(true).to_words();
+            message[Exception::FIRST_REGISTER..Exception::WORDS].copy_from_slice(&registers);
         }
         if self.mappings.machine.enabled_records() != 0 {
             self.threads[faulter].fault.delivered = self.mappings.machine.time();

@@ -132,11 +132,15 @@ impl<M: Machine> Kernel<M> {
 
     /// What the instruction that a thread is at accesses, if it is an I/O instruction.
     fn port_access(&mut self, thread: ThreadIndex) -> Option<PortAccess> {
+        let dx = self.threads[thread].context.port();
+        PortAccess::decode(self.code_at(thread), dx)
+    }
+
+    /// The bytes from the thread's instruction pointer on, as far as its task has them.
+    pub(crate) fn code_at(&mut self, thread: ThreadIndex) -> impl Iterator<Item = u8> {
         let task = self.task_of(thread);
-        let context = &self.threads[thread].context;
-        let (instruction, dx) = (context.instruction(), context.port());
-        let code = (0..).map_while(|offset| self.code_byte(task, instruction.checked_add(offset)?));
-        PortAccess::decode(code, dx)
+        let instruction = self.threads[thread].context.instruction();
+        (0..).map_while(move |offset| self.code_byte(task, instruction.checked_add(offset)?))
     }
 
     /// A byte of the task's memory; `None` where it has none.

@@ -6,11 +6,11 @@ use crate::{
         index::{GateIndex, ThreadIndex},
         machine::Machine,
     },
-    objects::invocation::require,
+    objects::invocation::{Answer, Reply, require},
     threads::{
         gate::GateChain,
         kernel::Kernel,
-        next::SystemCall,
+        next::{Next, SystemCall},
         queue::ThreadList,
         state::{PendingMessage, State},
         thread::ThreadChain,
@@ -21,26 +21,23 @@ use protocol::{
 };
 
 impl<M: Machine> Kernel<M> {
-    /// A gate leads to `thread` from now on. Interrupts come in while those are seen to who wait there.
+    /// A gate leads to `thread`, which is in a task, from now on. Interrupts come in while those are seen to who wait there.
     pub(crate) fn take_gate(
         &mut self,
         caller: ThreadIndex,
         thread: ThreadIndex,
         request: TakeGate,
-    ) -> Result<(), ObjectError> {
+    ) -> Answer {
         let capability = self.capability(caller, request.gate)?;
         let Object::Gate(gate) = capability.object else {
-            return Err(ObjectError::InvalidArgument);
+            return Err(ObjectError::InvalidArgument.into());
         };
         require(capability.rights, Rights::EXECUTE)?;
-        if self.threads[thread].bound_task().is_none() {
-            return Err(ObjectError::InvalidArgument);
-        }
         self.gates[gate].record.label = request.label as u64;
         self.lead_to(gate, thread);
         let senders = self.take_waiting(gate, thread);
         self.queue_again(gate, thread, senders);
-        Ok(())
+        Ok(Reply { words: 0, next: Next::Best })
     }
 
     fn lead_to(&mut self, gate: GateIndex, thread: ThreadIndex) {

@@ -5,6 +5,7 @@ pub mod factory;
 pub mod gate;
 pub mod interrupts;
 pub mod invocation;
+pub mod registers;
 pub mod start;
 pub mod task;
 pub mod thread;

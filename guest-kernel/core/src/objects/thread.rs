@@ -52,10 +52,7 @@ impl<M: Machine> Kernel<M> {
                 message[2] = old[1];
                 Ok(Reply { words: 3, next: Next::Best })
             }
-            Request::TakeGate(request) => {
-                self.take_gate(caller, thread, request)?;
-                Ok(Reply { words: 0, next: Next::Best })
-            }
+            request => self.other_thread_operation(caller, thread, request),
         }
     }
 
@@ -104,6 +101,7 @@ impl<M: Machine> Kernel<M> {
         bound.head = bound.ids.into();
         bound.root = self.mappings.tasks[task].space.root();
         bound.context = Context::new(utcb);
+        self.set_foreign(thread, false);
         let owner = &mut self.mappings.tasks[task];
         owner.take_utcb(utcb);
         owner.threads.push(&mut self.threads, ThreadChain::InTask, thread);
@@ -111,7 +109,7 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// Sets a thread's registers and lets it run. Returns its old ones.
-    fn exchange_registers(
+    pub(crate) fn exchange_registers(
         &mut self,
         caller: ThreadIndex,
         thread: ThreadIndex,
@@ -120,15 +118,26 @@ impl<M: Machine> Kernel<M> {
         if self.threads[thread].bound_task().is_none() {
             return Err(ObjectError::InvalidArgument);
         }
+        let old = self.set_pointers(thread, new)?;
+        if thread != caller {
+            self.cancel(thread);
+        }
+        Ok(old)
+    }
+
+    /// Sets a thread's instruction and stack pointer. Returns its old ones.
+    #[inline(always)]
+    pub(crate) fn set_pointers(
+        &mut self,
+        thread: ThreadIndex,
+        new: ExRegs,
+    ) -> Result<[Word; 2], ObjectError> {
         let context = &self.threads[thread].context;
         let old = [context.instruction(), context.stack()];
         let keep = |new: Word, old: Word| if new == ExRegs::KEEP { old } else { new };
         let (instruction, stack) = (keep(new.instruction, old[0]), keep(new.stack, old[1]));
         if instruction >= USER_END {
             return Err(ObjectError::OutOfRange);
-        }
-        if thread != caller {
-            self.cancel(thread);
         }
         self.threads[thread].context.set_pointers(instruction, stack);
         Ok(old)

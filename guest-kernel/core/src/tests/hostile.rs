@@ -30,6 +30,7 @@ use protocol::{
         interrupts::{self, INTERRUPTS, LINES},
         task, thread,
     },
+    registers::ThreadRegisters,
     syscall::{CAPABILITY_SHIFT, Operation, Timeout, Timeouts},
 };
 use std::collections::BTreeMap;
@@ -37,8 +38,9 @@ use std::collections::BTreeMap;
 /// Enough to reach every state many times over, in a few seconds.
 const STEPS: usize = 4_000_000;
 
-/// Everybody has capabilities from here on; the last one is a task.
+/// Everybody has capabilities from here on; the last ones are a thread and a task.
 const FIRST_INDEX: Word = 5;
+const THREAD_INDEX: Word = 9;
 const TASK_INDEX: Word = 10;
 
 /// Where everybody has the interrupts.
@@ -135,6 +137,9 @@ pub fn act(bench: &mut Bench, source: &mut Source) {
         return begin_again(bench, source, current);
     }
     match source.below(21) {
+        _ if bench.kernel.is_foreign(current) && source.below(2) == 0 => {
+            bench.kernel.foreign_system_call();
+        }
         0 => bench.kernel.timer_tick(),
         20 => bench.kernel.pass(source.below(300) as u64),
         17 => make_or_end(bench, source, current),
@@ -175,9 +180,19 @@ pub fn act(bench: &mut Bench, source: &mut Source) {
                 };
                 bench.kernel.utcb(current).message[..3].copy_from_slice(&arguments);
             }
+            if label == label::THREAD && source.below(2) == 0 {
+                // One that is there, with as many words as any takes.
+                bench.kernel.utcb(current).message[0] = 1 + source.below(8);
+                bench.kernel.utcb(current).message[3] = source.below(4);
+                words = 1 + ThreadRegisters::WORDS;
+            }
             let items = if source.below(3) == 0 { source.below(4) } else { 0 };
             let mut operation = [1, 2, 3, 3, 3, 6, 9, 15][source.below(8)];
-            let mut index = if label == label::TASK { TASK_INDEX } else { source.below(14) };
+            let mut index = match label {
+                label::TASK => TASK_INDEX,
+                label::THREAD if words > 8 => THREAD_INDEX,
+                _ => source.below(14),
+            };
             match source.below(48) {
                 0 => {
                     // What it owes it sets aside ...
@@ -402,7 +417,7 @@ fn anything_that_tasks_do_leaves_the_kernel_sound() {
     let fresh = crowd();
     let mut bench = fresh.clone();
     let mut source = Source::new(2);
-    let mut seen = [0; 24];
+    let mut seen = [0; 32];
     let (mut port_faults, mut steps_with_ports, mut steps_with_replies) = (0, 0, 0);
     let (mut crowds, mut ended) = (1, [0; 16]);
     for step in 0..STEPS {
@@ -458,5 +473,6 @@ fn anything_that_tasks_do_leaves_the_kernel_sound() {
         assert!(ended[kind as usize] > 1000, "{kind:?}, {crowds} crowds: {ended:?}");
     }
     assert!(port_faults > 1000 && steps_with_ports > 1000, "{port_faults}, {steps_with_ports}");
+    assert!(seen[Kind::RegistersSet as usize] > 1000, "{seen:?}");
     assert!(steps_with_replies > 1000, "{steps_with_replies}");
 }

@@ -23,6 +23,7 @@ mod precedence;
 mod queue;
 mod quick;
 mod random;
+mod registers;
 mod replies;
 mod restart;
 mod soundness;

@@ -45,7 +45,7 @@ use protocol::{
         record::{Kind, MapStatus, Record, Traced},
     },
     kip::PhysicalRange,
-    layout::UTCB_AREA,
+    layout::{MAPPABLE_START, USER_END, UTCB_AREA},
     message::{MapItem, MessageTag},
     object::{CapabilityIndex, label},
     operation::interrupts::LINES,
@@ -64,6 +64,9 @@ use zerocopy::{FromBytes, IntoBytes, KnownLayout};
 /// The model's RAM: 64 MiB, of which the pool takes 28 MiB from 2 MiB on.
 pub const RAM_END: u64 = 64 << 20;
 pub const POOL: PhysicalRange = PhysicalRange { start: 2 << 20, end: 30 << 20 };
+
+/// Where tasks run.
+const USER_START: Word = 0x40_0000;
 
 /// Where the kernel's half of a top-level page table has something, in words.
 const KERNEL_HALF: usize = PAGE_SIZE / 4 - 2;
@@ -271,6 +274,10 @@ impl Processor for ModelMachine {
 
     fn forget_registers<R>(&mut self, _registers: &R) {}
 
+    fn system_calls_go_to(&self, is_foreign: bool) -> u32 {
+        1 + u32::from(is_foreign)
+    }
+
     fn install_ports(&mut self, owner: TaskIndex, word: u16, usable: u64) -> bool {
         if self.ports.as_ref().is_none_or(|(known, _)| *known != owner) {
             self.ports = Some((owner, BTreeMap::new()));
@@ -431,7 +438,12 @@ impl Kernel<ModelMachine> {
 
     fn enter(&mut self, vector: Word) {
         if let Some(current) = self.current.get() {
-            self.threads[current].context.vector = vector;
+            let context = &mut self.threads[current].context;
+            context.vector = vector;
+            // There it must have been, wherever it was sent.
+            if !(MAPPABLE_START..USER_END).contains(&context.instruction()) {
+                context.set_pointers(USER_START, context.stack());
+            }
         }
     }
 
@@ -466,8 +478,7 @@ impl Clone for Bench {
             current,
             bereaved,
             timing,
-        } =
-            &self.kernel;
+        } = &self.kernel;
         let mappings = Mappings {
             machine: mappings.machine.clone(),
             tasks: mappings.tasks.clone(),
@@ -576,7 +587,7 @@ impl Bench {
         let utcb = UtcbReference::at_offset(frame, offset).expect("offset");
         let thread = kernel.add_thread(factory, utcb, priority).expect("thread");
         kernel.bind_to(thread, task, utcb, UTCB_AREA);
-        kernel.threads[thread].context.set_pointers(0x40_0000, 0);
+        kernel.threads[thread].context.set_pointers(USER_START, 0);
         let record = &mut kernel.threads[thread].record;
         record.set_pager(CapabilityIndex::PARENT.0 as u16);
         record.set_exception_handler(CapabilityIndex::PARENT.0 as u16);

@@ -341,6 +341,7 @@ fn check_thread(bench: &mut Bench, census: &Census, index: ThreadIndex) -> Check
     if let Some(task) = thread.bound_task() {
         same("whether a thread's task exists", census.has(Mortal::Task(task)), true)?;
     }
+    same("whether the processor takes its registers", thread.context.is_harmless(), true)?;
     let is_bound_state = !thread.is(ThreadState::Inactive) && !thread.is(ThreadState::Stopped);
     same("whether it can do what it does", is_bound_state && thread.record.task == NOBODY, false)?;
     let gates = members(&kernel.gates, thread.gates, GateChain::OfThread);

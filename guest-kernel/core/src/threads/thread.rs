@@ -6,8 +6,8 @@ use crate::{
         chain::{Chain, Linked, Links},
         frames::{KernelFrame, PhysicalAddress},
         index::{
-            FactoryIndex, GateIndex, MaybeInterrupt, MaybeThread, Table, TableIndex, TaskIndex, Tenant,
-            ThreadIndex,
+            FactoryIndex, GateIndex, MaybeInterrupt, MaybeThread, Table, TableIndex, TaskIndex,
+            Tenant, ThreadIndex,
         },
         machine::Memory,
         node::MaybeNode,
@@ -100,6 +100,8 @@ pub struct Thread {
     pub fault: FaultState,
     /// The system call that was left at a preemption point.
     pub undertaking: Option<Undertaking>,
+    /// The function that takes its system calls, by the lower half of its address: the entry goes there.
+    pub system_calls_go_to: u32,
     /// User-mode registers.
     pub context: Context,
 }
@@ -145,12 +147,14 @@ impl Thread {
                 message: [0; 2],
             },
             undertaking: None,
+            system_calls_go_to: 0,
             context: Context::new(0),
         }
     }
 
     /// Another thread that is bound to no task yet comes to be in the place of one that is gone. Its
-    /// registers are those of a thread that never ran already ([`Self::leave_task`]).
+    /// registers are those of a thread that never ran already ([`Self::leave_task`]); where its system calls go
+    /// is said when it comes to be in a task.
     #[inline(always)]
     pub fn renew(&mut self, new: Self) {
         let Self {
@@ -175,6 +179,7 @@ impl Thread {
             owes_sender,
             fault,
             undertaking,
+            system_calls_go_to: _,
             context: _,
         } = new;
         let generation = *self.generation();

@@ -18,11 +18,12 @@ use protocol::{
         TaskRecord, ThreadRecord,
         record::{
             Gate, Handler, Ids, Kind, Map, MapStatus, NamedObject, ObjectNamed, PagersSet,
-            Recorded, TaskCreated, ThreadStarted, Unmap, set_by_words,
+            Recorded, RegistersSet, SetBy, TaskCreated, ThreadStarted, Unmap, set_by_words,
         },
     },
     message::MapItem,
     object::CapabilityIndex,
+    registers::Registers,
 };
 
 impl<M: Machine> Kernel<M> {
@@ -127,6 +128,16 @@ impl<M: Machine> Kernel<M> {
                 pager: kernel.handler(thread, pager),
                 exception_handler: kernel.handler(thread, exception_handler),
             }
+        });
+    }
+
+    /// Records that somebody has set registers of a thread, and some that it has now.
+    pub(crate) fn trace_registers(&mut self, thread: ThreadIndex, way: SetBy, by: ThreadIndex) {
+        self.trace_now(self.ids_of(Some(thread)), |kernel| {
+            let Registers { instruction, stack, flags, .. } =
+                kernel.threads[thread].context.registers(false);
+            let [instruction, stack, flags] = [instruction, stack, flags].map(|word| word as u64);
+            RegistersSet { way, by: kernel.ids_of(Some(by)), instruction, stack, flags }
         });
     }
 

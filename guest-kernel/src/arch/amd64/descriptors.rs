@@ -4,6 +4,7 @@ use super::entry::{TRAP_ENTRIES, trap_vector};
 use crate::arch::{
     ports::{self, PortBitmap},
     processor,
+    switch::NOBODYS,
 };
 use core::arch::asm;
 
@@ -21,7 +22,7 @@ const TASK_STATE: u16 = 0x40;
 pub struct TaskState {
     reserved0: u32,
     /// Stack pointer for traps from ring 3: the end of the current thread's register frame.
-    pub frame_end: usize,
+    pub frame_end: *mut u8,
     rings: [u64; 2],
     reserved1: u64,
     /// Stacks of their own for what may happen at any time; the first one for double faults, NMIs
@@ -53,7 +54,7 @@ pub const FRAME_END_OFFSET: usize = core::mem::offset_of!(TaskStateSegment, stat
 pub static mut TASK_STATE_SEGMENT: TaskStateSegment = TaskStateSegment {
     state: TaskState {
         reserved0: 0,
-        frame_end: 0,
+        frame_end: NOBODYS,
         rings: [0; 2],
         reserved1: 0,
         interrupt_stacks: [0; 7],

@@ -10,6 +10,9 @@
 //! recognises that and goes on as with a system call. A task can also jump there by itself; so the
 //! stub takes nothing on trust that the processor would have guaranteed.
 //!
+//! Which function takes a system call stands in the [`Thread`]: that of a foreign thread saves
+//! the registers that system calls do not keep. So whoever is not foreign does not pay for the question.
+//!
 //! # What the kernel relies on
 //! Every way in must see to each of these before the first line of Rust, whatever the task has set:
 //!
@@ -40,7 +43,7 @@ use crate::{
 };
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
-use kernel_core::{arch::Context, entry::system_call::Entered};
+use kernel_core::{arch::Context, entry::system_call::Entered, threads::thread::Thread};
 use protocol::{PAGE_SIZE, fault::Access, operation::interrupts::INTERRUPTS};
 
 /// How many vectors have an entry: the processor's exceptions, the kernel's own, those of interrupts, and the
@@ -64,10 +67,12 @@ unsafe extern "C" {
     #[link_name = "trap_entries"]
     pub static TRAP_ENTRIES: [u64; TRAPS];
     fn system_call_entry();
+    fn foreign_system_call();
 }
 
 // Offsets from the saved r15, which is where a frame begins.
 const FRAME: usize = offset_of!(Context, preserved);
+const FRAME_SIZE: usize = offset_of!(Context, end_of_frame) - FRAME;
 const SCRATCH: usize = offset_of!(Context, scratch) - FRAME;
 const RDX: usize = SCRATCH + 6 * 8;
 const RAX: usize = SCRATCH + 8 * 8;
@@ -77,12 +82,14 @@ pub const VECTOR: usize = offset_of!(Context, vector) - FRAME;
 pub const INSTRUCTION: usize = offset_of!(Context, instruction) - FRAME;
 const CODE_SEGMENT: usize = offset_of!(Context, code_segment) - FRAME;
 const FLAGS: usize = offset_of!(Context, flags) - FRAME;
+/// From the end of a frame back to the function that takes the thread's system calls.
+const SYSTEM_CALLS_GO_TO: usize = offset_of!(Thread, context) + offset_of!(Context, end_of_frame)
+    - offset_of!(Thread, system_calls_go_to);
 const STACK: usize = offset_of!(Context, stack) - FRAME;
-/// The preserved registers: r15, r14, r13, r12, rbp, rbx.
-const PRESERVED: usize = 6 * 8;
+const STACK_SEGMENT: usize = offset_of!(Context, stack_segment) - FRAME;
 
-/// Flags that a task may have set: arithmetic, trap, direction, alignment check, identification.
-const USER_FLAGS: u32 = 0x24_0dd5;
+/// Flags that a task may have set.
+const USER_FLAGS: u32 = protocol::registers::USER_FLAGS as u32;
 /// Interrupts on, and the bit that is always one.
 const FIXED_FLAGS: u32 = 0x202;
 
@@ -94,7 +101,7 @@ global_asm!(
     .global KERNEL_STACK
 KERNEL_STACK:
     .skip {stack_size}
-USER_STACK:
+USER_FLAGS:
     .skip 8
     .popsection
 
@@ -108,28 +115,30 @@ USER_STACK:
     .balign 16
     .global system_call_entry
 system_call_entry:
-    # The processor left us the user's stack; rcx has its instruction pointer, r11 its flags. r9 is one of
-    # the registers that are not kept.
-    mov r9, rsp
+    # The processor left us the user's stack; rcx has its instruction pointer, r11 its flags. All other
+    # registers are the thread's, and a foreign one's are to be saved.
+    mov [rip + USER_FLAGS], r11
     # The end of the frame of the thread that runs.
-    mov rsp, [rip + TASK_STATE_SEGMENT + {frame_end}]
-    mov [rsp - {frame_size} + {stack}], r9
-    mov [rsp - {frame_size} + {flags}], r11
-    mov [rsp - {frame_size} + {instruction}], rcx
+    mov r11, [rip + TASK_STATE_SEGMENT + {frame_end}]
+    mov [r11 - {frame_size} + {stack}], rsp
+    mov [r11 - {frame_size} + {instruction}], rcx
+    mov rcx, [rip + USER_FLAGS]
+    mov [r11 - {frame_size} + {flags}], rcx
 system_call_common:
     # The rest of the frame is of an earlier trap, and not used: the segments are known, the scratch
     # registers are not kept by system calls.
-    mov dword ptr [rsp - {frame_size} + {vector}], {system_call}
-    mov [rsp - {frame_size} + 40], rbx
-    mov [rsp - {frame_size} + 32], rbp
-    mov [rsp - {frame_size} + 24], r12
-    mov [rsp - {frame_size} + 16], r13
-    mov [rsp - {frame_size} + 8], r14
-    mov [rsp - {frame_size}], r15
+    mov dword ptr [r11 - {frame_size} + {vector}], {system_call}
+    mov [r11 - {frame_size} + 40], rbx
+    mov [r11 - {frame_size} + 32], rbp
+    mov [r11 - {frame_size} + 24], r12
+    mov [r11 - {frame_size} + 16], r13
+    mov [r11 - {frame_size} + 8], r14
+    mov [r11 - {frame_size}], r15
     movabs rsp, {stack_end}
     # Arguments are in rdi, rsi, rdx already. It never returns: the next thread's frame, not this
     # stack, says where to go on.
-    call {handle_system_call}
+    movsxd rcx, dword ptr [r11 - {system_calls_go_to}]
+    call rcx
 
     # All registers of the frame that the stack pointer points to.
     .global restore_all
@@ -153,6 +162,26 @@ restore_all:
     add rsp, 16
     iretq
 
+    # The same with a foreign thread, whose system call is an exception: it keeps what the processor does.
+    .global foreign_system_call
+foreign_system_call:
+    mov dword ptr [r11 - {frame_size} + {vector}], {all_registers}
+    mov [r11 - {frame_size} + {scratch} + 64], rax
+    mov rcx, [r11 - {frame_size} + {instruction}]
+    mov [r11 - {frame_size} + {scratch} + 56], rcx
+    mov [r11 - {frame_size} + {scratch} + 48], rdx
+    mov [r11 - {frame_size} + {scratch} + 40], rsi
+    mov [r11 - {frame_size} + {scratch} + 32], rdi
+    mov [r11 - {frame_size} + {scratch} + 24], r8
+    mov [r11 - {frame_size} + {scratch} + 16], r9
+    mov [r11 - {frame_size} + {scratch} + 8], r10
+    mov rcx, [r11 - {frame_size} + {flags}]
+    mov [r11 - {frame_size} + {scratch}], rcx
+    mov qword ptr [r11 - {frame_size} + {code_segment}], {user_code}
+    mov qword ptr [r11 - {frame_size} + {stack_segment}], {user_data}
+    # As if it had been called, where it has been.
+    jmp {handle_foreign_system_call}
+
 disguised_system_call:
     # Below the error code is room for the vector.
     kernel_flags
@@ -165,8 +194,8 @@ disguised_system_call:
     and r11d, {user_flags}
     or r11d, {fixed_flags}
     mov [rsp + 24], r11
-    # To the end of the frame: behind error code, instruction pointer, CS, flags, stack pointer, SS.
-    add rsp, 48
+    # The end of the frame: behind error code, instruction pointer, CS, flags, stack pointer, SS.
+    lea r11, [rsp + 48]
     jmp system_call_common
 jumped_to_entry:
     # A task jumped to the entry: an instruction fetch from a page that it may not use.
@@ -294,16 +323,22 @@ trap_entries:
     first_interrupt = const FIRST_VECTOR,
     frame_end = const FRAME_END_OFFSET,
     system_call = const Context::SYSTEM_CALL,
-    frame_size = const offset_of!(Context, end_of_frame) - FRAME,
+    frame_size = const FRAME_SIZE,
     vector = const VECTOR,
     error_code = const VECTOR + size_of::<usize>(),
     instruction = const INSTRUCTION,
     code_segment = const CODE_SEGMENT,
     flags = const FLAGS,
     stack = const STACK,
+    stack_segment = const STACK_SEGMENT,
+    scratch = const SCRATCH,
+    system_calls_go_to = const SYSTEM_CALLS_GO_TO,
+    all_registers = const Context::RESTART,
+    user_code = const Context::USER_CODE,
+    user_data = const Context::USER_DATA,
     user_flags = const USER_FLAGS,
     fixed_flags = const FIXED_FLAGS,
-    handle_system_call = sym handle_system_call,
+    handle_foreign_system_call = sym handle_foreign_system_call,
     handle_page_fault = sym handle_page_fault,
     handle_trap = sym handle_trap,
     handle_trap_in_kernel = sym handle_trap_in_kernel,
@@ -317,29 +352,28 @@ pub fn entered(context: &Context) -> Entered {
     }
 }
 
-/// Goes on behind the system call of the thread whose registers these are.
+/// Goes on behind the system call of the thread whose frame ends there.
 ///
 /// # Safety
 /// It must be in a system call.
 #[inline(always)]
-pub unsafe fn finish_system_call(context: *const Context) -> ! {
+pub unsafe fn finish_system_call(frame_end: *const u8) -> ! {
     // SAFETY: the caller vouches for the registers. Nothing that is on the stack is needed any more.
     unsafe {
         asm!(
-            "lea rsp, [{context} + {frame}]",
-            "pop r15",
-            "pop r14",
-            "pop r13",
-            "pop r12",
-            "pop rbp",
-            "pop rbx",
+            "mov r15, [rdi - {frame_size}]",
+            "mov r14, [rdi - {frame_size} + 8]",
+            "mov r13, [rdi - {frame_size} + 16]",
+            "mov r12, [rdi - {frame_size} + 24]",
+            "mov rbp, [rdi - {frame_size} + 32]",
+            "mov rbx, [rdi - {frame_size} + 40]",
             // What the system call gives: a tag and a label.
-            "mov rax, [rsp - {preserved} + {rax}]",
-            "mov rdx, [rsp - {preserved} + {rdx}]",
+            "mov rax, [rdi - {frame_size} + {rax}]",
+            "mov rdx, [rdi - {frame_size} + {rdx}]",
             // Where the processor goes on, and with which flags.
-            "mov rcx, [rsp - {preserved} + {instruction}]",
-            "mov r11, [rsp - {preserved} + {flags}]",
-            "mov rsp, [rsp - {preserved} + {stack}]",
+            "mov rcx, [rdi - {frame_size} + {instruction}]",
+            "mov r11, [rdi - {frame_size} + {flags}]",
+            "mov rsp, [rdi - {frame_size} + {stack}]",
             // Nothing of the kernel's leaves in the registers that are not kept.
             "xor edi, edi",
             "xor esi, esi",
@@ -347,9 +381,8 @@ pub unsafe fn finish_system_call(context: *const Context) -> ! {
             "xor r9d, r9d",
             "xor r10d, r10d",
             "sysretq",
-            context = in(reg) context,
-            frame = const FRAME,
-            preserved = const PRESERVED,
+            in("rdi") frame_end,
+            frame_size = const FRAME_SIZE,
             rax = const RAX,
             rdx = const RDX,
             instruction = const INSTRUCTION,
@@ -360,19 +393,19 @@ pub unsafe fn finish_system_call(context: *const Context) -> ! {
     }
 }
 
-/// Goes on with the thread whose registers these are, with all of them.
+/// Goes on with the thread whose frame ends there, with all of its registers.
 ///
 /// # Safety
 /// It must have entered the kernel by a trap, or be set up to run.
 #[inline(always)]
-pub unsafe fn resume(context: *const Context) -> ! {
+pub unsafe fn resume(frame_end: *const u8) -> ! {
     // SAFETY: as in `finish_system_call`.
     unsafe {
         asm!(
-            "lea rsp, [{context} + {frame}]",
+            "lea rsp, [{frame_end} - {frame_size}]",
             "jmp restore_all",
-            context = in(reg) context,
-            frame = const FRAME,
+            frame_end = in(reg) frame_end,
+            frame_size = const FRAME_SIZE,
             options(noreturn),
         )
     }
@@ -406,6 +439,20 @@ extern "C" fn handle_system_call(target: usize, tag: usize, timeouts: usize) -> 
     leave_kernel()
 }
 
+extern "C" fn handle_foreign_system_call() -> ! {
+    kernel().foreign_system_call();
+    leave_kernel()
+}
+
+/// See [`kernel_core::memory::machine::Processor::system_calls_go_to`]. The kernel lies in the uppermost 2 GiB,
+/// where the lower half is the address, with its sign.
+#[inline(always)]
+pub fn system_calls_go_to(is_foreign: bool) -> u32 {
+    let others = handle_system_call as *const ();
+    let function = if is_foreign { foreign_system_call as *const () } else { others };
+    function as usize as u32
+}
+
 /// Bits of a page fault's error code (AMD64 manual volume 2, 8.2.15).
 const ERROR_PRESENT: usize = 1;
 const ERROR_WRITE: usize = 2;
@@ -418,19 +465,30 @@ pub fn fault_access(error: usize) -> Access {
     Access::from_bits_truncate(access as u8)
 }
 
-/// Saves what the processor holds of a thread beside its frame.
+/// From the end of a frame back to what FXSAVE stores, and to the bases of FS and GS.
+const FX: usize = offset_of!(Context, end_of_frame) - offset_of!(Context, fx);
+const FS_BASE: usize = offset_of!(Context, end_of_frame) - offset_of!(Context, fs_base);
+const GS_BASE: usize = offset_of!(Context, end_of_frame) - offset_of!(Context, gs_base);
+
+/// Saves what the processor holds of a thread beside its frame, which ends there.
+///
+/// # Safety
+/// It must be the end of a [`Context`]'s frame.
 #[inline(always)]
-pub fn save(context: &mut Context) {
-    // SAFETY: the area is 64-byte aligned and 512 bytes long; the other instructions only read
-    // registers (FSGSBASE was enabled at boot).
+pub unsafe fn save(frame_end: *mut u8) {
+    // SAFETY: the area in a context is 64-byte aligned and 512 bytes long; FSGSBASE was enabled at boot.
     unsafe {
         asm!(
-            "fxsave64 [{fx}]",
-            "rdfsbase {fs}",
-            "rdgsbase {gs}",
-            fx = in(reg) &raw mut context.fx,
-            fs = out(reg) context.fs_base,
-            gs = out(reg) context.gs_base,
+            "fxsave64 [{end} - {fx}]",
+            "rdfsbase {base}",
+            "mov [{end} - {fs}], {base}",
+            "rdgsbase {base}",
+            "mov [{end} - {gs}], {base}",
+            end = in(reg) frame_end,
+            base = out(reg) _,
+            fx = const FX,
+            fs = const FS_BASE,
+            gs = const GS_BASE,
             options(nostack, preserves_flags),
         );
     }
@@ -439,14 +497,18 @@ pub fn save(context: &mut Context) {
 /// Loads what [`save`] has saved. What it has not is cleared, so that nothing of the thread before
 /// is left: the selectors, and the pointers to the last x87 instruction and its operand, which some
 /// processors save only after an exception.
+///
+/// # Safety
+/// It must be the end of the context's frame.
 #[inline(always)]
-pub fn load(context: &Context) {
-    // SAFETY: the area holds what FXSAVE stored or the initial state; the kernel itself uses
-    // neither these registers nor any data segment.
+pub unsafe fn load(frame_end: *const u8, context: &Context) {
+    // SAFETY: the area holds what FXSAVE stored, the initial state, or what somebody has set of it, without
+    // bits that the processor has not; the bases are the thread's own, or lie in the user area. The
+    // kernel itself uses neither these registers nor any data segment.
     unsafe {
         asm!(
             "fninit",
-            "fxrstor64 [{fx}]",
+            "fxrstor64 [{end} - {fx}]",
             "mov ds, {nothing:e}",
             "mov es, {nothing:e}",
             "mov fs, {nothing:e}",
@@ -454,7 +516,8 @@ pub fn load(context: &Context) {
             "wrfsbase {fs}",
             "wrgsbase {gs}",
             nothing = in(reg) 0,
-            fx = in(reg) &raw const context.fx,
+            end = in(reg) frame_end,
+            fx = const FX,
             fs = in(reg) context.fs_base,
             gs = in(reg) context.gs_base,
             options(nostack, preserves_flags),

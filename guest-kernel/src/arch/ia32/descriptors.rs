@@ -4,6 +4,7 @@ use super::entry::{SYSTEM_CALL_VECTOR, TRAP_ENTRIES, system_call_entry, trap_vec
 use crate::arch::{
     ports::{self, PortBitmap},
     processor,
+    switch::NOBODYS,
 };
 use core::arch::asm;
 use kernel_core::arch::Context;
@@ -24,7 +25,7 @@ const EMERGENCY_TASK_STATE: u16 = 0x38;
 pub struct TaskState {
     link: u32,
     /// Stack pointer for traps from ring 3: the end of the current thread's register frame.
-    pub frame_end: usize,
+    pub frame_end: *mut u8,
     frame_segment: u32,
     rings: [u32; 4],
     directory: u32,
@@ -63,7 +64,7 @@ pub struct TaskStateSegment {
 
 const EMPTY_TASK_STATE: TaskState = TaskState {
     link: 0,
-    frame_end: 0,
+    frame_end: NOBODYS,
     frame_segment: KERNEL_DATA as u32,
     rings: [0; 4],
     directory: 0,

@@ -40,7 +40,7 @@ use crate::{
 };
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
-use kernel_core::{arch::Context, entry::system_call::Entered};
+use kernel_core::{arch::Context, entry::system_call::Entered, threads::thread::Thread};
 use protocol::{PAGE_SIZE, fault::Access, operation::interrupts::INTERRUPTS};
 
 /// How many vectors have a trap entry: the processor's exceptions, the kernel's own, those of interrupts, and
@@ -71,6 +71,7 @@ unsafe extern "C" {
 
 // Offsets from the saved edi, which is where a frame begins.
 const FRAME: usize = offset_of!(Context, general);
+const FRAME_SIZE: usize = offset_of!(Context, end_of_frame) - FRAME;
 /// Where an entry has pushed the vector; behind it is the error code.
 pub const VECTOR: usize = offset_of!(Context, vector) - FRAME;
 /// Where it has pushed the instruction pointer.
@@ -79,8 +80,12 @@ const CODE_SEGMENT: usize = offset_of!(Context, code_segment) - FRAME;
 const FLAGS: usize = offset_of!(Context, flags) - FRAME;
 const STACK_SEGMENT: usize = offset_of!(Context, stack_segment) - FRAME;
 
-/// Flags that a task may have set: arithmetic, trap, direction, alignment check, identification.
-const USER_FLAGS: u32 = 0x24_0dd5;
+/// From the beginning of a frame back to the function that takes the thread's system calls.
+const SYSTEM_CALLS_GO_TO: usize =
+    offset_of!(Thread, context) + FRAME - offset_of!(Thread, system_calls_go_to);
+
+/// Flags that a task may have set.
+const USER_FLAGS: u32 = protocol::registers::USER_FLAGS as u32;
 /// Interrupts on, and the bit that is always one.
 const FIXED_FLAGS: u32 = 0x202;
 /// The flag of virtual-8086 mode, in the third byte.
@@ -109,15 +114,17 @@ KERNEL_STACK:
     .balign 16
     .global system_call_entry
 system_call_entry:
-    push 0
-    push {system_call}
+    # No vector and no error code: what an earlier trap left there nobody looks at.
+    sub esp, 8
     pushad
+    mov esi, esp
     # Arguments are in ecx, edx and, on the stack, eax. Where it is aligned to 16 bytes at the call.
     mov esp, {stack_end} - 12
     kernel_state ebx
     push eax
-    # It never returns: the next thread's frame, not this stack, says where to go on.
-    call {handle_system_call}
+    # It never returns: the next thread's frame, not this stack, says where to go on. Which function takes
+    # the call the thread says, so that whoever is not foreign does not pay for the question.
+    call dword ptr [esi - {system_calls_go_to}]
     # All registers of the frame that the stack pointer points to.
 restore_all:
     popad
@@ -249,8 +256,8 @@ trap_entries:
     interrupts = const INTERRUPTS,
     first_interrupt = const FIRST_VECTOR,
     user_data = const Context::USER_DATA,
-    system_call = const Context::SYSTEM_CALL,
-    frame_size = const offset_of!(Context, end_of_frame) - FRAME,
+    system_calls_go_to = const SYSTEM_CALLS_GO_TO,
+    frame_size = const FRAME_SIZE,
     vector = const VECTOR,
     error_code = const VECTOR + size_of::<usize>(),
     code_segment = const CODE_SEGMENT,
@@ -262,7 +269,6 @@ trap_entries:
     virtual_8086 = const VIRTUAL_8086,
     data_segments = const size_of::<[u32; Context::DATA_SEGMENTS]>(),
     handle_trap_in_virtual_8086 = sym handle_trap_in_virtual_8086,
-    handle_system_call = sym handle_system_call,
     handle_page_fault = sym handle_page_fault_by_registers,
     handle_trap = sym handle_trap,
     handle_trap_in_kernel = sym handle_trap_in_kernel,
@@ -273,6 +279,20 @@ extern "fastcall" fn handle_system_call(timeouts: usize, tag: usize, target: usi
     leave_kernel()
 }
 
+/// The system call of a foreign thread, all of whose registers are saved as those of others are.
+extern "fastcall" fn handle_foreign_system_call(_: usize, _: usize, _: usize) -> ! {
+    kernel().foreign_system_call();
+    leave_kernel()
+}
+
+/// See [`kernel_core::memory::machine::Processor::system_calls_go_to`].
+#[inline(always)]
+pub fn system_calls_go_to(is_foreign: bool) -> u32 {
+    let others = handle_system_call as *const ();
+    let function = if is_foreign { handle_foreign_system_call as *const () } else { others };
+    function as u32
+}
+
 /// How a thread has entered the kernel, which makes no difference.
 pub fn entered(_context: &Context) -> Entered {
     Entered::ByTrap
@@ -280,22 +300,22 @@ pub fn entered(_context: &Context) -> Entered {
 
 pub use resume as finish_system_call;
 
-/// Goes on with the thread whose registers these are.
+/// Goes on with the thread whose frame ends there.
 ///
 /// # Safety
 /// It must have entered the kernel, or be set up to run.
 #[inline(always)]
-pub unsafe fn resume(context: *const Context) -> ! {
+pub unsafe fn resume(frame_end: *const u8) -> ! {
     // SAFETY: the caller vouches for the registers. Nothing that is on the stack is needed any more.
     unsafe {
         asm!(
-            "lea esp, [{context} + {frame}]",
+            "lea esp, [{frame_end} - {frame_size}]",
             "popad",
             // Vector and error code.
             "add esp, 8",
             "iretd",
-            context = in(reg) context,
-            frame = const FRAME,
+            frame_end = in(reg) frame_end,
+            frame_size = const FRAME_SIZE,
             options(noreturn),
         )
     }
@@ -315,22 +335,44 @@ pub fn fault_access(error: usize) -> Access {
     Access::from_bits_truncate((error & ERROR_ACCESS) as u8)
 }
 
-/// Saves what the processor holds of a thread beside its frame.
+/// From the end of a frame back to what FXSAVE stores.
+const FX: usize = offset_of!(Context, end_of_frame) - offset_of!(Context, fx);
+
+/// Saves what the processor holds of a thread beside its frame, which ends there.
+///
+/// # Safety
+/// It must be the end of a [`Context`]'s frame.
 #[inline(always)]
-pub fn save(context: &mut Context) {
-    let fx = &raw mut context.fx;
-    // SAFETY: the area is 64-byte aligned and 512 bytes long.
-    unsafe { asm!("fxsave [{}]", in(reg) fx, options(nostack, preserves_flags)) }
+pub unsafe fn save(frame_end: *mut u8) {
+    // SAFETY: the area in a context is 64-byte aligned and 512 bytes long.
+    unsafe {
+        asm!(
+            "fxsave [{end} - {fx}]",
+            end = in(reg) frame_end,
+            fx = const FX,
+            options(nostack, preserves_flags),
+        );
+    }
 }
 
 /// Loads what [`save`] has saved. What it has not is cleared, so that nothing of the thread before
 /// is left: the pointers to the last x87 instruction and its operand, which some processors save only
 /// after an exception.
+///
+/// # Safety
+/// It must be the end of the context's frame.
 #[inline(always)]
-pub fn load(context: &Context) {
-    let fx = &raw const context.fx;
-    // SAFETY: the area holds what FXSAVE stored or the initial state; the kernel itself does not
-    // use these registers.
-    unsafe { asm!("fninit", "fxrstor [{}]", in(reg) fx, options(nostack, preserves_flags)) }
+pub unsafe fn load(frame_end: *const u8, context: &Context) {
+    // SAFETY: the area holds what FXSAVE stored, the initial state, or what somebody has set of it, without
+    // bits that the processor has not; the kernel itself does not use these registers.
+    unsafe {
+        asm!(
+            "fninit",
+            "fxrstor [{end} - {fx}]",
+            end = in(reg) frame_end,
+            fx = const FX,
+            options(nostack, preserves_flags),
+        );
+    }
     load_utcb_segment(context.utcb_segment);
 }

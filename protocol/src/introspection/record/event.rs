@@ -2,8 +2,8 @@
 
 use super::{
     Exception, Fault, Interrupt, Map, Message, ObjectEnded, ObjectNamed, PagersSet, Record,
-    Resolve, Resume, ShutDown, TaskCreated, ThreadStarted, TimedOut, Unmap, UnresolvedFault, Whom,
-    fields::Fields,
+    RegistersSet, Resolve, Resume, ShutDown, TaskCreated, ThreadStarted, TimedOut, Unmap,
+    UnresolvedFault, Whom, fields::Fields,
 };
 
 /// What is recorded of an event of one kind.
@@ -117,4 +117,6 @@ events! {
     Interrupt(Interrupt) = 15,
     /// The thread goes on although what it has waited for has not come: its time was over.
     TimedOut(TimedOut) = 16,
+    /// Somebody set registers of the thread while it was not running, or triggers an exception in it.
+    RegistersSet(RegistersSet) = 17,
 }

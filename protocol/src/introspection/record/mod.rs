@@ -18,6 +18,7 @@ mod interrupt;
 mod mapping;
 mod message;
 mod object;
+mod registers;
 mod time;
 
 pub use event::{Event, Kind, Recorded};
@@ -30,6 +31,7 @@ pub use object::{
     EndedObject, Gate, Handler, Name, NamedObject, ObjectEnded, ObjectNamed, PagersSet,
     TaskCreated, ThreadStarted,
 };
+pub use registers::{RegistersSet, SetBy};
 pub use time::TimedOut;
 
 use fields::Fields;

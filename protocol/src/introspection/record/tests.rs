@@ -202,6 +202,23 @@ impl Random {
                 exception_handler: self.handler(),
             }
             .into(),
+            Kind::RegistersSet => {
+                let ways = [
+                    SetBy::ExRegs,
+                    SetBy::Trigger,
+                    SetBy::Write,
+                    SetBy::WriteFloatingPoint,
+                    SetBy::Answer,
+                ];
+                RegistersSet {
+                    way: ways[self.below(ways.len() as u64) as usize],
+                    by: self.ids(),
+                    instruction: self.word(),
+                    stack: self.word(),
+                    flags: self.word(),
+                }
+                .into()
+            }
         }
     }
 }
@@ -226,7 +243,7 @@ fn every_event_comes_back() {
 #[test]
 fn any_bytes_are_an_event_written_so_or_none() {
     let mut random = Random(2);
-    let (mut read, mut refused) = ([0; 24], 0);
+    let (mut read, mut refused) = ([0; 32], 0);
     for round in 0..400_000 {
         let kind = Kind::ALL[round % Kind::ALL.len()];
         let mut bytes = [0; 64];

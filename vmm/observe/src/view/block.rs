@@ -4,7 +4,9 @@ use super::{
     Paint, placement,
     words::{self, Gate, Gone, Headline, Latency, Mapped, Own, Place, Sending, Unmapped, put},
 };
-use crate::event::{End, Event, Interrupt, Mapping, Naming, Nanoseconds, Pagers, Party, Span};
+use crate::event::{
+    End, Event, Interrupt, Mapping, Naming, Nanoseconds, Pagers, Party, Registers, Span,
+};
 use protocol::introspection::{
     mapping::ObjectKind,
     record::{NamedObject, Unresolved},
@@ -67,6 +69,14 @@ pub(super) fn event(text: &mut String, paint: Paint, event: &Event) {
                 *time,
                 who,
                 format_args!("pager {pager}, exception handler {handler}, set by {by}"),
+            );
+        }
+        Event::RegistersSet(Registers { time, who, way, code, stack, flags, by }) => {
+            let (what, place) = (words::registers_set(*way), Place(code));
+            lines.line(
+                *time,
+                who,
+                format_args!("{what} by {by}: ip={place} sp={stack:#x} flags={flags:#x}"),
             );
         }
         Event::Ended(ending) => {

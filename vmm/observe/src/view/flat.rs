@@ -2,8 +2,8 @@
 
 use super::words::{self, Gate, Gone, Numbers, Place, Sending, map_status, put};
 use crate::event::{
-    Cause, End, Ending, Event, HandlersOwn, Interrupt, Mapping, Naming, Pagers, Span, TimedOut,
-    Unmapping,
+    Cause, End, Ending, Event, HandlersOwn, Interrupt, Mapping, Naming, Pagers, Registers, Span,
+    TimedOut, Unmapping,
 };
 use protocol::{
     PAGE_ORDER,
@@ -59,6 +59,14 @@ pub(super) fn event(text: &mut String, event: &Event) {
         Event::PagersSet(Pagers { time, who, pager, exception_handler, by }) => {
             let [pager, handler] = [pager, exception_handler].map(Gate);
             put!(text, "{time} {who} pagers-set pager={pager} handler={handler} by {by}");
+        }
+        Event::RegistersSet(Registers { time, who, way, code, stack, flags, by }) => {
+            let (way, place) = (words::registers_key(*way), Place(code));
+            put!(
+                text,
+                "{time} {who} registers-set {way} ip={place} sp={stack:#x} flags={flags:#x}"
+            );
+            put!(text, " by {by}");
         }
         Event::Ended(ending) => {
             let Ending { time, number, label, by, .. } = ending;

@@ -2,11 +2,12 @@
 //!
 //! Keys are only ever added; a change of a key's meaning changes [`VERSION`].
 
-use super::words::{self, exception, is_memory, kind_key, reason_key, rights};
+use super::words::{self, exception, is_memory, kind_key, reason_key, registers_key, rights};
 use crate::{
     event::{
         Cause, Creation, Diagnosis, End, Ending, Event, Handler, HandlersOwn, Interrupt, Mapping,
-        Message, Naming, Nanoseconds, Pagers, Party, Resumed, ShutDown, Span, TimedOut, Unmapping,
+        Message, Naming, Nanoseconds, Pagers, Party, Registers, Resumed, ShutDown, Span, TimedOut,
+        Unmapping,
     },
     region::{Around, Region},
     symbols::Location,
@@ -36,6 +37,7 @@ pub(super) fn event(text: &mut String, event: &Event) {
         Event::ThreadStarted(creation) => line(text, "thread", CreationBody::new(creation, true)),
         Event::Named(naming) => line(text, "named", NamingBody::new(naming)),
         Event::PagersSet(pagers) => line(text, "pagers", PagersBody::new(pagers)),
+        Event::RegistersSet(set) => line(text, "registers", RegistersBody::new(set)),
         Event::Ended(ending) => line(text, "ended", EndingBody::new(ending)),
         Event::TimedOut(timed) => line(text, "timeout", TimedOutBody::new(timed)),
         Event::ShutDown(down) => line(text, "shutdown", ShutDownBody::new(down)),
@@ -625,6 +627,37 @@ impl<'a> TimedOutBody<'a> {
             deadline: *deadline,
             partner: partner.as_ref().map(|partner| &*partner.name),
             partner_id: partner.as_ref().and_then(number),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct RegistersBody<'a> {
+    t: Time,
+    #[serde(flatten)]
+    who: Who<'a>,
+    way: &'static str,
+    #[serde(flatten)]
+    code: Place<'a>,
+    stack: Hex,
+    flags: Hex,
+    by: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by_id: Option<u16>,
+}
+
+impl<'a> RegistersBody<'a> {
+    fn new(set: &'a Registers) -> Self {
+        let Registers { time, who, way, code, stack, flags, by } = set;
+        Self {
+            t: Time(*time),
+            who: Who::new(who),
+            way: registers_key(*way),
+            code: Place::new(code),
+            stack: Hex(*stack),
+            flags: Hex(*flags),
+            by: &by.name,
+            by_id: number(by),
         }
     }
 }

@@ -54,7 +54,8 @@ impl Summary {
             Event::Message(_) => self.messages += 1,
             Event::Interrupt(_) => self.interrupts += 1,
             Event::TaskCreated(_) | Event::ThreadStarted(_) | Event::Ended(_) => {}
-            Event::Named(_) | Event::PagersSet(_) | Event::TimedOut(_) => {}
+            Event::Named(_) | Event::PagersSet(_) | Event::RegistersSet(_) | Event::TimedOut(_) => {
+            }
             Event::ShutDown(_) | Event::Lost(_) => {}
         }
     }

@@ -82,6 +82,7 @@ fn every_json_line_is_an_object_with_version_and_kind() {
         "message",
         "named",
         "pagers",
+        "registers",
         "shutdown",
         "task",
         "thread",

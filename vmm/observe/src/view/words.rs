@@ -2,7 +2,8 @@
 
 use crate::{
     event::{
-        Cause, End, Ending, Handler, HandlersOwn, Mapping, Message, Resumed, Span, TimedOut, Unmapping,
+        Cause, End, Ending, Handler, HandlersOwn, Mapping, Message, Resumed, Span, TimedOut,
+        Unmapping,
     },
     region::Region,
     symbols::Location,
@@ -14,7 +15,7 @@ use protocol::{
     flexpage::{Flexpage, Kind, Rights},
     introspection::{
         mapping::ObjectKind,
-        record::{MapStatus, Unresolved},
+        record::{MapStatus, SetBy, Unresolved},
     },
     message::MessageTag,
     object::label,
@@ -415,6 +416,28 @@ fn ipc_error(word: u64) -> String {
     }
 }
 
+/// What was done to a thread.
+pub(super) fn registers_set(way: SetBy) -> &'static str {
+    match way {
+        SetBy::ExRegs => "sent elsewhere",
+        SetBy::Trigger => "made to raise an exception",
+        SetBy::Write => "registers set",
+        SetBy::WriteFloatingPoint => "floating-point state set",
+        SetBy::Answer => "registers set in the answer",
+    }
+}
+
+/// The same as a word.
+pub(super) fn registers_key(way: SetBy) -> &'static str {
+    match way {
+        SetBy::ExRegs => "ex-regs",
+        SetBy::Trigger => "trigger",
+        SetBy::Write => "write",
+        SetBy::WriteFloatingPoint => "write-floating-point",
+        SetBy::Answer => "answer",
+    }
+}
+
 /// The processor's exceptions by number.
 pub(super) fn exception(vector: u8) -> &'static str {
     match vector {
@@ -438,6 +461,9 @@ pub(super) fn exception(vector: u8) -> &'static str {
         19 => "SIMD floating-point error",
         20 => "virtualization exception",
         21 => "control protection",
+        0x30 => "system call",
+        0x80 => "int 0x80",
+        255 => "triggered",
         _ => "exception",
     }
 }

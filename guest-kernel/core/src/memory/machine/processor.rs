@@ -20,6 +20,10 @@ pub trait Processor {
     /// neither kept for it nor found by another one at the same place.
     fn forget_registers<R>(&mut self, registers: &R);
 
+    /// The function that takes the system calls of threads, foreign ones or others, by the lower half of its
+    /// address. The entry goes where the thread says, which must be one of these.
+    fn system_calls_go_to(&self, is_foreign: bool) -> u32;
+
     /// Forgets what the processor may have cached for a page of the space with this top-level page
     /// table. It caches only entries of the space that it works in: the switch to another one forgets
     /// everything of this one.
