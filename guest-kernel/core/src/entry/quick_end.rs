@@ -59,19 +59,19 @@ impl<M: Machine> Kernel<M> {
             return None;
         }
         self.mappings.lives.set_cause(ids);
-        // It comes at once.
-        self.mappings.lives.give_turn();
         spot.clear(&mut self.mappings.machine).is_unknown();
         self.mappings.drop_node(factory, node);
         if self.traces(Kind::Unmap) {
+            // The host may look now, and what has no first capability any more must be dying then.
+            self.mappings.lives.put_among_dying(object);
             let take = Rights::from_bits_truncate(rights as u8);
             let flexpage = flexpage.with_rights(Rights::empty());
             let tally = Tally { removed: 1, ..Tally::default() };
             let unmapping = Unmapping { task, flexpage, take, own: true, tally };
-            // Whoever looks at each record sees an object that ends.
-            self.mappings.lives.show_dying(object, true);
             self.record_unmap(unmapping, ids, None);
-            self.mappings.lives.show_dying(object, false);
+        } else {
+            // Its turn comes at once.
+            self.mappings.lives.give_turn();
         }
         match object {
             Mortal::Gate(gate) => {

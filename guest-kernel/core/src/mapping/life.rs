@@ -500,12 +500,6 @@ impl<M: Machine> Lives<M> {
         (life.record.root, life.turn) = (ids, turn);
     }
 
-    /// Shows an object as one that is to be taken apart, or as one that lives, to whoever looks in between.
-    pub(crate) fn show_dying(&mut self, object: Mortal, is_dying: bool) {
-        let state = if is_dying { LifeState::Dying } else { LifeState::Living };
-        self.record(object).state = state as u16;
-    }
-
     /// The next turn, of an object that a system call ends.
     #[inline(always)]
     pub(crate) fn give_turn(&mut self) -> Option<Turn> {
