@@ -10,10 +10,12 @@ use core::{
 /// Whether the timer has interrupted the kernel and nobody has asked for that yet.
 static TICKED: AtomicBool = AtomicBool::new(false);
 
+/// In so many microseconds the timer comes again after it has interrupted the kernel, unless it is set anew.
+const AGAIN: u64 = 200;
+
 /// Takes the timer's interrupt of the kernel.
 pub fn note_tick() {
     local_apic::end_of_interrupt();
-    local_apic::come_again();
     TICKED.store(true, Ordering::Relaxed);
 }
 
@@ -24,7 +26,17 @@ pub fn open_window() -> bool {
     // registers as they were: the interrupt only changes [`TICKED`]. The first instruction behind
     // `sti` is not interrupted yet.
     unsafe { asm!("sti", "nop", "cli") }
-    TICKED.swap(false, Ordering::Relaxed)
+    let has_ticked = TICKED.swap(false, Ordering::Relaxed);
+    if has_ticked {
+        come_again();
+    }
+    has_ticked
+}
+
+/// Who goes on in the kernel may see to the timer late: so it comes once more.
+#[cold]
+fn come_again() {
+    local_apic::set_timer(AGAIN);
 }
 
 /// Sleeps until an interrupt has come. True if it was the timer's.
