@@ -27,10 +27,12 @@ pub fn take(interrupt: InterruptIndex) {
     local_apic::end_of_interrupt();
 }
 
+/// In so many microseconds the timer comes again after it has interrupted the kernel, unless it is set anew.
+const AGAIN: u64 = 200;
+
 /// Takes the timer's interrupt of the kernel.
 pub fn note_tick() {
     local_apic::end_of_interrupt();
-    local_apic::come_again();
     CAME.fetch_or(TICK, Ordering::Relaxed);
 }
 
@@ -67,10 +69,19 @@ pub fn open_window() -> Came {
     // behind `sti` is not interrupted yet.
     unsafe { asm!("sti", "nop", "cli") }
     let came = came();
+    if came.tick {
+        come_again();
+    }
     if came.interrupt {
         local_apic::remind();
     }
     came
+}
+
+/// Who goes on in the kernel may see to the timer late: so it comes once more.
+#[cold]
+fn come_again() {
+    local_apic::set_timer(AGAIN);
 }
 
 /// Sleeps until an interrupt has come.

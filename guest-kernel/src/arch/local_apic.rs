@@ -66,9 +66,6 @@ static PACE: AtomicU32 = AtomicU32::new(NOT_YET);
 const NOT_YET: u32 = 0;
 const BY_COUNT: u32 = 1;
 
-/// After an interrupt of the kernel the timer comes again unless it is set anew: by then the kernel is left.
-const AGAIN: u64 = 200;
-
 fn write(register: u64, value: u32) {
     let pointer = direct_map::device_register(PhysicalAddress(BASE + register));
     // SAFETY: the page is the local APIC's, which is mapped uncached and never given to a task;
@@ -173,11 +170,6 @@ pub fn set_timer(microseconds: u64) {
             unsafe { processor::write_msr(TIME_STAMP_DEADLINE, deadline) }
         }
     }
-}
-
-/// Lets the timer interrupt again soon: what it has come for is only noted.
-pub fn come_again() {
-    set_timer(AGAIN);
 }
 
 /// Interrupts the processor as soon as interrupts are on.
