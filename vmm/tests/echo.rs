@@ -180,6 +180,14 @@ struct Session {
     told: mpsc::Receiver<u8>,
 }
 
+/// A test that fails leaves no run behind.
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Session {
     /// Runs a command of a shell's, in which `$0` is `glass`.
     fn new(on: Target, script: &str) -> Self {
