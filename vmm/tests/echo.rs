@@ -105,8 +105,9 @@ fn the_trace_says_who_was_told_and_the_tables_are_sound(on: Target) {
     drop(command);
     let mut output = child.stdout.take().expect("it was asked for");
     let mut back = [0];
-    // One at a time, so that it waits for each.
-    for byte in b"abc" {
+    // More and more slowly, until the program must have begun to wait for the next one.
+    for (byte, pause) in b"abcdef".iter().zip((0..).step_by(100)) {
+        thread::sleep(Duration::from_millis(pause));
         writer.write_all(&[*byte]).expect("a reader");
         output.read_exact(&mut back).expect("it comes back");
         assert_eq!(back[0], *byte);
@@ -119,7 +120,7 @@ fn the_trace_says_who_was_told_and_the_tables_are_sound(on: Target) {
         let event: serde_json::Value = serde_json::from_str(line).expect("JSON");
         event["k"] == "interrupt" && event["task"] == "echo" && event["number"] == 4
     });
-    assert!(told.count() >= 2, "{}", ran.stderr);
+    assert!(told.count() >= 1, "{}", ran.stderr);
     assert!(ran.checks() > 0, "{}", ran.stderr);
 }
 
@@ -177,6 +178,14 @@ struct Session {
     before: Termios,
     child: Child,
     told: mpsc::Receiver<u8>,
+}
+
+/// A test that fails leaves no run behind.
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 impl Session {
