@@ -25,8 +25,16 @@ pub const INSTRUCTIONS: &[(&str, [&str; 3])] = &[
     ("read cr0", ["13"; 3]),
     ("mov cr3", ["13"; 3]),
     ("mov cr4", ["13"; 3]),
+    ("mov cr2", ["13"; 3]),
+    ("read cr2", ["13"; 3]),
+    ("read cr3", ["13"; 3]),
+    ("mov dr0", ["13"; 3]),
+    ("mov dr3", ["13"; 3]),
+    ("mov dr6", ["13"; 3]),
     ("mov dr7", ["13"; 3]),
     ("read dr0", ["13"; 3]),
+    ("read dr6", ["13"; 3]),
+    ("read dr7", ["13"; 3]),
     ("rdmsr", ["13"; 3]),
     ("wrmsr", ["13"; 3]),
     ("rdpmc", ["13"; 3]),
@@ -60,6 +68,9 @@ pub const INSTRUCTIONS: &[(&str, [&str; 3])] = &[
     ("out 0xf4", ["13"; 3]),
     ("out 0x20", ["13"; 3]),
     ("in of 32 bits at 0xffff", ["13"; 3]),
+    ("out of 32 bits at 0xffff", ["13"; 3]),
+    ("in of 16 bits at 0xffff", ["13"; 3]),
+    ("in of 32 bits at 0xfffd", ["13"; 3]),
     ("outs", ["13"; 3]),
     ("x87 exception", ["16"; 3]),
     // A software KVM cannot switch it off.
@@ -72,7 +83,9 @@ pub const INSTRUCTIONS_OF_AMD64: &[(&str, [&str; 3])] = &[
     ("read cr8", ["13"; 3]),
     ("swapgs", ["13"; 3]),
     ("sysretq", ["13"; 3]),
+    ("mov cr8", ["13"; 3]),
     // QEMU takes any base.
+    ("wrgsbase", ["13|returned"; 3]),
     ("wrfsbase", ["13|returned"; 3]),
 ];
 
