@@ -509,6 +509,22 @@ fn debugger(on: Target) {
     assert_eq!(ways, expected);
 }
 
+fn sums(on: Target) {
+    let ran = on.run(&["sums", "--quiet"]).expect_status(0);
+    let said: Vec<_> = ran.stdout.lines().filter_map(|line| line.strip_prefix("sums: ")).collect();
+    // All begin before the first one has its sum: each was preempted.
+    let (begun, done) = said.split_at(3);
+    assert!(begun.iter().all(|line| line.ends_with("begins")), "{said:?}");
+    let mut done = done.to_vec();
+    done.sort_unstable();
+    let kinds = if on.arch == "ia32" { 1 } else { 2 };
+    let expected = [3, 5, 7].map(|step| {
+        let sums = vec![step * 100_000_000u64; kinds];
+        format!("{step} times 100000000 is {sums:?}")
+    });
+    assert_eq!(done, expected);
+}
+
 fn delete_midway(on: Target) {
     let ran = on.run(&["delete-midway", "--json", "--check=64"]).expect_status(0);
     assert!(ran.checks() > 50);
@@ -632,6 +648,7 @@ on_every_target! {
     revoke_tree,
     task_creation,
     debugger,
+    sums,
     delete_midway,
     churn,
 }

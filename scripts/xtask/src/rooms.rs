@@ -53,6 +53,7 @@ const UNSAFE_ALLOWED: [&str; 12] = [
     "broken",
     "fuzzer",
     "hostile",
+    "sums",
 ];
 
 const FORBID: &str = "#![forbid(unsafe_code)]";

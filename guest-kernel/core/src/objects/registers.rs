@@ -117,17 +117,6 @@ impl<M: Machine> Kernel<M> {
         NOTHING
     }
 
-    /// Lets a thread's system calls be exceptions, or not.
-    pub(crate) fn set_foreign(&mut self, thread: ThreadIndex, is_foreign: bool) {
-        let function = self.mappings.machine.system_calls_go_to(is_foreign);
-        self.threads[thread].system_calls_go_to = function;
-    }
-
-    /// Whether they are.
-    pub(crate) fn is_foreign(&self, thread: ThreadIndex) -> bool {
-        self.threads[thread].system_calls_go_to == self.mappings.machine.system_calls_go_to(true)
-    }
-
     fn exchange_registers_with(
         &mut self,
         caller: ThreadIndex,

@@ -88,11 +88,12 @@ impl Pair {
         assert!(self.bench.thread(self.client).is(ThreadState::Exception));
     }
 
-    /// The handler answers with the registers in its message.
+    /// The handler answers with the registers in its message, and goes on.
     fn answer(&mut self, words: usize) {
         self.bench.run(self.handler);
         let tag = MessageTag::new(0, words, 0);
-        self.bench.call(Operation::REPLY_AND_WAIT, CapabilityIndex::NIL, tag);
+        let answer = Operation(Operation::SEND.0 | Operation::REPLY.0);
+        self.bench.call(answer, CapabilityIndex::NIL, tag);
     }
 
     fn context(&mut self) -> &mut Context {
@@ -207,6 +208,7 @@ fn a_triggered_exception_reaches_the_handler_whatever_the_thread_does() {
         prepare(&mut pair);
         assert_eq!(pair.invoke(CLIENT, &trigger.encode()), 0);
         assert!(pair.bench.thread(pair.client).is(ThreadState::Sending));
+        pair.bench.run(pair.handler);
         pair.bench.call(Operation::WAIT, CapabilityIndex::NIL, MessageTag(0));
         let words = *pair.bench.message(pair.handler).first_chunk().unwrap();
         let Exception { vector, registers, .. } = Exception::from_words(words);
@@ -274,19 +276,24 @@ fn system_calls_of_foreign_threads_are_exceptions() {
         assert_eq!((vector, error_code, registers.instruction), (wanted, 0, instruction));
         pair.answer(0);
     };
-    pair.bench.run(pair.handler);
-    pair.bench.call(Operation::WAIT, CapabilityIndex::NIL, MessageTag(0));
+    let wait = |pair: &mut Pair| {
+        pair.bench.run(pair.handler);
+        pair.bench.call(Operation::WAIT, CapabilityIndex::NIL, MessageTag(0));
+    };
     // As hardware says it, and as a software KVM does.
     for (raised, error_code) in [(13, 0x402), (6, 0)] {
+        wait(&mut pair);
         pair.bench.run(pair.client);
         pair.context().set_pointers(code, 0);
         pair.bench.kernel.exception(raised, error_code);
         expect(&mut pair, vector::INTERRUPT_80, code + 2);
     }
+    wait(&mut pair);
     pair.bench.run(pair.client);
     pair.bench.kernel.foreign_system_call();
     expect(&mut pair, vector::SYSTEM_CALL, code + 2);
-    // It is one that page faults as others do.
+    // Its page faults are those of others.
+    wait(&mut pair);
     pair.bench.run(pair.client);
     pair.bench.kernel.page_fault(0x50_0000, Access::WRITE);
     assert!(pair.bench.thread(pair.client).is(ThreadState::PageFault));

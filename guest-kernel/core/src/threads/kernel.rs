@@ -186,6 +186,17 @@ impl<M: Machine> Kernel<M> {
         matches!(self.task_of(thread), TaskIndex::SIGMA0 | TaskIndex::ROOT)
     }
 
+    /// Lets a thread's system calls be exceptions, or not.
+    pub(crate) fn set_foreign(&mut self, thread: ThreadIndex, is_foreign: bool) {
+        let function = self.mappings.machine.system_calls_go_to(is_foreign);
+        self.threads[thread].system_calls_go_to = function;
+    }
+
+    /// Whether they are.
+    pub(crate) fn is_foreign(&self, thread: ThreadIndex) -> bool {
+        self.threads[thread].system_calls_go_to == self.mappings.machine.system_calls_go_to(true)
+    }
+
     /// The message registers of a thread.
     #[inline]
     pub fn utcb(&mut self, thread: ThreadIndex) -> &mut Utcb {

@@ -1,0 +1,4 @@
+//! Links an ordinary program.
+fn main() {
+    linking::program();
+}
