@@ -15,7 +15,7 @@ use protocol::{
         record::{
             EndedObject, Event as Recorded, Exception, Fault, Gate, Handler, Ids, Interrupt, Map,
             MapStatus, Message, Name, NamedObject, ObjectEnded, ObjectNamed, PagersSet,
-            RegistersSet, Resume, SetBy, ShutDown, TaskCreated, ThreadStarted, Traced, Unmap,
+            RegistersSet, Resume, SetBy, ShutDown, TaskCreated, ThreadStarted, TimedOut, Traced, Unmap,
             Unresolved, UnresolvedFault,
         },
     },
@@ -269,6 +269,7 @@ pub(crate) fn others() -> Vec<Traced> {
         ended(10_000, Ids::new(7, 9), 2, EndedObject::Thread { name: name("disk") }),
         ended(10_100, Ids::of_task(7), 1, a_task("reader")),
         ended(10_200, Ids::new(NOBODY, 6), 1, EndedObject::Gate { label: 4 }),
+        record(10_300, WORDS, TimedOut { is_sending: false, partner: ROOT, deadline: 20_000 }),
         record(12_345_678, ROOT, ShutDown { status: 3 }),
     ]
 }

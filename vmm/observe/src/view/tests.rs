@@ -86,6 +86,7 @@ fn every_json_line_is_an_object_with_version_and_kind() {
         "shutdown",
         "task",
         "thread",
+        "timeout",
         "unmap",
     ];
     assert_eq!(kinds, known);

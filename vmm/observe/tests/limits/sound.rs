@@ -151,6 +151,7 @@ impl Sound {
         header.threads = table(POOL.start, 64, 0);
         header.factories = table(FACTORIES, size_of::<FactoryRecord>(), 1);
         header.gates = table(POOL.start, 64, 0);
+        header.interrupts = table(POOL.start, 64, 0);
         (header.pool_start, header.pool_end) = (POOL.start, POOL.end);
         (header.pool_pairs, header.pool_fresh) = (INFO_PAGE, self.next);
         (header.pool_used, header.port_cache) = (self.next - POOL.start, PORT_CACHE);
