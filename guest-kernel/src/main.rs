@@ -4,8 +4,8 @@
 //! (`protocol::boot`). It sets up the processor ([`arch`]), its memory ([`boot`]), starts sigma0 and
 //! the root task, and from then on only reacts: all that it does is in the library `kernel-core`.
 //!
-//! Unsafe code is in [`arch`], [`hardware`], [`boot`], [`kernel_cell`], [`reserved`] and [`trace_ring`], and
-//! nowhere else.
+//! Unsafe code is in [`arch`], [`hardware`], [`boot`], [`kernel_cell`], [`last_words`],
+//! [`reserved`] and [`trace_ring`], and nowhere else.
 #![no_std]
 #![no_main]
 
@@ -14,6 +14,7 @@ mod boot;
 mod console;
 mod hardware;
 mod kernel_cell;
+mod last_words;
 mod reserved;
 mod trace_ring;
 
@@ -28,19 +29,10 @@ const STATUS_PANIC: u8 = 127;
 #[panic_handler]
 fn panic(info: &PanicInfo) -> ! {
     let mut console = console::Console;
-    let _ = match info.location() {
-        Some(location) => {
-            writeln!(
-                console,
-                "kernel: {} ({}:{})",
-                info.message(),
-                location.file(),
-                location.line()
-            )
-        }
-        None => writeln!(console, "kernel: {}", info.message()),
-    };
-    trace_ring::mark_panicked();
+    let _ = console.write_str("kernel: ");
+    let _ = last_words::write_message(&mut console, info);
+    let _ = console.write_str("\n");
+    last_words::leave(info);
     hardware::exit(STATUS_PANIC);
     arch::halt()
 }

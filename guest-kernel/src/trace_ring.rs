@@ -10,7 +10,10 @@ use core::{
     sync::atomic::{Ordering, compiler_fence},
 };
 use kernel_core::{
-    memory::{frames::FramePool, machine::Counts},
+    memory::{
+        frames::{FramePool, PhysicalAddress},
+        machine::Counts,
+    },
     threads::kernel::Tables,
 };
 use protocol::{
@@ -157,9 +160,9 @@ pub fn mark_first_user() {
     set! { time_at_first_user = processor::time(); }
 }
 
-/// Notes that the kernel has given up.
-pub fn mark_panicked() {
-    set! { panicked = 1; }
+/// Notes that the kernel has given up, and where it has left its last words.
+pub fn mark_panicked(last_words: PhysicalAddress) {
+    set! { panicked = last_words.0; }
 }
 
 /// Which kinds of records are written.

@@ -2,9 +2,15 @@
 
 use crate::{follow::Ram, guest::Guest, source_lines::SourceLines};
 use machine::{CpuState, Crash, Memory};
-use observe::{Observer, Printer, Style, inspect, symbols::Location};
-use protocol::introspection::{Header, TaskRecord, ThreadState};
-use std::{collections::VecDeque, sync::Arc};
+use observe::{
+    Observer, Printer, Style,
+    backtrace::{MOST_FRAMES, Processor, backtrace},
+    inspect,
+    symbols::{Image, Location},
+    text::shown_bytes,
+};
+use protocol::introspection::{Header, TaskRecord, ThreadState, last_words::LastWords};
+use std::{collections::VecDeque, iter, sync::Arc};
 
 /// Finds out where a processor was.
 #[derive(Debug)]
@@ -32,13 +38,7 @@ impl Locator<'_> {
             self.task_image(cpu.page_table()).and_then(|module| images.module(module))
         };
         let Some(image) = image else { return format!("{address:#x}") };
-        let Location { symbol, .. } = image.locate(address);
-        let name = image.name();
-        let Some(symbol) = symbol else { return format!("{address:#x} ({name}, no symbol)") };
-        match &symbol.source {
-            Some(source) => format!("{address:#x} {name}`{symbol} ({source})"),
-            None => format!("{address:#x} {name}`{symbol}"),
-        }
+        described(image, &image.locate(address))
     }
 
     /// The boot module of the task that has this page table.
@@ -51,6 +51,16 @@ impl Locator<'_> {
             .map_while(|index| self.memory.read_plain::<TaskRecord>(address(index)?).ok())
             .find(|task| task.state != 0 && task.page_table == page_table)
             .and_then(|task| task.image.checked_sub(1))
+    }
+}
+
+/// `0x401012 words`main+0x12 (src/main.rs:7)`
+fn described(image: &Image, Location { address, symbol }: &Location) -> String {
+    let name = image.name();
+    let Some(symbol) = symbol else { return format!("{address:#x} ({name}, no symbol)") };
+    match &symbol.source {
+        Some(source) => format!("{address:#x} {name}`{symbol} ({source})"),
+        None => format!("{address:#x} {name}`{symbol}"),
     }
 }
 
@@ -118,10 +128,32 @@ pub fn panic(locator: &Locator<'_>) -> Option<Vec<String>> {
     if header.panicked == 0 {
         return None;
     }
-    let words = "the kernel has panicked: that is a bug of it; its last words are on the console";
-    let mut lines = vec![words.to_owned()];
+    let mut lines = vec!["the kernel has panicked: that is a bug of it".to_owned()];
+    if let Ok(words) = locator.memory.read_plain::<LastWords>(header.panicked) {
+        lines.extend(last_words(&words, header.machine, locator));
+    }
     lines.extend(left_behind(locator, LAST_EVENTS_OF_PANIC));
     Some(lines)
+}
+
+/// What a kernel that has panicked said, where it was, and who had called that.
+fn last_words(words: &LastWords, machine: u32, locator: &Locator<'_>) -> Vec<String> {
+    let length = usize::try_from(words.message_length).unwrap_or(usize::MAX);
+    let message = &words.message[..length.min(words.message.len())];
+    let mut lines = vec![format!("  said  {}", shown_bytes(message))];
+    let images = locator.guest.images(locator.source_lines.clone());
+    let (Some(processor), Some(kernel)) = (Processor::of_machine(machine), images.kernel()) else {
+        return lines;
+    };
+    let ram = Ram(locator.memory.clone());
+    let places = backtrace(&ram, processor, words, kernel);
+    let labels = iter::once("at").chain(iter::repeat("from"));
+    let described = places.iter().map(|place| described(kernel, place));
+    lines.extend(labels.zip(described).map(|(label, place)| format!("  {label:<4}  {place}")));
+    if places.len() == MOST_FRAMES {
+        lines.push("  from  and so on".to_owned());
+    }
+    lines
 }
 
 /// The report on a crash, of several lines.

@@ -99,15 +99,59 @@ fn a_kernel_panic_is_reported(on: Target) {
     assert!(ran.stdout.contains("kernel: "), "{}", ran.stdout);
     let said = &ran.stderr;
     assert!(said.contains("the kernel has panicked"), "{said}");
+    let message = said_by_kernel(&ran);
+    assert!(message.starts_with("trap 6 (error 0x0, "), "{message}");
+    assert!(ran.stdout.contains(&format!("kernel: {message}\n")), "{}", ran.stdout);
+    let [innermost, callers @ ..] = &backtrace(said)[..] else { panic!("{said}") };
+    assert!(innermost.contains("console_operation+0x0 (guest-kernel/core/src/objects/"), "{said}");
+    let mut callers = callers.iter();
+    for (function, place) in [
+        ("send_to_slot+", " (guest-kernel/core/src/"),
+        ("general_system_call+", " (guest-kernel/core/src/entry/system_call.rs:"),
+        ("entry::handle_system_call+", " (guest-kernel/core/src/entry/system_call.rs:"),
+        ("kernel`system_call_", "+"),
+    ] {
+        let is_it = |line: &&str| line.contains(function) && line.contains(place);
+        assert!(callers.any(is_it), "no {function}{place} behind the others in\n{said}");
+    }
+    assert_eq!(callers.next(), None, "{said}");
     assert!(said.contains("\n  ran   words, or the kernel in its address space\n"), "{said}");
     let events: Vec<_> = said.lines().skip_while(|line| *line != "  last events").skip(1).collect();
     assert_eq!(events.len(), 32, "{said}");
     assert!(events[31].contains("words") && events[31].contains("via root map"), "{said}");
 }
 
+/// The message in the report on a kernel that has panicked.
+fn said_by_kernel(ran: &common::Ran) -> &str {
+    let message = ran.stderr.lines().find_map(|line| line.strip_prefix("  said  "));
+    message.unwrap_or_else(|| panic!("no message in\n{}", ran.stderr))
+}
+
+/// Where it was, and who had called that.
+fn backtrace(said: &str) -> Vec<&str> {
+    let place = |line: &'_ str| line.starts_with("  at    ") || line.starts_with("  from  ");
+    said.lines().filter(|line| place(line)).collect()
+}
+
+/// A kernel whose function calls itself without end: below its stack there is nothing that it could overwrite.
+fn a_kernel_whose_stack_is_full_is_reported(on: Target) {
+    // call .
+    let kernel = file(&changed_at(&on, "console_operation", &[0xe8, 0xfb, 0xff, 0xff, 0xff]));
+    let path = kernel.path().to_str().expect("a plain name");
+    let ran = on.run(&["words", "--quiet", "--kernel", path]).expect_status(127);
+    let message = said_by_kernel(&ran);
+    let parts = message.starts_with("double fault at 0x");
+    assert!(parts && message.contains(": the kernel's stack is full"), "{message}");
+    let [innermost, caller, ..] = &backtrace(&ran.stderr)[..] else { panic!("{}", ran.stderr) };
+    assert!(innermost.contains("console_operation+0x0 "), "{innermost}");
+    assert!(caller.contains("console_operation+0x5 "), "{caller}");
+    assert!(ran.stderr.contains("\n  ran   words, or the kernel"), "{}", ran.stderr);
+}
+
 on_every_target! {
     a_triple_fault_without_registers_is_reported_from_memory,
     a_kernel_panic_is_reported,
+    a_kernel_whose_stack_is_full_is_reported,
 }
 
 /// The kernel with other code at the beginning of a function.

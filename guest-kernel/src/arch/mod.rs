@@ -23,6 +23,11 @@ mod ia32;
 #[cfg(target_arch = "x86")]
 use ia32 as own;
 
-pub use own::{direct_map, entry::system_calls_go_to, prepare};
+pub use own::{
+    boot::{STACK_END, STACK_PAGES},
+    direct_map,
+    entry::{registers, system_calls_go_to},
+    prepare,
+};
 pub use processor::halt;
 pub use switch::{forget_registers, leave_kernel, leave_space, space};

@@ -1,13 +1,17 @@
 //! What becomes of traps, on both architectures: the entries call this when they have pushed a frame.
 
 use super::{
-    interrupts, io_apic, local_apic,
-    own::entry::{INSTRUCTION, VECTOR, fault_access},
+    STACK_END, STACK_PAGES, interrupts, io_apic, local_apic,
+    own::entry::{INSTRUCTION, VECTOR, fault_access, registers_in},
     processor,
     switch::{leave_kernel, leave_to},
 };
-use crate::{hardware::Hardware, kernel_cell::kernel};
+use crate::{hardware::Hardware, kernel_cell::kernel, last_words};
 use kernel_core::Kernel;
+use protocol::PAGE_SIZE;
+
+/// The vector of double faults.
+pub const DOUBLE_FAULT: usize = 8;
 
 /// The current thread touched `address` in a way that its page tables do not allow.
 #[inline(always)]
@@ -62,9 +66,24 @@ pub extern "C" fn handle_trap_in_kernel(frame: *const usize) {
     } else if vector == usize::from(local_apic::REMINDER_VECTOR) {
         interrupts::note_reminder();
     } else if vector != usize::from(local_apic::SPURIOUS_VECTOR) {
+        // SAFETY: as above; the entry code leaves out no register.
+        last_words::note_registers(unsafe { registers_in(frame) });
+        if vector == DOUBLE_FAULT {
+            double_fault(instruction);
+        }
         let address = processor::fault_address();
         panic!(
             "trap {vector} (error {error:#x}, address {address:#x}) at {instruction:#x}: the kernel cannot go on"
         );
     }
+}
+
+/// The kernel cannot even take an exception of its own, at that instruction: mostly since its stack is full.
+pub fn double_fault(instruction: usize) -> ! {
+    const GUARD_PAGE: usize = STACK_END as usize - (1 + STACK_PAGES) * PAGE_SIZE;
+    let address = processor::fault_address();
+    if (GUARD_PAGE..GUARD_PAGE + PAGE_SIZE).contains(&address) {
+        panic!("double fault at {instruction:#x}: the kernel's stack is full");
+    }
+    panic!("double fault (address {address:#x}) at {instruction:#x}: the kernel cannot go on");
 }

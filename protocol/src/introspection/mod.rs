@@ -5,6 +5,7 @@
 //! Everything is fixed-width and little-endian. Readers copy, check, and believe nothing: the
 //! guest runs on while they read.
 
+pub mod last_words;
 pub mod mapping;
 pub mod record;
 
@@ -20,7 +21,7 @@ pub const NOTE_TYPE: u32 = 1;
 pub const HEADER_MAGIC: u64 = u64::from_le_bytes(*b"GLASSPGR");
 
 /// Changes with any layout in this module.
-pub const HEADER_VERSION: u32 = 7;
+pub const HEADER_VERSION: u32 = 8;
 
 /// Bytes in the name of a task or thread.
 pub const NAME_LENGTH: usize = 16;
@@ -70,7 +71,7 @@ pub struct Header {
     pub pool_free: u64,
     /// The kernel's own bookmark ([`mapping::Resource::Bookmark`]): a node of factory 0.
     pub bookmark: u64,
-    /// 0 while the kernel runs; 1 after a kernel panic.
+    /// 0 while the kernel runs; after a kernel panic, where its [`last_words::LastWords`] are.
     pub panicked: u64,
     /// Ticks of the longest stretch of a map or unmap between two preemption points so far.
     pub longest_stretch: u64,

@@ -14,13 +14,14 @@
 //! | `observer` | runs these steps: an [`Observer`] turns guest memory into [`event::Event`]s |
 //! | [`view`] | a [`Printer`] turns events into text, JSON or a table |
 //!
-//! Beside them, [`inspect`] looks at the kernel's tables as they are at one moment, and [`paging`]
+//! Beside them, [`backtrace`] says where a kernel was that has panicked, [`inspect`] looks at the kernel's tables as they are at one moment, and [`paging`]
 //! knows the page tables of both architectures.
 //!
 //! Nothing here knows KVM, and nothing that stands in guest memory is believed: each address, index
 //! and length is checked, each loop has a bound.
 #![forbid(unsafe_code)]
 
+pub mod backtrace;
 mod clock;
 mod diagnosis;
 pub mod event;

@@ -1,6 +1,6 @@
 //! Questions and answers: each is one line of JSON, and none is believed to be short or to come.
 
-use observe::symbols::{Place, Source};
+use observe::symbols::{Frame, Place, Source};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     io::{self, Write},
@@ -14,22 +14,35 @@ use thiserror::Error;
 /// The longest line that is read. A place has two names of 1 KiB, each byte at most six of JSON.
 const LONGEST: usize = 16 << 10;
 
-/// Where is that?
+/// What is asked about an instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum About {
+    /// Where it is in the sources.
+    Place,
+    /// The call frame there.
+    Frame,
+}
+
+/// What is there?
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Question {
+    /// What is asked.
+    pub about: About,
     /// Which image: an [`super::Extent`].
     pub image: String,
     /// An address in it.
     pub address: u64,
 }
 
-/// There.
+/// This.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     /// The debug information says nothing.
     Nothing,
-    /// It says this.
+    /// It says this of the place.
     Place(PlaceBody),
+    /// It says this of the call frame.
+    Frame(Frame),
     /// It cannot be read.
     Failed(Failure),
 }
@@ -141,7 +154,7 @@ mod tests {
     use super::*;
 
     fn question() -> Question {
-        Question { image: "0+1".to_owned(), address: u64::MAX }
+        Question { about: About::Place, image: "0+1".to_owned(), address: u64::MAX }
     }
 
     /// What comes of an answer of these bytes, after which nothing more is said.
@@ -157,7 +170,9 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let mut clerk = Connection::new(theirs);
         let body = PlaceBody { inlined: None, source: Some(("a \"\n\u{1b}".repeat(250), 7)) };
-        for sent in [Answer::Nothing, Answer::Place(body), Answer::Failed(Failure::TooDeep)] {
+        let frame = Frame { register: 7, offset: 16, saved: vec![(16, -8), (6, i64::MIN)] };
+        let failed = Answer::Failed(Failure::TooDeep);
+        for sent in [Answer::Nothing, Answer::Place(body), Answer::Frame(frame), failed] {
             clerk.send(&sent).unwrap();
             let mut connection = Connection::new(ours.try_clone().unwrap());
             assert_eq!(connection.ask(&question(), Duration::from_secs(30)).unwrap(), sent);

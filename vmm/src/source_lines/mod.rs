@@ -1,4 +1,4 @@
-//! Source lines, looked up where nothing can be lost.
+//! Source lines and call frames, looked up where nothing can be lost.
 //!
 //! Debug information can be made so that whoever reads it overflows the stack, fills the memory or never
 //! ends. So a run does not read it: others do, and all that they can do to the run is to give no answer.
@@ -18,8 +18,8 @@ mod worker;
 
 use crate::{cli::SourceLinesArgs, guest::Guest, message::say};
 use anyhow::{Context, Result};
-use connection::{Answer, Connection, Question};
-use observe::symbols::{ImageId, Lookup, Place};
+use connection::{About, Answer, Connection, Question};
+use observe::symbols::{Frame, ImageId, Lookup, Place};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use std::{
     collections::HashMap,
@@ -115,18 +115,33 @@ impl State {
 
 impl Lookup for SourceLines {
     fn find(&self, image: ImageId, address: u64) -> Option<Place> {
+        match self.ask(About::Place, image, address)? {
+            Answer::Place(place) => Some(place.into()),
+            _ => None,
+        }
+    }
+
+    fn frame(&self, image: ImageId, address: u64) -> Option<Frame> {
+        match self.ask(About::Frame, image, address)? {
+            Answer::Frame(frame) => Some(frame),
+            _ => None,
+        }
+    }
+}
+
+impl SourceLines {
+    fn ask(&self, about: About, image: ImageId, address: u64) -> Option<Answer> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let State { images, clerk } = &mut *state;
         let image = images.get_mut(&image).filter(|image| !image.failed)?;
-        let question = Question { image: image.extent.to_string(), address };
+        let question = Question { about, image: image.extent.to_string(), address };
         match clerk.as_mut()?.ask(&question, PATIENCE) {
-            Ok(Answer::Place(place)) => Some(place.into()),
-            Ok(Answer::Nothing) => None,
             Ok(Answer::Failed(failure)) => {
                 image.failed = true;
                 say(format_args!("no source lines of {}: {failure}", image.name));
                 None
             }
+            Ok(answer) => Some(answer),
             Err(error) => {
                 *clerk = None;
                 say(format_args!("no source lines from here on: {error}"));

@@ -2,11 +2,11 @@
 
 use super::{
     Extent,
-    connection::{Answer, Connection, Question},
+    connection::{About, Answer, Connection, Question},
 };
 use crate::confinement;
 use anyhow::{Context, Result};
-use observe::symbols::SourceLines;
+use observe::symbols::{Frames, SourceLines};
 use rustix::{
     param::page_size,
     process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit},
@@ -79,10 +79,18 @@ fn limit(size: u64) -> Result<()> {
 
 fn answer(elf: &[u8], mut connection: Connection) -> Result<()> {
     let lines = SourceLines::new(elf);
-    while let Some(Question { address, .. }) = connection.receive(None)? {
-        let place = lines.as_ref().and_then(|lines| lines.find(address));
-        let answer = place.map_or(Answer::Nothing, |place| Answer::Place(place.into()));
-        connection.send(&answer)?;
+    let frames = Frames::new(elf);
+    while let Some(Question { about, address, .. }) = connection.receive(None)? {
+        let answer = match about {
+            About::Place => {
+                let place = lines.as_ref().and_then(|lines| lines.find(address));
+                place.map(|place| Answer::Place(place.into()))
+            }
+            About::Frame => {
+                frames.as_ref().and_then(|frames| frames.find(address)).map(Answer::Frame)
+            }
+        };
+        connection.send(&answer.unwrap_or(Answer::Nothing))?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use crate::arch::{
     ports::{self, PortBitmap},
     processor,
     switch::NOBODYS,
+    trap::DOUBLE_FAULT,
 };
 use core::arch::asm;
 
@@ -113,7 +114,6 @@ static mut GATES: [Gate; 256] = [EMPTY_GATE; 256];
 const BREAKPOINT: usize = 3;
 const OVERFLOW: usize = 4;
 const NON_MASKABLE: usize = 2;
-const DOUBLE_FAULT: usize = 8;
 const MACHINE_CHECK: usize = 18;
 
 #[repr(C, packed)]

@@ -40,11 +40,15 @@ use crate::{
         trap::{handle_page_fault, handle_trap, handle_trap_in_kernel},
     },
     kernel_cell::kernel,
+    last_words::Registers,
 };
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 use kernel_core::{arch::Context, entry::system_call::Entered, threads::thread::Thread};
-use protocol::{PAGE_SIZE, fault::Access, operation::interrupts::INTERRUPTS};
+use protocol::{
+    PAGE_SIZE, fault::Access, introspection::last_words::REGISTERS,
+    operation::interrupts::INTERRUPTS,
+};
 
 /// How many vectors have an entry: the processor's exceptions, the kernel's own, those of interrupts, and the
 /// spurious one.
@@ -278,8 +282,8 @@ trap_common:
     kernel_flags
     call {handle_trap}
 trap_emergency:
-    # On the emergency stack, not in a thread's frame. No registers are needed any more.
-    sub rsp, {vector}
+    # On the emergency stack, not in a thread's frame.
+    push_registers
 trap_in_kernel:
     mov rdi, rsp
     # Kept by the function, and saved in the frame.
@@ -343,6 +347,42 @@ trap_entries:
     handle_trap = sym handle_trap,
     handle_trap_in_kernel = sym handle_trap_in_kernel,
 );
+
+/// The words of a frame that registers are in, by the numbers that DWARF gives them.
+const WORDS: [usize; REGISTERS] = [14, 12, 13, 5, 11, 10, 4, 20, 9, 8, 7, 6, 3, 2, 1, 0, 17];
+
+/// The registers in a frame.
+///
+/// # Safety
+/// A trap must have pushed it.
+pub unsafe fn registers_in(frame: *const usize) -> Registers {
+    // SAFETY: the caller vouches for the frame, which has 22 words.
+    WORDS.map(|word| unsafe { *frame.add(word) as u64 })
+}
+
+/// The registers of now that functions keep, and where that is.
+#[inline(always)]
+pub fn registers() -> Registers {
+    let mut registers = [0; REGISTERS];
+    // SAFETY: writes to the array only.
+    unsafe {
+        asm!(
+            "mov [{to} + 3 * 8], rbx",
+            "mov [{to} + 6 * 8], rbp",
+            "mov [{to} + 7 * 8], rsp",
+            "mov [{to} + 12 * 8], r12",
+            "mov [{to} + 13 * 8], r13",
+            "mov [{to} + 14 * 8], r14",
+            "mov [{to} + 15 * 8], r15",
+            "lea {here}, [rip]",
+            "mov [{to} + 16 * 8], {here}",
+            to = in(reg) &raw mut registers,
+            here = out(reg) _,
+            options(nostack, preserves_flags),
+        );
+    }
+    registers
+}
 
 /// How a thread has entered the kernel.
 pub fn entered(context: &Context) -> Entered {

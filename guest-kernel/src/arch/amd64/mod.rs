@@ -1,6 +1,6 @@
 //! amd64.
 
-mod boot;
+pub mod boot;
 pub mod descriptors;
 pub mod direct_map;
 pub mod entry;

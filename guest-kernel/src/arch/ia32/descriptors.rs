@@ -5,9 +5,12 @@ use crate::arch::{
     ports::{self, PortBitmap},
     processor,
     switch::NOBODYS,
+    trap::{DOUBLE_FAULT, double_fault},
 };
+use crate::last_words;
 use core::arch::asm;
 use kernel_core::arch::Context;
+use protocol::introspection::last_words::REGISTERS;
 
 /// Selector of kernel code.
 const KERNEL_CODE: u16 = 0x08;
@@ -130,7 +133,6 @@ static mut GATES: [Gate; 256] = [EMPTY_GATE; 256];
 
 const BREAKPOINT: usize = 3;
 const OVERFLOW: usize = 4;
-const DOUBLE_FAULT: usize = 8;
 
 #[repr(C, packed)]
 struct TablePointer {
@@ -191,7 +193,7 @@ fn fill_emergency_task_state() {
         asm!("mov {}, cr3", out(reg) directory, options(nomem, nostack, preserves_flags));
         EMERGENCY_TASK_STATE_SEGMENT.directory = directory;
         EMERGENCY_TASK_STATE_SEGMENT.instruction =
-            double_fault as extern "C" fn() -> ! as usize as u32;
+            take_double_fault as extern "C" fn() -> ! as usize as u32;
         EMERGENCY_TASK_STATE_SEGMENT.stack =
             &raw const EMERGENCY_STACK as u32 + EMERGENCY_STACK_SIZE as u32;
         EMERGENCY_TASK_STATE_SEGMENT.code_segment = KERNEL_CODE.into();
@@ -202,10 +204,15 @@ fn fill_emergency_task_state() {
 }
 
 /// The processor has put the registers of then into the other task state segment.
-extern "C" fn double_fault() -> ! {
-    // SAFETY: a plain read; nobody else runs any more.
-    let instruction = unsafe { TASK_STATE_SEGMENT.state.instruction };
-    panic!("double fault in the kernel at {instruction:#x}");
+extern "C" fn take_double_fault() -> ! {
+    // SAFETY: plain reads; nobody else runs any more.
+    let TaskState { general, stack, more_general, instruction, .. } =
+        unsafe { &*(&raw const TASK_STATE_SEGMENT.state) };
+    let order = general.iter().chain([stack]).chain(more_general).chain([instruction]);
+    let mut registers = [0; REGISTERS];
+    registers.iter_mut().zip(order).for_each(|(register, value)| *register = u64::from(*value));
+    last_words::note_registers(registers);
+    double_fault(*instruction as usize);
 }
 
 fn fill_gates() {

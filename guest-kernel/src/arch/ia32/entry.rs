@@ -37,11 +37,15 @@ use crate::{
         trap::{handle_page_fault, handle_trap, handle_trap_in_kernel},
     },
     kernel_cell::kernel,
+    last_words::Registers,
 };
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 use kernel_core::{arch::Context, entry::system_call::Entered, threads::thread::Thread};
-use protocol::{PAGE_SIZE, fault::Access, operation::interrupts::INTERRUPTS};
+use protocol::{
+    PAGE_SIZE, fault::Access, introspection::last_words::REGISTERS,
+    operation::interrupts::INTERRUPTS,
+};
 
 /// How many vectors have a trap entry: the processor's exceptions, the kernel's own, those of interrupts, and
 /// the spurious one.
@@ -192,8 +196,8 @@ trap_common:
     kernel_state eax
     call {handle_trap}
 trap_emergency:
-    # The thread that was interrupted has nothing to do with it. No registers are needed any more.
-    sub esp, {vector}
+    # The thread that was interrupted has nothing to do with it.
+    pushad
 trap_in_kernel:
     # Kept by the function, and saved in the frame.
     mov ebx, esp
@@ -258,7 +262,6 @@ trap_entries:
     user_data = const Context::USER_DATA,
     system_calls_go_to = const SYSTEM_CALLS_GO_TO,
     frame_size = const FRAME_SIZE,
-    vector = const VECTOR,
     error_code = const VECTOR + size_of::<usize>(),
     code_segment = const CODE_SEGMENT,
     flags = const FLAGS,
@@ -291,6 +294,51 @@ pub fn system_calls_go_to(is_foreign: bool) -> u32 {
     let others = handle_system_call as *const ();
     let function = if is_foreign { handle_foreign_system_call as *const () } else { others };
     function as u32
+}
+
+/// The words of a frame that registers are in, by the numbers that DWARF gives them: that of the stack pointer
+/// is the first one that is not there if the kernel itself was interrupted.
+const WORDS: [usize; 9] = [7, 6, 5, 4, STACK_POINTER, 2, 1, 0, 10];
+const STACK_POINTER: usize = 13;
+
+/// The registers in a frame.
+///
+/// # Safety
+/// A trap in the kernel must have pushed it.
+pub unsafe fn registers_in(frame: *const usize) -> Registers {
+    let mut registers = [0; REGISTERS];
+    for (register, word) in registers.iter_mut().zip(WORDS) {
+        *register = match word {
+            STACK_POINTER => frame.wrapping_add(STACK_POINTER) as u64,
+            // SAFETY: the caller vouches for the frame.
+            word => unsafe { *frame.add(word) as u64 },
+        };
+    }
+    registers
+}
+
+/// The registers of now that functions keep, and where that is.
+#[inline(always)]
+pub fn registers() -> Registers {
+    let mut registers = [0; REGISTERS];
+    // SAFETY: writes to the array, and to a word of the stack.
+    unsafe {
+        asm!(
+            "mov [{to} + 3 * 8], ebx",
+            "mov [{to} + 4 * 8], esp",
+            "mov [{to} + 5 * 8], ebp",
+            "mov [{to} + 6 * 8], esi",
+            "mov [{to} + 7 * 8], edi",
+            "call 2f",
+            "2:",
+            "pop {here}",
+            "mov [{to} + 8 * 8], {here}",
+            to = in(reg) &raw mut registers,
+            here = out(reg) _,
+            options(preserves_flags),
+        );
+    }
+    registers
 }
 
 /// How a thread has entered the kernel, which makes no difference.

@@ -1,6 +1,6 @@
 //! ia32.
 
-mod boot;
+pub mod boot;
 pub mod descriptors;
 pub mod direct_map;
 pub mod entry;

@@ -2,7 +2,7 @@
 //!
 //! Nobody vouches for the file: names stay in it until they are asked for, since symbols may share them.
 
-use super::{ImageId, Location, Lookup, Place, Source, Symbol, name};
+use super::{Frame, ImageId, Location, Lookup, Place, Source, Symbol, name};
 use crate::{region::Area, text::shown};
 use object::{
     Object, ObjectSection, ObjectSegment, ObjectSymbol, SectionIndex, SectionKind, SegmentFlags,
@@ -111,6 +111,12 @@ impl Image {
     pub fn locate_call(&self, return_address: u64) -> Location {
         let symbol = self.find(return_address, return_address.saturating_sub(1)).map(Arc::new);
         Location { address: return_address, symbol }
+    }
+
+    /// The call frame at an instruction.
+    pub fn frame(&self, address: u64) -> Option<Frame> {
+        let (image, lookup) = self.source_lines.as_ref()?;
+        lookup.frame(*image, address)
     }
 
     /// The function and offset of `address`, the source line of `line_address`.

@@ -1,8 +1,9 @@
 //! From instruction addresses to functions and source lines.
 //!
 //! Functions come from an image's symbol table, which takes no more time and memory than its file is
-//! large. Source lines come from its debug information, and that is looked up elsewhere ([`Lookup`]).
+//! large. Source lines and call frames come from its debug information, and that is looked up elsewhere ([`Lookup`]).
 
+mod frames;
 mod image;
 mod name;
 mod path;
@@ -10,6 +11,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
+pub use frames::{Frame, Frames};
 pub use image::Image;
 pub use source::{Place, SourceLines};
 
@@ -24,10 +26,14 @@ pub enum ImageId {
     Module(u32),
 }
 
-/// Where source lines are looked up. Whoever does it with [`SourceLines`] must survive that.
+/// Where source lines and call frames are looked up. Whoever does it with [`SourceLines`] and [`Frames`] must
+/// survive that.
 pub trait Lookup: fmt::Debug + Send + Sync {
     /// What the debug information of an image says about an instruction.
     fn find(&self, image: ImageId, address: u64) -> Option<Place>;
+
+    /// The call frame of the function that an instruction belongs to.
+    fn frame(&self, image: ImageId, address: u64) -> Option<Frame>;
 }
 
 /// An instruction address and what the image's symbols and DWARF say about it.

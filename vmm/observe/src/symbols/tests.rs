@@ -1,6 +1,6 @@
 //! Against a real ELF file with real DWARF: this test program itself.
 
-use super::{Image, ImageId, Lookup, Place, SourceLines, Symbol};
+use super::{Frame, Frames, Image, ImageId, Lookup, Place, SourceLines, Symbol};
 use object::{Object, ObjectSymbol};
 use std::sync::Arc;
 
@@ -22,6 +22,10 @@ struct Here(Arc<[u8]>);
 impl Lookup for Here {
     fn find(&self, _image: ImageId, address: u64) -> Option<Place> {
         SourceLines::new(&self.0)?.find(address)
+    }
+
+    fn frame(&self, _image: ImageId, address: u64) -> Option<Frame> {
+        Frames::new(&self.0)?.find(address)
     }
 }
 
