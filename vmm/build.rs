@@ -9,7 +9,7 @@ use std::{
 const ARCHITECTURES: [&str; 2] = ["amd64", "ia32"];
 
 /// Without these the command could not keep what its help promises.
-const REQUIRED: [&str; 15] = [
+const REQUIRED: [&str; 16] = [
     "kernel",
     "sigma0",
     "root-task",
