@@ -29,7 +29,10 @@ impl<M: Machine> Kernel<M> {
     /// once if that waits for anybody.
     pub(crate) fn note_unheld(&mut self, gate: GateIndex) {
         self.mappings.lives.clear_due(Mortal::Gate(gate));
-        let Some(thread) = self.gates[gate].receiver() else { return };
+        let Some(thread) = self.gates[gate].receiver() else {
+            self.gates[gate].is_unheld_later = true;
+            return;
+        };
         if self.gates[gate].is_unheld || self.is_held(gate) {
             return;
         }

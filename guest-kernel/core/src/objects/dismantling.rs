@@ -124,8 +124,9 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    /// A gate leads to its thread no more.
+    /// A gate leads to its thread no more. What that was not told yet is for the one that it comes to lead to.
     pub(crate) fn lead_nowhere(&mut self, gate: GateIndex, thread: ThreadIndex) {
+        self.gates[gate].is_unheld_later |= self.gates[gate].is_unheld;
         self.forget_news(thread, gate);
         self.threads[thread].gates.remove(&mut self.gates, GateChain::OfThread, gate);
         self.gates[gate].lead_nowhere();

@@ -41,10 +41,10 @@ impl<M: Machine> Kernel<M> {
     }
 
     fn lead_to(&mut self, gate: GateIndex, thread: ThreadIndex) {
+        if self.gates[gate].is_unheld || self.gates[gate].is_unheld_later {
+            self.mappings.look_for_holders(Mortal::Gate(gate));
+        }
         if let Some(old) = self.gates[gate].receiver() {
-            if self.gates[gate].is_unheld {
-                self.mappings.look_for_holders(Mortal::Gate(gate));
-            }
             self.forget_news(old, gate);
             self.threads[old].gates.remove(&mut self.gates, GateChain::OfThread, gate);
         }

@@ -49,23 +49,23 @@ const MANY: u64 = 100_000;
 const TASKS: u64 = 5_000;
 
 /// A task that makes others, and a server of its own.
-struct Yard {
-    bench: Bench,
-    boss: u16,
+pub struct Yard {
+    pub bench: Bench,
+    pub boss: u16,
     server: u16,
     task: TaskIndex,
 }
 
 /// All that must be as before.
 #[derive(Debug, PartialEq, Eq)]
-struct Accounts {
+pub struct Accounts {
     census: Census,
     left: u64,
     used: Vec<u64>,
 }
 
 impl Yard {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut bench = Bench::new();
         for _ in 0..2 {
             bench.call(Operation::WAIT, CapabilityIndex::NIL, MessageTag(0));
@@ -92,7 +92,13 @@ impl Yard {
     }
 
     /// A system call of a thread until the kernel is left. Whether it begins again.
-    fn enter(&mut self, number: u16, operation: Operation, index: Word, tag: MessageTag) -> bool {
+    pub fn enter(
+        &mut self,
+        number: u16,
+        operation: Operation,
+        index: Word,
+        tag: MessageTag,
+    ) -> bool {
         self.bench.run(number);
         let thread = ThreadIndex::from_position(number);
         self.bench.kernel.threads[thread].context.set_pointers(START, 0);
@@ -102,7 +108,7 @@ impl Yard {
     }
 
     /// A call of an object by the boss; `others` act whenever it is left midway.
-    fn call_among<const N: usize>(
+    pub fn call_among<const N: usize>(
         &mut self,
         (index, label): (Word, isize),
         message: [Word; N],
@@ -123,7 +129,7 @@ impl Yard {
     }
 
     /// Takes away what the boss has in a slot, and all that was derived from it.
-    fn give_up(&mut self, slot: Word) {
+    pub fn give_up(&mut self, slot: Word) {
         self.give_up_among(slot, |_| {});
     }
 
@@ -178,7 +184,7 @@ impl Yard {
         }
     }
 
-    fn accounts(&mut self) -> Accounts {
+    pub fn accounts(&mut self) -> Accounts {
         self.bench.drain();
         soundness::check(&mut self.bench).expect("sound");
         let census = Census::of(&self.bench);

@@ -69,7 +69,7 @@ impl Source {
         Self { random: Random::new(seed), last: BTreeMap::new() }
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         (self.random.next() % bound as u64) as usize
     }
 
@@ -299,7 +299,7 @@ fn use_interrupt(bench: &mut Bench, source: &mut Source, current: ThreadIndex) {
 }
 
 /// Every thread is where its state says, and only there.
-fn check_threads(bench: &mut Bench) {
+pub fn check_threads(bench: &mut Bench) {
     let count = bench.kernel.threads.used();
     let queued = bench.kernel.ready.members(&bench.kernel.threads);
     assert!(bench.kernel.bereaved.is_empty());

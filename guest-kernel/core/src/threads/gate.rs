@@ -22,7 +22,7 @@ pub struct Gate {
     news: Links,
     /// Whether it is one of these, because nobody holds it any more.
     pub is_unheld: bool,
-    /// Whether it is to be one of these once nobody waits at it any more.
+    /// Whether it is to be one of these once nobody waits at it any more, or once it leads somewhere again.
     pub is_unheld_later: bool,
     /// Whether it is one of these, because its interrupt has come.
     pub is_interrupted: bool,
