@@ -10,6 +10,9 @@
 //! | `storm SEED OPERATIONS` | three threads that map, grant and take back at random |
 //! | `deputy`, `misuse`, `distract` | a server, and those who want it to make their system call |
 //! | `leftovers` | what of others' registers can be seen |
+//! | `registers SEED ROUNDS` | registers of another thread, set at random whatever it does |
+//! | `again ENTRY BEHIND` | a system call by a jump that begins again at an address of its own |
+//! | `starve` | a server that never comes back, and a caller that waits for no answer |
 //! | `victim` | nothing: it works, and looks whether anybody has touched what is its own |
 //!
 //! ENTRY is the address of the kernel's entry for system calls. Whoever has a server tells it in the end
@@ -29,9 +32,11 @@ mod laboratory;
 mod leftovers;
 mod lowest_pages;
 mod pointers;
+mod registers;
 mod report;
 mod returns;
 mod selectors;
+mod starve;
 mod storm;
 mod thread;
 mod victim;
@@ -59,6 +64,9 @@ fn main() -> i32 {
         "flags" => flags::run(&mut Laboratory::new(), number()),
         "selectors" => selectors::run(&mut Laboratory::new(), number()),
         "pointers" => pointers::run(&mut Laboratory::new(), number()),
+        "registers" => registers::run(number(), number()),
+        "starve" => starve::run(),
+        "again" => registers::again(number(), number()),
         "returns" => returns::run(&mut Laboratory::new()),
         "cstar" | "ldt" | "vm86" => lowest_pages::run(&mut Laboratory::new(), mode),
         "df" => flags::direction(&mut Laboratory::new(), number()),

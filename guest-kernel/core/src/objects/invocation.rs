@@ -86,7 +86,8 @@ impl<M: Machine> Kernel<M> {
             Ok(Reply { words, next }) => (MessageTag::new(0, words, 0), next),
             Err(Failure::Error(error)) => {
                 self.abandon(caller);
-                (error.tag(), Next::Current)
+                // Something may have ended by it even so.
+                (error.tag(), Next::Best)
             }
             Err(Failure::Preempted) => return Next::Restart(call),
         };

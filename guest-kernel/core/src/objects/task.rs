@@ -5,9 +5,10 @@ use crate::{
         index::{TableIndex, TaskIndex, ThreadIndex},
         machine::Machine,
     },
-    objects::invocation::{Answer, NOTHING, Reply, require},
+    objects::invocation::{Answer, Reply, require},
     threads::{
         kernel::Kernel,
+        next::Next,
         trace::{Arrival, Unmapping},
         undertaking::Operation,
     },
@@ -59,7 +60,7 @@ impl<M: Machine> Kernel<M> {
             self.trace_map(arrival, ids, item, window);
         }
         match outcome.status {
-            MapStatus::Done => NOTHING,
+            MapStatus::Done => Ok(Reply { words: 0, next: Next::Best }),
             MapStatus::SourceEmpty => Err(ObjectError::NoSuchCapability.into()),
             MapStatus::Overflow => Err(ObjectError::InvalidArgument.into()),
             MapStatus::NoMemory => Err(ObjectError::NoMemory.into()),
@@ -105,6 +106,7 @@ impl<M: Machine> Kernel<M> {
         }
         self.dismantle_for(invoker, operation, &mut progress)?;
         self.mappings.end_stretch();
-        Ok(Reply::words(Unmap::FIRST_FLEXPAGE + flexpages))
+        // Whom it has told of an end may be more important.
+        Ok(Reply { words: Unmap::FIRST_FLEXPAGE + flexpages, next: Next::Best })
     }
 }

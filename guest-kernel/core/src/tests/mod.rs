@@ -2,6 +2,7 @@
 
 mod after_ends;
 mod algebra;
+mod attacks_machine;
 mod attacks_objects;
 
 mod emptying;

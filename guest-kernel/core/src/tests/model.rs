@@ -684,6 +684,7 @@ impl Bench {
         }
         kernel.ready.remove(&mut kernel.threads, thread);
         kernel.current = thread.into();
+        kernel.begin_turn();
     }
 
     /// A system call of the thread that runs.

@@ -153,7 +153,12 @@ fn check_time(bench: &Bench, census: &Census) -> Check {
         let is_woken = alarms.iter().any(|(due, whose)| *whose == index && *due <= deadline);
         same("whether a thread with a limit has an alarm", is_woken, true)?;
     }
+    let others_are_ready = bench.kernel.ready.has_at_least(0);
+    if bench.kernel.current.get().is_some() && others_are_ready {
+        same("whether a turn ends that others wait for", timing.turn_ends().is_some(), true)?;
+    }
     let first = timing.alarms.first().map_or(u64::MAX, |(due, _)| due);
+    let first = first.min(timing.turn_ends().unwrap_or(u64::MAX));
     same("whether the timer comes in time", timing.timer().unwrap_or(u64::MAX) <= first, true)
 }
 

@@ -130,6 +130,7 @@ impl<M: Machine> Kernel<M> {
             self.run_later(thread);
         } else {
             self.current = thread.into();
+            self.end_turn_some_time();
         }
     }
 

@@ -229,3 +229,41 @@ pub fn keeps_registers(word: Word, rounds: u32) -> bool {
     }
     [first, second, third] == [word; 3]
 }
+
+/// Code for a thread whose registers others set: all of it goes on for ever, or is an exception.
+pub const PIECES: [&[u8]; 9] = [
+    // pause; jmp
+    &[0xf3, 0x90, 0xeb, 0xfc],
+    // ud2
+    &[0x0f, 0x0b],
+    // int 0x80
+    &[0xcd, 0x80, 0xeb, 0xfc],
+    // fwait; addps xmm0, xmm1; divps xmm0, xmm2; pause; jmp
+    &[0x9b, 0x0f, 0x58, 0xc1, 0x0f, 0x5e, 0xc2, 0xf3, 0x90, 0xeb, 0xf5],
+    // mov al, [rax]
+    &[0x8a, 0x00, 0xeb, 0xfc],
+    // int 0x30
+    &[0xcd, 0x30],
+    // mov al, fs:[0]; mov al, gs:[0]; jmp
+    &[0x64, 0x8a, 0x04, 0x25, 0, 0, 0, 0, 0x65, 0x8a, 0x04, 0x25, 0, 0, 0, 0, 0xeb, 0xee],
+    // in al, dx; jmp
+    &[0xec, 0xeb, 0xfd],
+    // int3; jmp
+    &[0xcc, 0xeb, 0xfd],
+];
+
+/// The same system call for ever.
+pub fn system_calls(target: Word, tag: Word, timeouts: Word) -> Code {
+    // mov edi, target; mov esi, tag; mov edx, timeouts; syscall; jmp
+    let code = Code::new().then(&[0xbf]).then(&(target as u32).to_le_bytes());
+    let code = code.then(&[0xbe]).then(&(tag as u32).to_le_bytes());
+    let code = code.then(&[0xba]).then(&(timeouts as u32).to_le_bytes());
+    code.then(&[0x0f, 0x05, 0xeb, 0xed])
+}
+
+/// An open wait by a jump to the kernel's entry, behind which it goes on there.
+pub fn wait_by_jump(entry: Word, behind: Word) -> Code {
+    let code = Code::new().load(behind).then(&[0x48, 0x89, 0xc1, 0xbf, 6, 0, 0, 0]);
+    let code = code.then(&[0x31, 0xf6, 0x31, 0xd2, 0x41, 0xbb, 2, 2, 0, 0]);
+    code.load(entry).then(&[0xff, 0xe0])
+}

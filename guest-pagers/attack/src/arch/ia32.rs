@@ -166,3 +166,37 @@ pub fn keeps_registers(word: Word, rounds: u32) -> bool {
     }
     first == word
 }
+
+/// Code for a thread whose registers others set: all of it goes on for ever, or is an exception.
+pub const PIECES: [&[u8]; 9] = [
+    // pause; jmp
+    &[0xf3, 0x90, 0xeb, 0xfc],
+    // ud2
+    &[0x0f, 0x0b],
+    // int 0x80
+    &[0xcd, 0x80, 0xeb, 0xfc],
+    // fwait; fld1; faddp; pause; jmp
+    &[0x9b, 0xd9, 0xe8, 0xde, 0xc1, 0xf3, 0x90, 0xeb, 0xf7],
+    // mov al, [eax]
+    &[0x8a, 0x00, 0xeb, 0xfc],
+    // int 0x31
+    &[0xcd, 0x31],
+    // mov al, fs:[0]; mov al, gs:[0]; jmp
+    &[0x64, 0xa0, 0, 0, 0, 0, 0x65, 0xa0, 0, 0, 0, 0, 0xeb, 0xf2],
+    // in al, dx; jmp
+    &[0xec, 0xeb, 0xfd],
+    // int3; jmp
+    &[0xcc, 0xeb, 0xfd],
+];
+
+/// The same system call for ever.
+pub fn system_calls(target: Word, tag: Word, timeouts: Word) -> Code {
+    // mov eax, target; mov edx, tag; mov ecx, timeouts; int 0x30; jmp
+    let code = Code::new().load(target).then(&[0xba]).then(&tag.to_le_bytes());
+    code.then(&[0xb9]).then(&timeouts.to_le_bytes()).then(&[0xcd, 0x30, 0xeb, 0xed])
+}
+
+/// Nobody jumps to the entry here.
+pub fn wait_by_jump(_: Word, _: Word) -> Code {
+    system_calls(6, 0, 0)
+}

@@ -93,6 +93,8 @@ fn end_piece(bench: &mut Bench, object: Mortal) {
         None => _ = bench.kernel.dismantle(None),
     }
     bench.kernel.mappings.stretch.take_tick();
+    // As the kernel does whenever it is left.
+    bench.kernel.preempt();
 }
 
 fn end(bench: &mut Bench, object: Mortal) -> Result<u64, String> {
