@@ -54,7 +54,7 @@ impl Cli {
         };
         if let (Some(guest), Some((_, matches))) = (guest, matches.subcommand()) {
             let said = parameters.iter().filter_map(|Parameter { name, .. }| {
-                let value = matches.try_get_one::<String>(name).ok()??;
+                let value = matches.try_get_one::<String>(&identity(name)).ok()??;
                 Some((name.clone(), value.clone()))
             });
             guest.parameters.extend(said);
@@ -67,7 +67,12 @@ impl Cli {
 fn option(parameter: &Parameter) -> Arg {
     let Parameter { name, value, meaning } = parameter;
     let help = format!("{meaning} [default: {value}]");
-    Arg::new(name).long(name).value_name("VALUE").help(help).help_heading(OF_SCENARIOS)
+    Arg::new(identity(name)).long(name).value_name("VALUE").help(help).help_heading(OF_SCENARIOS)
+}
+
+/// What tells its value from all else that has a name in a command's definition, groups included.
+fn identity(name: &str) -> String {
+    format!("--{name}")
 }
 
 /// The verbs.
@@ -130,7 +135,7 @@ pub struct GuestArgs {
     #[arg(long, value_name = "ELF")]
     pub kernel: Option<PathBuf>,
     /// Module to add; keys are name=, kind=program|file|sigma0|root, pager=, server=, priority=,
-    /// ports=, quota=
+    /// ports=, interrupts=, quota=
     ///
     /// An ELF file is a program, any other one a file, unless kind= says otherwise. What follows
     /// the keys are the program's arguments. Without a scenario, only these modules run, under the
@@ -314,6 +319,24 @@ mod tests {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/fuzz.toml");
         assert_eq!(said(&[file, "--seed", "7"]), both[..1]);
         run(&["fuzz", "--cals", "9"]).expect_err("accepted");
+    }
+
+    #[test]
+    fn parameters_may_be_called_as_something_in_the_definition() {
+        let path = std::env::temp_dir().join(format!("glass-cli-{}.toml", std::process::id()));
+        let names = ["style", "modules", "scenario", "version"];
+        let parameter =
+            |name| format!("[[parameter]]\nname = '{name}'\nvalue = ''\nmeaning = ''\n");
+        let parameters: String = names.into_iter().map(parameter).collect();
+        std::fs::write(&path, format!("name = 'x'\nsummary = 'X.'\n{parameters}")).unwrap();
+        let file = path.to_str().unwrap();
+        let said = names.map(|name| {
+            run(&[file, &format!("--{name}=1"), "--flat"]).map(|args| args.guest.parameters)
+        });
+        std::fs::remove_file(&path).unwrap();
+        for (name, said) in names.iter().zip(said) {
+            assert_eq!(said.unwrap(), [((*name).to_owned(), "1".to_owned())]);
+        }
     }
 
     #[test]

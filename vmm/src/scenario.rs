@@ -8,7 +8,7 @@ use machine::{
     locale::Charset,
 };
 use protocol::boot::ModuleKind;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error};
 use std::{
     ffi::OsString,
     fmt,
@@ -42,12 +42,31 @@ pub struct Scenario {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Parameter {
-    /// What it is called: lower-case letters and dashes.
+    /// What it is called: lower-case letters, and dashes between them.
+    #[serde(deserialize_with = "parameter_name")]
     pub name: String,
     /// The value if the command line says nothing.
     pub value: String,
     /// What it means, for people.
     pub meaning: String,
+}
+
+/// Names that mean something else: an option of all commands, and the character set in arguments.
+const TAKEN: [&str; 2] = ["help", "charset"];
+
+fn parameter_name<'de, D: Deserializer<'de>>(text: D) -> Result<String, D::Error> {
+    let name = String::deserialize(text)?;
+    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase());
+    if !name.split('-').all(is_word) {
+        let rule = "a parameter is called by lower-case letters, and dashes between them";
+        return Err(D::Error::custom(format_args!("name {name:?}: {rule}")));
+    }
+    if TAKEN.contains(&name.as_str()) {
+        return Err(D::Error::custom(format_args!(
+            "name {name:?} means something else: choose another"
+        )));
+    }
+    Ok(name)
 }
 
 /// A program of a scenario.
@@ -139,13 +158,19 @@ pub fn find(name: &str) -> Result<Scenario> {
 
 /// Reads the text of a scenario.
 pub fn parse(text: &str) -> Result<Scenario> {
-    toml::from_str(text).map_err(|error: toml::de::Error| {
+    let scenario: Scenario = toml::from_str(text).map_err(|error: toml::de::Error| {
         let message = error.message();
         match error.span().and_then(|span| text.get(..span.start)) {
             Some(before) => anyhow!("{}: {message}", Position::after(before)),
             None => anyhow!("{message}"),
         }
-    })
+    })?;
+    for (index, Parameter { name, .. }) in scenario.parameters.iter().enumerate() {
+        if scenario.parameters[..index].iter().any(|other| other.name == *name) {
+            bail!("it has two parameters that are called '{name}'");
+        }
+    }
+    Ok(scenario)
 }
 
 /// A place in a text.
@@ -366,6 +391,23 @@ mod tests {
         for parameter in fuzz.parameters() {
             assert!(!parameter.meaning.is_empty() && !parameter.name.contains(' '));
         }
+    }
+
+    #[test]
+    fn parameters_have_names_of_their_own() {
+        let with = |names: &[&str]| {
+            let parameter =
+                |name| format!("[[parameter]]\nname = '{name}'\nvalue = ''\nmeaning = ''\n");
+            let parameters: String = names.iter().map(parameter).collect();
+            parse(&format!("name = 'x'\nsummary = 'X.'\n{parameters}"))
+        };
+        with(&["a", "two-words"]).unwrap();
+        for name in ["", "-a", "a-", "a--b", "a b", "a=b", "A", "a1", "help", "charset"] {
+            let error = with(&[name]).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("line 4, column 8: name \"{name}\"")), "{error}");
+        }
+        let error = with(&["a", "b", "a"]).unwrap_err().to_string();
+        assert_eq!(error, "it has two parameters that are called 'a'");
     }
 
     #[test]

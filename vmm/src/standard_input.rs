@@ -49,7 +49,7 @@ impl StandardInput {
                     .map_err(|error| anyhow!("cannot block a signal of the terminal: {error:?}"))?;
             }
         }
-        if is_terminal && tcgetpgrp(stdin()).ok() == Some(getpgrp()) {
+        if is_terminal && has_foreground() {
             set_up().context("cannot set the terminal up")?;
         }
         Ok(Self { is_terminal })
@@ -82,10 +82,20 @@ fn set_up() -> io::Result<()> {
     Ok(tcsetattr(stdin(), OptionalActions::Now, &own)?)
 }
 
-/// Gives the terminal back as it was, if it is not. Whoever ends the process calls this.
+/// Gives the terminal back as it was, if it is not. Whoever ends the process calls this, in any thread.
+///
+/// A run that has been put into the background meanwhile leaves it to whoever has it now.
 pub fn restore() {
-    if let Some(before) = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take() {
+    if let Some(before) = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take()
+        && block_signal(SIGTTOU).is_ok()
+        && has_foreground()
+    {
         // A terminal that is gone needs no settings.
         let _ = tcsetattr(stdin(), OptionalActions::Now, &before);
     }
+}
+
+/// Whether the terminal is this run's own.
+fn has_foreground() -> bool {
+    tcgetpgrp(stdin()).ok() == Some(getpgrp())
 }

@@ -220,7 +220,12 @@ impl Session {
 
     /// One that has set its terminal up.
     fn echo(on: Target) -> Self {
-        let session = Self::new(on, r#"exec "$0" run echo --quiet --timeout 600s "$@""#);
+        Self::set_up(on, r#"exec "$0" run echo --quiet --timeout 600s "$@""#)
+    }
+
+    /// The same of a command of a shell's.
+    fn set_up(on: Target, script: &str) -> Self {
+        let session = Self::new(on, script);
         let deadline = Instant::now() + PATIENCE;
         while session.settings().local_modes.intersects(LocalModes::ICANON | LocalModes::ECHO) {
             assert!(Instant::now() < deadline, "it never takes its terminal");
@@ -321,6 +326,20 @@ fn a_run_whose_time_is_up_gives_the_terminal_back() {
     let script = r#"exec "$0" run echo --quiet --timeout 2s "$@""#;
     let session = Session::new(Target::AMD64_ON_QEMU, script);
     assert_eq!(session.end(), Some(124));
+}
+
+/// Whoever has the terminal when the run ends has set it as it is, and keeps it.
+#[test]
+fn a_run_that_was_put_into_the_background_leaves_the_terminal_as_it_is() {
+    let script = r#"set -m; "$0" run echo --quiet --timeout 600s "$@"
+        stty sane -echo; bg %1; kill -TERM %1; wait %1; exit $?"#;
+    let mut session = Session::set_up(Target::AMD64_ON_QEMU, script);
+    let shell = session.child.id().to_string();
+    let stopped = Command::new("pkill").args(["-STOP", "-P", &shell]).status();
+    assert!(stopped.expect("pkill can be started").success());
+    assert_eq!(status(&mut session.child), Some(143));
+    let modes = session.settings().local_modes;
+    assert!(modes.contains(LocalModes::ICANON) && !modes.contains(LocalModes::ECHO), "{modes:?}");
 }
 
 /// In the background it neither stops nor touches the terminal.

@@ -35,16 +35,21 @@ const THROUGH: isize = 3;
 const CALLS_A_ROUND: usize = 2000;
 
 fn main() -> i32 {
+    let status = start();
+    // It has no server if nobody wants to know.
+    let _ = SERVER.call(MessageTag::new(THROUGH, 0, 0));
+    status
+}
+
+fn start() -> i32 {
     let mut numbers = program::arguments().split_whitespace().map(str::parse::<u64>);
-    let (Some(Ok(seed)), Some(Ok(calls))) = (numbers.next(), numbers.next()) else {
+    let (Some(Ok(seed)), Some(Ok(calls)), None) = (numbers.next(), numbers.next(), numbers.next())
+    else {
         println!("fuzz: the arguments are a seed and a number of calls");
         return 2;
     };
     println!("fuzz: seed {seed}, {calls} calls");
-    let done = run(seed, calls as usize);
-    // It has no server if nobody wants to know.
-    let _ = SERVER.call(MessageTag::new(THROUGH, 0, 0));
-    match done {
+    match run(seed, calls as usize) {
         Ok(()) => 0,
         Err(error) => {
             println!("fuzz: {error}");

@@ -161,10 +161,14 @@ fn with_line(rules: Rules, line: Option<RawFd>) -> Rules {
     }
 }
 
-/// The settings that the terminal had before, by either of two requests.
+/// The settings that the terminal had before, by either of two requests, if it belongs to this run's group.
 fn with_terminal(rules: Rules, has_terminal: bool) -> Rules {
-    let requests: &[u32] = if has_terminal { &[libc::TCSETS as u32, TCSETS2] } else { &[] };
-    requests.iter().fold(rules, |rules, request| {
+    if !has_terminal {
+        return rules;
+    }
+    // The GNU C library asks for a group in one way, others in the other.
+    let rules = rules.allow(&[Sysno::getpgrp]).allow_if(Sysno::getpgid, &[Is(0, 0)]);
+    [libc::TIOCGPGRP as u32, libc::TCSETS as u32, TCSETS2].iter().fold(rules, |rules, request| {
         let conditions = [Is(0, libc::STDIN_FILENO as u32), Is(1, *request)];
         rules.allow_if(Sysno::ioctl, &conditions)
     })

@@ -177,7 +177,7 @@ fn a_run_writes_only_to_the_line_that_it_has() {
     .expect_forbidden("write");
 }
 
-/// Sets its terminal, and asks nothing of it.
+/// Sets its terminal, and asks only whose it is.
 #[test]
 fn a_run_only_puts_its_terminal_back() {
     let confine = |has_terminal| {
@@ -188,6 +188,11 @@ fn a_run_only_puts_its_terminal_back() {
     elsewhere("terminal", || {
         confine(true);
         set(0);
+    })
+    .expect_end();
+    elsewhere("whose", || {
+        confine(true);
+        call(Sysno::ioctl, [0, libc::TIOCGPGRP as usize, 0, 0, 0, 0]);
     })
     .expect_end();
     elsewhere("none", || {
