@@ -121,6 +121,26 @@ fn a_kernel_panic_is_reported(on: Target) {
     assert!(events[31].contains("words") && events[31].contains("via root map"), "{said}");
 }
 
+/// A kernel that gives up by itself, here since nobody says where the machine's memory is: the report begins with the
+/// panic handler.
+fn a_kernel_that_gives_up_at_boot_is_reported(on: Target) {
+    // xor ebx, ebx
+    let kernel = file(&changed_at(&on, "pvh_start", &[0x31, 0xdb]));
+    let path = kernel.path().to_str().expect("a plain name");
+    let ran = on.run(&["words", "--quiet", "--kernel", path]).expect_status(127);
+    let message = said_by_kernel(&ran);
+    let expected = "no PVH start info at 0x0 (guest-kernel/src/boot.rs:";
+    assert!(message.starts_with(expected), "{message}");
+    let functions = ["rust_begin_unwind+", "core::panicking::panic_fmt+", "kernel`kernel_main+"];
+    let places = backtrace(&ran.stderr);
+    assert!(places.len() >= functions.len(), "{places:?}");
+    for (place, function) in places.iter().zip(functions) {
+        assert!(place.contains(function), "no {function} in {place}");
+    }
+    let line = message.rsplit_once(' ').expect("a place").1;
+    assert!(places[2].ends_with(line), "{} {line}", places[2]);
+}
+
 /// The message in the report on a kernel that has panicked.
 fn said_by_kernel(ran: &common::Ran) -> &str {
     let message = ran.stderr.lines().find_map(|line| line.strip_prefix("  said  "));
@@ -151,6 +171,7 @@ fn a_kernel_whose_stack_is_full_is_reported(on: Target) {
 on_every_target! {
     a_triple_fault_without_registers_is_reported_from_memory,
     a_kernel_panic_is_reported,
+    a_kernel_that_gives_up_at_boot_is_reported,
     a_kernel_whose_stack_is_full_is_reported,
 }
 

@@ -80,7 +80,7 @@ pub extern "C" fn handle_trap_in_kernel(frame: *const usize) {
 
 /// The kernel cannot even take an exception of its own, at that instruction: mostly since its stack is full.
 pub fn double_fault(instruction: usize) -> ! {
-    const GUARD_PAGE: usize = STACK_END as usize - (1 + STACK_PAGES) * PAGE_SIZE;
+    const GUARD_PAGE: usize = STACK_END - (1 + STACK_PAGES) * PAGE_SIZE;
     let address = processor::fault_address();
     if (GUARD_PAGE..GUARD_PAGE + PAGE_SIZE).contains(&address) {
         panic!("double fault at {instruction:#x}: the kernel's stack is full");

@@ -8,9 +8,12 @@ use runtime::{
         flexpage::Rights,
         message::MessageTag,
         object::{CapabilityIndex, label},
-        operation::{Operation as _, debugger, factory, scheduler, task, thread},
+        operation::{
+            Operation as _, debugger, factory, interrupt, interrupts, scheduler, task, thread,
+        },
+        registers::{FLOATING_POINT_WORDS, ThreadRegisters},
         syscall::{Operation, Timeouts},
-        utcb::MESSAGE_REGISTERS,
+        utcb::{MESSAGE_REGISTERS, RECEIVE_WINDOWS},
     },
 };
 
@@ -25,11 +28,25 @@ struct Call {
     timeouts: Timeouts,
 }
 
-const OBJECTS: [(&str, &[Generator]); 7] = [
+const OBJECTS: [(&str, &[Generator]); 8] = [
     ("task", &[map, map, unmap]),
-    ("thread", &[control, ex_regs]),
+    (
+        "thread",
+        &[
+            control,
+            ex_regs,
+            ex_regs_with,
+            read_registers,
+            write_registers,
+            read_floating_point,
+            write_floating_point,
+            modify,
+            take_gate,
+        ],
+    ),
     ("factory", &[create_task, create_thread, create_gate, create_factory]),
-    ("scheduler", &[set_priority, yield_now]),
+    ("scheduler", &[set_priority, yield_now, set_slice]),
+    ("interrupt", &[bind, unbind, mask, unmask, create_interrupt]),
     ("debugger", &[set_name, null]),
     ("gate", &[send, call, wait, reply_and_wait, set_aside, answer]),
     ("anything", &[anything]),
@@ -45,7 +62,7 @@ pub fn make(dice: &mut Dice) {
     // SAFETY: in the worst case this task does not go on, which is what it is for: it refers to nothing but its
     // stack, and others to nothing of it.
     unsafe {
-        message::set_any_receive_window(dice.flexpage());
+        (0..RECEIVE_WINDOWS).for_each(|window| message::set_window(window, dice.window()));
         let _ = ipc::invoke(call.target, call.operation, call.tag, call.timeouts);
     }
 }
@@ -89,16 +106,106 @@ fn unmap(dice: &mut Dice) -> Call {
     call
 }
 
+fn a_thread(dice: &mut Dice) -> CapabilityIndex {
+    if dice.once_in(4) { dice.capability() } else { dice.thread() }
+}
+
 fn control(dice: &mut Dice) -> Call {
     let (pager, exception_handler) = (dice.capability(), dice.capability());
     let request =
         thread::Control { pager, exception_handler, task: a_task(dice), utcb: dice.utcb() };
-    invoke(label::THREAD, dice.capability(), request.encode())
+    invoke(label::THREAD, a_thread(dice), request.encode())
+}
+
+fn pointers(dice: &mut Dice) -> thread::ExRegs {
+    const KEEP: Word = thread::ExRegs::KEEP;
+    let instruction = if dice.once_in(3) { KEEP } else { dice.instruction() };
+    let stack = if dice.once_in(3) { KEEP } else { dice.number() };
+    thread::ExRegs { instruction, stack }
 }
 
 fn ex_regs(dice: &mut Dice) -> Call {
-    let request = thread::ExRegs { instruction: dice.instruction(), stack: dice.number() };
-    invoke(label::THREAD, dice.capability(), request.encode())
+    let request = pointers(dice);
+    invoke(label::THREAD, a_thread(dice), request.encode())
+}
+
+fn ex_regs_with(dice: &mut Dice) -> Call {
+    let flags = thread::ExRegsFlags::from_bits_truncate(dice.below(4));
+    let request = thread::ExRegsWith { pointers: pointers(dice), flags };
+    invoke(label::THREAD, a_thread(dice), request.encode())
+}
+
+fn read_registers(dice: &mut Dice) -> Call {
+    invoke(label::THREAD, a_thread(dice), thread::ReadRegisters.encode())
+}
+
+fn write_registers(dice: &mut Dice) -> Call {
+    let mut registers = ThreadRegisters::from_words(core::array::from_fn(|_| dice.number()));
+    registers.general.instruction = dice.instruction();
+    invoke(label::THREAD, a_thread(dice), thread::WriteRegisters { registers }.encode())
+}
+
+/// Number of the first word, and how many.
+fn piece(dice: &mut Dice) -> [Word; 2] {
+    [dice.below(FLOATING_POINT_WORDS + 2), dice.below(thread::FloatingPointPiece::MAX_WORDS + 2)]
+}
+
+fn read_floating_point(dice: &mut Dice) -> Call {
+    let [first, count] = piece(dice);
+    let request = [thread::ReadFloatingPoint::NUMBER, first, count];
+    invoke(label::THREAD, a_thread(dice), request)
+}
+
+fn write_floating_point(dice: &mut Dice) -> Call {
+    let [first, count] = piece(dice);
+    let request = [thread::WriteFloatingPoint::NUMBER, first, count];
+    let mut call = invoke(label::THREAD, a_thread(dice), request);
+    const FIRST: usize = thread::FloatingPointPiece::FIRST;
+    let words = FIRST + count.min(thread::FloatingPointPiece::MAX_WORDS);
+    (FIRST..words).for_each(|word| message::set(word, dice.number()));
+    call.tag = MessageTag::new(label::THREAD, words, 0);
+    call
+}
+
+fn modify(dice: &mut Dice) -> Call {
+    let mut gate = || if dice.once_in(3) { None } else { Some(dice.capability()) };
+    let (pager, exception_handler) = (gate(), gate());
+    let foreign = if dice.once_in(3) { None } else { Some(dice.once_in(2)) };
+    let request = thread::Modify { pager, exception_handler, foreign };
+    invoke(label::THREAD, a_thread(dice), request.encode())
+}
+
+fn take_gate(dice: &mut Dice) -> Call {
+    let request = thread::TakeGate { gate: dice.capability(), label: dice.number() };
+    invoke(label::THREAD, a_thread(dice), request.encode())
+}
+
+fn an_interrupt(dice: &mut Dice) -> CapabilityIndex {
+    if dice.once_in(4) { dice.capability() } else { CapabilityIndex::FIRST_INTERRUPT }
+}
+
+fn bind(dice: &mut Dice) -> Call {
+    let request = interrupt::Bind { gate: dice.capability() };
+    invoke(label::INTERRUPT, an_interrupt(dice), request.encode())
+}
+
+fn unbind(dice: &mut Dice) -> Call {
+    invoke(label::INTERRUPT, an_interrupt(dice), interrupt::Unbind.encode())
+}
+
+fn mask(dice: &mut Dice) -> Call {
+    invoke(label::INTERRUPT, an_interrupt(dice), interrupt::Mask.encode())
+}
+
+fn unmask(dice: &mut Dice) -> Call {
+    invoke(label::INTERRUPT, an_interrupt(dice), interrupt::Unmask.encode())
+}
+
+/// Nobody here has the interrupts.
+fn create_interrupt(dice: &mut Dice) -> Call {
+    let interrupt = dice.below(2 * interrupts::INTERRUPTS as Word) as u16;
+    let request = interrupts::Create { slot: dice.slot(), interrupt };
+    invoke(label::INTERRUPT, dice.capability(), request.encode())
 }
 
 fn a_factory(dice: &mut Dice) -> CapabilityIndex {
@@ -130,6 +237,12 @@ fn create_factory(dice: &mut Dice) -> Call {
 fn set_priority(dice: &mut Dice) -> Call {
     let request =
         scheduler::SetPriority { thread: dice.capability(), priority: dice.below(256) as u8 };
+    invoke(label::SCHEDULER, dice.capability(), request.encode())
+}
+
+fn set_slice(dice: &mut Dice) -> Call {
+    let microseconds = dice.below(2 * scheduler::SetSlice::SHORTEST as Word) as u32;
+    let request = scheduler::SetSlice { thread: dice.capability(), microseconds };
     invoke(label::SCHEDULER, dice.capability(), request.encode())
 }
 

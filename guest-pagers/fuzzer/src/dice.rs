@@ -1,13 +1,16 @@
 //! What is chosen at random: mostly things that there are, so that calls come far.
 
+use crate::round::{TASKS, THREADS};
+use core::time::Duration;
 use runtime::{
+    message,
     protocol::{
         PAGE_ORDER, PAGE_SIZE, Word,
         flexpage::{Flexpage, Rights, align_down},
         layout::{PAGER_AREA, UTCB_AREA},
         message::MapItem,
         object::CapabilityIndex,
-        syscall::{CAPABILITY_SHIFT, Timeouts},
+        syscall::{CAPABILITY_SHIFT, Timeout, Timeouts},
         utcb::UTCB_SIZE,
     },
     random::Random,
@@ -18,8 +21,14 @@ pub const FIRST_GIVEN: Word = 16;
 /// Where objects come and go.
 pub const FIRST_OWN: Word = 64;
 const OWN: Word = 32;
-/// How many are given.
-const GIVEN: Word = 15;
+/// To each task, its threads, and a gate to each of them.
+pub const GIVEN_OF_EACH: Word = 1 + 2 * THREADS;
+const GIVEN: Word = TASKS * GIVEN_OF_EACH;
+
+/// The longest that a thread waits by a relative timeout, and the latest time that it waits until, in
+/// microseconds.
+const LONGEST: Word = 2000;
+const LATEST: Word = 1 << 22;
 
 /// Where memory comes and goes: 4 MiB, behind the pages that keep a thread going.
 const AREA: Word = PAGER_AREA + 0x40_0000;
@@ -79,8 +88,27 @@ impl Dice {
     pub fn timeouts(&mut self) -> Timeouts {
         match self.once_in(32) {
             true => Timeouts(self.number()),
-            false => Timeouts(self.below(2) | self.below(2) << 16),
+            false => Timeouts::new(self.timeout(), self.timeout()),
         }
+    }
+
+    /// Never, zero, so many microseconds, or until a time of the kernel clock.
+    fn timeout(&mut self) -> Timeout {
+        match self.below(8) {
+            0 => message::set_deadline(Duration::from_micros(self.below(LATEST) as u64)),
+            1 | 2 => Timeout::at_least(self.below(LONGEST) as u64),
+            number => Timeout(number as u16 % 2),
+        }
+    }
+
+    /// Where something may arrive, or nothing.
+    pub fn window(&mut self) -> Flexpage {
+        if self.once_in(3) { Flexpage::NIL } else { self.flexpage() }
+    }
+
+    /// A thread of those that make calls.
+    pub fn thread(&mut self) -> CapabilityIndex {
+        CapabilityIndex(FIRST_GIVEN + self.below(TASKS) * GIVEN_OF_EACH + 1 + self.below(THREADS))
     }
 
     /// Where a thread's UTCB could be.

@@ -2,30 +2,30 @@
 
 use crate::{
     calls,
-    dice::{Dice, FIRST_GIVEN},
+    dice::{Dice, FIRST_GIVEN, GIVEN_OF_EACH},
 };
 use children::{
     child::{Child, word},
     house::House,
 };
-use core::hint;
+use core::time::Duration;
 use runtime::{
     Result,
     capability::{DEBUGGER, FACTORY, Factory},
-    ipc,
+    interrupt, ipc,
     memory::Memory,
     objects::Resident,
     owned::Owned,
     program,
     protocol::{
-        Word, flexpage::Rights, layout::UTCB_AREA, object::CapabilityIndex, utcb::UTCB_SIZE,
+        Word, flexpage::Rights, layout::UTCB_AREA, object::CapabilityIndex,
+        operation::thread::Modify, registers::ThreadRegisters, utcb::UTCB_SIZE,
     },
+    time,
 };
 
-const TASKS: usize = 3;
-const THREADS: usize = 2;
-/// Capabilities that everybody has to each of them.
-const GIVEN: usize = 5;
+pub const TASKS: usize = 3;
+pub const THREADS: usize = 2;
 
 /// What all of a round may cost, in bytes, and of that what its tasks may make themselves.
 const LIMIT: Word = 768 << 10;
@@ -40,8 +40,8 @@ const SEED: usize = TASKS * THREADS;
 /// In each task's own page: its number.
 const NUMBER: usize = 0;
 
-/// Turns of a small loop between two looks at how far they are.
-const TURNS: usize = 2000;
+/// From one look at how far they are to the next.
+const PAUSE: Duration = Duration::from_micros(200);
 /// Looks in a row at which nobody had made a call, though all had been set going again.
 const PATIENCE: usize = 10_000;
 
@@ -78,6 +78,8 @@ impl Round {
             let task = &child.task;
             task.map(own_factory.item(CapabilityIndex::FACTORY, Rights::all()))?;
             task.map(DEBUGGER.item(CapabilityIndex::DEBUGGER, Rights::READ))?;
+            let interrupt = interrupt::of_manifest(0);
+            task.map(interrupt.item(CapabilityIndex::FIRST_INTERRUPT, Rights::all()))?;
             *place = Some(Player { child, second, own });
         }
         let players = players.map(|player| player.expect("all were made"));
@@ -89,7 +91,7 @@ impl Round {
     /// Everybody has a capability to everybody: to tasks, threads and gates.
     fn connect(&self) -> Result<()> {
         for (number, Player { child, second, .. }) in self.players.iter().enumerate() {
-            let place = |offset| CapabilityIndex(FIRST_GIVEN + number * GIVEN + offset);
+            let place = |offset| CapabilityIndex(FIRST_GIVEN + number * GIVEN_OF_EACH + offset);
             let gate = |label, thread| self.factory.create_gate(label, thread);
             let gates = [gate(number, *child.thread)?.leak(), gate(number, **second)?.leak()];
             for player in &self.players {
@@ -116,7 +118,8 @@ impl Round {
         loop {
             // What they say does not matter, nor whether they fault: they are set going again.
             while ipc::poll().is_ok() {}
-            (0..TURNS).for_each(|_| hint::spin_loop());
+            // Nobody can end that.
+            let _ = time::sleep(PAUSE);
             let done = self.done();
             if done >= calls {
                 return done;
@@ -166,10 +169,32 @@ impl Player {
         for (thread, utcb) in [(*child.thread, UTCB_AREA), (**second, UTCB_AREA + UTCB_SIZE)] {
             // SAFETY: a task that this program has made is not its own.
             unsafe { thread.control(parent, parent, child.task.cap(), utcb)? };
+            thread.modify(Modify { foreign: Some(false), ..Modify::default() })?;
         }
+        repair_registers(&child.thread, UTCB_AREA)?;
+        repair_registers(second, UTCB_AREA + UTCB_SIZE)?;
         child.start(first)?;
         child.start_second(second, other)
     }
+}
+
+/// Without single step, and where its UTCB is.
+fn repair_registers(thread: &Resident, utcb: Word) -> Result<()> {
+    let mut registers = thread.registers()?;
+    registers.general.flags = 0;
+    set_utcb(&mut registers, utcb);
+    // One that has got into a system call meanwhile has its turn the next time.
+    let _ = thread.set_registers(registers);
+    Ok(())
+}
+
+/// There FS is the kernel's.
+#[cfg(not(target_pointer_width = "64"))]
+fn set_utcb(_registers: &mut ThreadRegisters, _utcb: Word) {}
+
+#[cfg(target_pointer_width = "64")]
+fn set_utcb(registers: &mut ThreadRegisters, utcb: Word) {
+    registers.fs_base = utcb;
 }
 
 pub extern "C" fn first() -> ! {

@@ -147,7 +147,7 @@ pub unsafe fn set_any_receive_window(window: Flexpage) {
 ///
 /// # Safety
 /// As [`set_any_receive_window`].
-unsafe fn set_window(register: usize, window: Flexpage) {
+pub unsafe fn set_window(register: usize, window: Flexpage) {
     // SAFETY: as in `get`.
     unsafe { ptr::addr_of_mut!((*arch::utcb()).buffer[register]).write(window.0) }
 }

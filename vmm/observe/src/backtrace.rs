@@ -106,3 +106,100 @@ impl<M: GuestMemory + ?Sized> Stack<'_, M> {
         word.ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Images,
+        symbols::{ImageId, Lookup, Place},
+        testing::small_elf,
+    };
+    use protocol::introspection::last_words::MESSAGE_LENGTH;
+    use std::sync::Arc;
+
+    const CODE: u64 = 0x40_0000;
+    const STACK_END: u64 = 0xffff_8000_0000_1000;
+
+    /// The same frame everywhere.
+    #[derive(Debug)]
+    struct Always(Frame);
+
+    impl Lookup for Always {
+        fn find(&self, _image: ImageId, _address: u64) -> Option<Place> {
+            None
+        }
+
+        fn frame(&self, _image: ImageId, _address: u64) -> Option<Frame> {
+            Some(self.0.clone())
+        }
+    }
+
+    fn words(stack_pointer: u64) -> LastWords {
+        let mut registers = [0; REGISTERS];
+        (registers[7], registers[16]) = (stack_pointer, CODE);
+        let message = [0; MESSAGE_LENGTH];
+        let (stack, stack_size, stack_end) = (0x1000, 0x1000, STACK_END);
+        LastWords { registers, stack, stack_size, stack_end, message_length: 0, message }
+    }
+
+    /// Of a kernel whose functions all have this frame, and whose stack is full of these words.
+    fn of(frame: Frame, on_stack: u64, words: &LastWords) -> Vec<u64> {
+        let mut images = Images::with_source_lines(Arc::new(Always(frame)));
+        images.set_kernel(small_elf(CODE, "start"));
+        let memory: Vec<u8> =
+            [on_stack; 0x400].iter().flat_map(|word| word.to_le_bytes()).collect();
+        let kernel = images.kernel().unwrap();
+        let places = backtrace(&memory, Processor::Amd64, words, kernel);
+        places.iter().map(|place| place.address).collect()
+    }
+
+    fn frame(offset: i64) -> Frame {
+        Frame { register: 7, offset, saved: vec![(16, -8)] }
+    }
+
+    #[test]
+    fn callers_are_found_up_to_the_end_of_the_stack() {
+        let callers = of(frame(16), CODE + 5, &words(STACK_END - 48));
+        assert_eq!(callers, [CODE, CODE + 5, CODE + 5, CODE + 5]);
+    }
+
+    #[test]
+    fn a_backtrace_ends_where_there_is_no_code() {
+        assert_eq!(of(frame(16), 1, &words(STACK_END - 48)), [CODE]);
+        assert_eq!(of(frame(16), 0, &words(STACK_END - 48)), [CODE]);
+    }
+
+    #[test]
+    fn frames_without_end_are_cut() {
+        let callers = of(frame(0), CODE + 5, &words(STACK_END - 8));
+        assert_eq!(callers.len(), MOST_FRAMES);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_the_end() {
+        let good = words(STACK_END - 48);
+        for bad in [
+            words(u64::MAX),
+            words(0),
+            words(STACK_END),
+            LastWords { stack: u64::MAX, ..good },
+            LastWords { stack: 0x10_0000, ..good },
+            LastWords { stack_size: 0, ..good },
+            LastWords { stack_end: 1, ..good },
+            LastWords { stack_end: u64::MAX, stack_size: u64::MAX, stack: u64::MAX - 1, ..good },
+        ] {
+            assert_eq!(of(frame(16), CODE + 5, &bad), [CODE], "{bad:?}");
+        }
+        for bad in [
+            Frame { register: 17, ..frame(16) },
+            frame(i64::MAX),
+            frame(i64::MIN),
+            Frame { saved: vec![(17, -8)], ..frame(16) },
+            Frame { saved: vec![(16, i64::MIN)], ..frame(16) },
+            Frame { saved: vec![(16, i64::MAX)], ..frame(16) },
+        ] {
+            assert_eq!(of(bad.clone(), CODE + 5, &good), [CODE], "{bad:?}");
+        }
+    }
+}

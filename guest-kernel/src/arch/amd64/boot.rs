@@ -24,7 +24,7 @@ pub const DIRECT_MAP_BASE: u64 = 0xffff_0000_0000_0000 | (DIRECT_MAP_SLOT as u64
 /// Pages of the kernel's stack.
 pub const STACK_PAGES: usize = 8;
 /// Where it ends: behind the direct map come a page of nothing and its own pages.
-pub const STACK_END: u64 = DIRECT_MAP_BASE + (4 << 30) + ((1 + STACK_PAGES) * PAGE_SIZE) as u64;
+pub const STACK_END: usize = DIRECT_MAP_BASE as usize + (4 << 30) + (1 + STACK_PAGES) * PAGE_SIZE;
 
 global_asm!(
     r#"

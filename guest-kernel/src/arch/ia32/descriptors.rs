@@ -205,14 +205,14 @@ fn fill_emergency_task_state() {
 
 /// The processor has put the registers of then into the other task state segment.
 extern "C" fn take_double_fault() -> ! {
-    // SAFETY: plain reads; nobody else runs any more.
+    // SAFETY: a plain read; nobody else runs any more.
     let TaskState { general, stack, more_general, instruction, .. } =
-        unsafe { &*(&raw const TASK_STATE_SEGMENT.state) };
-    let order = general.iter().chain([stack]).chain(more_general).chain([instruction]);
+        unsafe { (&raw const TASK_STATE_SEGMENT.state).read() };
+    let values = general.into_iter().chain([stack]).chain(more_general).chain([instruction]);
     let mut registers = [0; REGISTERS];
-    registers.iter_mut().zip(order).for_each(|(register, value)| *register = u64::from(*value));
+    registers.iter_mut().zip(values).for_each(|(register, value)| *register = u64::from(value));
     last_words::note_registers(registers);
-    double_fault(*instruction as usize);
+    double_fault(instruction as usize);
 }
 
 fn fill_gates() {

@@ -78,6 +78,19 @@ fn a_return_address_belongs_to_the_call_before_it() {
     assert!(end.source.is_some());
 }
 
+/// Where a function begins its frame is the return address, and nothing else.
+#[test]
+fn a_real_function_has_a_call_frame() {
+    let (image, start, _) = own_image();
+    let (stack_pointer, return_address) =
+        if cfg!(target_pointer_width = "64") { (7, 16) } else { (4, 8) };
+    let word = size_of::<usize>() as i64;
+    let saved = vec![(return_address, -word)];
+    let expected = Frame { register: stack_pointer, offset: word, saved };
+    assert_eq!(image.frame(start), Some(expected));
+    assert_eq!(image.frame(1), None);
+}
+
 #[test]
 fn files_without_symbols_have_none() {
     for elf in [vec![], b"#!/bin/sh\n".to_vec(), vec![0x7f, b'E', b'L', b'F']] {
