@@ -179,6 +179,8 @@ impl Timeout {
     pub const LAST: usize = BUFFER_REGISTERS - REGISTERS_PER_TIME;
 
     /// The shortest one that is at least so long; the [longest](Self::LONGEST) if there is none.
+    // Most times are known when a program is compiled.
+    #[inline(always)]
     pub const fn at_least(microseconds: u64) -> Self {
         if microseconds == 0 {
             return Self::ZERO;
@@ -235,6 +237,7 @@ impl Timeout {
 
 impl From<Duration> for Timeout {
     /// Of at least that time; see [`Timeout::at_least`].
+    #[inline(always)]
     fn from(time: Duration) -> Self {
         let microseconds = time.as_nanos().div_ceil(1000);
         Self::at_least(u64::try_from(microseconds).unwrap_or(u64::MAX))

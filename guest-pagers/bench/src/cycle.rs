@@ -1,4 +1,4 @@
-//! What it costs to make objects and to end them.
+//! What it costs to make objects and to end them, and to send a thread elsewhere.
 
 use crate::samples::Spread;
 use core::{arch::global_asm, fmt, ptr};
@@ -7,6 +7,7 @@ use runtime::{
     capability::{FACTORY, Gate, THREAD},
     ipc,
     memory::{Memory, Pool, touch},
+    objects::Resident,
     owned::Owned,
     protocol::{
         PAGE_ORDER, Word,
@@ -60,15 +61,22 @@ unsafe extern "C" {
 pub struct Cycles {
     thread: Spread,
     task: Spread,
+    ex_regs: Spread,
 }
 
-/// Measures both.
+/// Measures all of it.
 pub fn measure() -> Result<Cycles> {
     // A thread that is in no task yet.
     let thread = Spread::of(|_| FACTORY.create_thread()?.end())?;
     let parts = Parts::new()?;
-    let task = Spread::of_few(|_| Ok(()), |_| parts.task())?;
-    Ok(Cycles { thread, task })
+    let task = Spread::of_few(|_| Ok(()), |_| parts.task(|_, _| Ok(())))?;
+    let mut ex_regs = Spread::default();
+    parts.task(|thread, entry| {
+        // It waits for an answer, and goes on waiting.
+        ex_regs = Spread::of(|_| thread.start(entry, STACK_END))?;
+        Ok(())
+    })?;
+    Ok(Cycles { thread, task, ex_regs })
 }
 
 /// What all short-lived tasks get.
@@ -92,8 +100,10 @@ impl Parts {
         Ok(Self { gate, stack, code, entry })
     }
 
-    /// A task with a gate, a page of code, a stack, and a thread that sends one message.
-    fn task(&self) -> Result<()> {
+    /// A task with a gate, a page of code, a stack, and a thread that sends one message. While it waits for the
+    /// answer, which does not come, `meanwhile` is told of the thread, and where it began.
+    #[inline(always)]
+    fn task(&self, meanwhile: impl FnOnce(&Resident, Word) -> Result<()>) -> Result<()> {
         let task = FACTORY.create_task(UTCB_PAGE)?;
         task.map(self.gate.item(PARENT, Rights::READ))?;
         task.map(Item::map(align_down(self.entry, PAGE_ORDER), self.code))?;
@@ -104,6 +114,7 @@ impl Parts {
         if (received.label, received.tag.label()) != (LABEL, 0) {
             return Err(Error::BadAnswer);
         }
+        meanwhile(&thread, self.entry)?;
         thread.end()?;
         task.end()
     }
@@ -112,7 +123,7 @@ impl Parts {
 /// As members of a JSON object.
 impl fmt::Display for Cycles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { thread, task } = self;
-        write!(f, r#""thread_cycle":{thread},"task_cycle":{task}"#)
+        let Self { thread, task, ex_regs } = self;
+        write!(f, r#""thread_cycle":{thread},"task_cycle":{task},"ex_regs":{ex_regs}"#)
     }
 }

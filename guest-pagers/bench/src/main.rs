@@ -1,6 +1,6 @@
 //! Measures what the kernel's main operations cost, from user level: a null system call, a call to
 //! another task and its answer, a page fault that a pager in another task resolves, mapping,
-//! taking mappings back, and making threads and tasks and ending them.
+//! taking mappings back, making threads and tasks and ending them, and exceptions.
 //!
 //! The image is two programs: with the argument `server` it is pager and server of the other one,
 //! `client`, which measures and prints a line of JSON.

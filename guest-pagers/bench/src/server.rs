@@ -11,7 +11,7 @@ use runtime::{
     protocol::{
         PAGE_ORDER, PAGE_SIZE, Word,
         error::ObjectError,
-        fault::PageFault,
+        fault::{Exception, PageFault},
         flexpage::{Flexpage, Rights, align_down, low_mask},
         layout::PAGER_AREA,
         message::MessageTag,
@@ -108,6 +108,10 @@ impl Pager for Server {
             Some(page) => Answer::map(align_down(fault.address, PAGE_ORDER), *page),
             None => self.other_fault(client, fault),
         }
+    }
+
+    fn exception(&mut self, _: Client, _: Exception) -> Answer {
+        Answer::go_on()
     }
 
     fn request(&mut self, client: Client, tag: MessageTag) -> Answer {

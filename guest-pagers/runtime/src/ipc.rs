@@ -85,7 +85,7 @@ pub fn send_within(to: CapabilityIndex, tag: MessageTag, limit: Duration) -> Res
 ///
 /// # Panics
 /// As [`call`].
-#[inline]
+#[inline(always)]
 pub fn call_within(
     to: CapabilityIndex,
     tag: MessageTag,

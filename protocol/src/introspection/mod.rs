@@ -9,6 +9,10 @@ pub mod last_words;
 pub mod mapping;
 pub mod record;
 
+use crate::{
+    kip::Clock,
+    syscall::{Limit, Timeout},
+};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Owner of the ELF note that says where the header is.
@@ -272,8 +276,9 @@ pub const SET_ASIDE: u16 = NOBODY - 1;
 pub struct ThreadRecord {
     /// A [`ThreadState`].
     pub state: u16,
-    /// 1 if it waits until [`Self::deadline`] at most, else 0.
-    pub is_timed: u16,
+    /// How long it waits at most, as a [`Timeout`]: for ever; so long since the time stamp counter stood at
+    /// [`Self::time`]; or, if it is [`Timeout::BEGUN`], until that time.
+    pub timeout: u16,
     /// Counts the threads that have had this table entry, with this one.
     pub generation: u32,
     /// The task it runs in, or [`NOBODY`]. If it is unused, the next entry that is, or [`NOBODY`].
@@ -291,11 +296,43 @@ pub struct ThreadRecord {
     /// The node that stands in a list of the mapping database while an unmap of this thread is
     /// interrupted there ([`mapping::Resource::Bookmark`]).
     pub bookmark: u32,
-    /// When it stops waiting, in microseconds of the [kernel clock](crate::kip::Clock); of no meaning
-    /// unless [`Self::is_timed`].
-    pub deadline: u64,
+    /// What [`Self::timeout`] speaks of: ticks of the time stamp counter, or microseconds of the [kernel
+    /// clock](crate::kip::Clock).
+    pub time: u64,
     /// Its name, padded with zeros; empty for a task's first thread.
     pub name: [u8; NAME_LENGTH],
 }
 
 const _: () = assert!(size_of::<ThreadRecord>() == 48);
+
+impl ThreadRecord {
+    /// Until when it waits, in microseconds of the kernel clock, if there is a limit to that.
+    #[inline]
+    pub const fn deadline(&self, clock: Clock) -> Option<u64> {
+        match Timeout(self.timeout).limit() {
+            Some(Limit::Within(time)) => Some(clock.at(self.time).saturating_add(time)),
+            Some(Limit::Begun) => Some(self.time),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zerocopy::FromZeros;
+
+    #[test]
+    fn a_deadline_is_a_time_or_so_long_after_one() {
+        // Two ticks a microsecond.
+        let clock = Clock::new(1000, Clock::MICROSECOND / 2);
+        let until = |timeout: Timeout, time| {
+            let record = ThreadRecord { timeout: timeout.0, time, ..ThreadRecord::new_zeroed() };
+            record.deadline(clock)
+        };
+        assert_eq!(until(Timeout::NEVER, 3000), None);
+        assert_eq!(until(Timeout::BEGUN, 3000), Some(3000));
+        assert_eq!(until(Timeout::at_least(50), 3000), Some(1050));
+        assert_eq!(until(Timeout::LONGEST, u64::MAX), Some(clock.at(u64::MAX) + (1023 << 31)));
+    }
+}

@@ -74,7 +74,8 @@ impl<M: Machine> Kernel<M> {
             return self.quick_answer(MessageTag(tag));
         }
         if operation(target) == Operation::CALL {
-            return self.quick_call(CapabilityIndex(target >> CAPABILITY_SHIFT), MessageTag(tag));
+            let index = CapabilityIndex(target >> CAPABILITY_SHIFT);
+            return self.quick_call(index, MessageTag(tag), |_| {});
         }
         None
     }
@@ -172,10 +173,16 @@ impl<M: Machine> Kernel<M> {
         self.mappings.tasks[task].capabilities.first_slot(&mut self.mappings.machine, index)
     }
 
-    /// A call without items: to a thread that waits for it, or of the object that does nothing.
+    /// A call without items: to a thread that waits for it, or of the object that does nothing. Who waits for an
+    /// answer then is told to `limit`.
     // It has two callers, and no room for a call.
     #[inline(always)]
-    fn quick_call(&mut self, index: CapabilityIndex, tag: MessageTag) -> Option<&mut Thread> {
+    fn quick_call(
+        &mut self,
+        index: CapabilityIndex,
+        tag: MessageTag,
+        limit: impl FnOnce(&mut Thread),
+    ) -> Option<&mut Thread> {
         let caller = self.current.expected();
         let slot = self.quick_slot(index, caller)?;
         let Some(gate) = slot.gate() else { return self.quick_nothing(caller, slot, tag) };
@@ -194,7 +201,9 @@ impl<M: Machine> Kernel<M> {
         if tag.words() != 0 {
             machine.copy_message(from.utcb, to.utcb, tag.words());
         }
-        threads[caller].enter(State::Awaiting { answer_to: Question::Call, of: Some(receiver) });
+        let from = &mut threads[caller];
+        from.enter(State::Awaiting { answer_to: Question::Call, of: Some(receiver) });
+        limit(from);
         let to = threads.only(receiver);
         to.take_call(caller, tag, gate.label());
         self.current = receiver.into();
@@ -210,13 +219,11 @@ impl<M: Machine> Kernel<M> {
         timeouts: Timeouts,
     ) -> Option<&mut Thread> {
         let caller = self.current.expected();
-        let deadline = self.quick_limit(caller, timeouts)?;
-        self.quick_call(index, tag)?;
-        let next = self.current.expected();
-        if next != caller {
-            self.threads[caller].wait_until(deadline);
+        if self.threads[caller].alarm_covers as Word != timeouts.0 {
+            self.note_cover(caller, timeouts)?;
         }
-        Some(&mut self.threads[next])
+        let since = self.mappings.machine.time();
+        self.quick_call(index, tag, |caller| caller.wait_within(timeouts.receive(), since))
     }
 
     /// The operation that does nothing.

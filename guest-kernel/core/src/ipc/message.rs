@@ -99,7 +99,11 @@ impl<M: Machine> Kernel<M> {
 
     /// A thread waits for anybody no longer. Returns the system call that it was in, for it to begin again.
     pub(crate) fn leave_open_wait(&mut self, receiver: ThreadIndex) -> SystemCall {
-        let receive = self.threads[receiver].deadline().map_or(Timeout::NEVER, |_| Timeout::BEGUN);
+        let deadline = self.deadline_of(receiver);
+        let receive = deadline.map_or(Timeout::NEVER, |deadline| {
+            self.threads[receiver].note_deadline(deadline);
+            Timeout::BEGUN
+        });
         self.threads[receiver].enter(State::Ready);
         SystemCall::open_wait(receiver, receive)
     }

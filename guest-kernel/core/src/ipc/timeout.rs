@@ -38,9 +38,14 @@ impl<M: Machine> Kernel<M> {
             Some(Limit::Until(register)) => {
                 time_in(&self.utcb(thread).buffer[register..]).unwrap_or(0)
             }
-            Some(Limit::Begun) => self.threads[thread].record.deadline,
+            Some(Limit::Begun) => self.threads[thread].record.time,
         };
         if deadline <= self.now() { Err(Expired) } else { Ok(Some(deadline)) }
+    }
+
+    /// Until when a thread waits, if there is a limit to that.
+    pub(crate) fn deadline_of(&self, thread: ThreadIndex) -> Option<u64> {
+        self.threads[thread].record.deadline(self.timing.clock)
     }
 
     /// A thread that waits does so until that time.
@@ -67,13 +72,15 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    /// A call without items, with a limit to the time that its answer takes. The limit of its sending is not
-    /// needed if the receiver waits.
-    pub(crate) fn quick_limit(&self, caller: ThreadIndex, timeouts: Timeouts) -> Option<u64> {
+    /// Notes that a thread has an alarm in time for a call with these timeouts, if it has. Then it has one for
+    /// each later call with the same ones too, as long as the alarm stays where it is.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn note_cover(&mut self, caller: ThreadIndex, timeouts: Timeouts) -> Option<()> {
         let Some(Limit::Within(time)) = timeouts.receive().limit() else { return None };
-        let deadline = self.now() + time;
+        let deadline = self.now().saturating_add(time);
         let is_covered = self.timing.alarms.covers(caller, deadline) && timeouts.is_valid();
-        is_covered.then_some(deadline)
+        is_covered.then(|| self.threads[caller].alarm_covers = timeouts.0 as u32)
     }
 
     /// The timeouts of a system call that begins again: what is limited is so until the time that it was.
@@ -124,7 +131,8 @@ impl<M: Machine> Kernel<M> {
 
     /// The first alarm is due, and this thread's.
     fn ring(&mut self, thread: ThreadIndex, now: u64) {
-        match self.threads[thread].deadline() {
+        self.threads[thread].alarm_covers = 0;
+        match self.deadline_of(thread) {
             Some(deadline) if deadline > now => self.timing.alarms.postpone_first(deadline),
             Some(_) => {
                 self.timing.alarms.remove_first();
@@ -147,7 +155,7 @@ impl<M: Machine> Kernel<M> {
             let event = TimedOut {
                 is_sending: error == IpcError::SendTimeout,
                 partner: self.ids_of(for_whom),
-                deadline: self.threads[thread].record.deadline,
+                deadline: self.deadline_of(thread).unwrap_or_else(|| self.now()),
             };
             let time = self.mappings.machine.time();
             self.trace(time, thread, event);

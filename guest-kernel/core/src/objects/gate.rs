@@ -65,7 +65,7 @@ impl<M: Machine> Kernel<M> {
         while let Some(waiting) = self.gates[gate].waiting.first() {
             match self.threads[waiting].state() {
                 State::Sending { message, .. } if waiting != thread => {
-                    let deadline = self.threads[waiting].deadline();
+                    let deadline = self.deadline_of(waiting);
                     self.leave_partner(waiting);
                     if self.threads[thread].accepts(waiting) {
                         self.ask_again(thread);

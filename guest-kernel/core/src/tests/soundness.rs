@@ -28,6 +28,7 @@ use protocol::{
         mapping::{CapabilitySlot, InterruptRecord, LifeState, MappingNode, Resource},
     },
     object::{CAPABILITY_TABLE_SIZE, CapabilityIndex},
+    syscall::{Limit, Timeouts},
 };
 use std::collections::BTreeSet;
 
@@ -147,7 +148,16 @@ fn check_time(bench: &Bench, census: &Census) -> Check {
     for number in &census.threads {
         let index = ThreadIndex::from_position(*number);
         let thread = &bench.kernel.threads[index];
-        let Some(deadline) = thread.deadline() else { continue };
+        let covered = Timeouts(thread.alarm_covers as usize);
+        if covered != Timeouts::NEVER {
+            let Some(Limit::Within(time)) = covered.receive().limit() else {
+                return Err(format!("{covered:?} cannot be covered"));
+            };
+            let latest = bench.kernel.now().saturating_add(time);
+            let is_covered = timing.alarms.covers(index, latest) && covered.is_valid();
+            same("whether what is covered by an alarm is", is_covered, true)?;
+        }
+        let Some(deadline) = bench.kernel.deadline_of(index) else { continue };
         let is_call = thread.state().waits_with() == Some(Question::Call);
         same("whether a thread with a limit waits in a system call", is_call, true)?;
         let is_woken = alarms.iter().any(|(due, whose)| *whose == index && *due <= deadline);

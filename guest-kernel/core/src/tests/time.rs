@@ -67,6 +67,11 @@ fn sleep(bench: &mut Bench, timeout: Timeout) {
     call(bench, Operation::RECEIVE, NIL, MessageTag(0), [NEVER, timeout]);
 }
 
+/// Until when the thread waits.
+fn deadline(bench: &Bench, thread: u16) -> Option<u64> {
+    bench.kernel.deadline_of(ThreadIndex::from_position(thread))
+}
+
 /// The thread goes on, with this error.
 fn assert_failed(bench: &mut Bench, thread: u16, error: IpcError) {
     assert!(bench.thread(thread).is(ThreadState::Ready), "{:?}", bench.thread(thread).state());
@@ -79,7 +84,7 @@ fn assert_failed(bench: &mut Bench, thread: u16, error: IpcError) {
 fn assert_times_out(bench: &mut Bench, thread: u16, time: u64, error: IpcError) {
     let since = bench.kernel.mappings.machine.ticks();
     soundness::check(bench).expect("sound");
-    assert_eq!(bench.thread(thread).deadline(), Some(since + time));
+    assert_eq!(deadline(bench, thread), Some(since + time));
     bench.kernel.pass(time - 1);
     assert!(!bench.thread(thread).is(ThreadState::Ready));
     bench.kernel.pass(1);
@@ -149,7 +154,7 @@ fn a_caller_waits_for_its_answer_no_longer_than_it_wants_and_nothing_is_owed_the
                 // It is answered in time.
                 bench.kernel.pass(LONG / 2);
                 bench.call(Operation::REPLY_AND_WAIT, NIL, MessageTag(0));
-                assert_eq!(bench.thread(client).deadline(), None);
+                assert_eq!(deadline(&bench, client), None);
                 continue;
             }
             sleep(&mut bench, within(10 * LONG));
@@ -164,6 +169,31 @@ fn a_caller_waits_for_its_answer_no_longer_than_it_wants_and_nothing_is_owed_the
     }
 }
 
+/// What is known of an alarm is no longer so when it has moved.
+#[test]
+fn an_alarm_that_was_postponed_is_too_late_for_what_it_covered() {
+    let (mut bench, client) = scene();
+    bench.kernel.mappings.machine.wanted_records = Kind::DEFAULT_ENABLED;
+    let limited = |bench: &mut Bench| {
+        let quick_ways = bench.kernel.mappings.machine.quick_ways;
+        call(bench, Operation::CALL, PARENT, MessageTag(0), [within(LONG), within(LONG)]);
+        bench.kernel.mappings.machine.quick_ways != quick_ways
+    };
+    for is_quick in [false, true, true] {
+        assert_eq!(limited(&mut bench), is_quick);
+        bench.kernel.pass(10);
+        bench.call(Operation::REPLY_AND_WAIT, NIL, MessageTag(0));
+    }
+    // The alarm comes, and is set anew for a time that is later.
+    sleep(&mut bench, within(10 * LONG));
+    bench.kernel.pass(LONG);
+    bench.kernel.cancel(ThreadIndex::from_position(client));
+    bench.run(client);
+    assert!(!limited(&mut bench));
+    sleep(&mut bench, within(20 * LONG));
+    assert_times_out(&mut bench, client, LONG, IpcError::Timeout);
+}
+
 #[test]
 fn a_queued_call_has_a_limit_to_its_answer_too() {
     let (mut bench, client) = scene();
@@ -171,7 +201,7 @@ fn a_queued_call_has_a_limit_to_its_answer_too() {
     bench.call(Operation::CALL, PARENT, MessageTag(0));
     sleep(&mut bench, within(4));
     call(&mut bench, Operation::CALL, PARENT, MessageTag(0), [NEVER, within(LONG)]);
-    assert_eq!(bench.thread(client).deadline(), None, "its message was not taken yet");
+    assert_eq!(deadline(&bench, client), None, "its message was not taken yet");
     bench.kernel.pass(4);
     assert_eq!(bench.current(), ROOT);
     bench.call(Operation::WAIT, NIL, MessageTag(0));
@@ -208,7 +238,7 @@ fn an_absolute_time_stands_in_buffer_registers() {
     for (time, waits) in [(START + 1000, true), (START + 1000, false), (0, false)] {
         set_time_in(&mut bench.kernel.utcb(thread).buffer[20..], time);
         wait(&mut bench, timeout);
-        assert_eq!(bench.thread(client).deadline(), waits.then_some(time));
+        assert_eq!(deadline(&bench, client), waits.then_some(time));
         bench.kernel.pass(if waits { 1000 } else { 0 });
         assert_failed(&mut bench, client, IpcError::Timeout);
     }
@@ -223,7 +253,7 @@ fn a_message_in_time_ends_the_limit_and_its_alarm_finds_nobody() {
     let other = bench.spawn(client, 5);
     assert_eq!(bench.current(), other);
     bench.call(Operation::CALL, PARENT, MessageTag(0));
-    assert_eq!((bench.current(), bench.thread(client).deadline()), (client, None));
+    assert_eq!((bench.current(), deadline(&bench, client)), (client, None));
     // It waits as long as it takes now.
     bench.call(Operation::WAIT, NIL, MessageTag(0));
     bench.run(other);
@@ -338,7 +368,7 @@ fn what_begins_again_keeps_its_time() {
     bench.kernel.cancel(ThreadIndex::from_position(sender));
     bench.run(client);
     bench.kernel.system_call(arguments[0], arguments[1], arguments[2]);
-    assert_eq!(bench.thread(client).deadline(), Some(START + LONG));
+    assert_eq!(deadline(&bench, client), Some(START + LONG));
     bench.run(sender);
     sleep(&mut bench, within(4 * LONG));
     bench.kernel.pass(LONG / 2);

@@ -157,7 +157,7 @@ impl StateRecord {
         Self {
             record: ThreadRecord {
                 state: ThreadState::Inactive as u16,
-                is_timed: 0,
+                timeout: Timeout::NEVER.0,
                 generation: 1,
                 task: NOBODY,
                 partner: NOBODY,
@@ -166,7 +166,7 @@ impl StateRecord {
                 exception_handler: 0,
                 factory,
                 bookmark,
-                deadline: 0,
+                time: 0,
                 name: [0; NAME_LENGTH],
             },
             queued: Queued::No,
@@ -255,31 +255,31 @@ impl Thread {
             }
             State::Stopped => (ThreadState::Stopped as u16, NOBODY),
         };
-        (kept.record.state, kept.record.is_timed) = (seen_as, 0);
+        (kept.record.state, kept.record.timeout) = (seen_as, Timeout::NEVER.0);
         kept.record.partner = partner;
     }
 
     /// Waits, in the state that it has [entered](Self::enter), until that time of the kernel clock at most.
-    #[inline(always)]
     pub fn wait_until(&mut self, deadline: u64) {
-        self.record.record.is_timed = 1;
+        self.record.record.timeout = Timeout::BEGUN.0;
         self.note_deadline(deadline);
     }
 
-    /// Notes until when it will wait in a system call that begins again.
+    /// Waits, in the state that it has entered, for that relative time at most. It began when the time stamp
+    /// counter stood at `since`.
     #[inline(always)]
+    pub fn wait_within(&mut self, timeout: Timeout, since: u64) {
+        (self.record.record.timeout, self.record.record.time) = (timeout.0, since);
+    }
+
+    /// Notes until when it will wait in a system call that begins again.
     pub fn note_deadline(&mut self, deadline: u64) {
-        self.record.record.deadline = deadline;
+        self.record.record.time = deadline;
     }
 
     /// Waits as long as it takes, from now on.
     pub fn wait_for_ever(&mut self) {
-        self.record.record.is_timed = 0;
-    }
-
-    /// Until when it waits, if there is a limit to that.
-    pub fn deadline(&self) -> Option<u64> {
-        (self.record.is_timed != 0).then_some(self.record.deadline)
+        self.record.record.timeout = Timeout::NEVER.0;
     }
 
     /// It was taken out of the queue that it has waited in, and is ready.

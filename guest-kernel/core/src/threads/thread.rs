@@ -102,6 +102,9 @@ pub struct Thread {
     pub undertaking: Option<Undertaking>,
     /// The function that takes its system calls, by the lower half of its address: the entry goes there.
     pub system_calls_go_to: u32,
+    /// Valid timeouts of a call, that of the answer relative, for which the alarm of a thread with its number is
+    /// early enough, whenever the call begins; 0 if none are known.
+    pub alarm_covers: u32,
     /// User-mode registers.
     pub context: Context,
 }
@@ -148,13 +151,14 @@ impl Thread {
             },
             undertaking: None,
             system_calls_go_to: 0,
+            alarm_covers: 0,
             context: Context::new(0),
         }
     }
 
     /// Another thread that is bound to no task yet comes to be in the place of one that is gone. Its
     /// registers are those of a thread that never ran already ([`Self::leave_task`]); where its system calls go
-    /// is said when it comes to be in a task.
+    /// is said when it comes to be in a task. The alarm of that number stays too.
     #[inline(always)]
     pub fn renew(&mut self, new: Self) {
         let Self {
@@ -180,6 +184,7 @@ impl Thread {
             fault,
             undertaking,
             system_calls_go_to: _,
+            alarm_covers: _,
             context: _,
         } = new;
         let generation = *self.generation();

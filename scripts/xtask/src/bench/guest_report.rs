@@ -12,6 +12,8 @@ pub struct GuestReport {
     pub null_syscall: u64,
     /// A call to another task and its answer, no message words.
     pub ipc_call: u64,
+    /// The same with a limit to the time that it may take.
+    pub ipc_call_within: u64,
     /// The same with four message words each way.
     pub ipc_call_4_words: u64,
     /// The same without words, where the answer is set aside before it is given.
@@ -34,6 +36,10 @@ pub struct GuestReport {
     pub thread_cycle: u64,
     /// Making a task with a thread and three mappings, which sends a message, and ending it.
     pub task_cycle: u64,
+    /// Setting the pointers of a thread of another task, which waits.
+    pub ex_regs: u64,
+    /// An exception that a handler in another task lets go on.
+    pub exception: u64,
     /// Taking back as many mappings of a page as [`REVOKED`] says.
     pub revoke: [u64; REVOKED.len()],
 }
@@ -45,6 +51,11 @@ impl GuestReport {
     /// What mapping a page adds to a call.
     pub fn map_1(&self) -> u64 {
         self.ipc_call_map.saturating_sub(self.ipc_call)
+    }
+
+    /// What it adds to a call that there is a limit to its time.
+    pub fn timeout(&self) -> u64 {
+        self.ipc_call_within.saturating_sub(self.ipc_call)
     }
 
     /// What it adds to a call that its answer is set aside and given later.
@@ -70,6 +81,7 @@ impl GuestReport {
             known_loop: self.known_loop / ticks,
             null_syscall: self.null_syscall / ticks,
             ipc_call: self.ipc_call / ticks,
+            ipc_call_within: self.ipc_call_within / ticks,
             ipc_call_4_words: self.ipc_call_4_words / ticks,
             ipc_call_later: self.ipc_call_later / ticks,
             page_fault: self.page_fault / ticks,
@@ -81,6 +93,8 @@ impl GuestReport {
             revoke_0: self.revoke_0 / ticks,
             thread_cycle: self.thread_cycle / ticks,
             task_cycle: self.task_cycle / ticks,
+            ex_regs: self.ex_regs / ticks,
+            exception: self.exception / ticks,
             revoke: self.revoke.map(|revoke| revoke / ticks),
         }
     }
@@ -102,6 +116,7 @@ impl GuestReport {
             known_loop: ticks(&report["known_loop"], "known_loop")?,
             null_syscall: median("null_syscall")?,
             ipc_call: median("ipc_call")?,
+            ipc_call_within: median("ipc_call_within")?,
             ipc_call_4_words: median("ipc_call_4_words")?,
             ipc_call_later: median("ipc_call_later")?,
             page_fault: median("page_fault")?,
@@ -113,6 +128,8 @@ impl GuestReport {
             revoke_0: median("revoke_0")?,
             thread_cycle: median("thread_cycle")?,
             task_cycle: median("task_cycle")?,
+            ex_regs: median("ex_regs")?,
+            exception: median("exception")?,
             revoke: revoke(median)?,
         })
     }
@@ -130,7 +147,7 @@ fn revoke(median: impl Fn(&str) -> Result<u64>) -> Result<[u64; REVOKED.len()]> 
 mod tests {
     use super::GuestReport;
 
-    const LINE: &str = r#"{"known_loop":2000003,"null_syscall":{"median":99},"ipc_call":{"median":400},"ipc_call_4_words":{"median":410},"ipc_call_later":{"median":620},"page_fault":{"median":900},"ipc_call_map":{"median":650},"unmap_1":{"median":300},"map_512_one_item":{"median":27648},"map_512_faults":{"median":460800},"touch_512":{"median":2048},"revoke_0":{"median":100},"thread_cycle":{"median":1400},"task_cycle":{"median":19000},"revoke_1":{"median":150},"revoke_10":{"median":610},"revoke_100":{"median":5200},"revoke_1000":{"median":52100},"revoke_10000":{"median":520100}}"#;
+    const LINE: &str = r#"{"known_loop":2000003,"null_syscall":{"median":99},"ipc_call":{"median":400},"ipc_call_within":{"median":435},"ipc_call_4_words":{"median":410},"ipc_call_later":{"median":620},"page_fault":{"median":900},"ipc_call_map":{"median":650},"unmap_1":{"median":300},"map_512_one_item":{"median":27648},"map_512_faults":{"median":460800},"touch_512":{"median":2048},"revoke_0":{"median":100},"thread_cycle":{"median":1400},"task_cycle":{"median":19000},"ex_regs":{"median":310},"exception":{"median":910},"revoke_1":{"median":150},"revoke_10":{"median":610},"revoke_100":{"median":5200},"revoke_1000":{"median":52100},"revoke_10000":{"median":520100}}"#;
 
     #[test]
     fn the_report_is_found_among_other_output() {
@@ -138,9 +155,10 @@ mod tests {
         assert_eq!((report.known_loop, report.null_syscall), (2_000_003, 99));
         assert_eq!((report.ipc_call, report.ipc_call_4_words, report.page_fault), (400, 410, 900));
         assert_eq!((report.map_1(), report.unmap_1, report.page_of_item()), (250, 300, 50.0));
-        assert_eq!(report.reply_later(), 220);
+        assert_eq!((report.reply_later(), report.timeout()), (220, 35));
         assert_eq!((report.map_512_faults, report.touch_512), (460_800, 2048));
         assert_eq!((report.thread_cycle, report.task_cycle), (1400, 19_000));
+        assert_eq!((report.ex_regs, report.exception), (310, 910));
         assert_eq!(report.revoke_each(), [50.0, 51.0, 51.0, 52.0, 52.0]);
     }
 

@@ -20,6 +20,7 @@ pub fn json(counts: &Counts, times: Option<&Times>) -> Value {
         "ipc_call": traced.ipc_call,
         "ipc_call_untraced": untraced.ipc_call,
         "ipc_call_4_words": traced.ipc_call_4_words,
+        "call_with_timeout": traced.timeout(),
         "reply_later": traced.reply_later(),
         "null_syscall": traced.null_syscall,
         "null_syscall_untraced": untraced.null_syscall,
@@ -33,6 +34,9 @@ pub fn json(counts: &Counts, times: Option<&Times>) -> Value {
         "thread_cycle_untraced": untraced.thread_cycle,
         "task_cycle": traced.task_cycle,
         "task_cycle_untraced": untraced.task_cycle,
+        "ex_regs": traced.ex_regs,
+        "exception": traced.exception,
+        "exception_untraced": untraced.exception,
         "longest_stretch": longest_stretch,
         "boot": boot,
         "boot_large": boot_large,
@@ -95,10 +99,11 @@ fn write_counts(text: &mut String, counts: &Counts) -> std::fmt::Result {
     };
     row("", "traced", "untraced", "budget", others::NAME)?;
     type Operation = fn(&GuestReport) -> u64;
-    let rows: [(&str, Operation, String, &str); 12] = [
+    let rows: [(&str, Operation, String, &str); 15] = [
         ("page fault", |run| run.page_fault, budget.page_fault.to_string(), others.page_fault),
         (CALL, |run| run.ipc_call, budget.ipc_call.to_string(), others.ipc_call),
         ("call and reply, 4 words", |run| run.ipc_call_4_words, String::new(), ""),
+        ("the timeout of a call", GuestReport::timeout, budget.timeout.to_string(), ""),
         (
             "an answer that comes later",
             GuestReport::reply_later,
@@ -120,6 +125,8 @@ fn write_counts(text: &mut String, counts: &Counts) -> std::fmt::Result {
             budget.task_cycle.to_string(),
             others.task_cycle,
         ),
+        ("ex_regs", |run| run.ex_regs, budget.ex_regs.to_string(), ""),
+        ("an exception", |run| run.exception, budget.exception.to_string(), ""),
         ("512 pages, one flexpage", |run| run.map_512_one_item, String::new(), ""),
         ("512 pages, 512 faults", |run| run.map_512_faults, String::new(), ""),
         ("512 pages that are there", |run| run.touch_512, String::new(), ""),
@@ -179,6 +186,7 @@ mod tests {
         known_loop: 2_000_003,
         null_syscall: 99,
         ipc_call: 444,
+        ipc_call_within: 480,
         ipc_call_4_words: 455,
         ipc_call_later: 644,
         page_fault: 1111,
@@ -190,6 +198,8 @@ mod tests {
         revoke_0: 100,
         thread_cycle: 1234,
         task_cycle: 12_345,
+        ex_regs: 321,
+        exception: 987,
         revoke: [150, 600, 5100, 50_100, 505_100],
     };
 
@@ -209,6 +219,7 @@ mod tests {
             ("page_fault_untraced", 1010),
             ("ipc_call", 444),
             ("reply_later", 200),
+            ("call_with_timeout", 36),
             ("null_syscall", 99),
             ("unmap_1", 333),
             ("map_1", 222),
@@ -216,6 +227,8 @@ mod tests {
             ("map_512_faults", 555_555),
             ("thread_cycle", 1234),
             ("task_cycle_untraced", 12_345),
+            ("ex_regs", 321),
+            ("exception", 987),
             ("longest_stretch", 1777),
             ("boot", 40_000),
         ] {

@@ -139,6 +139,7 @@ mod tests {
             known_loop: 2_000_003,
             null_syscall: 146,
             ipc_call: 391,
+            ipc_call_within: 411,
             ipc_call_4_words: 400,
             ipc_call_later: 600,
             page_fault,
@@ -150,6 +151,8 @@ mod tests {
             revoke_0: 200,
             thread_cycle: 1400,
             task_cycle: 19_000,
+            ex_regs: 445,
+            exception: 1102,
             revoke: [300; 5],
         }
     }

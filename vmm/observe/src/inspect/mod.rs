@@ -36,11 +36,15 @@ pub use tree::{Branch, Totals, TreeStep, Unmap, Unmapping};
 use crate::{
     memory::{GuestMemory, OutsideMemory, read_value},
     names::printable,
-    paging::{Geometry, Walk},
+    paging::{End, Geometry, Walk},
 };
-use protocol::introspection::{
-    HEADER_MAGIC, HEADER_VERSION, Header, NOBODY, PortCache, SET_ASIDE, Table, TaskRecord,
-    ThreadRecord, ThreadState,
+use protocol::{
+    introspection::{
+        HEADER_MAGIC, HEADER_VERSION, Header, NOBODY, PortCache, SET_ASIDE, Table, TaskRecord,
+        ThreadRecord, ThreadState,
+    },
+    kip::{Clock, KIP_MAGIC, KernelInfoPage},
+    layout::KERNEL_INFO_PAGE,
 };
 use thiserror::Error;
 
@@ -155,6 +159,7 @@ impl<'m> Guest<'m> {
                     threads: Vec::new(),
                 })
                 .collect();
+        let clock = tasks.iter().find_map(|task| self.clock(task));
         let threads = entries::<ThreadRecord>(self.memory, self.header.threads, MOST_RECORDS);
         for (number, record) in threads {
             // Tasks are in the order of their numbers.
@@ -167,11 +172,18 @@ impl<'m> Guest<'m> {
                     priority: record.priority,
                     partner: (record.partner < SET_ASIDE).then_some(record.partner),
                     waits_for_reply: record.partner == SET_ASIDE,
-                    deadline: (record.is_timed != 0).then_some(record.deadline),
+                    deadline: clock.and_then(|clock| record.deadline(clock)),
                 });
             }
         }
         tasks
+    }
+
+    /// The kernel clock, as a task reads it.
+    fn clock(&self, task: &Task) -> Option<Clock> {
+        let End::Page(page) = self.walk(task, KERNEL_INFO_PAGE as u64).end else { return None };
+        let page: KernelInfoPage = read_value(self.memory, page.physical).ok()?;
+        (page.magic == KIP_MAGIC).then_some(page.clock)
     }
 
     /// The page table that the processor works with, as far as the kernel's memory tells: that of the

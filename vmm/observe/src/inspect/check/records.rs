@@ -8,6 +8,7 @@ use protocol::{
         ALIVE, Header, NOBODY, SET_ASIDE, Table, TaskRecord, ThreadRecord, ThreadState, UNUSED,
         mapping::{FactoryRecord, GateRecord, InterruptRecord, LifeState},
     },
+    syscall::{Limit, Timeout},
 };
 
 pub(super) fn check(snapshot: &Snapshot, report: &mut Report) {
@@ -103,10 +104,11 @@ fn task_problem(record: &TaskRecord, factories: usize) -> Option<String> {
 }
 
 fn thread_problem(record: &ThreadRecord, snapshot: &Snapshot) -> Option<String> {
-    let ThreadRecord { state, task, priority, is_timed, .. } = *record;
+    let ThreadRecord { state, task, priority, timeout, .. } = *record;
     let Some(known) = ThreadState::from_u16(state) else {
         return Some(format!("its state is {state}"));
     };
+    let limit = Timeout(timeout).limit();
     let waits = !matches!(
         known,
         ThreadState::Unused | ThreadState::Inactive | ThreadState::Ready | ThreadState::Stopped
@@ -117,8 +119,12 @@ fn thread_problem(record: &ThreadRecord, snapshot: &Snapshot) -> Option<String> 
     match known {
         ThreadState::Unused => None,
         _ if !is_padded(&record.name) => Some("its name goes on behind its end".to_owned()),
-        _ if is_timed > 1 => Some(format!("its mark of a time limit is {is_timed}")),
-        _ if is_timed != 0 && !matches!(known, ThreadState::Sending | ThreadState::Receiving) => {
+        _ if !matches!(limit, Some(Limit::Never | Limit::Within(_) | Limit::Begun)) => {
+            Some(format!("its time limit is {timeout:#x}"))
+        }
+        _ if limit != Some(Limit::Never)
+            && !matches!(known, ThreadState::Sending | ThreadState::Receiving) =>
+        {
             Some("its waiting has a time limit, and it waits in no system call".to_owned())
         }
         _ if priority > 255 => Some(format!("its priority is {priority}")),
