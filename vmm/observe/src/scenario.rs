@@ -15,8 +15,8 @@ use protocol::{
         record::{
             EndedObject, Event as Recorded, Exception, Fault, Gate, Handler, Ids, Interrupt, Map,
             MapStatus, Message, Name, NamedObject, ObjectEnded, ObjectNamed, PagersSet,
-            RegistersSet, Resume, SetBy, ShutDown, TaskCreated, ThreadStarted, TimedOut, Traced, Unmap,
-            Unresolved, UnresolvedFault,
+            RegistersSet, Resume, SetBy, ShutDown, TaskCreated, ThreadStarted, TimedOut, Traced,
+            Unmap, Unresolved, UnresolvedFault,
         },
     },
     layout::{HEAP_BASE, PROGRAM_BASE},
