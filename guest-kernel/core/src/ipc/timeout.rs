@@ -66,6 +66,13 @@ impl<M: Machine> Kernel<M> {
     #[cold]
     #[inline(never)]
     pub(crate) fn limit_answer(&mut self, caller: ThreadIndex, timeout: Timeout) {
+        if let Some(Limit::Within(time)) = timeout.limit() {
+            // Noted as on the quick path.
+            let since = self.mappings.machine.time();
+            let deadline = self.timing.clock.at(since).saturating_add(time);
+            self.wait_until(caller, Some(deadline));
+            return self.threads[caller].wait_within(timeout, since);
+        }
         match self.deadline(caller, timeout) {
             Ok(deadline) => self.wait_until(caller, deadline),
             Err(Expired) => self.time_out(caller),
