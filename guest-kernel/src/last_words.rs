@@ -16,10 +16,8 @@ use protocol::{
 /// Registers by the numbers that DWARF gives them.
 pub type Registers = [u64; REGISTERS];
 
-const NO_REGISTERS: Registers = [0; REGISTERS];
-
 static mut LAST_WORDS: LastWords = LastWords {
-    registers: NO_REGISTERS,
+    registers: [0; REGISTERS],
     stack: 0,
     stack_size: (STACK_PAGES * PAGE_SIZE) as u64,
     stack_end: STACK_END as u64,
@@ -46,7 +44,7 @@ pub fn note_registers(registers: Registers) {
 /// Leaves a panic's message, and the registers of now unless others were noted.
 pub fn leave(info: &PanicInfo) {
     let words = last_words();
-    if words.registers == NO_REGISTERS {
+    if words.registers.iter().all(|register| *register == 0) {
         words.registers = arch::registers();
     }
     words.stack = direct_map::physical_in_image(&raw const STACK).0;

@@ -65,15 +65,17 @@ fn run(seed: u64, calls: usize) -> Result<()> {
     let before = quota::left(FACTORY)?;
     let (mut done, mut rounds, mut repairs) = (0, 0, 0);
     while done < calls {
-        let mut round = Round::new(&mut house, seed.wrapping_add(rounds))?;
+        let seed = seed.wrapping_add(rounds);
+        let mut round = Round::new(&mut house, seed)?;
         done += round.run(CALLS_A_ROUND.min(calls - done));
         repairs += round.repairs;
         round.end(&mut house)?;
+        let after = quota::left(FACTORY)?;
+        assert_eq!(before, after, "kernel memory before and after the round with seed {seed}");
         rounds += 1;
     }
     println!("fuzz: {done} calls in {rounds} rounds; all were set going again {repairs} times");
     let after = quota::left(FACTORY)?;
     println!("fuzz: kernel memory left: {before} bytes before, {after} after");
-    assert_eq!(before, after);
     Ok(())
 }
