@@ -11,7 +11,7 @@ use children::{
 use core::time::Duration;
 use runtime::{
     Result,
-    capability::{DEBUGGER, FACTORY, Factory},
+    capability::{Cap, DEBUGGER, FACTORY, Factory, Gate},
     interrupt, ipc,
     memory::Memory,
     objects::Resident,
@@ -54,7 +54,9 @@ struct Player {
 
 pub struct Round {
     factory: Owned<Factory>,
+    own_factory: Owned<Factory>,
     players: [Player; TASKS],
+    gates: [[Owned<Gate>; THREADS]; TASKS],
     shared: Memory,
     seed: u64,
     /// How often all were set going again.
@@ -65,7 +67,7 @@ impl Round {
     /// All that is needed; nobody runs yet.
     pub fn new(house: &mut House, seed: u64) -> Result<Self> {
         let factory = FACTORY.create_factory(LIMIT)?;
-        let own_factory = factory.create_factory(OWN_LIMIT)?.leak();
+        let own_factory = factory.create_factory(OWN_LIMIT)?;
         let shared = house.page()?;
         shared.values::<Word>()[SEED].set(seed as Word);
         let mut players = [const { None }; TASKS];
@@ -83,27 +85,8 @@ impl Round {
             *place = Some(Player { child, second, own });
         }
         let players = players.map(|player| player.expect("all were made"));
-        let round = Self { factory, players, shared, seed, repairs: 0 };
-        round.connect()?;
-        Ok(round)
-    }
-
-    /// Everybody has a capability to everybody: to tasks, threads and gates.
-    fn connect(&self) -> Result<()> {
-        for (number, Player { child, second, .. }) in self.players.iter().enumerate() {
-            let place = |offset| CapabilityIndex(FIRST_GIVEN + number * GIVEN_OF_EACH + offset);
-            let gate = |label, thread| self.factory.create_gate(label, thread);
-            let gates = [gate(number, *child.thread)?.leak(), gate(number, **second)?.leak()];
-            for player in &self.players {
-                let to = &player.child.task;
-                to.map(child.task.item(place(0), Rights::all()))?;
-                to.map(child.thread.item(place(1), Rights::all()))?;
-                to.map(second.item(place(2), Rights::all()))?;
-                to.map(gates[0].item(place(3), Rights::all()))?;
-                to.map(gates[1].item(place(4), Rights::all()))?;
-            }
-        }
-        Ok(())
+        let gates = connect(*factory, &players)?;
+        Ok(Self { factory, own_factory, players, gates, shared, seed, repairs: 0 })
     }
 
     /// Lets them make so many calls, or as many as they can; says how many there were.
@@ -149,14 +132,39 @@ impl Round {
 
     /// Nothing of it is left.
     pub fn end(self, house: &mut House) -> Result<()> {
-        let Self { factory, players, shared, .. } = self;
+        let Self { factory, own_factory, players, gates, shared, .. } = self;
         factory.end()?;
+        // They have ended with it. What is left are places for their capabilities.
+        drop((own_factory, gates));
         for Player { child, own, .. } in players {
             house.pool.give_back(child.leave())?;
             house.pool.give_back(own)?;
         }
         house.pool.give_back(shared)
     }
+}
+
+/// Everybody has a capability to everybody: to tasks, threads and gates. Returns the gates.
+fn connect(
+    factory: Cap<Factory>,
+    players: &[Player; TASKS],
+) -> Result<[[Owned<Gate>; THREADS]; TASKS]> {
+    let mut gates = [const { None }; TASKS];
+    for (number, Player { child, second, .. }) in players.iter().enumerate() {
+        let place = |offset| CapabilityIndex(FIRST_GIVEN + number * GIVEN_OF_EACH + offset);
+        let gate = |label, thread| factory.create_gate(label, thread);
+        let to_threads = [gate(number, *child.thread)?, gate(number, **second)?];
+        for player in players {
+            let to = &player.child.task;
+            to.map(child.task.item(place(0), Rights::all()))?;
+            to.map(child.thread.item(place(1), Rights::all()))?;
+            to.map(second.item(place(2), Rights::all()))?;
+            to.map(to_threads[0].item(place(3), Rights::all()))?;
+            to.map(to_threads[1].item(place(4), Rights::all()))?;
+        }
+        gates[number] = Some(to_threads);
+    }
+    Ok(gates.map(|gates| gates.expect("all were made")))
 }
 
 impl Player {
