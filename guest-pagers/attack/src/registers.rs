@@ -24,7 +24,7 @@ use runtime::{
                 TakeGate, WriteFloatingPoint, WriteRegisters,
             },
         },
-        registers::{FLOATING_POINT_WORDS, Registers, ThreadRegisters},
+        registers::{FLOATING_POINT_WORDS, Registers},
         syscall::{CAPABILITY_SHIFT, Operation, Timeout, Timeouts},
     },
     random::Random,
@@ -174,15 +174,14 @@ pub fn run(seed: Word, rounds: Word) {
                 all.is_ok()
             }
             1 | 2 => {
-                let mut all =
-                    ThreadRegisters { general: general(&mut random), ..Default::default() };
-                if kind == 2
-                    && let Ok(now) = subject.registers()
-                {
-                    let new = all.general;
-                    all = now;
+                let new = general(&mut random);
+                let now = subject.registers().ok().filter(|_| kind == 2);
+                let mut all = now.unwrap_or_default();
+                if now.is_some() {
                     (all.general.flags, all.general.ax) = (new.flags, new.ax);
                     (all.general.bx, all.general.bp) = (new.bx, new.bp);
+                } else {
+                    all.general = new;
                 }
                 #[cfg(target_pointer_width = "64")]
                 if random.below(2) == 0 {
