@@ -68,20 +68,22 @@ pub fn open_window() -> Came {
     // registers as they were: the interrupt only changes [`CAME`] and [`NOTED`]. The first instruction
     // behind `sti` is not interrupted yet.
     unsafe { asm!("sti", "nop", "cli") }
+    // Most often nothing does.
+    if CAME.load(Ordering::Relaxed) == 0 { Came::default() } else { came_in_window() }
+}
+
+#[cold]
+#[inline(never)]
+fn came_in_window() -> Came {
     let came = came();
     if came.tick {
-        come_again();
+        // Who goes on in the kernel may see to the timer late: so it comes once more.
+        local_apic::set_timer(AGAIN);
     }
     if came.interrupt {
         local_apic::remind();
     }
     came
-}
-
-/// Who goes on in the kernel may see to the timer late: so it comes once more.
-#[cold]
-fn come_again() {
-    local_apic::set_timer(AGAIN);
 }
 
 /// Sleeps until an interrupt has come.
