@@ -86,10 +86,10 @@ fn set_up() -> io::Result<()> {
 ///
 /// A run that has been put into the background meanwhile leaves it to whoever has it now.
 pub fn restore() {
-    if let Some(before) = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take()
-        && block_signal(SIGTTOU).is_ok()
-        && has_foreground()
-    {
+    let Some(before) = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+    // In this thread it may be so already, which is an error.
+    let _ = block_signal(SIGTTOU);
+    if has_foreground() {
         // A terminal that is gone needs no settings.
         let _ = tcsetattr(stdin(), OptionalActions::Now, &before);
     }
