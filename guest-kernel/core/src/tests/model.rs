@@ -394,13 +394,15 @@ impl Kernel<ModelMachine> {
     pub fn system_call(&mut self, target: Word, tag: Word, timeouts: Word) {
         self.enter(Context::SYSTEM_CALL);
         let caller = self.current.get();
+        let instruction = caller.map(|caller| self.threads[caller].context.instruction());
         let mut next = None;
         self.take_system_call(target, tag, timeouts, |thread, entered| {
             next = Some((ptr::from_ref(thread), entered));
         });
         self.check_next(next);
         let Some(caller) = caller.map(|caller| &self.threads[caller]) else { return };
-        let is_over = caller.context.vector == Context::SYSTEM_CALL;
+        // Else it goes back to its system call.
+        let is_over = instruction == Some(caller.context.instruction());
         // Names, and nothing, may come in between.
         let is_aside = MessageTag(tag).label() == label::DEBUGGER;
         let is_left = caller.undertaking.is_some() && is_over && !is_aside;

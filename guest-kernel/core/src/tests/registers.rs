@@ -161,7 +161,7 @@ fn nothing_that_is_written_harms() {
     assert!(pair.context().is_harmless());
     assert_eq!((set.instruction, set.flags & !0x202, set.ax), (USER_END, USER_FLAGS, Word::MAX));
     // ... and in an operation.
-    for instruction in [USER_END, Word::MAX, 1 << (Word::BITS - 1)] {
+    for instruction in [USER_END, Word::MAX, USER_END | 1 << (Word::BITS - 1)] {
         let general = Registers { instruction, ..EVERYTHING };
         let registers = ThreadRegisters { general, ..Default::default() };
         let write = WriteRegisters { registers }.encode();
