@@ -16,7 +16,7 @@ use crate::{
 use protocol::{
     Word,
     error::{IpcError, IpcFailure},
-    flexpage::{Flexpage, Rights},
+    flexpage::{Flexpage, Kind as FlexpageKind, Rights},
     introspection::{
         ALIVE, ThreadState,
         record::{Event, Kind, Message},
@@ -86,7 +86,7 @@ fn take(bench: &mut Bench, thread: Word, gate: Word) {
 #[derive(Default)]
 struct Owed {
     owed: BTreeSet<(u16, u32)>,
-    /// Gates of which nobody can say whether it was one of them, as several have one label.
+    /// Gates of which nobody can say whether it is owed: several have one label, or capabilities came and went.
     unknown: BTreeSet<(u16, u32)>,
 }
 
@@ -94,6 +94,16 @@ impl Owed {
     /// What was forgotten, or said too often.
     fn check(&mut self, bench: &mut Bench) -> Option<String> {
         for traced in bench.events() {
+            if let Event::Map(map) = traced.event
+                && map.sent.kind() == FlexpageKind::Capability
+            {
+                // Any gate may have been held and let go of again, since somebody looked.
+                let gates = &bench.kernel.gates;
+                let all = (0..gates.used()).map(|number| {
+                    (number, gates[GateIndex::from_position(number)].record.generation)
+                });
+                self.unknown.extend(all);
+            }
             if let Event::Message(Message { tag, gate_label, .. }) = traced.event
                 && tag.label() == label::GATE_UNHELD
             {
