@@ -109,7 +109,7 @@ pub static IA32: Architecture = Architecture {
         map: 245,
         page_of_item: 59.0,
         revoke: 103.5,
-        thread_cycle: 1400,
+        thread_cycle: 1420,
         task_cycle: 22_900,
         ex_regs: 450,
         exception: 1130,
